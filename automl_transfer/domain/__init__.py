@@ -1,0 +1,1 @@
+"""Plain frozen values: no torch, no optuna."""

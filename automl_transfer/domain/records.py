@@ -1,0 +1,129 @@
+"""What is recorded about trials: epochs, reasons to stop, finished and running trials."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import Metric
+
+
+class EpochResult(BaseModel):
+    """One epoch of one trial. Losses are mean cross-entropies in nats; scores lie in [0, 1].
+
+    Epoch 0 is the model before any gradient step (closed-form strategies end there).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    epoch: int = Field(ge=0)
+    train_loss: float | None
+    validation_loss: float
+    accuracy: float = Field(ge=0.0, le=1.0)
+    balanced_accuracy: float = Field(ge=0.0, le=1.0)
+    macro_f1: float = Field(ge=0.0, le=1.0)
+    learning_rate: float = Field(ge=0.0)
+    seconds: float = Field(ge=0.0)
+
+    def score(self, metric: Metric) -> float:
+        """The value of the task's metric."""
+        return float(getattr(self, metric))
+
+
+class StopKind(StrEnum):
+    """Why a trial stopped. Each kind has its own policy for what happens next."""
+
+    COMPLETED = "completed"
+    PRUNED = "pruned"
+    RELEASED = "released"
+    CRASHED = "crashed"
+    INTERRUPTED = "interrupted"
+    OUT_OF_MEMORY = "out_of_memory"
+    NOT_A_NUMBER = "not_a_number"
+    DATA = "data"
+    STORE = "store"
+    BUG = "bug"
+
+
+class StopReason(BaseModel):
+    """A kind and a sentence that a person can read in the report."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: StopKind
+    detail: str = Field(default="", max_length=2000)
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}: {self.detail}" if self.detail else self.kind.value
+
+
+class TrialState(StrEnum):
+    """The states of Optuna, by name, so that nothing below the store needs Optuna."""
+
+    WAITING = "WAITING"
+    RUNNING = "RUNNING"
+    COMPLETE = "COMPLETE"
+    PRUNED = "PRUNED"
+    FAIL = "FAIL"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the trial will not change any more."""
+        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+
+
+class TrialOutcome(BaseModel):
+    """Costs and sizes measured while a trial ran, kept beside its value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    parameters: int = Field(default=0, ge=0)
+    trained_parameters: int = Field(default=0, ge=0)
+    predict_ms_per_image: float = Field(default=0.0, ge=0.0)
+    train_seconds: float = Field(default=0.0, ge=0.0)
+    best_epoch: int | None = None
+    identical: bool = True
+    weights_sha256: str | None = None
+
+
+class TrialRecord(BaseModel):
+    """One trial as the store knows it.
+
+    Attributes:
+        trial_id: The store's key. `number` counts within the study.
+        root: Number of the first trial of this strategy; its own number for a root trial.
+        attempt: 0 for a root trial, one more for each continuation after a crash.
+        strategy: None for trials that something else than automl-transfer wrote.
+        epochs: The curve, in order, inherited epochs included.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial_id: int
+    number: int
+    root: int
+    attempt: int = 0
+    state: TrialState
+    value: float | None = None
+    strategy: Strategy | None = None
+    stop: StopReason | None = None
+    outcome: TrialOutcome | None = None
+    epochs: tuple[EpochResult, ...] = ()
+    started: datetime | None = None
+    finished: datetime | None = None
+    worker: str | None = None
+
+    def best_epoch(self, metric: Metric) -> EpochResult | None:
+        """The best epoch by the metric, ties broken by validation loss, then by being earlier."""
+        if not self.epochs:
+            return None
+        return max(self.epochs, key=lambda e: (e.score(metric), -e.validation_loss, -e.epoch))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and validation over all epochs."""
+        return math.fsum(epoch.seconds for epoch in self.epochs)

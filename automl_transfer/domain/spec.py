@@ -1,0 +1,109 @@
+"""The study specification: what a `studies/*.toml` file says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from automl_transfer.domain.task import Metric
+
+Scalar = str | float | int | bool
+DimensionSetting = Scalar | tuple[Scalar, ...]
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class SplitFractions(BaseModel):
+    """Fractions of images in each split; they add up to 1."""
+
+    model_config = _FROZEN
+
+    train: float = Field(default=0.6, gt=0.0, lt=1.0)
+    validation: float = Field(default=0.2, gt=0.0, lt=1.0)
+    test: float = Field(default=0.2, ge=0.0, lt=1.0)
+
+    @model_validator(mode="after")
+    def _add_up(self) -> Self:
+        total = self.train + self.validation + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train + validation + test must be 1, got {total:g}")
+        return self
+
+
+class TaskSpec(BaseModel):
+    """Which images, how they are split, and at which resolution they are used.
+
+    Attributes:
+        dataset: A registered name (with options, as in `digits?per_class=20`), a folder or an `.npz`.
+        resolution: Pixels; None lets the dataset choose (its native size, at least 32).
+        channels: 1 or 3; None keeps gray images gray and everything else RGB.
+        group_from: For a folder: a regular expression with one group over the relative file name,
+            or a CSV with the columns `file` and `group`. One group never straddles splits.
+        on_bad_image: Refuse the dataset, or skip and list the images that cannot be read.
+        seed: Of the split.
+    """
+
+    model_config = _FROZEN
+
+    dataset: str = Field(min_length=1)
+    resolution: int | None = Field(default=None, ge=8, le=4096)
+    channels: Literal[1, 3] | None = None
+    splits: SplitFractions = SplitFractions()
+    group_from: str | None = None
+    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    seed: int = Field(default=0, ge=0)
+    metric: Metric = "accuracy"
+
+
+class SearchSpec(BaseModel):
+    """How the search spends its budget."""
+
+    model_config = _FROZEN
+
+    trials: int = Field(default=30, ge=1, le=1_000_000)
+    minutes: float | None = Field(default=None, gt=0.0)
+    max_epochs: int = Field(default=9, ge=1, le=10_000)
+    sampler: Literal["tpe", "random"] = "tpe"
+    startup_trials: int = Field(default=8, ge=0)
+    pruner: Literal["asha", "hyperband", "median", "none"] = "asha"
+    min_epochs: int = Field(default=1, ge=1)
+    reduction_factor: int = Field(default=3, ge=2)
+    max_attempts: int = Field(default=3, ge=1, le=100)
+    seed: int = Field(default=0, ge=0)
+    profile: bool = True
+    default_first: bool = True
+
+    @model_validator(mode="after")
+    def _rungs(self) -> Self:
+        if self.min_epochs > self.max_epochs:
+            raise ValueError(f"min_epochs must be <= max_epochs ({self.max_epochs}), got {self.min_epochs}")
+        return self
+
+
+class StudySpec(BaseModel):
+    """One task, one space, one objective.
+
+    Attributes:
+        space: Dimension name to setting: "search" takes the dimension's whole range, a list takes a
+            sub-range (two numbers) or these choices, a single value fixes the dimension. Dimensions
+            that are not named keep their defaults.
+    """
+
+    model_config = _FROZEN
+
+    name: str = Field(min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")
+    task: TaskSpec
+    search: SearchSpec = SearchSpec()
+    space: dict[str, DimensionSetting] = Field(default_factory=dict)
+
+    def space_signature(self) -> str:
+        """Identifies the space, whatever the order of its dimensions in the file."""
+        return _digest(self.space)
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,47 @@
+"""The task: a dataset, its splits and its metric, as a plain value that travels with results."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+
+
+class SplitSizes(BaseModel):
+    """Number of images in each split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: int = Field(ge=1)
+    validation: int = Field(ge=1)
+    test: int = Field(ge=0)
+
+
+class Task(BaseModel):
+    """What is to be learnt, without the images themselves.
+
+    Attributes:
+        name: The dataset as a person named it, without a local path.
+        fingerprint: Hex sha256 over classes, labels, splits and pixels at the working resolution;
+            equal on every machine that sees the same data, wherever it lies.
+        classes: Class names; the position is the label.
+        channels: 1 (gray) or 3 (RGB).
+        resolution: Height and width in pixels at which the task is trained.
+        channel_mean, channel_std: Over the training split, of pixels in [0, 1], one per channel.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(min_length=1)
+    fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    classes: tuple[str, ...] = Field(min_length=2)
+    splits: SplitSizes
+    channels: Literal[1, 3]
+    resolution: int = Field(ge=8, le=4096)
+    channel_mean: tuple[float, ...]
+    channel_std: tuple[float, ...]
+    metric: Metric = "accuracy"
