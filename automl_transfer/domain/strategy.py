@@ -75,10 +75,10 @@ class Strategy(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.tune_mode == CLOSED_FORM and self.head_init not in ("ridge", "ncm"):
+        if self.tune_mode == CLOSED_FORM and self.head_init != "ridge":
             raise ValueError(
-                f"head_init must be ridge or ncm where tune_mode is closed_form, got {self.head_init}: "
-                "nothing else solves a head without training"
+                f"head_init must be ridge where tune_mode is closed_form, got {self.head_init}: "
+                "set head_init to ridge, or train the head with tune_mode head"
             )
         return self
 

@@ -1,0 +1,41 @@
+# Everything is made in .venv; PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: quickstart test check bench chaos clean
+.DEFAULT_GOAL := quickstart
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python must be 3.11 or newer, got %d.%d: set PYTHON=/path/to/python3.11" % sys.version_info[:2])'
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: $(BIN)/python pyproject.toml constraints.txt
+	@echo 'Installing automl-transfer into .venv (about 2 minutes the first time) ...'
+	$(PIP) --editable '.[all]'
+	@touch $@
+
+.venv/.developing: .venv/.installed
+	@echo 'Installing the tools for tests ...'
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+quickstart: .venv/.installed  ## search for the best way to read handwritten digits, on SQLite
+	$(BIN)/automl-transfer search studies/quick.toml
+
+test: .venv/.developing  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: .venv/.developing  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/.developing  ## the benchmarks behind the figures in the README
+	$(BIN)/python benchmarks/quickstart.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/store.py --quick
+
+clean:
+	rm -rf .venv runs dist build .pytest_cache .mypy_cache .ruff_cache

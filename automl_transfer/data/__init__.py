@@ -1,0 +1,1 @@
+"""Datasets: what they hold, how they are split, and their decoded pixels. No torch."""

@@ -1,0 +1,136 @@
+"""The contract of a dataset kind: what it tells about its images, and what it promises."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.task import Split
+
+Pixels = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.int64]
+
+SMALLEST, LARGEST, STEP = 32, 224, 32
+"""Pixels: bounds and step of the resolution that is chosen where none is asked for."""
+
+
+@dataclass(frozen=True)
+class BadImage:
+    """An image that is not used, with the reason."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Native:
+    """What the images are as they lie: 1 (all gray) or 3 channels, and a fitting resolution."""
+
+    channels: int
+    resolution: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """One image at the working resolution, and the height and width it was stored with."""
+
+    pixels: Pixels
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a dataset kind is asked to open.
+
+    Attributes:
+        spec: The task as the user specified it; kinds read `seed`, `splits` and `group_from`.
+        location: The folder or file; None for registered names.
+        options: What follows the `?`, without the options that every kind has.
+    """
+
+    spec: TaskSpec
+    location: Path | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Inventory(ABC):
+    """All images of a dataset, before any is decoded.
+
+    Obligations:
+    - Rows are in an order that depends on the data only: the same on every machine.
+    - `labels[i]` is the position of row i's class in `classes`. `keys[i]` is unique and relative.
+    - `decode` may be called from several threads at once, in any order and repeatedly, and gives the
+      same pixels each time. A row that cannot be read raises ValueError with the reason as one
+      sentence (OSError where the file itself cannot be opened); it never gives partial pixels.
+    - `signature` changes whenever a pixel of any row could have changed, and only has to be right on
+      this machine: cached pixels are looked up by it. It must be cheap: no image is decoded for it.
+
+    Attributes:
+        groups: Row i's group (a patient, an object), or None. A group never straddles splits.
+        splits: Row i's split where the dataset declares it, or None where rows are split by seed.
+            Splits that no row declares are carved out of the training rows (see `splits.assign`).
+        outside: Files that look like images of this dataset but belong to no class.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    labels: Rows
+    keys: tuple[str, ...]
+    signature: str
+    groups: tuple[str, ...] | None = None
+    splits: tuple[Split, ...] | None = None
+    outside: tuple[BadImage, ...] = ()
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Bytes of disk that `prepare` needs."""
+        return 0
+
+    def prepare(self, scratch: Path) -> None:
+        """Get ready to decode; called once, before `native` and `decode`. `scratch` is deleted later."""
+        return
+
+    @abstractmethod
+    def native(self) -> Native:
+        """Channels and a fitting resolution. May read headers; unreadable images do not count."""
+
+    @abstractmethod
+    def decode(self, row: int, channels: int, resolution: int) -> Decoded:
+        """Row `row` as uint8 (resolution, resolution, channels)."""
+
+
+class DatasetKind(ABC):
+    """Opens one kind of dataset.
+
+    Attributes:
+        options: The options this kind understands after a `?`, each with a line for people.
+    """
+
+    options: Mapping[str, str] = {}
+
+    @abstractmethod
+    def open(self, request: Request) -> Inventory:
+        """List the images.
+
+        Raises:
+            DataError: The data is missing, empty or inconsistent; names what is wrong.
+        """
+
+
+def fitting_resolution(side: float) -> int:
+    """A multiple of 32 between 32 and 224 near to `side` (pixels): the choice for users' own images."""
+    return int(min(LARGEST, max(SMALLEST, STEP * round(side / STEP))))
+
+
+def some(names: list[str] | tuple[str, ...], limit: int = 20) -> str:
+    """The first names, quoted, and how many more there are."""
+    text = ", ".join(repr(name) for name in names[:limit])
+    return f"{text} and {len(names) - limit} more" if len(names) > limit else text

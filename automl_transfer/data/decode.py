@@ -1,0 +1,211 @@
+"""From image files to uint8 pixels at the working resolution.
+
+The whole image stays visible: it is resized to a square, antialiased and without keeping its aspect
+ratio. Every scaling is fixed, never fitted to the image:
+
+- 16-bit and 32-bit integer gray: 0..65535 becomes 0..255. Float gray (TIFF): 0..1 becomes 0..255.
+- transparency is composited on white; palette, CMYK, YCbCr and HSV become RGB (ICC profiles are not
+  applied); RGB becomes gray with the weights of ITU-R BT.601.
+- EXIF orientation is applied. Of animations and stacks the first frame is taken.
+
+Truncated files are errors, and so are images of more pixels than Pillow's limit against decompression
+bombs (about 89 million). Formats that run other programs (EPS, PDF, WMF) are not opened.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from automl_transfer.data.base import Decoded, Pixels
+from automl_transfer.errors import DataError
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .j2k .avif "
+    ".tga .mpo".split()
+)
+FORMATS = "JPEG MPO PNG GIF BMP DIB TIFF WEBP PPM JPEG2000 AVIF TGA".split()
+MAX_PIXELS = 89_478_485
+"""Pillow's own limit: a quarter of a gigabyte of RGB."""
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def decode_image(source: Path | bytes, *, channels: int, resolution: int) -> Pixels:
+    """Decode one image to uint8 (resolution, resolution, channels).
+
+    Raises:
+        DataError: The image cannot be read; names the file and the reason.
+    """
+    try:
+        return read_image(source, channels, resolution).pixels
+    except (ValueError, OSError) as error:
+        name = source.name if isinstance(source, Path) else "image"
+        raise DataError(f"an image must be readable, got {name!r}: {error}") from error
+
+
+def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
+    """Like `decode_image`, with the stored size.
+
+    Raises:
+        ValueError: The content is not a whole, readable image; the text is the reason.
+        OSError: The file itself cannot be opened.
+    """
+    data = source if isinstance(source, bytes) else source.read_bytes()
+    try:
+        with _open(data) as image:
+            # JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
+            image.draft(image.mode, (2 * resolution, 2 * resolution))
+            width, height = _size(data) if image.format in ("JPEG", "MPO") else image.size
+            image.load()
+            turn = _orientation(image)
+            if turn >= 5:
+                width, height = height, width
+            pixels = square(image, channels, resolution, _TURNS.get(turn))
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    # Broken files make Pillow's decoders raise nearly anything: struct.error, SyntaxError, EOFError...
+    except Exception as error:
+        raise ValueError(_reason(error)) from error
+    return Decoded(pixels, height, width)
+
+
+def header(path: Path) -> tuple[bool, int, int]:
+    """Whether the image is gray, its width and height, from its header alone.
+
+    Palette images count as colour. Raises like `read_image`.
+    """
+    try:
+        with _open(path) as image:
+            gray = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
+            return gray, image.width, image.height
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise ValueError(_reason(error)) from error
+
+
+def from_array(array: npt.NDArray[Any], channels: int, resolution: int) -> Decoded:
+    """Resize a uint8 array (H, W) or (H, W, 1 | 3 | 4) like a file's image."""
+    image = Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+    return Decoded(square(image, channels, resolution), array.shape[0], array.shape[1])
+
+
+def square(
+    image: Image.Image, channels: int, resolution: int, turn: Image.Transpose | None = None
+) -> Pixels:
+    """A loaded image of any mode as uint8 (resolution, resolution, channels)."""
+    flat = _opaque(_eight_bit(image)).convert("L" if channels == 1 else "RGB")
+    if flat.size != (resolution, resolution):
+        flat = flat.resize((resolution, resolution), Image.Resampling.BICUBIC)
+    if turn is not None:
+        flat = flat.transpose(turn)
+    return np.asarray(flat, dtype=np.uint8).reshape(resolution, resolution, channels)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All image files below a folder, by suffix, sorted by relative name.
+
+    Hidden files and folders, and files of other kinds, are left out. Links to folders are followed,
+    each real folder once, so that loops end. Links to nothing are listed: they are unreadable images.
+
+    Raises:
+        DataError: The folder does not exist or cannot be listed.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    waiting = [folder]
+    while waiting:
+        current = waiting.pop()
+        try:
+            stat = current.stat()
+            if (stat.st_dev, stat.st_ino) in seen:
+                continue
+            seen.add((stat.st_dev, stat.st_ino))
+            with os.scandir(current) as entries:
+                listed = sorted(entries, key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            raise DataError(
+                f"a folder of images must exist and be readable, got {str(current)!r}: {error.strerror}"
+            ) from error
+        for entry in listed:
+            if entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if entry.is_dir():
+                waiting.append(Path(entry.path))
+            elif Path(entry.name).suffix.lower() in SUFFIXES:
+                found.append(Path(entry.path))
+    return sorted(found, key=lambda path: path.relative_to(folder).parts)
+
+
+@functools.cache
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _open(source: Path | bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+    if image.width * image.height > MAX_PIXELS:
+        image.close()
+        raise ValueError(f"must have at most {MAX_PIXELS:,} pixels, got {image.width} x {image.height}")
+    return image
+
+
+def _size(data: bytes) -> tuple[int, int]:
+    with _open(data) as image:
+        return image.size
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged EXIF data must not cost a good image
+        return 1
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not np.isfinite(values).all() or values.min() < 0.0 or values.max() > 1.0:
+            raise ValueError(f"float pixels must lie in [0, 1], got {values.min():g} to {values.max():g}")
+        return Image.fromarray(np.rint(values * 255.0).astype(np.uint8))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(
+                f"integer pixels must lie in 0..65535, got {int(values.min())} to {int(values.max())}"
+            )
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    return image
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"must have at most {MAX_PIXELS:,} pixels: {error}"
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image in a known format"
+    return " ".join(str(error).split()) or type(error).__name__

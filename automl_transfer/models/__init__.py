@@ -1,0 +1,1 @@
+"""Sources: backbones with their weights, layer groups and preprocessing."""

@@ -1,0 +1,103 @@
+"""The backbone: a network cut into layer groups that run one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from automl_transfer.errors import SourceError
+
+Shape = tuple[int, ...]
+
+
+class Backbone(nn.Module):
+    """Ordered, executable layer groups g1 ... gG; the original classifier is not part of it.
+
+    Every boundary between groups is a place where a network may be cut: activations there are
+    (B, C, H, W) maps, (B, N, C) tokens or (B, F) features, and no group changes its input in place.
+
+    Attributes:
+        architecture: For instance "timm/tf_efficientnet_lite0"; `build_architecture` takes it.
+        groups: Each takes the previous one's output; the first takes (B, in_channels, H, W) pixels.
+        group_names, group_notes: "g1", ... and what each holds ("stem", "stage 2, blocks 1-2").
+        mean, std: Normalisation of RGB pixels in [0, 1] that the weights were trained with.
+        resolution: Native height and width in pixels; others work down to the network's own limit.
+        pretrained: Whether the weights were trained (or are random).
+        prefix_tokens: Class and register tokens in front of the patch tokens (transformers only).
+        notes: What a person should know about how the weights were loaded.
+    """
+
+    def __init__(
+        self,
+        architecture: str,
+        groups: Sequence[nn.Module],
+        group_notes: Sequence[str],
+        *,
+        in_channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        resolution: int,
+        pretrained: bool,
+        prefix_tokens: int = 0,
+        notes: Sequence[str] = (),
+    ) -> None:
+        super().__init__()
+        if not groups or len(groups) != len(group_notes):
+            raise ValueError(
+                f"a backbone needs one note per group and at least one, got {len(groups)}, {len(group_notes)}"
+            )
+        self.architecture = architecture
+        self.groups = nn.ModuleList(groups)
+        self.group_names = tuple(f"g{number}" for number in range(1, len(groups) + 1))
+        self.group_notes = tuple(group_notes)
+        self.in_channels = in_channels
+        self.mean = tuple(float(value) for value in mean)
+        self.std = tuple(float(value) for value in std)
+        self.resolution = resolution
+        self.pretrained = pretrained
+        self.prefix_tokens = prefix_tokens
+        self.notes = tuple(notes)
+
+    def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Run `groups[start:stop]`; `x` is the input of group `start` (0-based)."""
+        for group in self.groups[start:stop]:
+            x = group(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run all groups: the last activation, not logits."""
+        return self.run(x)
+
+    @torch.no_grad()
+    def shapes(self, resolution: int | None = None) -> tuple[Shape, ...]:
+        """The shape of one image's activation after each group, without the batch dimension.
+
+        Found by running one black image in evaluation mode; weights, statistics and modes stay as
+        they are.
+
+        Raises:
+            SourceError: The images are too small for this network.
+        """
+        size = resolution or self.resolution
+        modes = [(module, module.training) for module in self.modules()]
+        parameter = next(self.parameters())
+        x = torch.zeros(1, self.in_channels, size, size, device=parameter.device, dtype=parameter.dtype)
+        found: list[Shape] = []
+        try:
+            self.eval()
+            for group in self.groups:
+                x = group(x)
+                found.append(tuple(x.shape[1:]))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise SourceError(
+                f"images must be large enough for {self.architecture} (made for {self.resolution} pixels), "
+                f"got {size} pixels, which fails after group {len(found)} of {len(self.groups)} "
+                f"({reason}): raise the task's resolution or take another source"
+            ) from error
+        finally:
+            for module, training in modes:
+                module.training = training
+        return tuple(found)

@@ -1,0 +1,1 @@
+"""What a study found: ranking, intervals, tables. No torch."""

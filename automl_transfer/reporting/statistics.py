@@ -1,0 +1,81 @@
+"""Intervals of proportions. Plain numbers, no scipy: the command line stays quick."""
+
+from __future__ import annotations
+
+from math import hypot, sqrt
+from statistics import NormalDist
+
+Interval = tuple[float, float]
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Score interval of a proportion (Wilson 1927, JASA 22:209).
+
+    Args:
+        successes: Number of successes, 0 <= successes <= n.
+        n: Number of independent draws, at least 1.
+        confidence: Two-sided level in (0, 1).
+
+    Raises:
+        ValueError: For counts or levels outside these ranges.
+
+    >>> [round(bound, 4) for bound in wilson(81, 263)]
+    [0.2553, 0.3662]
+    """
+    _check_counts(successes, n)
+    z = _quantile(confidence)
+    p = successes / n
+    scale = 1.0 + z * z / n
+    centre = (p + z * z / (2 * n)) / scale
+    half = z * sqrt(p * (1.0 - p) / n + z * z / (4 * n * n)) / scale
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    high = 1.0 if successes == n else min(1.0, centre + half)
+    return low, high
+
+
+def newcombe(
+    successes: int, n: int, other_successes: int, other_n: int, confidence: float = 0.95
+) -> Interval:
+    """Interval of the difference p - p_other of independent proportions.
+
+    Hybrid of the two Wilson intervals (Newcombe 1998, Statistics in Medicine 17:873, method 10): unlike
+    the normal approximation it keeps its width where a proportion is near 1. For two models scored on
+    the *same* images it is conservative, because their mistakes are positively correlated.
+
+    >>> [round(bound, 4) for bound in newcombe(56, 70, 48, 80)]
+    [0.0524, 0.3339]
+    """
+    p, other = successes / n, other_successes / other_n
+    low, high = wilson(successes, n, confidence)
+    other_low, other_high = wilson(other_successes, other_n, confidence)
+    difference = p - other
+    return difference - hypot(p - low, other_high - other), difference + hypot(high - p, other - other_low)
+
+
+def best_set(successes: list[int], n: int, error_rate: float = 0.05) -> list[bool]:
+    """Which of m models, scored on the same n images, cannot be told apart from the best.
+
+    A model stays in the set unless some other model is better at a one-sided level of
+    error_rate / (m - 1). The truly best one is then excluded with a probability of at most
+    `error_rate`, however the observed best was picked (multiple comparisons with the best: Hsu 1981,
+    Annals of Statistics 9:1026; here with Bonferroni's bound in the place of Dunnett's quantile).
+    """
+    others = len(successes) - 1
+    if others < 1:
+        return [True] * len(successes)
+    best = max(successes)
+    confidence = 1.0 - 2.0 * error_rate / others
+    # Excluded by any other model implies excluded by the observed best: the interval's lower bound
+    # grows with the better model's successes.
+    return [newcombe(best, n, each, n, confidence)[0] <= 0.0 for each in successes]
+
+
+def _quantile(confidence: float) -> float:
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+    return NormalDist().inv_cdf(0.5 + confidence / 2.0)
+
+
+def _check_counts(successes: int, n: int) -> None:
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"0 <= successes <= n and n >= 1 must hold, got {successes} of {n}")

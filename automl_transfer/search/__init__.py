@@ -1,0 +1,1 @@
+"""The search: studies, samplers, pruners, first answers, and the objective."""

@@ -1,0 +1,107 @@
+"""Draws a strategy from the sampler before its trial exists, so that a trial is created whole.
+
+`Study.ask` creates an empty trial and writes one parameter per commit: a worker that dies between
+leaves half a trial behind, and every commit costs. Here the sampler is asked first.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.search.view import DRAFT_ID, SamplingView
+from automl_transfer.space.space import Space
+from automl_transfer.space.suggest import in_space, suggest
+from automl_transfer.store.trials import TrialDraft
+
+
+class _Draft:
+    """Stands in for an Optuna trial while its parameters are drawn."""
+
+    def __init__(self, study: optuna.Study, sampler: BaseSampler, number: int) -> None:
+        self._study = study
+        self._sampler = sampler
+        self._trial = FrozenTrial(
+            number=number,
+            trial_id=DRAFT_ID,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=datetime.now(),
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
+        sampler.before_trial(study, self._trial)
+        relative = sampler.infer_relative_search_space(study, self._trial)
+        self._relative = sampler.sample_relative(study, self._trial, relative)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self._trial.params
+
+    @property
+    def distributions(self) -> dict[str, BaseDistribution]:
+        return self._trial.distributions
+
+    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        if distribution.single():
+            low = getattr(distribution, "low", None)
+            value = low if low is not None else getattr(distribution, "choices", (None,))[0]
+        elif name in self._relative and distribution._contains(
+            distribution.to_internal_repr(self._relative[name])
+        ):
+            value = self._relative[name]
+        else:
+            value = self._sampler.sample_independent(self._study, self._trial, name, distribution)
+        self._trial.params = {**self._trial.params, name: value}
+        self._trial.distributions = {**self._trial.distributions, name: distribution}
+        return value
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        return self._suggest(name, CategoricalDistribution(choices))
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        return int(self._suggest(name, IntDistribution(low, high)))
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        return float(self._suggest(name, FloatDistribution(low, high, log=log)))
+
+
+def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
+    """A new strategy from the sampler, with the parameters and distributions of its trial."""
+    study = view.study(sampler, None)
+    trials = view.get_all_trials(study._study_id, deepcopy=False)
+    number = max((trial.number for trial in trials), default=-1) + 1
+    draft = _Draft(study, sampler, number)
+    strategy = suggest(draft, space)
+    return TrialDraft(strategy, draft.params, draft.distributions)
+
+
+def fixed_draft(strategy: Strategy, space: Space, label: str) -> TrialDraft:
+    """The draft of a given strategy: its values where they lie in the space."""
+    params = in_space(strategy, space)
+    ranged = {dimension.name: dimension for dimension in space.searched}
+    distributions: dict[str, BaseDistribution] = {}
+    for name in params:
+        dimension = ranged[name]
+        if dimension.kind == "categorical":
+            distributions[name] = CategoricalDistribution(dimension.choices)
+        elif dimension.kind == "int":
+            distributions[name] = IntDistribution(int(dimension.low), int(dimension.high))
+        else:
+            distributions[name] = FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+    return TrialDraft(strategy.canonical(), params, distributions, label)

@@ -1,0 +1,1 @@
+"""The space of transfer strategies: dimensions, study files, and how a trial becomes a strategy."""

@@ -1,0 +1,131 @@
+"""The space of one study: which dimensions are searched, over which range, and which are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from automl_transfer.domain.spec import DimensionSetting
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import ConfigurationError
+from automl_transfer.space.dimensions import DIMENSIONS, Dimension
+
+SEARCH = "search"
+
+
+@dataclass(frozen=True)
+class Space:
+    """Searched dimensions (in table order) and fixed values.
+
+    Attributes:
+        searched: Dimensions with the range of this study.
+        fixed: Every other dimension's value: as set in the study, or its default.
+    """
+
+    searched: tuple[Dimension, ...]
+    fixed: Mapping[str, Any]
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, DimensionSetting]) -> Space:
+        """Build the space that a study's `[space]` table describes.
+
+        Raises:
+            ConfigurationError: With every mistake, each under its key.
+        """
+        mistakes: list[str] = []
+        searched: list[Dimension] = []
+        fixed: dict[str, Any] = {}
+        for name in settings:
+            if name not in DIMENSIONS:
+                known = ", ".join(DIMENSIONS)
+                mistakes.append(f"space.{name}: must be one of the dimensions {known}, got {name!r}")
+        for name, dimension in DIMENSIONS.items():
+            if name not in settings:
+                fixed[name] = dimension.default
+                continue
+            try:
+                narrowed = _narrow(dimension, settings[name])
+            except ValueError as error:
+                mistakes.append(f"space.{name}: {error}")
+                continue
+            if isinstance(narrowed, Dimension):
+                searched.append(narrowed)
+            else:
+                fixed[name] = narrowed[0]
+        if mistakes:
+            raise ConfigurationError(mistakes)
+        return cls(tuple(searched), fixed)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources that this space can propose."""
+        for dimension in self.searched:
+            if dimension.name == "source":
+                return tuple(str(choice) for choice in dimension.choices)
+        return (str(self.fixed["source"]),)
+
+    def default(self) -> Strategy:
+        """The default strategy: every dimension at its default, or at the nearest value in range."""
+        values = dict(self.fixed)
+        for dimension in self.searched:
+            values[dimension.name] = _nearest(dimension, dimension.default)
+        return Strategy.model_validate(values).canonical()
+
+
+def _narrow(dimension: Dimension, setting: DimensionSetting) -> Dimension | tuple[Any]:
+    """A searched dimension with the study's range, or the fixed value as a 1-tuple."""
+    if isinstance(setting, str) and setting == SEARCH:
+        if dimension.kind == "categorical" and not dimension.choices:
+            raise ValueError('must be a name or a list of names, got "search": no list of all sources exists')
+        return dimension
+    if isinstance(setting, tuple):
+        if dimension.kind == "categorical":
+            if not setting:
+                raise ValueError("must name at least one choice, got an empty list")
+            if len(set(setting)) != len(setting):
+                raise ValueError(f"choices must differ from one another, got {list(setting)}")
+            choices = tuple(_checked(dimension, value) for value in setting)
+            return replace(dimension, choices=choices) if len(choices) > 1 else (choices[0],)
+        if len(setting) != 2:
+            raise ValueError(f"must be [low, high], got {list(setting)}")
+        low, high = (_checked(dimension, value) for value in setting)
+        if low > high:
+            raise ValueError(f"low must be <= high, got [{low:g}, {high:g}]")
+        return replace(dimension, low=low, high=high) if low < high else (low,)
+    return (_checked(dimension, setting),)
+
+
+def _checked(dimension: Dimension, value: Any) -> Any:
+    """The value as the strategy takes it, or ValueError with the rule and the value."""
+    if dimension.kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if dimension.kind != "categorical":
+        wanted = int if dimension.kind == "int" else float
+        if isinstance(value, bool) or not isinstance(value, wanted):
+            raise ValueError(f"must be {'a whole' if wanted is int else 'a'} number, got {value!r}")
+        if not dimension.low <= value <= dimension.high:
+            # A fixed or searched value outside the table's range is allowed where the strategy allows it.
+            _validated(dimension.name, value)
+        return value
+    if dimension.choices and isinstance(dimension.choices[0], float) and type(value) is int:
+        value = float(value)
+    return _validated(dimension.name, value)
+
+
+def _validated(name: str, value: Any) -> Any:
+    probe: dict[str, Any] = {name: value}
+    try:
+        return getattr(Strategy.model_validate(probe, strict=True), name)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{first['msg'][0].lower()}{first['msg'][1:]}, got {value!r}") from None
+
+
+def _nearest(dimension: Dimension, value: Any) -> Any:
+    if dimension.kind == "categorical":
+        return value if value in dimension.choices else dimension.choices[0]
+    bounded = min(max(value, dimension.low), dimension.high)
+    return int(bounded) if dimension.kind == "int" else float(bounded)

@@ -1,0 +1,68 @@
+"""The one place where a trial becomes a strategy and a strategy becomes a trial's parameters."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from automl_transfer.domain.conditions import is_active
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.space.dimensions import DIMENSIONS, Dimension
+from automl_transfer.space.space import Space
+
+
+class Suggester(Protocol):
+    """What is needed of an Optuna trial. Safe to call once per name."""
+
+    def suggest_categorical(self, name: str, choices: Any) -> Any:
+        """One of the choices."""
+
+    def suggest_int(self, name: str, low: int, high: int) -> int:
+        """A whole number, bounds included."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
+        """A number, bounds included."""
+
+
+def suggest(trial: Suggester, space: Space) -> Strategy:
+    """Ask the trial for every searched dimension that has an effect, in table order.
+
+    Ranges depend on the study alone. A dimension without effect is not asked for and keeps its
+    default, so that the sampler never learns from noise.
+    """
+    ranged = {dimension.name: dimension for dimension in space.searched}
+    values: dict[str, Any] = {name: dimension.default for name, dimension in DIMENSIONS.items()}
+    values.update(space.fixed)
+    for name in DIMENSIONS:
+        if name in ranged and is_active(name, values):
+            values[name] = _ask(trial, ranged[name])
+    if values["tune_mode"] == "closed_form":
+        values["head_init"] = "ridge"
+    return Strategy.model_validate(values).canonical()
+
+
+def _ask(trial: Suggester, dimension: Dimension) -> Any:
+    if dimension.kind == "categorical":
+        return trial.suggest_categorical(dimension.name, dimension.choices)
+    if dimension.kind == "int":
+        return trial.suggest_int(dimension.name, int(dimension.low), int(dimension.high))
+    return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=dimension.log)
+
+
+def in_space(strategy: Strategy, space: Space) -> dict[str, Any]:
+    """The strategy's values for the searched dimensions that have an effect and lie in range.
+
+    What lies outside (the profile may find a penalty beyond the searched range) is left out: the
+    strategy itself stays the truth, and the sampler learns from the rest.
+    """
+    values = strategy.model_dump(mode="json")
+    kept: dict[str, Any] = {}
+    for dimension in space.searched:
+        value = values[dimension.name]
+        if not is_active(dimension.name, values):
+            continue
+        if dimension.kind == "categorical":
+            if value in dimension.choices:
+                kept[dimension.name] = value
+        elif dimension.low <= value <= dimension.high:
+            kept[dimension.name] = value
+    return kept

@@ -1,0 +1,160 @@
+import json
+from datetime import timedelta
+
+import pytest
+from trials_by_hand import BEGIN, CRASH, epoch, make_task, trial
+
+from automl_transfer.domain.records import TrialOutcome, TrialState
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.reporting.ranking import Ranking, rank
+from automl_transfer.reporting.statistics import wilson
+
+TASK = make_task()
+
+
+def roots(ranking: Ranking) -> list[int]:
+    return [row.root_trial for row in ranking.rows]
+
+
+def test_orders_by_score_then_loss_then_cost() -> None:
+    records = [
+        trial(0, 0.90),
+        trial(1, 0.95, loss=0.3, ms=2.0),
+        trial(2, 0.95, loss=0.2),
+        trial(3, 0.95, loss=0.3, ms=1.0, seconds=9.0),
+        trial(4, 0.95, loss=0.3, ms=1.0, seconds=5.0),
+    ]
+    ranking = rank(reversed(records), TASK, "s")
+    assert roots(ranking) == [2, 4, 3, 1, 0]
+    assert [row.rank for row in ranking.rows] == [1, 2, 3, 4, 5]
+
+
+def test_only_complete_trials_are_ranked() -> None:
+    records = [
+        trial(0, 0.6),
+        trial(1, 0.99, state=TrialState.PRUNED),
+        trial(2, 0.99, state=TrialState.FAIL, stop=CRASH),
+        trial(3, 0.99, state=TrialState.RUNNING),
+        trial(4, state=TrialState.WAITING),
+    ]
+    assert roots(rank(records, TASK, "s")) == [0]
+
+
+def test_one_row_a_strategy_the_first_not_the_luckiest() -> None:
+    same = Strategy(learning_rate=0.01)
+    without_effect = same.model_copy(update={"perturb": 0.5})  # shrink is 1: perturb does nothing
+    records = [trial(1, 0.90, strategy=same), trial(0, 0.80), trial(2, 0.97, strategy=without_effect)]
+    ranking = rank(records, TASK, "s")
+    assert roots(ranking) == [1, 0]
+    assert ranking.rows[0].validation.accuracy == 0.90
+
+
+def test_a_continued_trial_is_ranked_under_its_root() -> None:
+    strategy = Strategy(batch=32)
+    records = [
+        trial(5, 0.7, strategy=strategy, state=TrialState.FAIL, stop=CRASH),
+        trial(9, 0.7, 0.8, strategy=strategy, root=5, attempt=1),
+    ]
+    (row,) = rank(records, TASK, "s").rows
+    assert (row.root_trial, row.validation.accuracy, row.epochs) == (5, 0.8, 2)
+
+
+def test_the_latest_continuation_of_a_root_counts() -> None:
+    strategy = Strategy(batch=32)
+    records = [
+        trial(7, 0.8, 0.85, strategy=strategy, root=2, attempt=1),
+        trial(2, 0.9, strategy=strategy),
+    ]
+    (row,) = rank(records, TASK, "s").rows
+    assert (row.root_trial, row.validation.accuracy) == (2, 0.85)
+
+
+def test_the_epoch_whose_weights_were_kept_is_shown() -> None:
+    best = trial(0, 0.7, 0.9, 0.8)
+    told = trial(1, 0.7, 0.95, 0.8, outcome=TrialOutcome(best_epoch=3))
+    rows = {row.root_trial: row for row in rank([best, told], TASK, "s").rows}
+    assert (rows[0].epochs, rows[0].validation.accuracy) == (2, 0.9)
+    assert (rows[1].epochs, rows[1].validation.accuracy) == (3, 0.8)
+
+
+def test_a_trial_without_outcome_is_ranked_with_what_is_known() -> None:
+    (row,) = rank([trial(0, 0.7, 0.9, outcome=None)], TASK, "s").rows
+    assert (row.train_seconds, row.predict_ms_per_image, row.parameters) == (4.0, None, None)
+
+
+def test_trials_of_other_tools_are_left_out() -> None:
+    foreign = trial(0, 0.9).model_copy(update={"strategy": None})
+    without_curve = trial(1).model_copy(update={"value": 0.9})
+    assert rank([foreign, without_curve], TASK, "s").rows == ()
+
+
+def test_the_set_of_the_best() -> None:
+    ranking = rank([trial(0, 0.98), trial(1, 0.975), trial(2, 0.6)], TASK, "s")
+    assert [row.set for row in ranking.rows] == ["a", "a", None]
+    assert ranking.rows[0].validation.interval == wilson(196, 200)
+
+
+def test_other_metrics_order_the_rows_and_claim_no_set() -> None:
+    task = make_task(metric="macro_f1")
+    records = [
+        trial(0, epochs=(epoch(1, 0.9, macro_f1=0.5),)),
+        trial(1, epochs=(epoch(1, 0.8, macro_f1=0.7),)),
+    ]
+    ranking = rank(records, TASK, "s")
+    assert roots(ranking) == [1, 0]
+    assert [row.validation.score for row in ranking.rows] == [0.7, 0.5]
+    assert [row.set for row in ranking.rows] == [None, None]
+
+
+def test_timeline_of_the_incumbent() -> None:
+    records = [
+        trial(0, state=TrialState.FAIL, minutes=0),  # the clock starts with it
+        trial(1, 0.8, minutes=1),
+        trial(2, 0.7, minutes=2),
+        trial(3, 0.99, state=TrialState.PRUNED, minutes=3),
+        trial(4, 0.9, minutes=5),
+    ]
+    points = rank(records, TASK, "s").timeline
+    assert [(p.seconds, p.root_trial, p.validation_accuracy) for p in points] == [(90, 1, 0.8), (330, 4, 0.9)]
+
+
+def test_timeline_bears_missing_times_and_slow_clocks() -> None:
+    assert rank([trial(0, 0.8, started=None, finished=None)], TASK, "s").timeline == ()
+    early = trial(1, 0.9, finished=BEGIN - timedelta(hours=1))
+    assert [p.seconds for p in rank([early], TASK, "s").timeline] == [0.0]
+
+
+def test_nothing_to_rank() -> None:
+    ranking = rank([], TASK, "s")
+    assert (ranking.rows, ranking.timeline, ranking.best) == ((), (), None)
+
+
+def test_json_as_published() -> None:
+    ranking = rank([trial(0, 0.8), trial(1, 0.9)], TASK, "s")
+    text = ranking.to_json()
+    data = json.loads(text)
+    assert list(data) == ["schema", "task", "study", "rows", "timeline"]
+    assert data["schema"] == "automl-transfer/ranking/1"
+    assert data["task"] == {"name": "digits", "fingerprint": "0" * 64, "metric": "accuracy"}
+    row = data["rows"][0]
+    assert list(row) == [
+        "rank",
+        "set",
+        "root_trial",
+        "strategy",
+        "description",
+        "validation",
+        "epochs",
+        "train_seconds",
+        "predict_ms_per_image",
+        "parameters",
+    ]
+    assert set(row["validation"]) == {"score", "accuracy", "interval", "nll", "n", "seeds"}
+    assert Strategy.model_validate(row["strategy"]).key() == Strategy(learning_rate=2e-3).key()
+    assert Ranking.model_validate_json(text) == ranking
+    assert rank([trial(1, 0.9), trial(0, 0.8)], TASK, "s").to_json() == text
+
+
+def test_a_ranking_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        rank([], TASK, "s").study = "other"

@@ -1,0 +1,101 @@
+import io
+import re
+
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+from trials_by_hand import CRASH, HOSTILE, make_task, trial
+
+from automl_transfer.domain.records import StopKind, StopReason, TrialRecord, TrialState
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.reporting.plain import count, plain, seconds
+from automl_transfer.reporting.ranking import rank
+from automl_transfer.reporting.summary import summarise
+from automl_transfer.reporting.table import Report
+
+TASK = make_task()
+
+
+def show(records: list[TrialRecord], width: int = 120, study: str = "s", limit: int | None = 10) -> str:
+    ranking = rank(records, task, study)
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(Report(ranking, summarise(records, ranking), limit))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_every_line_fits_and_every_number_is_whole(width: int) -> None:
+    records = [trial(0, 0.985, ms=1.234), trial(1234, 0.91, ms=0.5, seconds=4000.0)]
+    text = show(records, TASK, width)
+    assert max(cell_len(line) for line in text.splitlines()) <= width
+    if width >= 80:
+        for whole in ("98.50%", "95.7-99.5%", "1.2 ms", "3.4 M", "66.7 min", "1234"):
+            assert whole in text
+        assert "efficientnet-lite0" in text
+
+
+def test_hostile_names_stay_text() -> None:
+    records = [trial(0, 0.9, strategy=Strategy(source=HOSTILE[:300])), trial(1, state=TrialState.FAIL)]
+    records[1] = records[1].model_copy(
+        update={"stop": StopReason(kind=StopKind.BUG, detail="[link=file:///]x[/link]\x1b]0;owned\x07")}
+    )
+    text = show(records, make_task(name=HOSTILE), 80, study=HOSTILE)
+    assert "[bold red]<script>" in text
+    assert "[link=file:///]x[/link]" in text
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u202e]", text)
+
+
+def test_surrogates_of_undecodable_names_can_be_printed() -> None:
+    assert plain("caf\udce9").encode() == "caf\N{REPLACEMENT CHARACTER}".encode()
+    assert plain("猫/größe") == "猫/größe"
+    assert len(plain("x" * 5000)) == 300
+
+
+def test_what_is_said_without_any_trial() -> None:
+    assert "no trials yet: run `search`" in show([], TASK)
+
+
+def test_what_is_said_when_all_are_pruned_or_failed() -> None:
+    records = [
+        trial(0, 0.9, state=TrialState.PRUNED),
+        trial(1, state=TrialState.FAIL, stop=CRASH),
+        trial(2, state=TrialState.FAIL),
+    ]
+    text = show(records, TASK)
+    assert "no trial to rank yet, for none is complete; run `search` again" in text
+    assert "3 trials: 1 pruned, 2 failed." in text
+    assert "Failed: trial 1: crashed: the worker died" in text
+    assert "Failed: trial 2: no reason was recorded" in text
+    running = show([*records, trial(3, 0.5, state=TrialState.RUNNING)], TASK)
+    assert "wait for the running ones" in running
+
+
+def test_failures_are_grouped_and_continuations_counted() -> None:
+    records = [
+        trial(0, 0.5, state=TrialState.FAIL, stop=CRASH),
+        trial(1, state=TrialState.FAIL, stop=CRASH),
+        trial(2, 0.5, 0.6, root=0, attempt=1),
+    ]
+    ranking = rank(records, TASK, "s")
+    (failure,) = summarise(records, ranking).failures
+    assert (failure.trials, failure.continued) == ((0, 1), (0,))
+    assert "Failed: trials 0, 1 (1 carried on by a later attempt): crashed: the worker died" in show(
+        records, task
+    )
+
+
+def test_foreign_trials_are_named() -> None:
+    foreign = trial(4, 0.9).model_copy(update={"strategy": None})
+    text = show([foreign], TASK)
+    assert "Not ranked, because no strategy or no curve is recorded: 4" in text
+
+
+def test_long_rankings_are_cut_and_say_so() -> None:
+    records = [trial(number, 0.5 + number / 100) for number in range(15)]
+    assert "5 more rows" in show(records, TASK)
+    assert "more rows" not in show(records, TASK, limit=None)
+
+
+def test_units_for_people() -> None:
+    assert [seconds(v) for v in (0.31, 42.0, 312.0, 9000.0)] == ["0.3 s", "42 s", "5.2 min", "2.5 h"]
+    assert [count(v) for v in (950, 3_400_000, 2_000_000_000)] == ["950", "3.4 M", "2.0 G"]

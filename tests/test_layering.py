@@ -1,0 +1,110 @@
+"""Imports go down the storeys only, rooms of a storey do not know each other, and nothing is circular."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "automl_transfer"
+
+STOREYS = {
+    "errors": 0,
+    "__init__": 0,
+    "domain": 1,
+    "data": 2,
+    "models": 2,
+    "space": 2,
+    "transfer": 3,
+    "training": 4,
+    "store": 5,
+    "search": 6,
+    "workers": 7,
+    "reporting": 7,
+    "recipes": 7,
+    "api": 8,
+    "cli": 9,
+    "__main__": 10,
+}
+NO_OPTUNA = {"domain", "data", "models", "space", "transfer", "training"}
+NO_TORCH = {"domain", "data", "space", "store", "reporting"}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_level_only else list(ast.walk(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the whole name"
+            found.add(node.module or "")
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def rooms_imported(path: Path) -> set[str]:
+    parts = [name.split(".") for name in imports(path) if name.startswith("automl_transfer.")]
+    return {part[1] for part in parts if part[1] in STOREYS}
+
+
+def test_every_room_has_a_storey() -> None:
+    assert {room(path) for path in modules()} <= set(STOREYS)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_down_only(path: Path) -> None:
+    here = room(path)
+    for other in rooms_imported(path) - {here}:
+        assert STOREYS[other] < STOREYS[here], f"{here} (storey {STOREYS[here]}) must not import {other}"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_lower_storeys_do_not_know_optuna_or_torch(path: Path) -> None:
+    here = room(path)
+    names = {name.split(".")[0] for name in imports(path)}
+    if here in NO_OPTUNA:
+        assert "optuna" not in names
+    at_top = {name.split(".")[0] for name in imports(path, top_level_only=True)}
+    if here in NO_TORCH:
+        assert "torch" not in at_top
+
+
+def test_no_cycles_between_modules() -> None:
+    names = {
+        "automl_transfer." + ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+        for path in modules()
+    }
+    graph = {name: {other for other in imports(path, top_level_only=True) if other in names}
+             for name, path in names.items()}  # fmt: skip
+    done: set[str] = set()
+
+    def visit(name: str, trail: tuple[str, ...]) -> None:
+        assert name not in trail, " -> ".join([*trail, name])
+        if name in done:
+            return
+        for other in graph[name]:
+            visit(other, (*trail, name))
+        done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_files_can_be_read_in_one_sitting() -> None:
+    long = {
+        str(path.relative_to(PACKAGE)): lines
+        for path in modules()
+        if (lines := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long, f"split these files: {long}"
