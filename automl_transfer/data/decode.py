@@ -22,16 +22,29 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from automl_transfer.data.base import Decoded, Pixels
 from automl_transfer.errors import DataError
 
-SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .gif .bmp .dib .tif .tiff .webp .ppm .pgm .pbm .pnm .jp2 .j2k .avif "
-    ".tga .mpo".split()
-)
-FORMATS = "JPEG MPO PNG GIF BMP DIB TIFF WEBP PPM JPEG2000 AVIF TGA".split()
+FORMATS = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "GIF": (".gif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k"),
+    "AVIF": (".avif",),
+    "TGA": (".tga",),
+    "MPO": (".mpo",),
+}
+"""Formats that are opened, by Pillow's names, and the suffixes by which files count as images."""
+
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+
 MAX_PIXELS = 89_478_485
 """Pillow's own limit: a quarter of a gigabyte of RGB."""
 
@@ -70,9 +83,9 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
     data = source if isinstance(source, bytes) else source.read_bytes()
     try:
         with _open(data) as image:
+            width, height = image.size
             # JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
             image.draft(image.mode, (2 * resolution, 2 * resolution))
-            width, height = _size(data) if image.format in ("JPEG", "MPO") else image.size
             image.load()
             turn = _orientation(image)
             if turn >= 5:
@@ -107,9 +120,7 @@ def from_array(array: npt.NDArray[Any], channels: int, resolution: int) -> Decod
     return Decoded(square(image, channels, resolution), array.shape[0], array.shape[1])
 
 
-def square(
-    image: Image.Image, channels: int, resolution: int, turn: Image.Transpose | None = None
-) -> Pixels:
+def square(image: Image.Image, channels: int, resolution: int, turn: Image.Transpose | None = None) -> Pixels:
     """A loaded image of any mode as uint8 (resolution, resolution, channels)."""
     flat = _opaque(_eight_bit(image)).convert("L" if channels == 1 else "RGB")
     if flat.size != (resolution, resolution):
@@ -154,6 +165,12 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
 
 
+def threads() -> int:
+    """Threads that decode (Pillow lets go of the interpreter): the cores this process may use, up to 16."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(16, cores)
+
+
 @functools.cache
 def _formats() -> list[str]:
     Image.init()
@@ -166,11 +183,6 @@ def _open(source: Path | bytes) -> Image.Image:
         image.close()
         raise ValueError(f"must have at most {MAX_PIXELS:,} pixels, got {image.width} x {image.height}")
     return image
-
-
-def _size(data: bytes) -> tuple[int, int]:
-    with _open(data) as image:
-        return image.size
 
 
 def _orientation(image: Image.Image) -> int:
@@ -206,6 +218,6 @@ def _opaque(image: Image.Image) -> Image.Image:
 def _reason(error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"must have at most {MAX_PIXELS:,} pixels: {error}"
-    if isinstance(error, Image.UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError):
         return "not an image in a known format"
     return " ".join(str(error).split()) or type(error).__name__

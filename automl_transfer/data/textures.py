@@ -8,6 +8,7 @@ which order they come, and by how many pixels they are shifted.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.metadata import version
 
 import numpy as np
@@ -27,7 +28,9 @@ SMALLEST_PATCH, LARGEST_PATCH = 8, 128
 class Textures(DatasetKind):
     """Option `patch`: side of a patch in pixels."""
 
-    options = {"patch": f"side of a patch in pixels, {SMALLEST_PATCH} to {LARGEST_PATCH} (default 32)"}
+    options: Mapping[str, str] = {
+        "patch": f"side of a patch in pixels, {SMALLEST_PATCH} to {LARGEST_PATCH} (default 32)"
+    }
 
     def open(self, request: Request) -> Inventory:
         """Cut the photographs that scikit-image carries.
@@ -72,7 +75,9 @@ def cut(patch: int, fractions: SplitFractions, seed: tuple[int, int]) -> list[tu
     used = [split for split in SPLITS if getattr(fractions, split) > 0.0]
     gap = max(4, patch // 4)
     bands = (SIDE - gap * (len(used) - 1)) // patch
-    sizes = {split: max(1, round(bands * getattr(fractions, split))) for split in used if split != "train"}
+    sizes: dict[Split, int] = {
+        split: max(1, round(bands * getattr(fractions, split))) for split in used if split != "train"
+    }
     sizes["train"] = bands - sum(sizes.values())
     if sizes["train"] < 1:
         raise DataError(

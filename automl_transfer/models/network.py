@@ -71,8 +71,8 @@ class Backbone(nn.Module):
         return self.run(x)
 
     @torch.no_grad()
-    def shapes(self, resolution: int | None = None) -> tuple[Shape, ...]:
-        """The shape of one image's activation after each group, without the batch dimension.
+    def shapes(self, resolution: int | None = None, stop: int | None = None) -> tuple[Shape, ...]:
+        """The shape of one image's activation after each of `groups[:stop]`, without the batch dimension.
 
         Found by running one black image in evaluation mode; weights, statistics and modes stay as
         they are.
@@ -87,7 +87,7 @@ class Backbone(nn.Module):
         found: list[Shape] = []
         try:
             self.eval()
-            for group in self.groups:
+            for group in self.groups[:stop]:
                 x = group(x)
                 found.append(tuple(x.shape[1:]))
         except (RuntimeError, ValueError, AssertionError) as error:

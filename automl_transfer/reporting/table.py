@@ -55,7 +55,9 @@ class Report:
 def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table:
     """The rows as a rich table that fits `width` columns."""
     named = ranking.task.metric.replace("_", " ")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, width=min(width, 160), show_lines=False)
+    table = Table(
+        box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), width=min(width, 160), show_lines=False
+    )
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("set", no_wrap=True)
     table.add_column("trial", justify="right", no_wrap=True)
@@ -63,7 +65,7 @@ def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table
     wide = width >= WIDE
     if wide:
         table.add_column(named, justify="right")
-        table.add_column("accuracy, 95%", justify="right", no_wrap=True)
+        table.add_column("accuracy 95%", justify="right", no_wrap=True)
         for name in ("NLL", "epochs", "training", "predicts", "weights"):
             table.add_column(name, justify="right", no_wrap=True)
     else:

@@ -100,7 +100,7 @@ def test_other_metrics_order_the_rows_and_claim_no_set() -> None:
         trial(0, epochs=(epoch(1, 0.9, macro_f1=0.5),)),
         trial(1, epochs=(epoch(1, 0.8, macro_f1=0.7),)),
     ]
-    ranking = rank(records, TASK, "s")
+    ranking = rank(records, task, "s")
     assert roots(ranking) == [1, 0]
     assert [row.validation.score for row in ranking.rows] == [0.7, 0.5]
     assert [row.set for row in ranking.rows] == [None, None]

@@ -8,6 +8,7 @@ from trials_by_hand import CRASH, HOSTILE, make_task, trial
 
 from automl_transfer.domain.records import StopKind, StopReason, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import Task
 from automl_transfer.reporting.plain import count, plain, seconds
 from automl_transfer.reporting.ranking import rank
 from automl_transfer.reporting.summary import summarise
@@ -16,7 +17,9 @@ from automl_transfer.reporting.table import Report
 TASK = make_task()
 
 
-def show(records: list[TrialRecord], width: int = 120, study: str = "s", limit: int | None = 10) -> str:
+def show(
+    records: list[TrialRecord], task: Task, width: int = 120, study: str = "s", limit: int | None = 10
+) -> str:
     ranking = rank(records, task, study)
     stream = io.StringIO()
     Console(file=stream, width=width).print(Report(ranking, summarise(records, ranking), limit))
@@ -80,7 +83,7 @@ def test_failures_are_grouped_and_continuations_counted() -> None:
     (failure,) = summarise(records, ranking).failures
     assert (failure.trials, failure.continued) == ((0, 1), (0,))
     assert "Failed: trials 0, 1 (1 carried on by a later attempt): crashed: the worker died" in show(
-        records, task
+        records, TASK
     )
 
 

@@ -1,0 +1,49 @@
+"""`automl-transfer init`: writes a study file to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file to write, e.g. studies/cats.toml.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="Registered name, folder or .npz.")] = "digits",
+    preset: Annotated[str, typer.Option("--preset", help="quick or core.")] = "quick",
+) -> None:
+    """Write a study file.
+
+    \b
+    $ automl-transfer init studies/cats.toml --dataset photos/cats
+    wrote studies/cats.toml: edit it, then run 'automl-transfer search studies/cats.toml'
+    """
+    import json
+    import os
+    import re
+
+    from automl_transfer.errors import OutputError
+    from automl_transfer.space.study_file import preset_path, read_study
+
+    if file.suffix != ".toml":
+        raise OutputError(f"a study file must end in .toml, got {file.name!r}")
+    if file.exists():
+        raise OutputError(f"the study file must not exist yet, got {file}: choose another name or remove it")
+    text = preset_path(preset).read_text(encoding="utf-8")
+    text = re.sub(r"^#.*\n", f"# automl-transfer search {file.as_posix()}\n", text, count=1)
+    name = json.dumps(file.stem, ensure_ascii=False)
+    text = re.sub(r"^name = .*$", lambda _: f"name = {name}", text, count=1, flags=re.MULTILINE)
+    quoted = json.dumps(dataset, ensure_ascii=False)
+    text = re.sub(r"^dataset = .*$", lambda _: f"dataset = {quoted}", text, count=1, flags=re.MULTILINE)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        read_study(temporary)
+        temporary.replace(file)
+    except OSError as error:
+        raise OutputError(f"{file} must be writable, got: {error.strerror}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    typer.echo(f"wrote {file}: edit it, then run 'automl-transfer search {file}'")

@@ -1,0 +1,82 @@
+"""The `automl-transfer` command: finds the subcommand, and turns errors into messages and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import Annotated
+
+import typer
+
+from automl_transfer import __version__
+from automl_transfer.cli import (
+    explore,
+    export,
+    init,
+    launch,
+    predict,
+    report,
+    search,
+    sources,
+    space,
+    status,
+    study,
+    worker,
+)
+from automl_transfer.errors import AutomlTransferError, UserError
+
+FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+
+app = typer.Typer(
+    name="automl-transfer",
+    help="Find the best way to transfer a pretrained network to your images.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (init, explore, sources, space, search, worker, launch, status, report, export, predict):
+    app.command(name=command.__name__.rpartition(".")[2])(command.run)
+app.add_typer(study.app, name="study")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"automl-transfer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to stderr.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if not verbose:
+        warnings.simplefilter("ignore")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and end the process with the documented exit code."""
+    try:
+        app(args=arguments, standalone_mode=True)
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(WRONG_USAGE)
+    except AutomlTransferError as error:
+        typer.echo(f"failed: {error}", err=True)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)

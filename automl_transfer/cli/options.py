@@ -1,0 +1,72 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from automl_transfer.store.store import Store
+
+RUNS = Path("runs")
+DEFAULT_DATABASE = RUNS / "automl-transfer.db"
+
+StorageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        metavar="URL",
+        help="Database: sqlite:///FILE or postgresql://USER@HOST/NAME. Also AUTOML_TRANSFER_STORAGE. "
+        f"Default: {DEFAULT_DATABASE}.",
+        show_default=False,
+    ),
+]
+StorageFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--storage-file", metavar="FILE", help="File that holds the URL, to keep a password out of 'ps'."
+    ),
+]
+DataRootOption = Annotated[
+    Path | None, typer.Option("--data-root", metavar="DIR", help="Where relative dataset folders lie here.")
+]
+CacheOption = Annotated[
+    Path | None, typer.Option("--cache", metavar="DIR", help="Where decoded images are kept.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def open_store(storage: str | None, storage_file: Path | None, *, create: bool = True) -> Store:
+    """Open the store that the options name.
+
+    Raises:
+        StoreURLError: The URL cannot be used, or nothing is there although it should be.
+        StoreUnavailableError: The database did not answer.
+    """
+    from automl_transfer.errors import StudyError
+    from automl_transfer.store.store import Store
+    from automl_transfer.store.url import resolve_storage
+
+    url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
+    file = url.sqlite_path
+    if file is not None and not create and not file.exists():
+        raise StudyError(f"a study must exist, got no database at {file}: start one with 'automl-transfer search'")
+    return Store.open(url, on_wait=lambda text: typer.echo(text, err=True))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console for people."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))

@@ -1,0 +1,34 @@
+"""`automl-transfer sources`: lists sources of pretrained weights."""
+
+from __future__ import annotations
+
+from automl_transfer.cli.options import JsonOption, console, print_json
+
+
+def run(as_json: JsonOption = False) -> None:
+    """List sources: sizes, licences, and whether they are on this machine.
+
+    \b
+    $ automl-transfer sources
+     source               architecture                size     licence     here
+     efficientnet-lite0   timm/tf_efficientnet_lite0  18.9 MB  Apache-2.0  yes
+    """
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from automl_transfer.models.registry import list_sources
+
+    found = list_sources()
+    if as_json:
+        print_json([asdict(info) for info in found])
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("source", "architecture", "size", "licence", "here", "note"):
+        table.add_column(column, overflow="fold", no_wrap=column in ("source", "size", "here"))
+    for info in found:
+        size = f"{info.size_bytes / 1e6:.1f} MB" if info.size_bytes else "-"
+        table.add_row(
+            info.name, info.architecture, size, info.licence, "yes" if info.available else "no", info.note
+        )
+    console().print(table)

@@ -1,0 +1,338 @@
+"""The image cache: every image decoded once, as one memory-mapped uint8 array on disk.
+
+    CACHE/images/SIGNATURE/native.json         what the images are as they lie
+    CACHE/images/SIGNATURE/64x3/images.npy     uint8 (N, 64, 64, 3), readable images only
+                               rows.npz        digest, sums and stored size of each image
+                               metadata.json   what the other two must look like; the unreadable images
+
+Split, seed and few-image options do not touch the cache. An entry is written under a temporary name and
+renamed when it is whole; one process builds it, others wait. An entry that is damaged is built again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+from filelock import FileLock, Timeout
+
+from automl_transfer.data.base import BadImage, Decoded, Inventory, Native, Pixels, Rows
+from automl_transfer.data.decode import threads
+from automl_transfer.data.npy import HEADER_BYTES, npy_header
+from automl_transfer.errors import DataError, OutputError
+
+SCHEMA = "automl-transfer/images/1"
+DECODER = 1
+"""Counts changes of decoding that change pixels."""
+
+CHECK_WHOLE = 64 << 20
+CHECK_ROWS = 256
+"""Entries up to this size (bytes) are checked whole when opened, larger ones at this many rows."""
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class CachedImages:
+    """What the cache holds of one inventory.
+
+    Attributes:
+        images: uint8 (N, H, W, C), memory-mapped, read-only; readable images only.
+        rows: Their rows in the inventory, int64 (N,).
+        digests: uint8 (N, 16), equal for equal pixels.
+        moments: int64 (N, C, 2), sums of pixels and of their squares.
+        sizes: int64 (N, 2), stored height and width in pixels.
+        bad: The unreadable images.
+    """
+
+    images: Pixels
+    rows: Rows
+    digests: Pixels
+    moments: Rows
+    sizes: Rows
+    bad: tuple[BadImage, ...]
+
+
+def default_cache_root() -> Path:
+    """The user's cache folder."""
+    return Path(platformdirs.user_cache_dir("automl-transfer", appauthor=False))
+
+
+def open_images(
+    inventory: Inventory,
+    *,
+    channels: int | None,
+    resolution: int | None,
+    cache_root: Path,
+    progress: Progress | None = None,
+) -> CachedImages:
+    """Map the decoded images of an inventory, decoding them first where the cache has none.
+
+    Safe to call from several processes at once.
+
+    Args:
+        inventory: What to decode.
+        channels: 1 or 3; None keeps gray images gray.
+        resolution: Pixels; None takes the inventory's own.
+        cache_root: Folder of the cache.
+        progress: Called with what is done, how much of it, and of how much.
+
+    Raises:
+        OutputError: The cache folder cannot be written, or the disk has too little space.
+        DataError: No image can be read.
+    """
+    name = hashlib.sha256(f"{SCHEMA} {DECODER} {inventory.signature}".encode()).hexdigest()[:24]
+    folder = cache_root / "images" / name
+    report = progress or (lambda what, done, total: None)
+    native = Native(channels, resolution) if channels and resolution else _read_native(folder)
+    if native is not None:
+        entry = folder / f"{resolution or native.resolution}x{channels or native.channels}"
+        found = _read(entry, inventory)
+        if found is not None:
+            return found
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _alone(folder, report, len(inventory.keys)):
+            return _build(inventory, folder, channels, resolution, report)
+
+
+def _build(
+    inventory: Inventory, folder: Path, channels: int | None, resolution: int | None, report: Progress
+) -> CachedImages:
+    for left_over in folder.glob("*.tmp"):  # of builders that were killed: we are alone here
+        shutil.rmtree(left_over, ignore_errors=True)
+    _require_space(folder, inventory.scratch_bytes)
+    with tempfile.TemporaryDirectory(dir=folder, suffix=".tmp") as temporary:
+        scratch = Path(temporary)
+        inventory.prepare(scratch)
+        if channels is None or resolution is None:
+            native = _read_native(folder)
+            if native is None:
+                native = inventory.native()
+                _write_json(
+                    folder / "native.json", {"channels": native.channels, "resolution": native.resolution}
+                )
+            channels, resolution = channels or native.channels, resolution or native.resolution
+        entry = folder / f"{resolution}x{channels}"
+        found = _read(entry, inventory)  # another process may have built it while this one waited
+        if found is not None:
+            return found
+        _require_space(folder, HEADER_BYTES + len(inventory.keys) * (resolution**2 * channels + 1024))
+        whole = scratch / "entry"
+        whole.mkdir()
+        _decode_all(inventory, whole, channels, resolution, report)
+        shutil.rmtree(entry, ignore_errors=True)
+        whole.replace(entry)
+    found = _read(entry, inventory)
+    if found is None:
+        raise OutputError(
+            f"the image cache must keep what is written to it, got other bytes back in {str(entry)!r}"
+        )
+    return found
+
+
+def _decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int, report: Progress) -> None:
+    """Decode in parallel, append in order: never more than a few images in memory."""
+    total = len(inventory.keys)
+    digests: list[bytes] = []
+    moments: list[npt.NDArray[np.int64]] = []
+    sizes: list[tuple[int, int]] = []
+    bad: list[dict[str, Any]] = []
+    step = max(1, total // 200)
+    with (entry / "images.npy").open("w+b") as stream:
+        stream.write(npy_header((total, resolution, resolution, channels)))
+        for row, result in enumerate(_decoded(inventory, channels, resolution)):
+            if isinstance(result, _Unreadable):
+                bad.append({"row": row, "key": inventory.keys[row], "reason": result.reason, "io": result.io})
+            else:
+                image, digest, sums = result
+                stream.write(image.pixels.data)
+                digests.append(digest)
+                moments.append(sums)
+                sizes.append((image.height, image.width))
+            if (row + 1) % step == 0 or row + 1 == total:
+                report("decoding images", row + 1, total)
+        if not digests:
+            reasons = "; ".join(f"{item['key']}: {item['reason']}" for item in bad[:5])
+            raise DataError(f"a dataset must have readable images, got {total} unreadable ones: {reasons}")
+        stream.seek(0)
+        stream.write(npy_header((len(digests), resolution, resolution, channels)))
+        _flush(stream)
+    with (entry / "rows.npz").open("wb") as stream:
+        np.savez(
+            stream,
+            digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
+            moments=np.stack(moments),
+            sizes=np.array(sizes, np.int64),
+        )
+        _flush(stream)
+    _write_json(
+        entry / "metadata.json",
+        {
+            "schema": SCHEMA,
+            "count": len(digests),
+            "listed": total,
+            "shape": [len(digests), resolution, resolution, channels],
+            "rows_sha256": hashlib.sha256((entry / "rows.npz").read_bytes()).hexdigest(),
+            "bad": bad,
+        },
+    )
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """Why a row has no pixels; `io` where the file could not be opened, which may pass."""
+
+    reason: str
+    io: bool
+
+
+Result = tuple[Decoded, bytes, npt.NDArray[np.int64]] | _Unreadable
+
+
+def _decoded(inventory: Inventory, channels: int, resolution: int) -> Iterator[Result]:
+    """Each row's image, digest and sums, or the reason why it cannot be read; in order."""
+
+    def decode(row: int) -> Result:
+        try:
+            image = inventory.decode(row, channels, resolution)
+        except OSError as error:
+            return _Unreadable(error.strerror or str(error), io=True)
+        except ValueError as error:
+            return _Unreadable(str(error), io=False)
+        flat = image.pixels.reshape(-1, channels).astype(np.int64)
+        return image, digest_of(image.pixels), np.stack([flat.sum(0), (flat**2).sum(0)], axis=1)
+
+    window = 4 * threads()
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads()) as pool:
+        try:
+            for row in range(len(inventory.keys)):
+                pending.append(pool.submit(decode, row))
+                if len(pending) >= window:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def digest_of(pixels: Pixels) -> bytes:
+    """16 bytes that are equal for equal pixels."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).digest()[:16]
+
+
+def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
+    """The entry if it is there, whole, and still what decoding would give; else None."""
+    try:
+        metadata = json.loads((entry / "metadata.json").read_text(encoding="utf-8"))
+        packed = entry / "rows.npz"
+        shape = tuple(metadata["shape"])
+        bad = [(int(item["row"]), BadImage(item["key"], item["reason"])) for item in metadata["bad"]]
+        if metadata["schema"] != SCHEMA or metadata["listed"] != len(inventory.keys):
+            return None
+        if (entry / "images.npy").stat().st_size != HEADER_BYTES + int(np.prod(shape, dtype=np.int64)):
+            return None
+        if hashlib.sha256(packed.read_bytes()).hexdigest() != metadata["rows_sha256"]:
+            return None
+        images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
+        with np.load(packed, allow_pickle=False) as table:
+            digests, moments, sizes = table["digests"], table["moments"], table["sizes"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+    if images.shape != shape or images.dtype != np.uint8 or len(digests) != shape[0]:
+        return None
+    count = shape[0] if images.nbytes <= CHECK_WHOLE else CHECK_ROWS
+    for row in np.unique(np.linspace(0, shape[0] - 1, count).astype(np.int64)):
+        if digest_of(images[row]) != digests[row].tobytes():
+            return None
+    if any(item["io"] and _opens(inventory, int(item["row"])) for item in metadata["bad"]):
+        return None
+    unreadable = {row for row, _ in bad}
+    rows = np.array([row for row in range(len(inventory.keys)) if row not in unreadable], np.int64)
+    return CachedImages(images, rows, digests, moments, sizes, tuple(item for _, item in bad))
+
+
+def _opens(inventory: Inventory, row: int) -> bool:
+    try:
+        inventory.decode(row, 1, 32)
+    except OSError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def _read_native(folder: Path) -> Native | None:
+    try:
+        values = json.loads((folder / "native.json").read_text(encoding="utf-8"))
+        return Native(int(values["channels"]), int(values["resolution"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, report: Progress, total: int) -> Iterator[None]:
+    lock = FileLock(str(folder / "build.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        report("waiting for another process that decodes these images", 0, total)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Say clearly what is wrong with the cache folder where writing fails."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OutputError(
+                f"the image cache needs disk space, got a full disk at {str(folder)!r}"
+            ) from error
+        raise OutputError(
+            f"the image cache folder must be writable, got {str(folder)!r} ({error.strerror or error}): "
+            "choose another cache folder"
+        ) from error
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OutputError(
+            f"the image cache needs {needed:,} bytes of disk, got {free:,} bytes free at {str(folder)!r}: "
+            "free some space, choose another cache folder or a lower resolution"
+        )
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with temporary.open("w", encoding="utf-8") as stream:
+        json.dump(value, stream, indent=1)
+        _flush(stream)
+    temporary.replace(path)
+
+
+def _flush(stream: Any) -> None:
+    """Down to the disk: a rename must never come before the bytes."""
+    stream.flush()
+    os.fsync(stream.fileno())

@@ -1,0 +1,63 @@
+"""A contact sheet: a few training images of each class on one PNG."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.errors import OutputError
+
+MOST_CLASSES = 50
+CAPTION = 18
+MARGIN = 4
+
+
+def write_contact_sheet(
+    loaded: LoadedTask, path: Path, *, per_class: int = 10, tile: int = 64, seed: int = 0
+) -> Path:
+    """Write up to `per_class` training images a class, in rows with captions, chosen by seed.
+
+    Classes after the first 50 are left out (the last line says how many). Captions begin with the label,
+    for names in letters that the built-in font lacks.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    classes = loaded.task.classes[:MOST_CLASSES]
+    left_out = len(loaded.task.classes) - len(classes)
+    row_height = CAPTION + tile + MARGIN
+    height = len(classes) * row_height + MARGIN + (CAPTION if left_out else 0)
+    sheet = Image.new("RGB", (MARGIN + per_class * (tile + MARGIN), height), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=13)
+    train = loaded.indices["train"]
+    for label, name in enumerate(classes):
+        rows = train[loaded.labels[train] == label]
+        top = MARGIN + label * row_height
+        draw.text((MARGIN, top), f"{label}  {name}  ({len(rows)} in train)", fill="black", font=font)
+        chosen = np.sort(np.random.default_rng([seed, label]).permutation(rows)[:per_class])
+        for column, row in enumerate(chosen):
+            sheet.paste(_tile(loaded, int(row), tile), (MARGIN + column * (tile + MARGIN), top + CAPTION))
+    if left_out:
+        draw.text((MARGIN, height - CAPTION), f"and {left_out} more classes", fill="black", font=font)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(temporary, format="PNG")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(f"the contact sheet must be writable, got {str(path)!r}: {error}") from error
+    return path
+
+
+def _tile(loaded: LoadedTask, row: int, side: int) -> Image.Image:
+    pixels = np.asarray(loaded.images[row])
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    # Enlarging small images pixel by pixel shows what the network sees.
+    smooth = side < image.width
+    return image.resize((side, side), Image.Resampling.BICUBIC if smooth else Image.Resampling.NEAREST)

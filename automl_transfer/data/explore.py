@@ -1,0 +1,176 @@
+"""What a dataset holds, before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from automl_transfer.data.cache import CachedImages, Progress
+from automl_transfer.data.task import LoadedTask, load_with_details
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.task import SPLITS, Split, Task
+
+LISTED = 50
+"""Groups of duplicates that are listed; all are counted."""
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ClassCount(BaseModel):
+    """Images of one class in each split."""
+
+    model_config = _FROZEN
+
+    name: str
+    train: int
+    validation: int
+    test: int
+
+
+class SizeRange(BaseModel):
+    """Smallest, median and largest stored size in pixels, each side on its own."""
+
+    model_config = _FROZEN
+
+    width: tuple[int, float, int]
+    height: tuple[int, float, int]
+    distinct: int
+
+
+class DuplicateGroup(BaseModel):
+    """Images with exactly the same pixels at the working resolution."""
+
+    model_config = _FROZEN
+
+    keys: tuple[str, ...]
+    splits: tuple[Split, ...]
+    classes: tuple[str, ...]
+
+
+class Duplicates(BaseModel):
+    """Exact duplicates among the images in splits.
+
+    Attributes:
+        extra_images: Images that could go without losing any content.
+        within_splits: Groups that lie in one split.
+        across_splits: Groups that lie in several: what is tested was trained on.
+        conflicting: Groups whose images have different labels.
+        groups: The first groups; across splits first, then conflicting ones.
+    """
+
+    model_config = _FROZEN
+
+    extra_images: int
+    within_splits: int
+    across_splits: int
+    conflicting: int
+    groups: tuple[DuplicateGroup, ...]
+
+
+class SkippedImage(BaseModel):
+    """An image that cannot be used, with the reason."""
+
+    model_config = _FROZEN
+
+    key: str
+    reason: str
+
+
+class Exploration(BaseModel):
+    """Everything `explore` computes; `model_dump_json()` is its JSON form.
+
+    Attributes:
+        task: Classes, sizes of the splits, channel mean and deviation of the training split.
+        images: Readable images; `unused` of them are in no split (few-image versions).
+        imbalance: Training images of the largest class over those of the smallest.
+        skipped: Unreadable images, and images outside the class folders.
+    """
+
+    model_config = _FROZEN
+
+    task: Task
+    images: int
+    unused: int
+    classes: tuple[ClassCount, ...]
+    imbalance: float
+    sizes: SizeRange
+    duplicates: Duplicates
+    skipped: tuple[SkippedImage, ...]
+
+
+def explore(
+    spec: TaskSpec,
+    *,
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Exploration, LoadedTask]:
+    """Describe a dataset; unreadable images are listed, whatever `spec.on_bad_image` says.
+
+    Returns:
+        The description, and the task itself (for the contact sheet).
+
+    Raises:
+        DataError, OutputError: As `load_task`.
+    """
+    details = load_with_details(
+        spec.model_copy(update={"on_bad_image": "skip"}),
+        data_root=data_root,
+        cache_root=cache_root,
+        progress=progress,
+    )
+    return describe(details.loaded, details.cached), details.loaded
+
+
+def describe(loaded: LoadedTask, cached: CachedImages) -> Exploration:
+    """The statistics of a loaded task."""
+    classes = len(loaded.task.classes)
+    counts = {s: np.bincount(loaded.labels[loaded.indices[s]], minlength=classes) for s in SPLITS}
+    used = sum(len(rows) for rows in loaded.indices.values())
+    heights, widths = cached.sizes[:, 0], cached.sizes[:, 1]
+    return Exploration(
+        task=loaded.task,
+        images=len(loaded.labels),
+        unused=len(loaded.labels) - used,
+        classes=tuple(
+            ClassCount(name=name, **{split: int(counts[split][label]) for split in SPLITS})
+            for label, name in enumerate(loaded.task.classes)
+        ),
+        imbalance=float(counts["train"].max() / counts["train"].min()),
+        sizes=SizeRange(
+            width=(int(widths.min()), float(np.median(widths)), int(widths.max())),
+            height=(int(heights.min()), float(np.median(heights)), int(heights.max())),
+            distinct=len(np.unique(cached.sizes, axis=0)),
+        ),
+        duplicates=_duplicates(loaded, cached),
+        skipped=tuple(SkippedImage(key=bad.key, reason=bad.reason) for bad in loaded.skipped),
+    )
+
+
+def _duplicates(loaded: LoadedTask, cached: CachedImages) -> Duplicates:
+    rows_of: dict[bytes, list[tuple[int, Split]]] = defaultdict(list)
+    for split in SPLITS:
+        for row in loaded.indices[split]:
+            rows_of[cached.digests[row].tobytes()].append((int(row), split))
+    groups = [
+        DuplicateGroup(
+            keys=tuple(loaded.keys[row] for row, _ in members),
+            splits=tuple(split for _, split in members),
+            classes=tuple(loaded.task.classes[loaded.labels[row]] for row, _ in members),
+        )
+        for members in rows_of.values()
+        if len(members) > 1
+    ]
+    across = [group for group in groups if len(set(group.splits)) > 1]
+    conflicting = [group for group in groups if len(set(group.classes)) > 1]
+    ordered = sorted(groups, key=lambda g: (len(set(g.splits)) == 1, len(set(g.classes)) == 1, g.keys))
+    return Duplicates(
+        extra_images=sum(len(group.keys) - 1 for group in groups),
+        within_splits=len(groups) - len(across),
+        across_splits=len(across),
+        conflicting=len(conflicting),
+        groups=tuple(ordered[:LISTED]),
+    )

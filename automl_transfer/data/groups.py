@@ -1,0 +1,87 @@
+"""Which images belong together (one patient, one object), from file names or a table."""
+
+from __future__ import annotations
+
+import csv
+import re
+import unicodedata
+from pathlib import Path
+
+from automl_transfer.data.base import some
+from automl_transfer.errors import DataError
+
+
+def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str, ...]:
+    """The group of each image.
+
+    Args:
+        group_from: A regular expression with one capture group, searched in the relative file name
+            (`class/file.png`), or the path of a CSV with the columns `file` (relative name) and `group`.
+            A relative CSV path is looked for below the current directory, then below `root`.
+        keys: Relative names of the images.
+        root: The dataset's folder.
+
+    Raises:
+        DataError: The expression or table cannot be used, or leaves an image without a group.
+    """
+    if group_from.lower().endswith(".csv"):
+        table = _table(group_from, root)
+        missing = [key for key in keys if key not in table]
+        if missing:
+            raise DataError(
+                f"group_from must name every image, got no row for {len(missing)} of {len(keys)} in "
+                f"{Path(group_from).name!r}: {some(missing, 5)}"
+            )
+        return tuple(table[key] for key in keys)
+    try:
+        expression = re.compile(group_from)
+    except re.error as error:
+        raise DataError(
+            f"group_from must be a regular expression or a .csv, got {group_from!r}: {error}"
+        ) from error
+    if expression.groups != 1:
+        raise DataError(
+            f"group_from must have exactly one capture group (...), got {expression.groups} in {group_from!r}"
+        )
+    found = [expression.search(key) for key in keys]
+    unmatched = [
+        key for key, match in zip(keys, found, strict=True) if match is None or match.group(1) is None
+    ]
+    if unmatched:
+        raise DataError(
+            f"group_from must match every image, got no match of {group_from!r} for {len(unmatched)} of "
+            f"{len(keys)}: {some(unmatched, 5)}"
+        )
+    return tuple(match.group(1) for match in found if match is not None)
+
+
+def _table(name: str, root: Path) -> dict[str, str]:
+    path = Path(name).expanduser()
+    candidates = [path] if path.is_absolute() else [path, root / path]
+    existing = [candidate for candidate in candidates if candidate.is_file()]
+    if not existing:
+        raise DataError(f"group_from must be an existing .csv, got {name!r}: there is no such file")
+    groups: dict[str, str] = {}
+    try:
+        with existing[0].open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = reader.fieldnames or []
+            if "file" not in columns or "group" not in columns:
+                raise DataError(
+                    f"the .csv of group_from must have the columns file and group, got {list(columns)}"
+                )
+            for row in reader:
+                file, group = row["file"], row["group"]
+                if not file or not group:
+                    raise DataError(
+                        f"each row of {path.name!r} must have a file and a group, "
+                        f"got {file!r} and {group!r} in line {reader.line_num}"
+                    )
+                key = unicodedata.normalize("NFC", file.replace("\\", "/").removeprefix("./"))
+                if groups.setdefault(key, group) != group:
+                    raise DataError(
+                        f"an image must be in one group, got {groups[key]!r} and {group!r} for {key!r}"
+                    )
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"group_from must be a readable UTF-8 .csv, got {path.name!r}: {error}") from error
+    return groups

@@ -1,0 +1,140 @@
+"""Names of datasets, and how a dataset is written: `NAME?option=value&...`, a folder or an `.npz`.
+
+A registered name comes before a folder of the same name (write `./digits` for the folder). A new
+dataset is one file and one line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from automl_transfer.data.base import DatasetKind, Inventory, Request
+from automl_transfer.data.digits import Digits
+from automl_transfer.data.folder import Folder
+from automl_transfer.data.mnist5k import Mnist5k
+from automl_transfer.data.npz import Npz
+from automl_transfer.data.textures import Textures
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.errors import DataError
+
+KINDS: dict[str, DatasetKind] = {
+    "digits": Digits(),
+    "mnist5k": Mnist5k(),
+    "textures": Textures(),
+}
+
+COMMON_OPTIONS: Mapping[str, str] = {
+    "per_class": "images a class in the training split, and at most as many in the validation split",
+}
+"""Options that every dataset has, folders and `.npz` files too."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An inventory, its name with all options, and the options that do not depend on its kind."""
+
+    inventory: Inventory
+    name: str
+    per_class: int | None
+
+
+def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
+    """Find and list a dataset.
+
+    A relative folder or file is looked for below `data_root`, then below the current directory.
+
+    Raises:
+        DataError: There is no such dataset, or an option is unknown or out of range.
+    """
+    name, location, options = parse(spec.dataset, data_root)
+    kind = KINDS[name] if location is None else _kind_of(location)
+    known = {**kind.options, **COMMON_OPTIONS}
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        described = "; ".join(f"{option}: {text}" for option, text in known.items())
+        raise DataError(
+            f"dataset {name} has no option {', '.join(map(repr, unknown))}; its options are {described}"
+        )
+    if spec.group_from is not None and not isinstance(kind, Folder):
+        raise DataError(f"group_from works with folders of images, got {spec.group_from!r} for {name}")
+    per_class = _per_class(options)
+    own = {option: value for option, value in options.items() if option not in COMMON_OPTIONS}
+    inventory = kind.open(Request(spec, location, own))
+    if per_class is None:
+        return Opened(inventory, inventory.name, None)
+    joint = "&" if "?" in inventory.name else "?"
+    return Opened(inventory, f"{inventory.name}{joint}per_class={per_class}", per_class)
+
+
+def parse(dataset: str, data_root: Path | None = None) -> tuple[str, Path | None, dict[str, str]]:
+    """Name, folder or file (None for registered names) and options of a dataset as it is written.
+
+    Raises:
+        DataError: There is no such dataset.
+    """
+    location = None if dataset in KINDS else _find(dataset, data_root)
+    if location is not None:  # a path may contain a question mark
+        return _base_name(location), location, {}
+    name, mark, query = dataset.rpartition("?") if "?" in dataset else (dataset, "", "")
+    options = _options(dataset, query) if mark else {}
+    if name in KINDS:
+        return name, None, options
+    location = _find(name, data_root)
+    if location is None:
+        raise DataError(
+            f"a dataset must be one of {', '.join(sorted(KINDS))}, a folder of images (one subfolder a "
+            f"class) or an .npz file, got {name!r}: there is no such name, folder or file"
+            + (f" below {str(data_root)!r} or the current directory" if data_root is not None else "")
+        )
+    return _base_name(location), location, options
+
+
+def _find(name: str, data_root: Path | None) -> Path | None:
+    if not name or "\x00" in name:
+        return None
+    path = Path(name).expanduser()
+    for candidate in (path,) if path.is_absolute() or data_root is None else (data_root / path, path):
+        try:
+            if candidate.is_dir():
+                return candidate
+            if candidate.is_file():
+                if candidate.suffix.lower() == ".npz":
+                    return candidate
+                raise DataError(f"a dataset file must be an .npz, got {candidate.name!r}")
+        except OSError:  # a name too long for a path, for instance
+            continue
+    return None
+
+
+def _kind_of(location: Path) -> DatasetKind:
+    return Npz() if location.is_file() else Folder()
+
+
+def _base_name(location: Path) -> str:
+    return location.name or location.resolve().name or "folder"
+
+
+def _options(dataset: str, query: str) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for part in query.split("&"):
+        name, equals, value = part.partition("=")
+        if not equals or not name or not value:
+            raise DataError(
+                f"options of a dataset must read name=value, joined by &, got {part!r} in {dataset!r}"
+            )
+        if name in options:
+            raise DataError(f"an option may be given once, got {name!r} twice in {dataset!r}")
+        options[name] = unquote(value)
+    return options
+
+
+def _per_class(options: Mapping[str, str]) -> int | None:
+    text = options.get("per_class")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise DataError(f"per_class must be an integer >= 1, got {text!r}")
+    return int(text)

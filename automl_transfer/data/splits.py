@@ -1,0 +1,202 @@
+"""Which image goes into which split: as declared, by seed and class, or by group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_transfer.data.base import Rows, some
+from automl_transfer.domain.spec import SplitFractions
+from automl_transfer.domain.task import SPLITS, Split
+from automl_transfer.errors import DataError
+
+ATTEMPTS = 20
+"""Orders of the groups that are tried until every class is in every split."""
+
+Indices = dict[Split, Rows]
+
+
+def assign(
+    labels: Rows,
+    classes: Sequence[str],
+    fractions: SplitFractions,
+    seed: int,
+    *,
+    groups: Sequence[str] | None = None,
+    declared: Sequence[Split] | None = None,
+) -> Indices:
+    """Sorted rows of each split.
+
+    Without declared splits, rows are split by seed: each class in the same fractions (at least one
+    image a class and split), or, with groups, whole groups so that the classes come out as near to the
+    fractions as can be. Declared splits stay; where validation is not declared it is carved out of the
+    training rows in the ratio of the two fractions (and so is test where neither is declared).
+
+    Raises:
+        DataError: A class has too few images or groups, or is missing in a declared split, or a group
+            lies in two declared splits.
+    """
+    parts: dict[Split, float] = {
+        split: getattr(fractions, split) for split in SPLITS if getattr(fractions, split) > 0.0
+    }
+    everything = np.arange(len(labels), dtype=np.int64)
+    indices: Indices = {split: np.zeros(0, np.int64) for split in SPLITS}
+    if declared is None:
+        return {**indices, **_carve(everything, labels, classes, parts, seed, groups)}
+    kinds = np.array(declared)
+    for split in SPLITS:
+        indices[split] = everything[kinds == split]
+    if len(indices["validation"]) == 0:
+        taken = {split: part for split, part in parts.items() if len(indices["test"]) == 0 or split != "test"}
+        indices.update(_carve(indices["train"], labels, classes, taken, seed, groups))
+    _refuse_missing(indices, labels, classes)
+    if groups is not None:
+        _refuse_straddling(indices, groups)
+    return indices
+
+
+def few_images(indices: Indices, labels: Rows, per_class: int, seed: int) -> Indices:
+    """The few-image version: at most `per_class` training images a class, chosen by seed.
+
+    Validation is limited to as many: whoever has N labelled images a class to train on does not have
+    thousands to validate on. The test split keeps all its images, so that scores of different N compare.
+    For one seed, the images of a smaller N are among those of a larger one. Classes with fewer images
+    keep what they have.
+    """
+    limited = dict(indices)
+    for split in ("train", "validation"):
+        rows = indices[split]
+        kept = [
+            np.random.default_rng([seed, 1, label]).permutation(rows[labels[rows] == label])[:per_class]
+            for label in np.unique(labels[rows])
+        ]
+        limited[split] = np.sort(np.concatenate(kept)) if kept else rows
+    return limited
+
+
+def _carve(
+    rows: Rows,
+    labels: Rows,
+    classes: Sequence[str],
+    parts: Mapping[Split, float],
+    seed: int,
+    groups: Sequence[str] | None,
+) -> Indices:
+    total = sum(parts.values())
+    shares = {split: part / total for split, part in parts.items()}
+    if groups is None:
+        return _stratified(rows, labels, classes, shares, seed)
+    return _by_group(rows, labels, classes, shares, seed, groups)
+
+
+def _stratified(
+    rows: Rows, labels: Rows, classes: Sequence[str], shares: Mapping[Split, float], seed: int
+) -> Indices:
+    found: dict[Split, list[Rows]] = {split: [] for split in shares}
+    counts = np.bincount(labels[rows], minlength=len(classes))
+    small = [f"{classes[label]} ({count})" for label, count in enumerate(counts) if count < len(shares)]
+    if small:
+        raise DataError(
+            f"each class must have at least {len(shares)} images, one for each of {', '.join(shares)}, "
+            f"got {some(small)}: add images, or leave these classes out"
+        )
+    for label, count in enumerate(counts):
+        mixed = np.random.default_rng([seed, 0, label]).permutation(rows[labels[rows] == label])
+        start, left = 0, len(shares) - 1
+        for split, share in shares.items():
+            if split == "train":
+                continue
+            # Every split that is still to come, the training split too, needs one image.
+            size = min(max(1, round(share * int(count))), int(count) - start - left)
+            left -= 1
+            found[split].append(mixed[start : start + size])
+            start += size
+        found["train"].append(mixed[start:])
+    return {split: np.sort(np.concatenate(parts)) for split, parts in found.items()}
+
+
+def _by_group(
+    rows: Rows,
+    labels: Rows,
+    classes: Sequence[str],
+    shares: Mapping[Split, float],
+    seed: int,
+    groups: Sequence[str],
+) -> Indices:
+    names, member = np.unique(np.array([groups[row] for row in rows]), return_inverse=True)
+    table = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(table, (member, labels[rows]), 1)
+    present = (table > 0).sum(axis=0)
+    small = [f"{classes[label]} ({count})" for label, count in enumerate(present) if count < len(shares)]
+    if small:
+        raise DataError(
+            f"each class must come from at least {len(shares)} groups, one for each of "
+            f"{', '.join(shares)}, got {some(small)}: add groups, or leave these classes out"
+        )
+    best: tuple[int, float, npt.NDArray[np.int64]] | None = None
+    for attempt in range(ATTEMPTS):
+        rng = np.random.default_rng([seed, 2, attempt])
+        place, missing, error = _place_groups(table, np.array(list(shares.values())), rng)
+        if best is None or (missing, error) < best[:2]:
+            best = missing, error, place
+        if missing == 0 and error < 0.05:
+            break
+    assert best is not None
+    indices = {split: rows[best[2][member] == number] for number, split in enumerate(shares)}
+    _refuse_missing(indices, labels, classes)
+    return indices
+
+
+def _place_groups(
+    table: npt.NDArray[np.int64], shares: npt.NDArray[np.float64], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], int, float]:
+    """Greedily give each group, large ones first, to the split that lacks its classes most.
+
+    Returns the split of each group, how many classes are missing in a split, and the mean absolute
+    deviation of the classes' shares from those asked for.
+    """
+    totals = table.sum(axis=0).astype(np.float64)
+    wanted = shares[:, None] * totals[None, :]
+    have = np.zeros_like(wanted)
+    place = np.zeros(len(table), np.int64)
+    # Noise on the sizes gives another order at each attempt, still about large to small.
+    order = np.argsort(-table.sum(axis=1) * rng.uniform(0.8, 1.25, len(table)), kind="stable")
+    for group in order:
+        lack = (wanted - have) / wanted
+        need = lack @ (table[group] / totals)
+        place[group] = int(np.argmax(need + rng.uniform(0.0, 1e-9, len(shares))))
+        have[place[group]] += table[group]
+    missing = int((have == 0).sum())
+    return place, missing, float(np.abs(have / totals - shares[:, None]).mean())
+
+
+def _refuse_missing(indices: Mapping[Split, Rows], labels: Rows, classes: Sequence[str]) -> None:
+    problems = []
+    for split, rows in indices.items():
+        if len(rows) == 0 and split == "test":
+            continue
+        counts = np.bincount(labels[rows], minlength=len(classes))
+        absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+        if absent:
+            problems.append(f"{split} has no image of {some(absent)}")
+    if problems:
+        raise DataError(
+            f"every class must have images in every split, got {'; '.join(problems)}: "
+            "add images, or leave these classes out"
+        )
+
+
+def _refuse_straddling(indices: Mapping[Split, Rows], groups: Sequence[str]) -> None:
+    seen: dict[str, Split] = {}
+    straddling: dict[str, str] = {}
+    for split, rows in indices.items():
+        for group in {groups[row] for row in rows}:
+            if seen.setdefault(group, split) != split:
+                straddling[group] = f"{group} ({seen[group]} and {split})"
+    if straddling:
+        raise DataError(
+            f"a group must lie in one split, got {some(sorted(straddling.values()))}: move its images, or "
+            "leave the split folders out and let the seed split by group"
+        )

@@ -1,0 +1,197 @@
+"""Architectures by name: the one place where timm and torchvision are asked to build a network.
+
+`timm` and `torchvision` are imported inside functions, so that listing sources stays quick.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from automl_transfer.errors import SourceError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from automl_transfer.models.network import Backbone
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Normalisation of RGB pixels in [0, 1], and native resolution in pixels."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    resolution: int
+
+
+def has_timm() -> bool:
+    """Whether timm is installed; does not import it."""
+    return importlib.util.find_spec("timm") is not None
+
+
+def split_architecture(architecture: str) -> tuple[str, str]:
+    """Split "timm/resnet18" into library and name, both known.
+
+    Raises:
+        SourceError: The library or the name is unknown, or timm is not installed.
+    """
+    library, _, name = architecture.partition("/")
+    if library == "timm":
+        require_timm(architecture)
+        import timm
+
+        base = name.partition(".")[0]
+        if not base or not timm.is_model(base):
+            raise SourceError(unknown("timm architecture", name, timm.list_models(), "timm/"))
+    elif library == "torchvision":
+        if name not in _torchvision_names():
+            raise SourceError(unknown("torchvision architecture", name, _torchvision_names(), "torchvision/"))
+    else:
+        raise SourceError(
+            "an architecture must be timm/NAME or torchvision/NAME, "
+            f"got {architecture!r}: for instance timm/resnet18 or torchvision/resnet18"
+        )
+    return library, name
+
+
+def create_network(architecture: str, classes: int | None = None) -> nn.Module:
+    """The whole network with random weights, for RGB images; no download.
+
+    Transformers are built so that they take images of other sizes than their native one.
+
+    Raises:
+        SourceError: The architecture is unknown.
+    """
+    library, name = split_architecture(architecture)
+    if library == "timm":
+        return create_timm(name, {} if classes is None else {"num_classes": classes})
+    import torchvision
+
+    options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    if name in ("googlenet", "inception_v3"):
+        options |= {"aux_logits": False, "init_weights": True}
+    network: nn.Module = torchvision.models.get_model(name, weights=None, **options)
+    return network
+
+
+def create_timm(name: str, options: dict[str, Any]) -> nn.Module:
+    """`timm.create_model` with whatever freedom of image size the family offers."""
+    import timm
+
+    freedoms: Sequence[dict[str, Any]] = (
+        {"dynamic_img_size": True, "dynamic_img_pad": True},
+        {"dynamic_img_size": True},
+        {},
+    )
+    for freedom in freedoms:
+        try:
+            network: nn.Module = timm.create_model(name, **options, **freedom)
+        except TypeError as error:
+            if "dynamic_img" not in str(error):
+                raise
+        else:
+            return network
+    raise AssertionError("unreachable: the last attempt passes no such option")
+
+
+def preprocessing(architecture: str) -> Preprocessing:
+    """What the library states for this architecture (for timm: also with a tag)."""
+    library, name = split_architecture(architecture)
+    if library == "timm":
+        from timm.models import get_pretrained_cfg
+
+        config = get_pretrained_cfg(name, allow_unregistered=True)
+        if config is None:
+            return Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224)
+        return Preprocessing(_three(config.mean), _three(config.std), int(config.input_size[-1]))
+    from torchvision.models import get_model_weights
+
+    weights = list(get_model_weights(name))
+    return torchvision_preprocessing(weights[0]) if weights else Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224)
+
+
+def torchvision_preprocessing(weights: Any) -> Preprocessing:
+    """The preprocessing that a member of a weights enum states."""
+    transform = weights.transforms()
+    return Preprocessing(_three(transform.mean), _three(transform.std), int(transform.crop_size[0]))
+
+
+def assemble(
+    model: nn.Module,
+    architecture: str,
+    in_channels: int,
+    stated: Preprocessing,
+    *,
+    pretrained: bool,
+    notes: Sequence[str] = (),
+) -> tuple[Backbone, nn.Module]:
+    """Adapt the first layer, cut the network into groups, prove them: backbone and tail.
+
+    The tail is the network's own pooling and classifier; it shares no weights with the backbone.
+
+    Raises:
+        SourceError: The groups do not compute what the network computes.
+    """
+    from automl_transfer.models.channels import adapt_channels
+    from automl_transfer.models.families.registry import cut
+    from automl_transfer.models.grouping import prove
+    from automl_transfer.models.network import Backbone
+
+    adapt_channels(model, in_channels)
+    grouping = cut(model)
+    prove(model, grouping, architecture, in_channels, stated.resolution)
+    backbone = Backbone(
+        architecture,
+        [part.module for part in grouping.groups],
+        [part.note for part in grouping.groups],
+        in_channels=in_channels,
+        mean=stated.mean,
+        std=stated.std,
+        resolution=stated.resolution,
+        pretrained=pretrained,
+        prefix_tokens=grouping.prefix_tokens,
+        notes=notes,
+    )
+    backbone.eval()
+    return backbone, grouping.tail
+
+
+def require_timm(name: str) -> None:
+    """Say how to install timm where it is missing.
+
+    Raises:
+        SourceError: timm is not installed.
+    """
+    if not has_timm():
+        raise SourceError(
+            f"{name} needs timm, which is not installed: pip install 'automl-transfer[timm]', "
+            "or take a torchvision source"
+        )
+
+
+def unknown(kind: str, name: str, known: Sequence[str], prefix: str = "", extra: str = "") -> str:
+    """The text for a name that is not known: names that are close, or some that exist."""
+    close = difflib.get_close_matches(name.lower(), [entry.lower() for entry in known], n=5, cutoff=0.5)
+    spelled = {entry.lower(): entry for entry in known}
+    shown = [prefix + spelled[entry] for entry in close]
+    hint = f"close names: {', '.join(shown)}" if shown else f"for instance {', '.join(prefix + n for n in known[:5])}"
+    return f"no such {kind}: {name!r}; {hint}{extra}"
+
+
+def _torchvision_names() -> list[str]:
+    import torchvision
+
+    names = torchvision.models.list_models(module=torchvision.models)
+    return [name for name in names if not name.startswith("quantized_")]
+
+
+def _three(values: Sequence[float]) -> tuple[float, ...]:
+    numbers = tuple(float(value) for value in values)
+    return numbers * 3 if len(numbers) == 1 else numbers

@@ -1,0 +1,97 @@
+"""The contract of sources: what a pretrained network states about itself and how it is loaded."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automl_transfer.errors import SourceError
+
+if TYPE_CHECKING:
+    from automl_transfer.models.network import Backbone
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """What a person wants to know before a source is used.
+
+    Attributes:
+        name: What `get_source` and study files take.
+        architecture: What `build_architecture` takes.
+        licence: SPDX identifier of the weights' licence, or a sentence.
+        size_bytes: Of the weights file; None where it is not known before the download.
+        available: Whether `load` works on this machine without a network.
+        revision: Which version of the weights; None where there is none to state.
+        note: One sentence for people.
+    """
+
+    name: str
+    architecture: str
+    licence: str
+    size_bytes: int | None
+    available: bool
+    revision: str | None
+    note: str
+
+
+class Source(ABC):
+    """A backbone with its weights, layer groups and preprocessing.
+
+    Obligations of every source: all methods may be called any number of times, from several
+    processes at once; none leaves a half-written file; everything that is wrong with the weights is
+    raised as `SourceError` with what to do; nothing is unpickled that could run code.
+    """
+
+    name: str
+
+    @abstractmethod
+    def info(self) -> SourceInfo:
+        """Facts about the source. Cheap: reads no weights and never uses the network."""
+
+    @abstractmethod
+    def sha256(self) -> str | None:
+        """Hex digest of the weights file; None for scratch and for weights not on this machine yet."""
+
+    @abstractmethod
+    def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
+        """Build the backbone: evaluation mode, float32, on the CPU, first layer for `in_channels`.
+
+        The weights are checked, and the layer groups are proven to compute what the whole network
+        computes. Each call returns a new backbone that shares no tensors with others.
+
+        Args:
+            in_channels: 1 or 3.
+            allow_download: Whether weights that are not on this machine may be fetched.
+
+        Raises:
+            SourceError: The weights are missing, cannot be fetched, are damaged or do not fit.
+        """
+
+
+def check_channels(in_channels: int) -> None:
+    """Refuse anything but gray and RGB.
+
+    Raises:
+        SourceError: `in_channels` is neither 1 nor 3.
+    """
+    if in_channels not in (1, 3):
+        raise SourceError(
+            f"in_channels must be 1 (gray) or 3 (RGB), got {in_channels!r}: convert the images first"
+        )
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file; remembered as long as its size and time stamp stay the same."""
+    state = path.stat()
+    return _digest(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest(path: Path, size: int, mtime_ns: int) -> str:
+    del size, mtime_ns  # they only key the cache
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""Layer groups of the known families of networks."""

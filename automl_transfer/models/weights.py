@@ -1,0 +1,175 @@
+"""Weights files: read without running code, and fitted to a network tensor by tensor."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from automl_transfer.errors import SourceError
+
+State = dict[str, Tensor]
+
+_NESTED = ("state_dict", "model", "model_state_dict")
+_PREFIXES = ("module.", "_orig_mod.")
+_COUNTER = "num_batches_tracked"
+_SHOWN = 20
+_ZIP, _LEGACY = b"PK\x03\x04", b"\x80"
+
+
+def read_weights(path: Path) -> State:
+    """Read a state dict from `.safetensors`, or from `.pth`, `.pt`, `.bin` without unpickling code.
+
+    A state dict nested under "state_dict" or "model" is found; "module." prefixes are taken off.
+
+    Raises:
+        SourceError: Missing, empty, truncated, of another format, with pickled code, or without tensors.
+    """
+    if not path.is_file():
+        raise SourceError(f"a checkpoint must be a file, {path} is {'a folder' if path.is_dir() else 'missing'}")
+    suffix = path.suffix.lower()
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            magic = file.read(4)
+    except OSError as error:
+        raise SourceError(f"a checkpoint must be readable, {path} is not: {error.strerror}") from error
+    if size == 0:
+        raise SourceError(f"a checkpoint must hold tensors, {path} is empty: copy or export it again")
+    if suffix == ".safetensors":
+        content: object = _read_safetensors(path, size)
+    elif suffix in (".pth", ".pt", ".bin"):
+        if not (magic.startswith(_ZIP) or magic.startswith(_LEGACY)):
+            raise SourceError(
+                f"a {suffix} checkpoint must be written by torch.save, {path} begins with {magic!r}: "
+                "it is another kind of file, or damaged"
+            )
+        content = _read_torch(path, size)
+    else:
+        raise SourceError(
+            f"a checkpoint must end in .safetensors, .pth, .pt or .bin, got {path.name!r}: "
+            "save the state dict as .safetensors"
+        )
+    return _state(content, path)
+
+
+def fit(
+    model: nn.Module, state: Mapping[str, Tensor], where: str, *, ignorable: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Copy a state dict into a network: every tensor, with its shape, or nothing at all.
+
+    Counters of batch norms may be missing. Tensors named in `ignorable` (the original classifier) may
+    be missing or of another shape: then all of them keep their values, and the note says so.
+
+    Returns:
+        Notes for people.
+
+    Raises:
+        SourceError: Tensors are missing, unexpected, of another shape or not finite; all are listed.
+    """
+    own = model.state_dict()
+    notes: list[str] = []
+    other = sorted(n for n in ignorable if n in own and (n not in state or state[n].shape != own[n].shape))
+    skipped = frozenset(ignorable) if other else frozenset()
+    if other:
+        notes.append(f"the classifier of {where} is not used ({_classifier(other[0], own, state)})")
+    problems = _problems(own, state, skipped)
+    if problems:
+        shown = problems[:_SHOWN]
+        if len(problems) > _SHOWN:
+            shown.append(f"and {len(problems) - _SHOWN} more")
+        lines = "\n".join(f"  - {problem}" for problem in shown)
+        raise SourceError(
+            f"{where} must fit {type(model).__name__} tensor by tensor, {len(problems)} do not:\n{lines}\n"
+            "name the architecture that this file was trained with"
+        )
+    with torch.no_grad():
+        for name, tensor in own.items():
+            if name in state and name not in skipped:
+                tensor.copy_(state[name])
+    return tuple(notes)
+
+
+def _classifier(name: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    if name not in state:
+        return f"{name} is missing"
+    return f"{name} is {_shape(state[name])}, the architecture's own is {_shape(own[name])}"
+
+
+def _problems(own: Mapping[str, Tensor], state: Mapping[str, Tensor], skipped: frozenset[str]) -> list[str]:
+    problems = []
+    for name, tensor in own.items():
+        if name in skipped or (name not in state and name.endswith(_COUNTER)):
+            continue
+        if name not in state:
+            problems.append(f"missing {name} {_shape(tensor)}")
+        elif state[name].shape != tensor.shape:
+            problems.append(f"{name} must be {_shape(tensor)}, got {_shape(state[name])}")
+        elif state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
+            problems.append(f"{name} {_shape(tensor)} holds NaN or infinite values")
+    problems.extend(f"unexpected {name} {_shape(state[name])}" for name in state if name not in own)
+    return problems
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"({', '.join(str(size) for size in tensor.shape)})"
+
+
+def _read_safetensors(path: Path, size: int) -> object:
+    import safetensors
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise SourceError(_damaged(path, size, error)) from error
+
+
+def _read_torch(path: Path, size: int) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+        text = str(error)
+        names = re.findall(r"GLOBAL ([\w.]+)", text)
+        if names or "TorchScript" in text or "nsupported" in text:
+            what = f" ({', '.join(dict.fromkeys(names))})" if names else ""
+            raise SourceError(
+                f"a checkpoint must hold tensors only, {path} holds pickled code{what} and was not opened: "
+                "save its state_dict() as .safetensors where you trust it"
+            ) from error
+        raise SourceError(_damaged(path, size, error)) from error
+
+
+def _damaged(path: Path, size: int, error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return (
+        f"a checkpoint must be whole, {path} ({size:,} bytes) is truncated or damaged "
+        f"({text[0][:200] if text else type(error).__name__}): copy or download it again"
+    )
+
+
+def _state(content: object, path: Path) -> State:
+    for _ in range(2):
+        if isinstance(content, Mapping):
+            inner = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), None)
+            content = content if inner is None else inner
+    if not isinstance(content, Mapping) or not content:
+        raise SourceError(
+            f"a checkpoint must be a mapping of names to tensors, {path} holds {type(content).__name__}: "
+            "save the network's state_dict()"
+        )
+    strange = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if strange:
+        raise SourceError(
+            f"a checkpoint must hold tensors only, {path} also holds {', '.join(strange[:5])}: "
+            "save the network's state_dict() alone, or under 'state_dict'"
+        )
+    state = {str(name): value for name, value in content.items()}
+    for prefix in (*_PREFIXES, *_PREFIXES):
+        if all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): value for name, value in state.items()}
+    return state

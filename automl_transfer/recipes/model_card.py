@@ -1,0 +1,63 @@
+"""The model card: a few lines of Markdown for whoever finds the folder."""
+
+from __future__ import annotations
+
+import re
+
+from automl_transfer.recipes.best_strategy import Recipe, Score
+from automl_transfer.recipes.model_description import ModelDescription
+
+MOST_CLASSES = 50
+
+
+def model_card(description: ModelDescription, recipe: Recipe) -> str:
+    """Markdown: what the model is, its classes, how well it does, its licence, how to predict."""
+    classes = [f"`{_code(name)}`" for name in description.classes[:MOST_CLASSES]]
+    left = len(description.classes) - len(classes)
+    more = f" and {left} more (see model.json)" if left else ""
+    size = f"{description.resolution}x{description.resolution}"
+    colour = "gray" if description.in_channels == 1 else "RGB"
+    source = recipe.source
+    licence = _plain(source.licence) if source.licence else "not stated by the source"
+    trained = "training and validation" if recipe.training.refit else "training"
+    lines = [
+        f"# {_plain(recipe.task.name)}: an image classifier",
+        "",
+        f"- **What**: {_plain(recipe.strategy.describe())}.",
+        f"- **Input**: images of any size; they are resized to {size} {colour}.",
+        f"- **Classes** ({len(description.classes)}): {', '.join(classes)}{more}.",
+        f"- **Test**: {_score(recipe.metrics.test)}",
+        f"- **Validation**: {_score(recipe.metrics.validation)} "
+        "The strategy was picked by it, so it is optimistic.",
+        f"- **Trained on**: the {trained} images of {_plain(recipe.task.name)} "
+        f"(fingerprint `{recipe.task.fingerprint[:16]}`).",
+        f"- **Weights transferred from**: {_plain(source.name)}; licence: {licence}.",
+        f"- **Found by**: study {_plain(recipe.provenance.study)}, trial {recipe.provenance.trial}.",
+        "",
+        "Predict:",
+        "",
+        "```sh",
+        "automl-transfer predict . IMAGES_OR_FOLDER",
+        "```",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _score(score: Score | None) -> str:
+    if score is None:
+        return "not evaluated, the task has no test split."
+    low, high = score.interval
+    text = f"accuracy {100 * score.accuracy:.2f}% (95% interval {100 * low:.1f} to {100 * high:.1f}%"
+    text += f", {score.n} images)"
+    if score.balanced_accuracy is not None:
+        text += f", balanced accuracy {100 * score.balanced_accuracy:.2f}%"
+    return text + "."
+
+
+def _code(name: str) -> str:
+    return " ".join(name.replace("`", "'").split())
+
+
+def _plain(text: str) -> str:
+    """Names are text: none of Markdown's signs, no HTML."""
+    return re.sub(r"([\\`*\[\]<>|#!])", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,84 @@
+"""`model.json`: what the weights beside it are, enough to build the network and feed it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from automl_transfer.errors import ConfigurationError, SourceError
+from automl_transfer.recipes.normalisation import FixedNormalisation, NormalisationFacts
+from automl_transfer.recipes.strict_json import read_json, validate
+
+WEIGHTS = "model.safetensors"
+DESCRIPTION = "model.json"
+CARD = "README.md"
+FILES = frozenset({WEIGHTS, DESCRIPTION, CARD})
+
+SCHEMA = "automl-transfer/model/1"
+
+
+class ModelDescription(BaseModel):
+    """The content of `model.json`.
+
+    Attributes:
+        architecture: As `models.registry.build_architecture` takes it.
+        groups_kept: Leading layer groups of that architecture that the model has.
+        pool: Height and width of the grid in front of the head.
+        weights_sha256: Of the file `model.safetensors`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    schema_: Literal["automl-transfer/model/1"] = Field(default="automl-transfer/model/1", alias="schema")
+    architecture: str = Field(min_length=1, max_length=300)
+    groups_kept: int = Field(ge=0, le=10_000)
+    pool: Literal[1, 2, 4]
+    in_channels: Literal[1, 3]
+    resolution: int = Field(ge=8, le=4096)
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
+    normalisation: NormalisationFacts
+    weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @model_validator(mode="after")
+    def _channels(self) -> Self:
+        stated = self.normalisation
+        if isinstance(stated, FixedNormalisation):
+            lengths = (len(stated.mean), len(stated.std))
+            if lengths != (self.in_channels, self.in_channels):
+                raise ValueError(
+                    f"normalisation must have one mean and std per channel ({self.in_channels}), "
+                    f"got {lengths[0]} and {lengths[1]}"
+                )
+        return self
+
+    def to_json(self) -> str:
+        """The file's text, keys in a fixed order."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Read and check a model folder's `model.json`.
+
+    Raises:
+        SourceError: The folder is not a model folder, or its description is not valid.
+    """
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise SourceError(
+            f"a model folder must hold {DESCRIPTION} and {WEIGHTS}, got {folder}: "
+            "give the folder `model` of a run"
+        )
+    value = read_json(path, SourceError)
+    schema = value.get("schema")
+    if schema != SCHEMA:
+        raise SourceError(
+            f"schema must be {SCHEMA} in {path}, got {str(schema)[:80]!r}: "
+            "a newer automl-transfer may have written it, then upgrade this one"
+        )
+    try:
+        return validate(ModelDescription, value, str(path))
+    except ConfigurationError as error:
+        raise SourceError(str(error)) from None

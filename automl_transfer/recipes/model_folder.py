@@ -1,0 +1,146 @@
+"""The folder `model/`: weights, description and card, written whole and checked when read."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automl_transfer.errors import OutputError, SourceError
+from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.model_card import model_card
+from automl_transfer.recipes.model_description import (
+    CARD,
+    DESCRIPTION,
+    FILES,
+    WEIGHTS,
+    ModelDescription,
+    read_description,
+)
+from automl_transfer.recipes.normalisation import Constants, facts
+from automl_transfer.recipes.output import whole_folder, write_text
+
+if TYPE_CHECKING:
+    import torch
+
+    from automl_transfer.models.heads import TargetModel
+
+
+def save_model(
+    folder: Path,
+    model: TargetModel,
+    *,
+    architecture: str,
+    in_channels: int,
+    resolution: int,
+    classes: tuple[str, ...],
+    normalisation: Constants | None,
+    recipe: Recipe,
+    replace: bool = False,
+) -> ModelDescription:
+    """Write a model folder under a temporary name, then rename it.
+
+    `replace` allows an earlier model folder to be there, never a folder that holds anything else.
+
+    Raises:
+        OutputError: Something is in the way or cannot be written; what was there is as it was.
+    """
+    from safetensors.torch import save_file
+
+    _check_target(folder, replace)
+    with whole_folder(folder, replace=replace) as temporary:
+        weights = temporary / WEIGHTS
+        # Copies: two names for one memory cannot be stored.
+        save_file(
+            {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()},
+            str(weights),
+        )
+        description = ModelDescription(
+            architecture=architecture,
+            groups_kept=len(model.groups),
+            pool=model.head.grid,
+            in_channels=in_channels,
+            resolution=resolution,
+            classes=classes,
+            normalisation=facts(normalisation),
+            weights_sha256=file_sha256(weights),
+        )
+        write_text(temporary / DESCRIPTION, description.to_json())
+        write_text(temporary / CARD, model_card(description, recipe))
+    return description
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, ModelDescription]:
+    """Read a model folder: the network in evaluation mode on `device`, and its description.
+
+    Raises:
+        SourceError: Not a model folder, weights that are not those of the description (sha256), or
+            tensors that do not fit the architecture; names them.
+    """
+    description = read_description(folder)
+    weights = folder / WEIGHTS
+    try:
+        digest = file_sha256(weights)
+    except OSError as error:
+        raise SourceError(f"a model folder must hold {WEIGHTS}, got {folder}: {error.strerror}") from error
+    if digest != description.weights_sha256:
+        raise SourceError(
+            f"{weights} must have the sha256 of {DESCRIPTION} ({description.weights_sha256[:16]}...), "
+            f"got {digest[:16]}...: the files do not belong together or one is damaged; copy the folder again"
+        )
+    model = _build(description)
+    _load_weights(model, weights, description.architecture)
+    return model.eval().to(device), description
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_target(folder: Path, replace: bool) -> None:
+    if not replace or not folder.exists():
+        return
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"a file"}
+    if names - FILES:
+        raise OutputError(
+            f"only a model folder is replaced, got {folder} with {', '.join(sorted(names - FILES)[:3])}: "
+            "remove it or choose another"
+        )
+
+
+def _build(description: ModelDescription) -> TargetModel:
+    from automl_transfer.models.target import build_from_description
+
+    return build_from_description(
+        architecture=description.architecture,
+        groups_kept=description.groups_kept,
+        pool=description.pool,
+        in_channels=description.in_channels,
+        classes=len(description.classes),
+        resolution=description.resolution,
+    )
+
+
+def _load_weights(model: TargetModel, weights: Path, architecture: str) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(str(weights))
+    except (SafetensorError, OSError) as error:
+        raise SourceError(f"{weights} must be a safetensors file, got {error}") from error
+    expected = model.state_dict()
+    mistakes = [f"{name}: missing" for name in expected if name not in stored]
+    mistakes += [f"{name}: unknown" for name in stored if name not in expected]
+    mistakes += [
+        f"{name}: {tuple(value.shape)} {value.dtype} must be "
+        f"{tuple(expected[name].shape)} {expected[name].dtype}"
+        for name, value in stored.items()
+        if name in expected and (value.shape != expected[name].shape or value.dtype != expected[name].dtype)
+    ]
+    if mistakes:
+        shown = "; ".join(mistakes[:5]) + (f"; and {len(mistakes) - 5} more" if len(mistakes) > 5 else "")
+        raise SourceError(f"the weights in {weights} must fit {architecture}, got {shown}")
+    model.load_state_dict(stored)

@@ -1,0 +1,45 @@
+"""How pixels are normalised, as it stands in recipes and model folders."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+Constants = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class FixedNormalisation(BaseModel):
+    """Mean and standard deviation per channel, of pixels in [0, 1]."""
+
+    model_config = _FROZEN
+
+    kind: Literal["fixed"] = "fixed"
+    mean: tuple[float, ...] = Field(min_length=1, max_length=3)
+    std: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(min_length=1, max_length=3)
+
+
+class PerImageNormalisation(BaseModel):
+    """Every image is centred and scaled by its own mean and standard deviation."""
+
+    model_config = _FROZEN
+
+    kind: Literal["per_image"] = "per_image"
+
+
+NormalisationFacts = Annotated[FixedNormalisation | PerImageNormalisation, Field(discriminator="kind")]
+
+
+def facts(constants: Constants | None) -> FixedNormalisation | PerImageNormalisation:
+    """What `data.normalise.constants` gave, as it stands in files."""
+    if constants is None:
+        return PerImageNormalisation()
+    mean, std = constants
+    return FixedNormalisation(mean=mean, std=std)
+
+
+def constants(stated: FixedNormalisation | PerImageNormalisation) -> Constants | None:
+    """The reverse of `facts`."""
+    return (stated.mean, stated.std) if isinstance(stated, FixedNormalisation) else None

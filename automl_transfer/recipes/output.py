@@ -1,0 +1,158 @@
+"""Where results are written: the folder is checked before any work, and files appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from automl_transfer.errors import ConfigurationError, OutputError
+from automl_transfer.recipes.strict_json import read_json
+
+MARKER = "run.json"
+MARKER_SCHEMA = "automl-transfer/run/1"
+MIN_FREE_BYTES = 200 * 1024 * 1024
+
+
+def check_output_folder(folder: Path, study: str, need_bytes: int = MIN_FREE_BYTES) -> None:
+    """Check that a study's results can be written to a folder. Leaves nothing behind.
+
+    A folder may be new, empty, or hold an earlier run of the same study.
+
+    Raises:
+        OutputError: A file is in the way, the folder is read-only or belongs to something else, or its
+            disk has less than `need_bytes` free.
+    """
+    existing = _nearest_existing(folder)
+    if not existing.is_dir():
+        raise OutputError(f"the output must be a folder, got the file {existing}: choose another --output")
+    if existing == folder:
+        _check_content(folder, study)
+    try:
+        probe = existing / f".{secrets.token_hex(6)}.tmp"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+        free = shutil.disk_usage(existing).free
+    except OSError as error:
+        raise OutputError(
+            f"the output folder must be writable, got {folder} ({error.strerror}): choose another --output"
+        ) from error
+    if free < need_bytes:
+        raise OutputError(
+            f"the disk of the output must have {need_bytes / 1e6:.0f} MB free, got {free / 1e6:.0f} MB for "
+            f"{folder}: free some, or choose an --output on another disk"
+        )
+
+
+def open_output_folder(folder: Path, study: str, need_bytes: int = MIN_FREE_BYTES) -> Path:
+    """Check the folder, create it and mark it as this study's, so that a rerun may write there again."""
+    check_output_folder(folder, study, need_bytes)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot create the output folder {folder}: {error.strerror}") from error
+    write_json(folder / MARKER, {"schema": MARKER_SCHEMA, "study": study})
+    return folder
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all; keys keep their order."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file under a temporary name, then rename it.
+
+    Raises:
+        OutputError: It cannot be written; an earlier file of that name is still as it was.
+    """
+    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
+    try:
+        try:
+            with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def whole_folder(target: Path, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder beside `target` that takes its name when the block ends without an error.
+
+    With `replace`, an existing folder is moved aside first and deleted last, so that the name always
+    leads to a whole folder, but for the instant between two renames.
+
+    Raises:
+        OutputError: `target` exists and `replace` is False, or the disk refuses.
+    """
+    if not replace and (target.exists() or target.is_symlink()):
+        raise OutputError(f"a new folder must not exist yet, got {target}: remove it or choose another")
+    tag = secrets.token_hex(6)
+    temporary = target.with_name(f".{target.name[:80]}.{tag}.tmp")
+    aside = target.with_name(f".{target.name[:80]}.{tag}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if target.exists():
+            target.rename(aside)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if aside.exists():
+                aside.rename(target)
+            raise
+    except OSError as error:
+        raise OutputError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        for leftover in (temporary, aside):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _nearest_existing(folder: Path) -> Path:
+    try:
+        for place in (folder, *folder.absolute().parents):
+            if os.path.lexists(place):
+                return place
+    except (OSError, ValueError) as error:
+        raise OutputError(f"the output must be a usable path, got {str(folder)[:200]!r}: {error}") from error
+    raise OutputError(f"the output must be a usable path, got {folder}")
+
+
+def _check_content(folder: Path, study: str) -> None:
+    try:
+        names = sorted(entry.name for entry in folder.iterdir())
+    except OSError as error:
+        raise OutputError(f"the output folder must be readable, got {folder} ({error.strerror})") from error
+    if not names:
+        return
+    owner = _owner(folder)
+    if owner is None:
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        raise OutputError(
+            f"the output folder must be new, empty or this study's own, got {folder} with {some}: "
+            "choose another --output"
+        )
+    if owner != study:
+        raise OutputError(
+            f"the output folder must belong to study {study!r}, got {folder} of study {owner!r}: "
+            "choose another --output"
+        )
+
+
+def _owner(folder: Path) -> str | None:
+    try:
+        marker = read_json(folder / MARKER, OutputError)
+    except (OutputError, ConfigurationError):
+        return None
+    name = marker.get("study")
+    return name if marker.get("schema") == MARKER_SCHEMA and isinstance(name, str) else None

@@ -1,0 +1,92 @@
+"""What a worker keeps between trials: the task's images, the sources' networks and the device."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.spec import StudySpec
+from automl_transfer.errors import StudyError
+from automl_transfer.space.space import Space
+from automl_transfer.store.studies import StudyHandle
+
+if TYPE_CHECKING:
+    import torch
+
+    from automl_transfer.models.network import Backbone
+
+KEPT_BACKBONES = 2
+
+
+def source_digests(spec: StudySpec) -> dict[str, str | None]:
+    """The sha256 of every source in the study's space; None for scratch.
+
+    Raises:
+        SourceError: A source is unknown or not on this machine.
+    """
+    from automl_transfer.models.registry import get_source
+
+    return {name: get_source(name).sha256() for name in Space.from_settings(spec.space).sources}
+
+
+@dataclass
+class Workbench:
+    """Everything that trials of one study share within one process. Not safe between threads."""
+
+    handle: StudyHandle
+    task: LoadedTask
+    device: torch.device
+    space: Space
+    _backbones: OrderedDict[str, Backbone] = field(default_factory=OrderedDict)
+
+    @classmethod
+    def open(
+        cls,
+        handle: StudyHandle,
+        *,
+        device: str = "auto",
+        data_root: Path | None = None,
+        cache_root: Path | None = None,
+        task: LoadedTask | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Workbench:
+        """Load the data and check that it, and the sources' weights, are those of the study.
+
+        Raises:
+            StudyError: The data or a source on this machine differ from the study's, saying which.
+        """
+        from automl_transfer.training.device import resolve_device
+
+        if task is None:
+            task = load_task(
+                handle.spec.task, data_root=data_root, cache_root=cache_root, progress=progress
+            )
+        if task.task.fingerprint != handle.task.fingerprint:
+            raise StudyError(
+                f"the data of study {handle.name!r} must be the same on every machine (fingerprint "
+                f"{handle.task.fingerprint[:12]}), got {task.task.fingerprint[:12]} for {task.task.name!r}: "
+                "copy the same files here, or point --data-root at them"
+            )
+        here = source_digests(handle.spec)
+        for name, digest in handle.sources.items():
+            if here.get(name) != digest:
+                raise StudyError(
+                    f"source {name!r} of study {handle.name!r} must have sha256 {(digest or 'none')[:12]}, "
+                    f"got {(here.get(name) or 'none')[:12]}: install the same weights on this machine"
+                )
+        return cls(handle, task, resolve_device(device), Space.from_settings(handle.spec.space))
+
+    def backbone(self, source: str) -> Backbone:
+        """The source's network, loaded once and kept while it is used. Callers must not change it."""
+        if source not in self._backbones:
+            from automl_transfer.models.registry import get_source
+
+            self._backbones[source] = get_source(source).load(self.task.task.channels)
+            while len(self._backbones) > KEPT_BACKBONES:
+                self._backbones.popitem(last=False)
+        self._backbones.move_to_end(source)
+        return self._backbones[source]

@@ -1,0 +1,1 @@
+"""The study store: Optuna's tables and ours in one database, every step one transaction."""

@@ -1,0 +1,223 @@
+"""Reads and writes rows of Optuna's tables exactly as Optuna does, on an open connection.
+
+Written against schema v3.2.0.a (`schema.OPTUNA_HEAD`), which is checked when a store is opened.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.distributions import BaseDistribution, distribution_to_json
+from optuna.storages._rdb import models
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.dialects import postgresql, sqlite
+
+from automl_transfer.domain.records import StopReason, TrialState
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.store import tables as t
+from automl_transfer.store.engine import utc
+
+ATTRIBUTE = "automl_transfer"
+"""The one user attribute of a trial: strategy in words, root, attempt, reason to stop."""
+
+ATTRIBUTE_LIMIT = 1024  # what the dashboard shows
+
+WAITING = OptunaState.WAITING
+RUNNING = OptunaState.RUNNING
+
+_FLOAT = models.TrialIntermediateValueModel
+_VALUE = models.TrialValueModel
+
+
+def to_optuna(state: TrialState) -> OptunaState:
+    """The same state in Optuna's vocabulary."""
+    return OptunaState[state.value]
+
+
+def upsert(
+    connection: sa.Connection,
+    table: sa.Table,
+    keys: tuple[str, ...],
+    rows: list[dict[str, Any]],
+    **extra: Any,
+) -> None:
+    """Insert rows, or overwrite those with the same keys. `extra` are SQL expressions, equal in all rows."""
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).values(extra) if extra else insert(table)
+    changed = {name: statement.excluded[name] for name in (*rows[0], *extra) if name not in keys}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed), rows)
+
+
+def lock_study(connection: sa.Connection, study_id: int) -> bool:
+    """Make this transaction the only one that numbers trials of a study; False when it is gone.
+
+    Excludes Optuna's own FOR UPDATE. On SQLite the transaction is exclusive already.
+    """
+    query = sa.select(t.studies.c.study_id).where(t.studies.c.study_id == study_id)
+    return connection.execute(query.with_for_update(key_share=True)).first() is not None
+
+
+def insert_trial(connection: sa.Connection, study_id: int, state: OptunaState) -> tuple[int, int]:
+    """A new trial: its id and its number. The study must be locked.
+
+    The number is the count of the study's earlier trials, as Optuna computes it.
+    """
+    earlier = (
+        sa.select(sa.func.count())
+        .select_from(t.trials)
+        .where(t.trials.c.study_id == study_id)
+        .scalar_subquery()
+    )
+    statement = (
+        sa.insert(t.trials)
+        .values(
+            study_id=study_id,
+            number=earlier,
+            state=state,
+            datetime_start=utc() if state == RUNNING else sa.null(),
+        )
+        .returning(t.trials.c.trial_id, t.trials.c.number)
+    )
+    row = connection.execute(statement).one()
+    return int(row[0]), int(row[1])
+
+
+def insert_params(
+    connection: sa.Connection,
+    trial_id: int,
+    params: Mapping[str, Any],
+    distributions: Mapping[str, BaseDistribution],
+) -> None:
+    """All params of a new trial at once, in Optuna's internal representation."""
+    rows = [
+        {
+            "trial_id": trial_id,
+            "param_name": name,
+            "param_value": float(distributions[name].to_internal_repr(value)),
+            "distribution_json": _distribution_json(distributions[name]),
+        }
+        for name, value in params.items()
+    ]
+    if rows:
+        connection.execute(sa.insert(t.params), rows)
+
+
+_json_of: dict[int, tuple[BaseDistribution, str]] = {}
+
+
+def _distribution_json(distribution: BaseDistribution) -> str:
+    """Memoised by object: a space hands out the same distributions for every trial."""
+    known = _json_of.get(id(distribution))
+    if known is not None and known[0] is distribution:
+        return known[1]
+    if len(_json_of) > 1000:
+        _json_of.clear()
+    text = distribution_to_json(distribution)
+    _json_of[id(distribution)] = (distribution, text)
+    return text
+
+
+def copy_trial_rows(connection: sa.Connection, parent: int, child: int, keep_epoch: int) -> None:
+    """Params, curve up to an epoch, and system attributes (a pruner's rungs) of a parent for its child.
+
+    Not copied: what TPE notes about a sample in progress; the child's params say the same.
+    """
+    for table, condition in (
+        (t.params, sa.true()),
+        (t.intermediate, t.intermediate.c.step <= keep_epoch),
+        (t.system_attributes, ~t.system_attributes.c.key.like("tpe:%")),
+    ):
+        names = [c.name for c in table.columns if not c.primary_key and c.name != "trial_id"]
+        rows = sa.select(sa.literal(child), *(table.c[n] for n in names)).where(
+            table.c.trial_id == parent, condition
+        )
+        connection.execute(
+            sa.insert(table).from_select(["trial_id", *names], rows.order_by(*table.primary_key))
+        )
+
+
+def set_state(
+    connection: sa.Connection, trial_id: int, state: OptunaState, *, expected: OptunaState = RUNNING
+) -> bool:
+    """Change a trial's state from an expected one; False when something else changed it first."""
+    changes: dict[str, Any] = {"state": state}
+    if state == RUNNING:
+        changes["datetime_start"] = utc()
+    elif state.is_finished():
+        changes["datetime_complete"] = utc()
+    statement = (
+        sa.update(t.trials)
+        .where(t.trials.c.trial_id == trial_id, t.trials.c.state == expected)
+        .values(changes)
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def set_value(connection: sa.Connection, trial_id: int, value: float) -> None:
+    """The objective's value."""
+    if math.isnan(value):
+        raise ValueError("a trial's value must be a number, got nan: fail the trial instead")
+    stored, kind = _VALUE.value_to_stored_repr(value)
+    row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
+    upsert(connection, t.values, ("trial_id", "objective"), [row])
+
+
+def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value: float) -> None:
+    """The value after an epoch, as a pruner and the dashboard see it."""
+    stored, kind = _FLOAT.intermediate_value_to_stored_repr(value)
+    row = {
+        "trial_id": trial_id,
+        "step": step,
+        "intermediate_value": stored,
+        "intermediate_value_type": kind,
+    }
+    upsert(connection, t.intermediate, ("trial_id", "step"), [row])
+
+
+def set_attribute(
+    connection: sa.Connection,
+    trial_id: int,
+    strategy: Strategy,
+    root: int,
+    attempt: int,
+    stop: StopReason | None,
+) -> None:
+    """Our one dictionary on an Optuna trial, short enough for the dashboard to show in full."""
+    content: dict[str, Any] = {"strategy": strategy.describe(), "root": root, "attempt": attempt}
+    if stop is not None:
+        content["stop"] = str(stop)
+    for name, limit in (("stop", 300), ("strategy", 400)):
+        if name in content and len(json.dumps(content)) >= ATTRIBUTE_LIMIT:
+            content[name] = _clip(content[name], limit)
+    row = {"trial_id": trial_id, "key": ATTRIBUTE, "value_json": json.dumps(content)}
+    upsert(connection, t.user_attributes, ("trial_id", "key"), [row])
+
+
+def _clip(text: str, limit: int) -> str:
+    """Shorten a text so that its JSON (non-ASCII is escaped, 6 or 12 characters each) fits a limit."""
+    while len(json.dumps(text)) > limit:
+        text = text[: max(1, len(text) * 3 // 4) - 1].rstrip("…") + "…"
+    return text
+
+
+def delete_study(connection: sa.Connection, study_id: int) -> None:
+    """Every row of a study, children first."""
+    lock_study(connection, study_id)
+    ids = sa.select(t.trials.c.trial_id).where(t.trials.c.study_id == study_id)
+    per_trial: Iterable[sa.Table] = (
+        t.params,
+        t.values,
+        t.intermediate,
+        t.user_attributes,
+        t.system_attributes,
+        t.heartbeats,
+    )
+    for table in per_trial:
+        connection.execute(sa.delete(table).where(table.c.trial_id.in_(ids)))
+    per_study = (t.trials, t.directions, t.study_user_attributes, t.study_system_attributes, t.studies)
+    for table in per_study:
+        connection.execute(sa.delete(table).where(table.c.study_id == study_id))

@@ -1,0 +1,171 @@
+"""Creates and migrates both schemas, Optuna's first and ours after, once, under a lock.
+
+Every writer of this package writes Optuna's tables directly. So a database whose Optuna schema is
+not the one that this code was written for is refused, older and newer alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from automl_transfer.errors import StoreURLError
+from automl_transfer.store.engine import READ_ONLY, make_engine
+from automl_transfer.store.url import StoreURL
+
+OPTUNA_HEAD = "v3.2.0.a"
+OUR_HEAD = "v0001"
+VERSION_TABLE = "at_alembic_version"
+
+_ADVISORY_LOCK = 0x61746C5F73746F72  # one number per purpose; any constant of ours will do
+_LOCK_SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Schema versions found in a database; None where there is none yet."""
+
+    optuna: str | None
+    ours: str | None
+
+    @property
+    def current(self) -> bool:
+        """Whether nothing has to be done."""
+        return self.optuna == OPTUNA_HEAD and self.ours == OUR_HEAD
+
+
+def read_versions(connection: sa.Connection) -> Versions:
+    """The versions of both schemas, by two small queries."""
+    inspector = sa.inspect(connection)
+
+    def version(table: str) -> str | None:
+        if not inspector.has_table(table):
+            return None
+        name = sa.table(table, sa.column("version_num"))
+        return connection.execute(sa.select(name.c.version_num)).scalar()
+
+    return Versions(version("alembic_version"), version(VERSION_TABLE))
+
+
+def ensure_schema(url: StoreURL, engine: sa.Engine) -> None:
+    """Bring a database to the current schemas. Safe from many processes at once, and repeatable.
+
+    Raises:
+        StoreURLError: A schema newer than this program, or an Optuna schema that must be upgraded first.
+    """
+    versions = _versions(engine)
+    _refuse_foreign(url, versions)
+    if versions.current:
+        return
+    with _lock(url):
+        versions = _versions(engine)
+        _refuse_foreign(url, versions)
+        if versions.optuna is None:
+            _create_optuna(url)
+            _refuse_foreign(url, _versions(engine))
+        with engine.begin() as connection:
+            migrate(connection, "head")
+
+
+def migrate(connection: sa.Connection, target: str) -> None:
+    """Run our migrations, up or down, inside the caller's transaction.
+
+    Args:
+        target: A revision, "head" for the newest, or "base" to remove our tables.
+    """
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    if target == "base":
+        command.downgrade(config, target)
+    else:
+        command.upgrade(config, target)
+
+
+def _versions(engine: sa.Engine) -> Versions:
+    with engine.connect().execution_options(**{READ_ONLY: True}) as connection:
+        return read_versions(connection)
+
+
+def _refuse_foreign(url: StoreURL, versions: Versions) -> None:
+    if versions.ours is not None and versions.ours not in _our_revisions(versions.ours):
+        raise StoreURLError(
+            f"the tables of automl-transfer in {url} must have a version that this program knows (up to "
+            f"{OUR_HEAD}), got {versions.ours}: the schema is newer than the program. Update automl-transfer"
+        )
+    if versions.optuna in (None, OPTUNA_HEAD):
+        return
+    known = versions.optuna in _optuna_revisions()
+    raise StoreURLError(
+        f"the Optuna schema in {url} must be {OPTUNA_HEAD}, got {versions.optuna}"
+        + (
+            ": it is older than the program. Run: optuna storage upgrade --storage URL"
+            if known
+            else ": the schema is newer than the program. Update automl-transfer and optuna"
+        )
+    )
+
+
+def _our_revisions(found: str) -> set[str]:
+    if found == OUR_HEAD:
+        return {OUR_HEAD}
+    from alembic.script import ScriptDirectory
+
+    script = ScriptDirectory(str(Path(__file__).parent / "migrations"))
+    return {revision.revision for revision in script.walk_revisions()}
+
+
+def _optuna_revisions() -> set[str]:
+    import optuna.storages._rdb
+    from alembic.script import ScriptDirectory
+
+    folder = Path(next(iter(optuna.storages._rdb.__path__))) / "alembic"
+    return {revision.revision for revision in ScriptDirectory(str(folder)).walk_revisions()}
+
+
+def _create_optuna(url: StoreURL) -> None:
+    """Optuna's own way of creating and stamping its tables; killed half-way, the next run completes it."""
+    from optuna.storages._rdb import models
+    from optuna.storages._rdb.storage import _VersionManager
+    from sqlalchemy.orm import scoped_session, sessionmaker
+
+    engine = make_engine(url, bootstrap=True)
+    try:
+        models.BaseModel.metadata.create_all(engine)
+        _VersionManager("", engine, scoped_session(sessionmaker(bind=engine)))
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _lock(url: StoreURL) -> Iterator[None]:
+    """One process at a time, wherever it runs; the lock goes with the process that holds it."""
+    if url.path is not None:
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(f"{url.path}.lock", timeout=_LOCK_SECONDS):
+                yield
+        except Timeout:
+            raise StoreURLError(
+                f"another process has held {url.path}.lock for {_LOCK_SECONDS:g} s while creating the store. "
+                "End it, or wait for it, then start again"
+            ) from None
+        return
+    engine = make_engine(url, bootstrap=True)
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(sa.text(f"SET statement_timeout = {int(_LOCK_SECONDS * 1000)}"))
+            connection.execute(sa.text("SET lock_timeout = 0"))
+            connection.execute(sa.text("SELECT pg_advisory_lock(:key)"), {"key": _ADVISORY_LOCK})
+            yield
+    finally:
+        engine.dispose()

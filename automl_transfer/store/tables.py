@@ -1,0 +1,142 @@
+"""Our tables, beside Optuna's in the same database. Every name begins with `at_`.
+
+State, value, params and intermediate values live in Optuna's tables only. Rows here disappear with
+Optuna's, whoever deletes those: by foreign keys on PostgreSQL, by triggers on SQLite (where foreign
+keys are a setting of each connection, off in other programs, and row numbers are used again).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from optuna.storages._rdb import models as optuna_models
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+PREFIX = "at_"
+
+# Optuna's own definitions, as Core tables. Only store/ touches them.
+studies: sa.Table = optuna_models.StudyModel.__table__
+directions: sa.Table = optuna_models.StudyDirectionModel.__table__
+trials: sa.Table = optuna_models.TrialModel.__table__
+params: sa.Table = optuna_models.TrialParamModel.__table__
+values: sa.Table = optuna_models.TrialValueModel.__table__
+intermediate: sa.Table = optuna_models.TrialIntermediateValueModel.__table__
+user_attributes: sa.Table = optuna_models.TrialUserAttributeModel.__table__
+system_attributes: sa.Table = optuna_models.TrialSystemAttributeModel.__table__
+heartbeats: sa.Table = optuna_models.TrialHeartbeatModel.__table__
+study_user_attributes: sa.Table = optuna_models.StudyUserAttributeModel.__table__
+study_system_attributes: sa.Table = optuna_models.StudySystemAttributeModel.__table__
+
+
+class Base(DeclarativeBase):
+    """Metadata of our tables; constraint names are fixed so that migrations can find them."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def _study_key() -> sa.ForeignKey:
+    return sa.ForeignKey(studies.c.study_id, ondelete="CASCADE")
+
+
+def _trial_key() -> sa.ForeignKey:
+    return sa.ForeignKey(trials.c.trial_id, ondelete="CASCADE")
+
+
+class StudyRow(Base):
+    """A study of ours: everything a worker needs to know before it touches data."""
+
+    __tablename__ = "at_studies"
+
+    study_id: Mapped[int] = mapped_column(_study_key(), primary_key=True, autoincrement=False)
+    spec: Mapped[str] = mapped_column(sa.Text)
+    task: Mapped[str] = mapped_column(sa.Text)
+    artifact_url: Mapped[str] = mapped_column(sa.Text)
+    sources: Mapped[str] = mapped_column(sa.Text)
+    created: Mapped[float] = mapped_column(sa.Float(53))
+
+
+class TrialRow(Base):
+    """A trial of ours. `parent` is unique: a crashed trial has at most one child, by the database."""
+
+    __tablename__ = "at_trials"
+    __table_args__ = (sa.UniqueConstraint("study_id", "once"),)
+
+    trial_id: Mapped[int] = mapped_column(_trial_key(), primary_key=True, autoincrement=False)
+    study_id: Mapped[int] = mapped_column(_study_key(), index=True)
+    root: Mapped[int]
+    parent: Mapped[int | None] = mapped_column(unique=True)
+    attempt: Mapped[int]
+    strategy: Mapped[str] = mapped_column(sa.Text)
+    label: Mapped[str] = mapped_column(sa.String(64))
+    once: Mapped[str | None] = mapped_column(sa.String(200))
+    created_by: Mapped[str] = mapped_column(sa.String(32), unique=True)
+    closed_by: Mapped[str | None] = mapped_column(sa.String(32))
+    worker: Mapped[str | None] = mapped_column(sa.String(200))
+    stop: Mapped[str | None] = mapped_column(sa.Text)
+    outcome: Mapped[str | None] = mapped_column(sa.Text)
+    restarts: Mapped[int]
+
+
+class EpochRow(Base):
+    """One epoch of one trial, inherited ones included."""
+
+    __tablename__ = "at_epochs"
+
+    trial_id: Mapped[int] = mapped_column(_trial_key(), primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    result: Mapped[str] = mapped_column(sa.Text)
+
+
+class LeaseRow(Base):
+    """The right to run a trial. Exists exactly while a worker holds it; `token` fences every write.
+
+    `suspected` is when a reaper first saw the beat overdue; a beat clears it.
+    """
+
+    __tablename__ = "at_leases"
+
+    trial_id: Mapped[int] = mapped_column(_trial_key(), primary_key=True, autoincrement=False)
+    study_id: Mapped[int] = mapped_column(_study_key(), index=True)
+    worker: Mapped[str] = mapped_column(sa.String(200))
+    token: Mapped[str] = mapped_column(sa.String(32), unique=True)
+    claimed: Mapped[float] = mapped_column(sa.Float(53))
+    beat: Mapped[float] = mapped_column(sa.Float(53))
+    suspected: Mapped[float | None] = mapped_column(sa.Float(53))
+    epoch: Mapped[int | None]
+    restarted: Mapped[bool]
+
+
+class CheckpointRow(Base):
+    """Where the state after an epoch lies in the artifact store."""
+
+    __tablename__ = "at_checkpoints"
+
+    trial_id: Mapped[int] = mapped_column(_trial_key(), primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    uri: Mapped[str] = mapped_column(sa.Text)
+    sha256: Mapped[str] = mapped_column(sa.String(64))
+    bytes: Mapped[int] = mapped_column(sa.BigInteger)
+    conditions: Mapped[str] = mapped_column(sa.Text)
+
+
+class SightingRow(Base):
+    """A trial of ours that runs without a lease, and when a reaper first saw that."""
+
+    __tablename__ = "at_sightings"
+
+    trial_id: Mapped[int] = mapped_column(_trial_key(), primary_key=True, autoincrement=False)
+    first_seen: Mapped[float] = mapped_column(sa.Float(53))
+
+
+at_studies: sa.Table = StudyRow.__table__  # type: ignore[assignment]
+at_trials: sa.Table = TrialRow.__table__  # type: ignore[assignment]
+at_epochs: sa.Table = EpochRow.__table__  # type: ignore[assignment]
+at_leases: sa.Table = LeaseRow.__table__  # type: ignore[assignment]
+at_checkpoints: sa.Table = CheckpointRow.__table__  # type: ignore[assignment]
+at_sightings: sa.Table = SightingRow.__table__  # type: ignore[assignment]

@@ -1,0 +1,496 @@
+"""The contract between workers and the store. Every method is one transaction over Optuna's rows and ours.
+
+What holds for every method:
+
+- **Atomic.** A process killed at any statement leaves the store as it was before the method, or after.
+- **Exactly once.** The method may be run again after a COMMIT whose answer was lost: a token chosen
+  before the first try tells a repeat from a second call.
+- **Fenced.** A claim is good until its lease is lost (a beat overdue, reaped; or the trial finished or
+  deleted by something else). After that every write raises `TrialLostError` and changes nothing.
+- **Patient.** Trouble of the database is waited out; longer than the store's patience,
+  `StoreUnavailableError`.
+- **Concurrent.** Safe from any number of threads, processes and machines.
+
+Times are the database's. A claim may be used by several threads of its worker (training and beats).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import sqlalchemy as sa
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    json_to_distribution,
+)
+from sqlalchemy.exc import IntegrityError
+
+from automl_transfer.domain.records import (
+    EpochResult,
+    StopKind,
+    StopReason,
+    TrialOutcome,
+    TrialRecord,
+    TrialState,
+)
+from automl_transfer.errors import StudyError, TrialLostError
+from automl_transfer.store import continuing, reading
+from automl_transfer.store import optuna_rows as rows
+from automl_transfer.store import tables as t
+from automl_transfer.store.engine import now
+from automl_transfer.store.reaper import reap
+from automl_transfer.store.store import Store
+from automl_transfer.store.values import (
+    CheckpointRef,
+    Claim,
+    Counts,
+    Reaped,
+    StudyHandle,
+    TrialDraft,
+    WorkerRow,
+)
+
+T = TypeVar("T")
+
+
+class Trials:
+    """The steps of a trial's life, on one store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._known: dict[int, dict[str, BaseDistribution]] = {}
+
+    def enqueue(self, study: StudyHandle, draft: TrialDraft, *, once: str | None = None) -> int | None:
+        """Add a WAITING root trial, for any worker to claim.
+
+        Args:
+            once: A key that is used at most once in a study, however many processes try.
+
+        Returns:
+            The new trial's number; None when `once` was used before.
+
+        Raises:
+            StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
+        """
+        nonce = uuid.uuid4().hex
+        self._check_distributions(study.study_id, draft)
+
+        def step(connection: sa.Connection, repeat: bool) -> int | None:
+            _lock(connection, study)
+            if repeat and (done := _created(connection, nonce)) is not None:
+                return done[1]
+            if (
+                once is not None
+                and connection.execute(
+                    sa.select(t.at_trials.c.trial_id).where(
+                        t.at_trials.c.study_id == study.study_id, t.at_trials.c.once == once
+                    )
+                ).first()
+            ):
+                return None
+            return _insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
+
+        return self._write(step, "enqueue a trial")
+
+    def create(
+        self, study: StudyHandle, draft: TrialDraft, worker: str, *, limit: int | None = None
+    ) -> Claim | None:
+        """Add a root trial that runs at once, leased to `worker`.
+
+        Args:
+            limit: At most so many root trials in the study, exactly, whoever creates them.
+
+        Returns:
+            The claim; None when the study has `limit` root trials.
+
+        Raises:
+            StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
+        """
+        token = uuid.uuid4().hex
+        self._check_distributions(study.study_id, draft)
+
+        def step(connection: sa.Connection, repeat: bool) -> tuple[int, int] | None:
+            _lock(connection, study)
+            if repeat and (done := _created(connection, token)) is not None:
+                return done
+            if limit is not None and _count_roots(connection, study.study_id) >= limit:
+                return None
+            trial_id, number = _insert_root(connection, study, draft, token, once=None, worker=worker)
+            _lease(connection, study.study_id, trial_id, worker, token)
+            return trial_id, number
+
+        made = self._write(step, "create a trial")
+        if made is None:
+            return None
+        return Claim(
+            study.study_id, made[0], made[1], made[1], 0, token, draft.strategy, dict(draft.params),
+            label=draft.label,
+        )  # fmt: skip
+
+    def claim(self, study: StudyHandle, worker: str) -> Claim | None:
+        """Take the oldest WAITING trial of ours; exactly one worker gets it.
+
+        Trials that something else enqueued (they have no strategy) are left alone.
+
+        Returns:
+            The claim with the inherited curve and checkpoint; None when nothing waits.
+        """
+        if not self.store.read(lambda c: reading.anything_waits(c, study.study_id), "look for a trial"):
+            return None
+        token = uuid.uuid4().hex
+
+        def step(connection: sa.Connection, repeat: bool) -> Claim | None:
+            if repeat:
+                held = sa.select(t.at_leases.c.trial_id).where(t.at_leases.c.token == token)
+                if (trial_id := connection.execute(held).scalar()) is not None:
+                    return reading.read_claim(connection, trial_id, token)
+            oldest = (
+                reading.waiting(study.study_id)
+                .order_by(t.trials.c.trial_id)
+                .limit(1)
+                .with_for_update(of=t.trials, skip_locked=True, key_share=True)
+            )
+            trial_id = connection.execute(oldest).scalar()
+            if trial_id is None:
+                return None
+            rows.set_state(connection, trial_id, rows.RUNNING, expected=rows.WAITING)
+            connection.execute(
+                sa.update(t.at_trials).where(t.at_trials.c.trial_id == trial_id).values(worker=worker[:200])
+            )
+            _lease(connection, study.study_id, trial_id, worker, token)
+            return reading.read_claim(connection, trial_id, token)
+
+        return self._write(step, "claim a trial")
+
+    def beat(self, claims: Sequence[Claim | str]) -> list[str]:
+        """Say that these claims (or tokens) are alive.
+
+        Returns:
+            The tokens that are lost: their trials must stop and write nothing. Never raises for them.
+        """
+        tokens = [c if isinstance(c, str) else c.token for c in claims]
+        if not tokens:
+            return []
+        running = sa.select(t.trials.c.trial_id).where(
+            t.trials.c.trial_id == t.at_leases.c.trial_id, t.trials.c.state == rows.RUNNING
+        )
+        statement = (
+            sa.update(t.at_leases)
+            .where(t.at_leases.c.token.in_(tokens), running.exists())
+            .values(beat=now(), suspected=None)
+            .returning(t.at_leases.c.token)
+        )
+        alive = set(self.store.write(lambda c: c.execute(statement).scalars().all(), "beat"))
+        return [token for token in tokens if token not in alive]
+
+    def record_epoch(self, claim: Claim, result: EpochResult, value: float) -> None:
+        """Store an epoch and its value (what a pruner sees); counts as a beat. A repeat overwrites.
+
+        Raises:
+            TrialLostError: The claim is lost.
+        """
+
+        def step(connection: sa.Connection, _repeat: bool) -> None:
+            _fence(connection, claim, epoch=result.epoch)
+            row = {"trial_id": claim.trial_id, "epoch": result.epoch, "result": result.model_dump_json()}
+            rows.upsert(connection, t.at_epochs, ("trial_id", "epoch"), [row])
+            rows.set_intermediate(connection, claim.trial_id, result.epoch, value)
+
+        self._write(step, "record an epoch")
+
+    def save_checkpoint_ref(self, claim: Claim, checkpoint: CheckpointRef) -> None:
+        """Note a checkpoint that is whole in the artifact store; counts as a beat. A repeat overwrites.
+
+        Raises:
+            TrialLostError: The claim is lost.
+        """
+        row = {
+            "trial_id": claim.trial_id,
+            "epoch": checkpoint.epoch,
+            "uri": checkpoint.uri,
+            "sha256": checkpoint.sha256,
+            "bytes": checkpoint.bytes,
+            "conditions": json.dumps(dict(checkpoint.conditions), sort_keys=True),
+        }
+
+        def step(connection: sa.Connection, _repeat: bool) -> None:
+            _fence(connection, claim)
+            rows.upsert(connection, t.at_checkpoints, ("trial_id", "epoch"), [row])
+
+        self._write(step, "note a checkpoint")
+
+    def finish(
+        self,
+        claim: Claim,
+        state: TrialState,
+        value: float | None,
+        stop: StopReason,
+        outcome: TrialOutcome | None = None,
+    ) -> None:
+        """End a trial as COMPLETE or PRUNED. Repeated with the same claim, it does nothing.
+
+        Raises:
+            TrialLostError: The claim is lost.
+            ValueError: Another state, or COMPLETE without a value, or a value that is not a number.
+        """
+        if state not in (TrialState.COMPLETE, TrialState.PRUNED):
+            raise ValueError(f"finish takes COMPLETE or PRUNED, got {state.value}; use fail or release")
+        if (value is None and state == TrialState.COMPLETE) or (value is not None and math.isnan(value)):
+            raise ValueError(f"a {state.value} trial's value must be a number, got {value}: use fail")
+
+        def step(connection: sa.Connection, _repeat: bool) -> None:
+            if not _close(connection, claim, stop, outcome):
+                return
+            _must(rows.set_state(connection, claim.trial_id, rows.to_optuna(state)), claim)
+            if value is not None:
+                rows.set_value(connection, claim.trial_id, value)
+
+        self._write(step, "finish a trial")
+
+    def release(self, claim: Claim, stop: StopReason | None = None) -> None:
+        """Give the same trial back: WAITING again, its curve kept up to its last checkpoint.
+
+        Repeated with the same claim, it does nothing.
+
+        Raises:
+            TrialLostError: The claim is lost.
+        """
+        reason = stop or StopReason(kind=StopKind.RELEASED)
+
+        def step(connection: sa.Connection, _repeat: bool) -> None:
+            if not _close(connection, claim, reason, None):
+                return
+            _must(rows.set_state(connection, claim.trial_id, rows.WAITING), claim)
+            continuing.trim_to_checkpoint(connection, claim.trial_id)
+
+        self._write(step, "release a trial")
+
+    def restart(self, claim: Claim) -> None:
+        """Start a claimed trial over because its checkpoint is gone: curve and checkpoints are cleared.
+
+        Counted in `restarts`, once for each claim; a repeat within the same claim does nothing.
+
+        Raises:
+            TrialLostError: The claim is lost.
+        """
+
+        def step(connection: sa.Connection, _repeat: bool) -> None:
+            _fence(connection, claim)
+            first = connection.execute(
+                sa.update(t.at_leases)
+                .where(t.at_leases.c.token == claim.token, t.at_leases.c.restarted.is_(False))
+                .values(restarted=True, epoch=None)
+            )
+            if first.rowcount == 0:
+                return
+            continuing.clear(connection, claim.trial_id)
+            connection.execute(
+                sa.update(t.at_trials)
+                .where(t.at_trials.c.trial_id == claim.trial_id)
+                .values(restarts=t.at_trials.c.restarts + 1)
+            )
+
+        self._write(step, "restart a trial")
+
+    def fail(
+        self, claim: Claim, stop: StopReason, *, retry: bool, outcome: TrialOutcome | None = None
+    ) -> int | None:
+        """End a trial as FAIL; with `retry`, add its one child while attempts remain (`max_attempts`).
+
+        The child waits with the same params, root and curve up to the last checkpoint. Repeated with
+        the same claim, it returns the same child.
+
+        Returns:
+            The child's number; None when there is none.
+
+        Raises:
+            TrialLostError: The claim is lost.
+        """
+
+        def step(connection: sa.Connection, _repeat: bool) -> int | None:
+            rows.lock_study(connection, claim.study_id)
+            if not _close(connection, claim, stop, outcome):
+                return continuing.child_number(connection, claim.trial_id)
+            _must(rows.set_state(connection, claim.trial_id, rows.to_optuna(TrialState.FAIL)), claim)
+            return continuing.make_child(connection, claim.trial_id) if retry else None
+
+        return self._write(step, "fail a trial")
+
+    def reap(self, study: StudyHandle, *, grace: float, max_attempts: int | None = None) -> list[Reaped]:
+        """Fail trials whose workers are lost, each with its one child. See `reaper.reap`."""
+        return reap(self.store, study.study_id, grace=grace, max_attempts=max_attempts)
+
+    def counts(self, study: StudyHandle) -> Counts:
+        """Trials by state, and the roots that keep the study unfinished. Reads only."""
+        return self.store.read(lambda c: reading.counts(c, study.study_id), "count trials")
+
+    def records(self, study: StudyHandle | int) -> list[TrialRecord]:
+        """All trials of a study (ours, or by id one of plain Optuna), by number. A few queries in all."""
+        study_id = study if isinstance(study, int) else study.study_id
+        return self.store.read(lambda c: reading.records(c, study_id), "read trials")
+
+    def workers(self, study: StudyHandle) -> list[WorkerRow]:
+        """Who runs what now. Reads only."""
+        return self.store.read(lambda c: reading.workers(c, study.study_id), "read workers")
+
+    def _write(self, step: Callable[[sa.Connection, bool], T], what: str) -> T:
+        """Run a step; `repeat` is true from its second try on, when the first may have been committed."""
+        tries = 0
+
+        def attempt(connection: sa.Connection) -> T:
+            nonlocal tries
+            tries += 1
+            return step(connection, tries > 1)
+
+        try:
+            return self.store.write(attempt, what)
+        except IntegrityError:
+            # Our own first try was still being committed while we tried again, or the study was
+            # deleted in between: the second look tells which.
+            return self.store.write(attempt, what)
+
+    def _check_distributions(self, study_id: int, draft: TrialDraft) -> None:
+        """Refuse a parameter whose kind or choices differ from the study's, as Optuna does."""
+        known = self._known.setdefault(study_id, {})
+        unknown = [name for name in draft.params if name not in known]
+        if unknown:
+            query = (
+                sa.select(t.params.c.param_name, sa.func.min(t.params.c.distribution_json))
+                .join(t.trials, t.trials.c.trial_id == t.params.c.trial_id)
+                .where(t.trials.c.study_id == study_id, t.params.c.param_name.in_(unknown))
+                .group_by(t.params.c.param_name)
+            )
+            for name, text in self.store.read(lambda c: c.execute(query).all(), "read the space"):
+                known[name] = json_to_distribution(text)
+        for name in draft.params:
+            distribution = draft.distributions[name]
+            if known.get(name) is distribution:
+                continue
+            try:
+                check_distribution_compatibility(known.get(name, distribution), distribution)
+            except ValueError as error:
+                raise StudyError(
+                    f"parameter {name} must keep its distribution within a study, got {distribution} after "
+                    f"{known[name]} ({error}). Choose another --study-name, or use the same settings"
+                ) from None
+            known[name] = distribution
+
+
+def _lock(connection: sa.Connection, study: StudyHandle) -> None:
+    if not rows.lock_study(connection, study.study_id):
+        raise StudyError(f"study {study.name!r} must exist, it was deleted while it was in use")
+
+
+def _created(connection: sa.Connection, nonce: str) -> tuple[int, int] | None:
+    row = connection.execute(
+        sa.select(t.trials.c.trial_id, t.trials.c.number)
+        .join(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
+        .where(t.at_trials.c.created_by == nonce)
+    ).first()
+    return None if row is None else (row[0], row[1])
+
+
+def _count_roots(connection: sa.Connection, study_id: int) -> int:
+    query = sa.select(sa.func.count()).where(
+        t.at_trials.c.study_id == study_id, t.at_trials.c.parent.is_(None)
+    )
+    return connection.execute(query).scalar_one()
+
+
+def _insert_root(
+    connection: sa.Connection,
+    study: StudyHandle,
+    draft: TrialDraft,
+    nonce: str,
+    *,
+    once: str | None,
+    worker: str | None,
+) -> tuple[int, int]:
+    state = rows.WAITING if worker is None else rows.RUNNING
+    trial_id, number = rows.insert_trial(connection, study.study_id, state)
+    rows.insert_params(connection, trial_id, draft.params, draft.distributions)
+    connection.execute(
+        sa.insert(t.at_trials),
+        {
+            "trial_id": trial_id,
+            "study_id": study.study_id,
+            "root": number,
+            "parent": None,
+            "attempt": 0,
+            "strategy": draft.strategy.model_dump_json(),
+            "label": draft.label[:64],
+            "once": once,
+            "created_by": nonce,
+            "worker": worker[:200] if worker else None,
+            "restarts": 0,
+        },
+    )
+    rows.set_attribute(connection, trial_id, draft.strategy, number, 0, None)
+    return trial_id, number
+
+
+def _lease(connection: sa.Connection, study_id: int, trial_id: int, worker: str, token: str) -> None:
+    row = {
+        "trial_id": trial_id,
+        "study_id": study_id,
+        "worker": worker[:200],
+        "token": token,
+        "suspected": None,
+        "epoch": None,
+        "restarted": False,
+    }
+    rows.upsert(connection, t.at_leases, ("trial_id",), [row], claimed=now(), beat=now())
+
+
+def _lost(claim: Claim) -> TrialLostError:
+    return TrialLostError(
+        f"trial {claim.number} (root {claim.root}, attempt {claim.attempt}) belongs to this worker only "
+        "while its lease lasts; it was reaped, finished or deleted. Stop training it and write nothing"
+    )
+
+
+def _must(done: bool, claim: Claim) -> None:
+    if not done:
+        raise _lost(claim)
+
+
+def _fence(connection: sa.Connection, claim: Claim, *, epoch: int | None = None) -> None:
+    """Hold the lease until the transaction's end, beat, and check that the trial runs."""
+    running = sa.select(t.trials.c.trial_id).where(
+        t.trials.c.trial_id == t.at_leases.c.trial_id, t.trials.c.state == rows.RUNNING
+    )
+    changes = {"beat": now(), "suspected": None, **({} if epoch is None else {"epoch": epoch})}
+    statement = (
+        sa.update(t.at_leases).where(t.at_leases.c.token == claim.token, running.exists()).values(changes)
+    )
+    _must(connection.execute(statement).rowcount == 1, claim)
+
+
+def _close(connection: sa.Connection, claim: Claim, stop: StopReason, outcome: TrialOutcome | None) -> bool:
+    """End a lease with its reason; False when this very claim ended it before.
+
+    Raises:
+        TrialLostError: The lease is someone else's.
+    """
+    gone = connection.execute(sa.delete(t.at_leases).where(t.at_leases.c.token == claim.token))
+    if gone.rowcount == 0:
+        closed_by = sa.select(t.at_trials.c.closed_by).where(t.at_trials.c.trial_id == claim.trial_id)
+        if connection.execute(closed_by).scalar() == claim.token:
+            return False
+        raise _lost(claim)
+    connection.execute(
+        sa.update(t.at_trials)
+        .where(t.at_trials.c.trial_id == claim.trial_id)
+        .values(
+            closed_by=claim.token,
+            stop=stop.model_dump_json(),
+            outcome=outcome.model_dump_json() if outcome is not None else None,
+        )
+    )
+    rows.set_attribute(connection, claim.trial_id, claim.strategy, claim.root, claim.attempt, stop)
+    return True

@@ -1,0 +1,150 @@
+"""What goes into the store and comes out of it: drafts, claims, checkpoints and live rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+
+from automl_transfer.domain.records import EpochResult, StopReason
+from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import Task
+
+
+@dataclass(frozen=True)
+class StudyHandle:
+    """A study as it is in the store.
+
+    Attributes:
+        sources: Name of each source of weights to the sha256 of its file; None where there is none.
+    """
+
+    study_id: int
+    name: str
+    spec: StudySpec
+    task: Task
+    artifact_url: str
+    sources: Mapping[str, str | None]
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """One line of `study list`.
+
+    Attributes:
+        ours: False for a study that plain Optuna made.
+        trials: Number of trials by state name.
+        created: Seconds since 1970 on the database's clock; None for plain Optuna's studies.
+    """
+
+    study_id: int
+    name: str
+    ours: bool
+    trials: Mapping[str, int]
+    best_value: float | None
+    task: str | None
+    created: float | None
+
+
+@dataclass(frozen=True)
+class TrialDraft:
+    """A trial that does not exist yet.
+
+    Attributes:
+        params: Optuna's parameters as a person reads them (external representation).
+        distributions: One for each parameter.
+        label: A word for people, such as "profile" or "default".
+    """
+
+    strategy: Strategy
+    params: Mapping[str, Any]
+    distributions: Mapping[str, BaseDistribution]
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class CheckpointRef:
+    """Where the state after an epoch lies, and under which conditions it was reached.
+
+    Attributes:
+        conditions: What must be equal for a resumed run to be identical (threads, dtype, batch...).
+    """
+
+    epoch: int
+    uri: str
+    sha256: str
+    bytes: int
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run one trial, until the lease behind `token` is lost.
+
+    Attributes:
+        root: Number of the first trial of this strategy.
+        attempt: 0 for a root trial, one more for each continuation after a crash.
+        epochs: The inherited curve; it ends at the checkpoint.
+    """
+
+    study_id: int
+    trial_id: int
+    number: int
+    root: int
+    attempt: int
+    token: str
+    strategy: Strategy
+    params: Mapping[str, Any]
+    epochs: tuple[EpochResult, ...] = ()
+    checkpoint: CheckpointRef | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Reaped:
+    """A trial whose worker was lost, and the child that continues it (None: attempts are used up)."""
+
+    trial_id: int
+    number: int
+    root: int
+    attempt: int
+    worker: str | None
+    stop: StopReason
+    child: int | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How far a study is.
+
+    Attributes:
+        roots: Strategies begun by automl-transfer; the budget counts these.
+        open_roots: Roots with a trial that is waiting or running: what keeps a study unfinished.
+        given_up: Roots of which every trial failed and none is left to run.
+    """
+
+    waiting: int
+    running: int
+    complete: int
+    pruned: int
+    failed: int
+    roots: int
+    open_roots: int
+    given_up: int
+
+
+@dataclass(frozen=True)
+class WorkerRow:
+    """A trial that a worker holds now; ages are seconds on the database's clock."""
+
+    worker: str
+    trial_id: int
+    number: int
+    root: int
+    attempt: int
+    epoch: int | None
+    beat_age: float
+    held: float

@@ -1,0 +1,59 @@
+"""The conditions under which the same seed gives the same bits, and how they are set up."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+_CHECKED = ("threads", "dtype", "batch", "accumulate", "stored", "device", "cpu", "torch")
+
+
+def current_conditions(device: torch.device, *, batch: int, accumulate: int, stored: bool) -> dict[str, Any]:
+    """What rounding depends on: threads, dtype, realised batch, stored activations, device, versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return {
+        "threads": torch.get_num_threads(),
+        "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
+        "batch": batch,
+        "accumulate": accumulate,
+        "stored": stored,
+        "device": name,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
+    """Conditions that changed, in words."""
+    return tuple(
+        f"{key} was {then.get(key)}, is {now.get(key)}" for key in _CHECKED if then.get(key) != now.get(key)
+    )
+
+
+@contextlib.contextmanager
+def reproducible(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Deterministic kernels and torch's global generators seeded from (seed, epoch).
+
+    Dropout draws from the global generators; what they and the switches were before is put back.
+    """
+    mixed = int(np.random.SeedSequence([seed, epoch, 1]).generate_state(1)[0])
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    cudnn = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(mixed)
+        if device.type == "cpu":
+            torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+            torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = cudnn

@@ -1,0 +1,88 @@
+"""Predictions of a model on stored images, their scores, and how long they take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from automl_transfer.models.heads import TargetModel
+from automl_transfer.transfer.features import FORWARD_BATCH, forward_rows, read_pixels
+from automl_transfer.transfer.pixels import Normaliser
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Mean cross-entropy in nats, and scores in [0, 1]."""
+
+    nll: float
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+
+
+def predict_logits(
+    model: TargetModel,
+    images: np.ndarray,
+    indices: np.ndarray,
+    normalise: Normaliser,
+    device: torch.device | str = "cpu",
+    batch: int = FORWARD_BATCH,
+) -> np.ndarray:
+    """(len(indices), classes) float32 logits, in evaluation mode; the model's modes stay as they were.
+
+    Raises:
+        OutOfMemoryError: Not even one image fits in memory.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.to(device).eval()
+    try:
+        return np.asarray(forward_rows(model, images, indices, normalise, batch).float().numpy())
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def scores(logits: np.ndarray, labels: np.ndarray, classes: int) -> Scores:
+    """Scores of (n, classes) logits against (n,) labels, n >= 1.
+
+    Balanced accuracy is the mean recall of classes that occur in the labels; macro F1 the mean over
+    classes that occur in labels or predictions (as scikit-learn has it).
+    """
+    wide = logits.astype(np.float64)
+    wide -= wide.max(axis=1, keepdims=True)
+    nll = float(np.mean(np.log(np.exp(wide).sum(axis=1)) - wide[np.arange(len(labels)), labels]))
+    predicted = wide.argmax(axis=1)
+    table = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    table = table.reshape(classes, classes)  # rows: truth, columns: prediction
+    hits, truth, guesses = np.diag(table), table.sum(axis=1), table.sum(axis=0)
+    recall = hits[truth > 0] / truth[truth > 0]
+    seen = truth + guesses > 0
+    f1 = 2.0 * hits[seen] / (truth + guesses)[seen]
+    return Scores(nll, float(hits.sum() / len(labels)), float(recall.mean()), float(f1.mean()))
+
+
+@torch.no_grad()
+def measure_latency(
+    model: TargetModel,
+    images: np.ndarray,
+    normalise: Normaliser,
+    device: torch.device | str = "cpu",
+    batch: int = 32,
+    repeats: int = 5,
+) -> float:
+    """Milliseconds to predict one image, from stored pixels to logits: median over a few batches."""
+    device = torch.device(device)
+    modes = [(module, module.training) for module in model.modules()]
+    model.to(device).eval()
+    pixels = read_pixels(images, np.arange(batch) % len(images))
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        model(normalise(pixels)).cpu()
+        taken.append(time.perf_counter() - start)
+    for module, training in modes:
+        module.training = training
+    return float(np.median(taken[1:]) * 1000.0 / batch)

@@ -1,0 +1,56 @@
+"""The training loss, and gradient terms that stand beside it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> Tensor:
+    """n / (C n_c) for each class, 0 for a class that does not occur."""
+    counts = np.bincount(labels, minlength=classes).astype(np.float64)
+    weights = np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1.0)), 0.0)
+    return torch.from_numpy(weights.astype(np.float32))
+
+
+class Loss:
+    """Cross-entropy with label smoothing and class weights.
+
+    The mean over an effective batch: parts of it (gradient accumulation) add up to the same value.
+    """
+
+    def __init__(self, smoothing: float, weights: Tensor | None) -> None:
+        self._smoothing = smoothing
+        self._weights = weights
+
+    def weight(self, labels: Tensor) -> Tensor | float:
+        """What the losses of these rows weigh together."""
+        return float(len(labels)) if self._weights is None else self._weights[labels].sum()
+
+    def __call__(self, logits: Tensor, labels: Tensor, total: Tensor | float) -> Tensor:
+        """The sum over a part of the batch, divided by the whole batch's weight."""
+        value = F.cross_entropy(
+            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
+        )
+        return value / total
+
+
+class Anchor:
+    """L2-SP (Li et al. 2018, eq. 2): alpha / 2 |w - w0|^2 over transferred parameters.
+
+    Its gradient is added to theirs; the value does not enter the reported training loss.
+    """
+
+    def __init__(self, model: nn.Module, start: dict[str, Tensor] | None, alpha: float) -> None:
+        parameters = dict(model.named_parameters())
+        self._pairs = [(parameters[name], value) for name, value in (start or {}).items()]
+        self._alpha = alpha
+
+    @torch.no_grad()
+    def add_gradient(self) -> None:
+        """alpha (w - w0), added to the gradients."""
+        for parameter, start in self._pairs:
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter - start, alpha=self._alpha)

@@ -1,0 +1,336 @@
+"""One training run: yields an `EpochResult` an epoch, stops and continues at any of them."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain.records import EpochResult
+from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
+from automl_transfer.training.batches import epoch_order, read_ahead, split_batches, split_micro
+from automl_transfer.training.conditions import current_conditions, differences, reproducible
+from automl_transfer.training.evaluate import scores
+from automl_transfer.training.inputs import Inputs, inputs_for
+from automl_transfer.training.loss import Anchor, Loss, balanced_weights
+from automl_transfer.training.optimizers import make_optimizer
+from automl_transfer.training.schedule import rate_factor
+from automl_transfer.training.state import (
+    Resumed,
+    clone,
+    copy_optimizer,
+    live_tensors,
+    load_optimizer,
+    put,
+    read_checkpoint,
+    sha256_of,
+    write_checkpoint,
+)
+from automl_transfer.transfer.features import FORWARD_BATCH, forward_batches, is_out_of_memory
+from automl_transfer.transfer.norms import batch_norms
+from automl_transfer.transfer.plan import TransferPlan
+
+_CHECK_EVERY = {"cpu": 1}
+"""Steps between looks at the loss; a look makes other devices wait."""
+
+
+class TrainingRun:
+    """Trains a plan on the training split and judges every epoch on the validation split.
+
+    The same plan, task, seed and conditions (threads, realised batch, ...) give the same weights, bit
+    for bit on CPU, whether or not the run was interrupted.
+
+    Args:
+        plan: Its model is trained in place.
+        max_epochs: The study's horizon, which schedules are laid out over.
+        batch: Images that go through the model at once; the strategy's batch by default.
+        accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
+
+    Attributes:
+        epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
+        best: The best epoch so far by the task's metric, ties by validation loss.
+    """
+
+    def __init__(
+        self,
+        plan: TransferPlan,
+        task: LoadedTask,
+        *,
+        max_epochs: int,
+        seed: int,
+        device: torch.device,
+        batch: int | None = None,
+        accumulate: int = 1,
+    ) -> None:
+        self.plan = plan
+        self.task = task
+        self.max_epochs = max_epochs
+        self.seed = seed
+        self.device = device
+        self.model = plan.model.to(device)
+        self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
+        self.epoch = -1 if self.closed_form else 0
+        self.best: EpochResult | None = None
+        self.batch = batch if batch is not None else -(-plan.strategy.batch // accumulate)
+        self.accumulate = accumulate
+        self._effective = batch * accumulate if batch is not None else plan.strategy.batch
+        self._batch_was_given = batch is not None
+        self._differences: tuple[str, ...] = ()
+        self._best_tensors: dict[str, Tensor] = {}
+        self._live = live_tensors(self.model)
+        self._optimizer = (
+            None if self.closed_form else make_optimizer(plan.strategy, plan.parameter_groups, device)
+        )
+        self._rates = [float(group["lr"]) for group in plan.parameter_groups]
+        self._anchor = Anchor(self.model, plan.anchor, plan.strategy.anchor_weight)
+        self._labels = torch.from_numpy(np.array(task.labels, dtype=np.int64))
+        train_labels = task.labels[task.indices["train"]]
+        weights = balanced_weights(train_labels, len(task.task.classes)) if plan.strategy.class_weights else None
+        self._loss = Loss(plan.strategy.label_smoothing, None if weights is None else weights.to(device))
+        self._inputs_made: Inputs | None = None
+        self.model.train()
+        # A batch of one has no variance for batch norm to use.
+        self._smallest = 2 if any(layer.training for layer in batch_norms([self.model])) else 1
+        self.batch, self._effective = max(self.batch, self._smallest), max(self._effective, self._smallest)
+
+    @property
+    def finished(self) -> bool:
+        """Whether no epoch is left."""
+        return self.epoch >= (0 if self.closed_form else self.max_epochs)
+
+    def epochs(self) -> Iterator[EpochResult]:
+        """Train on after `self.epoch`, one result an epoch, up to `max_epochs`.
+
+        A closed-form plan gives one result, epoch 0. The caller may stop at any epoch.
+
+        Raises:
+            NotANumberError: The loss became NaN or infinite.
+            OutOfMemoryError: No batch was small enough.
+            TrialDataError: Images could not be read.
+        """
+        while not self.finished:
+            result = self._next_epoch()
+            self.epoch = result.epoch
+            if self.best is None or self._key(result) > self._key(self.best):
+                self.best = result
+                self._best_tensors = clone(self._live)
+            yield result
+
+    def load_best(self) -> None:
+        """Put the weights of the best epoch into the model, to ship it (not to train on)."""
+        put(self._best_tensors, self._live)
+        self.model.eval()
+
+    def weights_sha256(self) -> str:
+        """Hash over all weights and buffers as they are now."""
+        return sha256_of(self.model)
+
+    def save(self, folder: Path) -> None:
+        """Write a checkpoint whole: `state.safetensors` and `state.json` in `folder`, replacing it."""
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self._best_tensors.items()}
+        plain: dict[str, dict[str, Any]] = {}
+        state = self._optimizer.state_dict()["state"] if self._optimizer else {}
+        for number, entry in state.items():
+            for key, value in entry.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{number}.{key}"] = value
+                else:
+                    plain.setdefault(str(number), {})[key] = value
+        document = {
+            "identity": self._identity(),
+            "epoch": self.epoch,
+            "best": None if self.best is None else self.best.model_dump(mode="json"),
+            "optimizer": plain,
+            "conditions": self._conditions(),
+            "differences": list(self._differences),
+        }
+        write_checkpoint(folder, tensors, document)
+
+    def restore(self, folder: Path) -> Resumed:
+        """Continue from a checkpoint of the same strategy, task, seed and horizon.
+
+        Where this run was not given a batch, it takes over the realised one.
+
+        Raises:
+            TrialDataError: The checkpoint is missing, damaged or belongs to another trial.
+        """
+        tensors, state = read_checkpoint(folder)
+        if state.get("identity") != self._identity():
+            raise TrialDataError(
+                f"a checkpoint must belong to the trial {self._identity()}, got {state.get('identity')} "
+                f"in {folder}: start the trial over"
+            )
+        then = state["conditions"]
+        if not self._batch_was_given:
+            self.batch, self.accumulate = int(then["batch"]), int(then["accumulate"])
+        try:
+            self.model.load_state_dict(_under(tensors, "model."))
+            self._best_tensors = _under(tensors, "best.")
+            self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
+            if self._optimizer is not None:
+                load_optimizer(self._optimizer, self._optimizer_state(tensors, state["optimizer"]))
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise TrialDataError(
+                f"a checkpoint must fit the trial's model, got {folder} ({error}): start the trial over"
+            ) from error
+        self.epoch = int(state["epoch"])
+        found = (*state["differences"], *differences(then, self._conditions()))
+        self._differences = tuple(dict.fromkeys(found))
+        return Resumed(self.epoch, not self._differences, self._differences)
+
+    def _next_epoch(self) -> EpochResult:
+        start = time.perf_counter()
+        epoch = self.epoch + 1
+        train_loss, rate = (None, 0.0) if self.closed_form else self._train_until_it_fits(epoch)
+        found = self._validate(epoch)
+        return EpochResult(
+            epoch=epoch,
+            train_loss=train_loss,
+            learning_rate=rate,
+            seconds=time.perf_counter() - start,
+            **found,
+        )
+
+    def _validate(self, epoch: int) -> dict[str, float]:
+        rows = self.task.indices["validation"]
+        inputs = self._inputs()
+        self.model.eval()
+        logits = forward_batches(
+            inputs.read,
+            lambda x: self.model(inputs.prepare(x), start=inputs.start),
+            rows,
+            FORWARD_BATCH,
+        )
+        found = scores(logits.float().numpy(), self.task.labels[rows], len(self.task.task.classes))
+        if not math.isfinite(found.nll):
+            raise NotANumberError(
+                f"validation loss must be finite, got {found.nll} after epoch {epoch}: "
+                "lower the learning rate or weight_scale"
+            )
+        return {
+            "validation_loss": found.nll,
+            "accuracy": found.accuracy,
+            "balanced_accuracy": found.balanced_accuracy,
+            "macro_f1": found.macro_f1,
+        }
+
+    def _train_until_it_fits(self, epoch: int) -> tuple[float, float]:
+        """Train one epoch; out of memory halves the batch and begins the epoch again."""
+        assert self._optimizer is not None
+        before, optimizer_before = clone(self._live), copy_optimizer(self._optimizer)
+        while True:
+            try:
+                with reproducible(self.seed, epoch, self.device):
+                    return self._train_epoch(epoch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = f"{type(error).__name__}: {error}"
+            # Outside of the handler, where the failed step's tensors are gone.
+            if self.batch <= self._smallest:
+                raise OutOfMemoryError(
+                    f"training must fit in memory at a batch of {self.batch}, it did not in epoch {epoch} "
+                    f"({reason[:300]}): choose a smaller source, a lower resolution or fewer trained groups"
+                )
+            self.batch = max(self._smallest, -(-self.batch // 2))
+            self.accumulate = -(-self._effective // self.batch)
+            put(before, self._live)
+            load_optimizer(self._optimizer, optimizer_before)
+            self._optimizer.zero_grad(set_to_none=True)
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _train_epoch(self, epoch: int) -> tuple[float, float]:
+        """Train one epoch; mean training loss, and the base learning rate of the last step."""
+        assert self._optimizer is not None
+        inputs, strategy = self._inputs(), self.plan.strategy
+        order = epoch_order(self.task.indices["train"], self.seed, epoch)
+        steps = split_batches(order, self._effective, self._smallest)
+        parts = [split_micro(step, self.batch, self._smallest) for step in steps]
+        flat = [part for step in parts for part in step]
+        reader = map(inputs.read, flat) if inputs.in_memory else read_ahead(inputs.read, flat)
+        total_steps, done = self.max_epochs * len(steps), (epoch - 1) * len(steps)
+        trained = [p for group in self._optimizer.param_groups for p in group["params"]]
+        losses = torch.zeros(len(steps), device=self.device)
+        every = _CHECK_EVERY.get(self.device.type, 32)
+        factor = 1.0
+        self.model.train()
+        for number, step in enumerate(parts):
+            factor = rate_factor(strategy.schedule, done + number, total_steps, strategy.warmup)
+            for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = rate * factor
+            labels = [self._labels[torch.from_numpy(part)].to(self.device) for part in step]
+            total = sum((self._loss.weight(part) for part in labels), start=0.0)
+            for part in labels:
+                logits = self.model(inputs.prepare(next(reader)), start=inputs.start)
+                loss = self._loss(logits, part, total)
+                loss.backward()  # type: ignore[no-untyped-call]
+                losses[number] += loss.detach()
+            if (number + 1) % every == 0 or number + 1 == len(parts):
+                self._check(losses[: number + 1], epoch, strategy.learning_rate * factor)
+            self._anchor.add_gradient()
+            if strategy.clip > 0.0:
+                torch.nn.utils.clip_grad_norm_(trained, strategy.clip)
+            self._optimizer.step()
+            self._optimizer.zero_grad(set_to_none=True)
+        sizes = torch.tensor([float(len(step)) for step in steps])
+        mean = float((losses.cpu() * sizes).sum() / sizes.sum())
+        return mean, strategy.learning_rate * factor
+
+    def _check(self, losses: Tensor, epoch: int, rate: float) -> None:
+        if math.isfinite(float(losses.sum())):
+            return
+        step = int((~torch.isfinite(losses)).nonzero()[0, 0]) + 1
+        raise NotANumberError(
+            f"the training loss must be finite, got {float(losses[step - 1])} in epoch {epoch}, step {step}, "
+            f"at learning rate {rate:.3g}: lower it, clip gradients or warm up longer"
+        )
+
+    def _inputs(self) -> Inputs:
+        if self._inputs_made is None:
+            rows = [self.task.indices["validation"]]
+            if not self.closed_form:
+                rows.append(self.task.indices["train"])
+            # A closed-form model sees each image once: nothing to store.
+            prefix = 0 if self.closed_form else self.plan.frozen_prefix
+            normalise = self.plan.normaliser(self.device)
+            self._inputs_made = inputs_for(self.model, self.task, normalise, prefix, np.concatenate(rows))
+        return self._inputs_made
+
+    def _key(self, result: EpochResult) -> tuple[float, float]:
+        return result.score(self.task.task.metric), -result.validation_loss
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "strategy": self.plan.strategy.key(),
+            "task": self.task.task.fingerprint,
+            "seed": self.seed,
+            "max_epochs": self.max_epochs,
+        }
+
+    def _conditions(self) -> dict[str, Any]:
+        stored = self._inputs().in_memory
+        return current_conditions(self.device, batch=self.batch, accumulate=self.accumulate, stored=stored)
+
+    def _optimizer_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[str, Any]:
+        assert self._optimizer is not None
+        state: dict[int, dict[str, Any]] = {int(number): dict(entry) for number, entry in plain.items()}
+        for name, tensor in _under(tensors, "optimizer.").items():
+            number, _, key = name.partition(".")
+            state.setdefault(int(number), {})[key] = tensor
+        return {"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]}
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,139 @@
+"""The state of a run: what training changes, copied, compared by a hash, written and read whole."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from automl_transfer.errors import TrialDataError
+from automl_transfer.transfer.freeze import TransferModel
+
+TENSORS = "state.safetensors"
+STATE = "state.json"
+SCHEMA = "automl-transfer/checkpoint/1"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """What a restored run continues from.
+
+    Attributes:
+        epoch: Last finished epoch.
+        identical: Whether the run will end with the weights of one that was never interrupted.
+        differences: Why not: conditions that changed, in words.
+    """
+
+    epoch: int
+    identical: bool
+    differences: tuple[str, ...]
+
+
+def live_tensors(model: TransferModel) -> dict[str, Tensor]:
+    """Parameters that train and buffers of groups that do, by name: all that training changes."""
+    frozen = tuple(f"groups.{number}." for number in model.frozen_groups)
+    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    found.update({n: b.detach() for n, b in model.named_buffers() if not (frozen and n.startswith(frozen))})
+    return found
+
+
+def clone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies on the CPU, so that keeping them costs no device memory."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def put(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
+    """Copy values into existing tensors of the same names, in place."""
+    for name, tensor in tensors.items():
+        into[name].copy_(tensor)
+
+
+def copy_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A copy of an optimizer's state, on the CPU."""
+
+    def copied(value: Any) -> Any:
+        return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else copy.deepcopy(value)
+
+    state = optimizer.state_dict()
+    return {
+        "state": {
+            number: {key: copied(value) for key, value in entry.items()}
+            for number, entry in state["state"].items()
+        },
+        "param_groups": copy.deepcopy(state["param_groups"]),
+    }
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Put a copied state back; the copy stays as it is (torch would share its tensors)."""
+    optimizer.load_state_dict(copy.deepcopy(state))
+
+
+def sha256_of(model: nn.Module) -> str:
+    """Hash over names, types, shapes and bytes of all weights and buffers, sorted by name."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.view(-1).view(torch.uint8).numpy().data if values.numel() else b"")
+    return digest.hexdigest()
+
+
+def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: dict[str, Any]) -> None:
+    """Write a checkpoint whole: under a temporary name beside `folder`, then renamed over it."""
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tag = uuid.uuid4().hex[:12]
+    fresh, old = folder.with_name(f".{folder.name}.{tag}"), folder.with_name(f".{folder.name}.{tag}.old")
+    fresh.mkdir()
+    try:
+        packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        save_file(packed, fresh / TENSORS)
+        document = {"schema": SCHEMA, **state, "tensors_sha256": _file_sha256(fresh / TENSORS)}
+        (fresh / STATE).write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
+        if folder.exists():
+            os.replace(folder, old)
+        os.replace(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a checkpoint whole.
+
+    Raises:
+        TrialDataError: It is missing, damaged, or of another kind.
+    """
+    folder = Path(folder)
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        if not isinstance(state, dict) or state.get("schema") != SCHEMA:
+            raise TrialDataError(_damaged(folder, f"{STATE} must have the schema {SCHEMA}"))
+        if _file_sha256(folder / TENSORS) != state.get("tensors_sha256"):
+            raise TrialDataError(_damaged(folder, f"{TENSORS} must have the checksum that {STATE} states"))
+        return load_file(folder / TENSORS), state
+    except (OSError, ValueError, SafetensorError) as error:
+        raise TrialDataError(_damaged(folder, f"{type(error).__name__}: {error}")) from error
+
+
+def _damaged(folder: Path, reason: str) -> str:
+    return f"a checkpoint must be whole, got a damaged one in {folder} ({reason}): start the trial over"
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,152 @@
+"""Builds a transfer plan from a strategy, a source's backbone and a task."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from automl_transfer.data.normalise import constants
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.conditions import is_active
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import SourceError
+from automl_transfer.models.heads import PooledHead
+from automl_transfer.models.network import Backbone
+from automl_transfer.transfer.freeze import TransferModel, freeze
+from automl_transfer.transfer.heads import SOLVED, initialise_head
+from automl_transfer.transfer.initialise.registry import get_initialiser, initialise
+from automl_transfer.transfer.modify import scale_weights, shrink_and_perturb
+from automl_transfer.transfer.norms import adapt_statistics, batch_norms
+from automl_transfer.transfer.optimise import group_rates, parameter_groups
+from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.plan import GroupRow, TransferPlan
+from automl_transfer.transfer.select import Selection, select_groups
+
+
+def build_plan(
+    strategy: Strategy, backbone: Backbone, task: LoadedTask, *, seed: int, device: torch.device
+) -> TransferPlan:
+    """Apply a strategy: the same arguments give the same weights; the backbone stays as it is.
+
+    Raises:
+        ConfigurationError: `rest_init` is no initialiser; the message lists those that are.
+        SourceError: The backbone takes other channels than the task has, or larger images.
+        DataError: A head cannot be solved from these images.
+    """
+    if backbone.in_channels != task.task.channels:
+        raise SourceError(
+            f"the source must take the task's {task.task.channels} channels, got one for "
+            f"{backbone.in_channels}: load it with in_channels={task.task.channels}"
+        )
+    get_initialiser(strategy.rest_init)
+    selection = select_groups(strategy, len(backbone.groups), pretrained=backbone.pretrained)
+    generator = torch.Generator().manual_seed(seed)
+    body = _cut(backbone, selection.kept)
+    for group in body.groups[selection.transferred :]:
+        initialise(group, strategy.rest_init, generator)
+    transferred = list(body.groups[: selection.transferred])
+    scale_weights(transferred, strategy.weight_scale)
+    shrink_and_perturb(transferred, strategy.shrink, strategy.perturb, generator)
+
+    head = PooledHead(
+        body.shapes(task.task.resolution)[-1], len(task.task.classes), strategy.pool, body.prefix_tokens
+    )
+    model = TransferModel(body.groups, head).to(device)  # type: ignore[no-untyped-call, unused-ignore]
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    freeze(model, strategy, selection)
+    model.eval()
+
+    fixed = constants(strategy.normalise, task.task, backbone.mean, backbone.std)
+    mean, std = fixed if fixed is not None else (None, None)
+    normalise = Normaliser(mean, std, device)
+    train = task.indices["train"]
+    adapt_statistics(model, _to_adapt(model, strategy, selection), task.images, train, normalise)
+    initialise_head(model, strategy, task.images, task.labels, train, normalise, generator)
+
+    anchor = _anchor(model, strategy, selection)
+    return TransferPlan(
+        strategy=strategy,
+        model=model,
+        rows=_rows(model, strategy, selection, backbone),
+        parameter_groups=parameter_groups(model, strategy, frozenset(anchor or ())),
+        anchor=anchor,
+        frozen_prefix=model.frozen_prefix,
+        mean=mean,
+        std=std,
+    )
+
+
+def _cut(backbone: Backbone, kept: int) -> Backbone:
+    """A copy of the first groups, in evaluation mode."""
+    return Backbone(
+        backbone.architecture,
+        [copy.deepcopy(group) for group in backbone.groups[:kept]],
+        backbone.group_notes[:kept],
+        in_channels=backbone.in_channels,
+        mean=backbone.mean,
+        std=backbone.std,
+        resolution=backbone.resolution,
+        pretrained=backbone.pretrained,
+        prefix_tokens=backbone.prefix_tokens,
+    ).eval()
+
+
+def _to_adapt(
+    model: TransferModel, strategy: Strategy, selection: Selection
+) -> list[torch.nn.modules.batchnorm._BatchNorm]:
+    """Batch norms whose statistics come from the target's images before training.
+
+    All of them under the policy "adapt". Under a solved head those of fresh groups as well: features
+    of unnormalised random layers would say little, and the head is to fit what training begins with.
+    """
+    if strategy.norm_policy == "adapt" and is_active("norm_policy", strategy.model_dump()):
+        return batch_norms(model.groups)
+    if strategy.head_init in SOLVED:
+        return batch_norms(list(model.groups)[selection.transferred :])
+    return []
+
+
+def _anchor(model: TransferModel, strategy: Strategy, selection: Selection) -> dict[str, Tensor] | None:
+    """Starting values of transferred parameters that train (L2-SP, Li et al. 2018)."""
+    if strategy.anchor != "l2sp" or selection.transferred == 0:
+        return None
+    prefixes = tuple(f"groups.{number}." for number in range(selection.transferred))
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and name.startswith(prefixes)
+    } or None
+
+
+def _rows(
+    model: TransferModel, strategy: Strategy, selection: Selection, backbone: Backbone
+) -> tuple[GroupRow, ...]:
+    rates, head_rate = group_rates(strategy, selection.kept)
+    rows = []
+    layers = [*model.groups, model.head]
+    for number, layer in enumerate(layers):
+        is_head = layer is model.head
+        trained = sum(p.numel() for p in layer.parameters() if p.requires_grad)
+        transferred = number < selection.transferred
+        init = "source" if transferred else strategy.rest_init
+        if transferred and strategy.shrink < 1.0:
+            init = "source, shrunk and perturbed"
+        elif transferred and strategy.weight_scale != 1.0:
+            init = f"source x {strategy.weight_scale:.3g}"
+        rows.append(
+            GroupRow(
+                name="head" if is_head else backbone.group_names[number],
+                note=f"pooled {strategy.pool}x{strategy.pool}, linear"
+                if is_head
+                else backbone.group_notes[number],
+                transferred=transferred,
+                frozen=trained == 0,
+                init=strategy.head_init if is_head else init,
+                parameters=sum(p.numel() for p in layer.parameters()),
+                trained=trained,
+                learning_rate=(head_rate if is_head else rates[number]) if trained else None,
+            )
+        )
+    return tuple(rows)

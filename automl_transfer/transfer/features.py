@@ -1,0 +1,82 @@
+"""Forward passes over stored images, without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from automl_transfer.errors import OutOfMemoryError, TrialDataError
+from automl_transfer.transfer.pixels import Normaliser
+
+FORWARD_BATCH = 256
+
+_MEMORY_MESSAGES = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on the host or on a device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_MESSAGES)
+
+
+def read_pixels(images: np.ndarray, rows: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, C) rows of a (memory-mapped) array, in the order given.
+
+    Raises:
+        TrialDataError: They cannot be read.
+    """
+    try:
+        return torch.from_numpy(np.ascontiguousarray(images[rows]))
+    except (OSError, IndexError) as error:
+        raise TrialDataError(f"images must be readable while training, got {error}") from error
+
+
+@torch.no_grad()
+def forward_batches(
+    read: Callable[[np.ndarray], Tensor],
+    function: Callable[[Tensor], Tensor],
+    indices: np.ndarray,
+    batch: int = FORWARD_BATCH,
+) -> Tensor:
+    """`function(read(rows))` over batches of indices, joined along the rows, on the CPU.
+
+    Out of memory halves the batch.
+
+    Raises:
+        OutOfMemoryError: Not even a batch of one fits.
+    """
+    found: list[Tensor] = []
+    start = 0
+    while start < len(indices):
+        rows = indices[start : start + batch]
+        try:
+            found.append(function(read(rows)).cpu())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if batch <= 1:
+                raise OutOfMemoryError(
+                    "a forward pass must fit in memory for one image, it did not: "
+                    "choose a smaller source or a lower resolution"
+                ) from error
+            batch = -(-min(batch, len(rows)) // 2)
+            continue
+        start += len(rows)
+    return torch.cat(found)
+
+
+def forward_rows(
+    function: Callable[[Tensor], Tensor],
+    images: np.ndarray,
+    indices: np.ndarray,
+    normalise: Normaliser,
+    batch: int = FORWARD_BATCH,
+) -> Tensor:
+    """Apply `function` to normalised batches of images; see `forward_batches`."""
+    return forward_batches(
+        lambda rows: read_pixels(images, rows), lambda pixels: function(normalise(pixels)), indices, batch
+    )

@@ -1,0 +1,95 @@
+"""What trains under a strategy, and a model that keeps the rest in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Self
+
+from torch import Tensor, nn
+
+from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.models.heads import PooledHead, TargetModel
+from automl_transfer.transfer.initialise.registry import NORM_LAYERS
+from automl_transfer.transfer.norms import batch_norms
+from automl_transfer.transfer.select import Selection
+
+
+class TransferModel(TargetModel):
+    """A target model whose frozen groups and held norm layers stay in evaluation mode.
+
+    `train()` has no effect on them, whoever calls it.
+    """
+
+    def __init__(self, groups: Iterable[nn.Module], head: PooledHead) -> None:
+        super().__init__(groups, head)
+        self._frozen_groups: frozenset[int] = frozenset()
+        self._held_norms: frozenset[int] = frozenset()
+
+    def hold(self, frozen_groups: Iterable[int], held_norms: Iterable[int]) -> None:
+        """State which groups never leave evaluation mode, and in which their batch norms don't."""
+        self._frozen_groups = frozenset(frozen_groups)
+        self._held_norms = frozenset(held_norms)
+
+    def train(self, mode: bool = True) -> Self:
+        """As `nn.Module.train`, except for what is held."""
+        super().train(mode)
+        for number, group in enumerate(self.groups):
+            if number in self._frozen_groups:
+                group.eval()
+            elif number in self._held_norms:
+                for layer in batch_norms([group]):
+                    layer.eval()
+        return self
+
+    @property
+    def frozen_groups(self) -> frozenset[int]:
+        """Positions of the groups that are frozen."""
+        return self._frozen_groups
+
+    @property
+    def frozen_prefix(self) -> int:
+        """Number of leading groups that are frozen."""
+        count = 0
+        while count < len(self.groups) and count in self._frozen_groups:
+            count += 1
+        return count
+
+
+def freeze(model: TransferModel, strategy: Strategy, selection: Selection) -> None:
+    """Set `requires_grad` of every parameter and hold what must not move.
+
+    Norm policies, for batch norm in groups that train: "frozen" keeps the statistics and the affine
+    parameters that were transferred (freshly initialised layers have none worth keeping and train),
+    "adapt" keeps the statistics estimated before training, "train" updates them. Tune modes "norm" and
+    "bias" train their tensors whatever the policy.
+    """
+    mode = strategy.tune_mode
+    for number, group in enumerate(model.groups):
+        keep_norms = strategy.norm_policy == "frozen" and number < selection.transferred
+        norm_tensors = {id(p) for p in _norm_parameters(group)}
+        for name, parameter in group.named_parameters():
+            if number < selection.frozen or mode in (CLOSED_FORM, "head"):
+                trains = False
+            elif mode == "norm":
+                trains = id(parameter) in norm_tensors
+            elif mode == "bias":
+                trains = name.endswith("bias")
+            else:
+                trains = not (keep_norms and id(parameter) in norm_tensors)
+            parameter.requires_grad_(trains)
+    for parameter in model.head.parameters():
+        parameter.requires_grad_(mode not in (CLOSED_FORM, "body"))
+    frozen = {
+        number
+        for number, group in enumerate(model.groups)
+        if not any(p.requires_grad for p in group.parameters())
+    }
+    held = range(len(model.groups) if strategy.norm_policy == "adapt" else selection.transferred)
+    model.hold(frozen, held if strategy.norm_policy != "train" else ())
+
+
+def _norm_parameters(module: nn.Module) -> Iterator[Tensor]:
+    for layer in module.modules():
+        if isinstance(layer, NORM_LAYERS):
+            yield from layer.parameters(recurse=False)

@@ -1,0 +1,122 @@
+"""Initial weights of the new head: drawn, or solved from one forward pass over the training split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import DataError
+from automl_transfer.models.heads import TargetModel
+from automl_transfer.transfer.features import forward_rows
+from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.ridge import Ridge, calibrate, fold, standardisation
+
+SOLVED = ("ncm", "ridge")
+"""Head initialisations that need the training images."""
+
+MOST_VALUES = 40_000_000
+"""Most feature values (rows x features) a head is solved from; more rows are thinned evenly."""
+
+_ABSENT_LOGIT = -30.0
+
+
+def _zero(weight: Tensor, generator: torch.Generator) -> None:
+    nn.init.zeros_(weight)
+
+
+def _he(weight: Tensor, generator: torch.Generator) -> None:
+    nn.init.kaiming_normal_(weight, nonlinearity="linear", generator=generator)
+
+
+def _xavier(weight: Tensor, generator: torch.Generator) -> None:
+    nn.init.xavier_uniform_(weight, generator=generator)
+
+
+def solve_ncm(
+    features: Tensor, labels: Tensor, classes: int, strategy: Strategy
+) -> tuple[Tensor, Tensor]:
+    """Nearest class mean as a linear layer, weight (C, F) and bias (C,).
+
+    On standardised features z, logit_c = beta (z mu_c - |mu_c|^2 / 2), which orders classes by distance
+    (Mensink et al. 2013); beta is calibrated on means that leave each image out.
+    """
+    mean, scale = standardisation(features)
+    z = (features.double() - mean) / scale
+    counts = torch.bincount(labels, minlength=classes).double()
+    means = torch.zeros(classes, z.shape[1], dtype=torch.float64).index_add_(0, labels, z)
+    means /= counts.clamp_min(1.0)[:, None]
+    scores = z @ means.T - 0.5 * means.square().sum(1)
+    left = counts[labels] - 1.0
+    # The mean of the image's own class without it; of a lone image, the mean of all (zero).
+    own = (counts[labels][:, None] * means[labels] - z) / left.clamp_min(1.0)[:, None]
+    own[left == 0] = 0.0
+    own_scores = (z * own).sum(1) - 0.5 * own.square().sum(1)
+    scores.scatter_(1, labels[:, None], own_scores[:, None])
+    present = counts > 0
+    beta = calibrate(scores[:, present], (present.cumsum(0) - 1)[labels])
+    weight, bias = fold(beta * means, -0.5 * beta * means.square().sum(1), mean, scale)
+    bias[~present] = _ABSENT_LOGIT
+    return weight, bias
+
+
+def solve_ridge(
+    features: Tensor, labels: Tensor, classes: int, strategy: Strategy
+) -> tuple[Tensor, Tensor]:
+    """Ridge regression with calibrated logits, weight (C, F) and bias (C,); see `transfer.ridge`."""
+    return Ridge(features, labels, classes).head(strategy.ridge_lambda)
+
+
+_DRAWN: dict[str, Callable[[Tensor, torch.Generator], None]] = {"zero": _zero, "he": _he, "xavier": _xavier}
+_SOLVERS = {"ncm": solve_ncm, "ridge": solve_ridge}
+
+
+@torch.no_grad()
+def initialise_head(
+    model: TargetModel,
+    strategy: Strategy,
+    images: np.ndarray,
+    labels: np.ndarray,
+    indices: np.ndarray,
+    normalise: Normaliser,
+    generator: torch.Generator,
+) -> None:
+    """Fill `model.head.linear` in place; `images`, `labels` and `indices` state the training split.
+
+    Raises:
+        DataError: A solved head needs more images than there are, or features are not finite.
+    """
+    linear = model.head.linear
+    if strategy.head_init in _DRAWN:
+        weight = torch.empty(linear.weight.shape)
+        _DRAWN[strategy.head_init](weight, generator)
+        linear.weight.copy_(weight)
+        linear.bias.zero_()
+        return
+    rows = thin(indices, MOST_VALUES // linear.in_features)
+    if len(rows) < 2:
+        raise DataError(f"a solved head needs at least 2 training images, got {len(rows)}")
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    features = forward_rows(model.features, images, rows, normalise)
+    for module, training in modes:
+        module.training = training
+    if not bool(torch.isfinite(features).all()):
+        raise DataError(
+            f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
+            "choose a smaller weight_scale, another rest_init or another head_init"
+        )
+    solve = _SOLVERS[strategy.head_init]
+    weight, bias = solve(features, torch.from_numpy(labels[rows]), linear.out_features, strategy)
+    linear.weight.copy_(weight)
+    linear.bias.copy_(bias)
+
+
+def thin(indices: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the indices, evenly spread."""
+    if len(indices) <= most:
+        return indices
+    return np.asarray(indices[np.linspace(0, len(indices) - 1, most).astype(np.int64)])

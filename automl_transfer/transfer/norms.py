@@ -1,0 +1,67 @@
+"""Batch-norm statistics: where they are held, and how they are adapted to the target's images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import nn
+
+from automl_transfer.models.heads import TargetModel
+from automl_transfer.transfer.features import read_pixels
+from automl_transfer.transfer.pixels import Normaliser
+
+ADAPT_IMAGES = 4096
+_ADAPT_BATCH = 256
+
+BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def batch_norms(modules: Iterable[nn.Module]) -> list[BatchNorm]:
+    """The batch-norm layers with running statistics, in order."""
+    return [
+        layer
+        for module in modules
+        for layer in module.modules()
+        if isinstance(layer, BatchNorm) and layer.running_mean is not None
+    ]
+
+
+@torch.no_grad()
+def adapt_statistics(
+    model: TargetModel,
+    layers: list[BatchNorm],
+    images: np.ndarray,
+    indices: np.ndarray,
+    normalise: Normaliser,
+) -> None:
+    """Re-estimate running statistics from the target's images, in place (AdaBN, Li et al. 2016).
+
+    Averages over equal batches of at most 4,096 images spread over `indices`; all other layers are in
+    evaluation mode meanwhile.
+    """
+    if not layers or len(indices) < 2:
+        return
+    rows = indices[np.linspace(0, len(indices) - 1, min(len(indices), ADAPT_IMAGES)).astype(np.int64)]
+    # Equal batches, because the average does not weigh them.
+    parts = max(1, len(rows) // _ADAPT_BATCH)
+    batch = -(-len(rows) // parts)
+    rows = np.resize(rows, batch * parts)
+    momenta = [layer.momentum for layer in layers]
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a cumulative average
+        layer.training = True
+    try:
+        for start in range(0, len(rows), batch):
+            activation = normalise(read_pixels(images, rows[start : start + batch]))
+            for group in model.groups:
+                activation = group(activation)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        for module, training in modes:
+            module.training = training

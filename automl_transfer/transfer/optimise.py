@@ -1,0 +1,51 @@
+"""Parameter groups for the optimiser: one per (layer group, decays or not)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from automl_transfer.domain.conditions import is_active
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.models.heads import TargetModel
+
+
+def group_rates(strategy: Strategy, groups: int) -> tuple[list[float], float]:
+    """Learning rate of each layer group and of the head.
+
+    Layer decay counts from the top: the topmost group has the strategy's rate, each one below it
+    `layer_decay` times its neighbour's (Bao et al. 2022, with the head apart).
+    """
+    values = strategy.model_dump()
+    decay = strategy.layer_decay if is_active("layer_decay", values) else 1.0
+    multiplier = strategy.head_lr_mult if is_active("head_lr_mult", values) else 1.0
+    rates = [strategy.learning_rate * decay ** (groups - 1 - number) for number in range(groups)]
+    return rates, strategy.learning_rate * multiplier
+
+
+def parameter_groups(model: TargetModel, strategy: Strategy, anchored: frozenset[str]) -> list[dict[str, Any]]:
+    """Groups of trained parameters with `params`, `lr`, `weight_decay` and `name`, bottom to top.
+
+    No weight decay on 1-D parameters, nor on anchored ones, which decay towards the source instead.
+    """
+    rates, head_rate = group_rates(strategy, len(model.groups))
+    layers: list[tuple[str, nn.Module, str, float]] = [
+        (f"g{number + 1}", group, f"groups.{number}.", rates[number])
+        for number, group in enumerate(model.groups)
+    ]
+    layers.append(("head", model.head, "head.", head_rate))
+    found: list[dict[str, Any]] = []
+    for title, module, prefix, rate in layers:
+        decayed, plain = [], []
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                one_dimensional = parameter.dim() < 2 or prefix + name in anchored
+                (plain if one_dimensional else decayed).append(parameter)
+        if decayed:
+            found.append(
+                {"params": decayed, "lr": rate, "weight_decay": strategy.weight_decay, "name": title}
+            )
+        if plain:
+            found.append({"params": plain, "lr": rate, "weight_decay": 0.0, "name": f"{title}, no decay"})
+    return found

@@ -1,0 +1,85 @@
+"""The transfer plan: a model ready to train, and how it came about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.transfer.freeze import TransferModel
+from automl_transfer.transfer.pixels import Normaliser
+
+
+@dataclass(frozen=True)
+class GroupRow:
+    """What happens to one layer group, or to the head."""
+
+    name: str
+    note: str
+    transferred: bool
+    frozen: bool
+    init: str
+    parameters: int
+    trained: int
+    learning_rate: float | None
+
+
+@dataclass(frozen=True)
+class TransferPlan:
+    """A strategy applied to a source and a task.
+
+    Attributes:
+        rows: One per layer group, then the head.
+        parameter_groups: For torch optimizers: params, lr, weight_decay, name.
+        anchor: Starting values by parameter name for L2-SP; None without it.
+        frozen_prefix: Number of leading groups that are frozen, in evaluation mode and deterministic.
+        mean, std: Normalisation constants per channel; None where each image has its own.
+    """
+
+    strategy: Strategy
+    model: TransferModel
+    rows: tuple[GroupRow, ...]
+    parameter_groups: list[dict[str, Any]]
+    anchor: dict[str, Tensor] | None
+    frozen_prefix: int
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters of the model."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trained_parameters(self) -> int:
+        """Number of parameters that training moves."""
+        return sum(row.trained for row in self.rows)
+
+    def normaliser(self, device: torch.device | str) -> Normaliser:
+        """Turns stored pixels into this model's input."""
+        return Normaliser(self.mean, self.std, device)
+
+    def describe(self) -> str:
+        """A table for people: one line per layer group, then the head."""
+        header = ("group", "note", "transferred", "frozen", "init", "parameters", "trained", "learning rate")
+        lines = [header]
+        for row in self.rows:
+            rate = "-" if row.learning_rate is None else f"{row.learning_rate:.3g}"
+            yes = ("yes" if row.transferred else "no", "yes" if row.frozen else "no")
+            lines.append(
+                (row.name, row.note, *yes, row.init, f"{row.parameters:,}", f"{row.trained:,}", rate)
+            )
+        totals = (f"{self.parameters:,}", f"{self.trained_parameters:,}")
+        lines.append(("total", "", "", "", "", *totals, ""))
+        widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        numbers = (5, 6, 7)
+        return "\n".join(
+            "  ".join(
+                cell.rjust(width) if column in numbers else cell.ljust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+            ).rstrip()
+            for line in lines
+        )

@@ -1,0 +1,63 @@
+"""Stopping in order: the first SIGINT or SIGTERM asks, the second one ends the process at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+INTERRUPTED = 130
+
+
+class StopRequest:
+    """Why and since when work should stop. Set once; safe between threads and from signal handlers."""
+
+    def __init__(self, deadline: float | None = None) -> None:
+        self._reason: str | None = None
+        self._since = 0.0
+        self._deadline = deadline
+        self.event = threading.Event()
+        self.signal: int | None = None
+
+    def ask(self, reason: str, signal_number: int | None = None) -> None:
+        """Ask to stop; the first reason stays."""
+        if self._reason is None:
+            self._since = time.monotonic()
+            self._reason = reason
+            self.signal = signal_number
+        self.event.set()
+
+    @property
+    def reason(self) -> str | None:
+        """Why to stop; None to go on."""
+        if self._reason is None and self._deadline is not None and time.monotonic() >= self._deadline:
+            self.ask("the time of the search is used up")
+        return self._reason
+
+    @property
+    def seconds_asked(self) -> float:
+        """Seconds since stopping was asked for; 0 before."""
+        return time.monotonic() - self._since if self.reason is not None else 0.0
+
+
+@contextmanager
+def stop_on_signals(request: StopRequest) -> Iterator[None]:
+    """Within the block, signals ask to stop; handlers are put back at its end. Main thread only."""
+    previous = {}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if request.signal is not None:
+            os._exit(INTERRUPTED)
+        request.ask(f"{signal.Signals(number).name} received", number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

@@ -1,0 +1,52 @@
+"""Finished results wait here, in files, until the store has taken them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
+
+
+class SpooledEnd(BaseModel):
+    """A trial's end, with what it takes to write it: the lease's token fences it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study_id: int
+    trial_id: int
+    token: str
+    state: TrialState
+    value: float | None
+    stop: StopReason
+    outcome: TrialOutcome | None
+
+
+class Spool:
+    """One file per result, written whole. Any process of the machine may deliver them; twice does no harm."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, end: SpooledEnd) -> Path:
+        """Write a result so that it survives this process."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"{end.study_id}-{end.trial_id}-{end.token}.json"
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(end.model_dump_json(), encoding="utf-8")
+        temporary.replace(path)
+        return path
+
+    def waiting(self) -> Iterator[tuple[Path, SpooledEnd]]:
+        """Results that no process has delivered yet. A file that cannot be read is left where it is."""
+        if not self._folder.is_dir():
+            return
+        for path in sorted(self._folder.glob("*.json")):
+            try:
+                yield path, SpooledEnd.model_validate(json.loads(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError):
+                continue

@@ -1,0 +1,285 @@
+"""The worker: claims trials, runs them, and hands in their ends, until the study's budget is used up."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState
+from automl_transfer.errors import OutputError, StoreUnavailableError, TrialLostError
+from automl_transfer.search.checkpoints import Checkpoints
+from automl_transfer.search.draft import draw
+from automl_transfer.search.objective import Objective, TrialEnd
+from automl_transfer.search.policies import RETRIED
+from automl_transfer.search.pruners import make_pruner
+from automl_transfer.search.samplers import make_sampler
+from automl_transfer.search.view import SamplingView
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.store.artifacts import Artifacts
+from automl_transfer.store.retry import retrying
+from automl_transfer.store.store import Store
+from automl_transfer.store.studies import StudyHandle
+from automl_transfer.store.trials import Claim, Reaped
+from automl_transfer.workers.heartbeat import Heartbeat
+from automl_transfer.workers.identity import new_worker_id
+from automl_transfer.workers.signals import StopRequest
+from automl_transfer.workers.spool import Spool, SpooledEnd
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """How a worker behaves. Times in seconds.
+
+    Attributes:
+        beat: Between two beats of the lease.
+        grace: Age of a beat after which a trial is taken from its worker: longer than the longest
+            outage of the database that is to be survived, plus two beats.
+        checkpoint: Training time that a crash may cost.
+        finish_epoch: How long an epoch under way may take to end once stopping was asked for.
+        max_trials: Trials that this worker runs at most.
+        idle_exit: Leave after this long without anything to do; None waits for the study's end.
+        min_free_bytes: Refuse new trials where the disk has less.
+    """
+
+    beat: float = 5.0
+    grace: float = 60.0
+    checkpoint: float = 30.0
+    finish_epoch: float = 4.0
+    max_trials: int | None = None
+    idle_exit: float | None = None
+    min_free_bytes: int = 200_000_000
+    index: int = 0
+    poll: float = 1.0
+
+
+class Observer(Protocol):
+    """Told about a worker's progress. Called from the worker's threads; must not raise."""
+
+    def on_claim(self, claim: Claim) -> None:
+        """A trial starts or goes on."""
+
+    def on_epoch(self, claim: Claim, result: EpochResult) -> None:
+        """An epoch is in the store."""
+
+    def on_end(self, claim: Claim, end: TrialEnd) -> None:
+        """A trial ended."""
+
+    def on_reaped(self, reaped: Reaped) -> None:
+        """A trial of a dead worker was handed on."""
+
+    def on_idle(self, reason: str) -> None:
+        """Nothing to do at the moment."""
+
+
+class SilentObserver:
+    """Shows nothing."""
+
+    def on_claim(self, claim: Claim) -> None: ...
+    def on_epoch(self, claim: Claim, result: EpochResult) -> None: ...
+    def on_end(self, claim: Claim, end: TrialEnd) -> None: ...
+    def on_reaped(self, reaped: Reaped) -> None: ...
+    def on_idle(self, reason: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class WorkerReport:
+    """What a worker did, and why it left."""
+
+    worker: str
+    trials: int
+    reason: str
+    finished: bool
+
+
+class Worker:
+    """Runs trials of one study in this process. One per process: torch's threads are global."""
+
+    def __init__(
+        self,
+        store: Store,
+        handle: StudyHandle,
+        open_bench: Callable[[], Workbench],
+        *,
+        stop: StopRequest,
+        options: WorkerOptions | None = None,
+        observer: Observer | None = None,
+        spool_folder: Path,
+    ) -> None:
+        self._store = store
+        self._handle = handle
+        self._open_bench = open_bench
+        self._stop = stop
+        self._options = options or WorkerOptions()
+        self._observer = observer or SilentObserver()
+        self._spool = Spool(spool_folder)
+        self._artifacts = Artifacts(handle.artifact_url)
+        self._bench: Workbench | None = None
+        self.worker_id = new_worker_id()
+
+    def run(self) -> WorkerReport:
+        """Run until the budget is used up, stopping is asked for, or a limit of the options is reached.
+
+        Raises:
+            StoreUnavailableError: The store did not answer for too long. Results are in the spool.
+        """
+        trials, study_id = self._store.trials, self._handle.study_id
+        view = retrying(lambda: SamplingView(self._store.optuna_storage, study_id, self._handle.name))
+        spec = self._handle.spec.search
+        existing = retrying(lambda: len(view.get_all_trials(study_id, deepcopy=False)))
+        sampler = make_sampler(spec, _seed(spec.seed, existing, self._options.index))
+        done = 0
+        idle_since: float | None = None
+        with Heartbeat(
+            trials,
+            study_id,
+            interval=self._options.beat,
+            grace=self._options.grace,
+            on_reaped=self._observer.on_reaped,
+        ) as heartbeat:
+            self._deliver()
+            while True:
+                if (reason := self._stop.reason) is not None:
+                    return WorkerReport(self.worker_id, done, reason, finished=False)
+                if self._options.max_trials is not None and done >= self._options.max_trials:
+                    return WorkerReport(self.worker_id, done, "its number of trials is reached", finished=False)
+                self._check_disk()
+                claim = self._next(view, sampler)
+                if claim is None:
+                    heartbeat.reap()
+                    if trials.counts(study_id).open == 0:
+                        return WorkerReport(self.worker_id, done, "the study is finished", finished=True)
+                    now = time.monotonic()
+                    idle_since = idle_since or now
+                    if self._options.idle_exit is not None and now - idle_since >= self._options.idle_exit:
+                        return WorkerReport(self.worker_id, done, "there was nothing to do", finished=False)
+                    self._observer.on_idle("other workers are still running trials")
+                    self._stop.event.wait(self._options.poll)
+                    continue
+                idle_since = None
+                self._observer.on_claim(claim)
+                heartbeat.holds(claim)
+                try:
+                    end = self._objective(view, heartbeat)(claim)
+                    self._hand_in(claim, end)
+                    self._observer.on_end(claim, end)
+                    done += end.state is not TrialState.WAITING
+                except TrialLostError as error:
+                    log.warning("trial %d: %s", claim.number, error)
+                    self._observer.on_end(claim, _lost(str(error)))
+                finally:
+                    heartbeat.holds(None)
+
+    def _next(self, view: SamplingView, sampler: object) -> Claim | None:
+        """A waiting trial, or a new one while the budget lasts."""
+        trials, study_id = self._store.trials, self._handle.study_id
+        claim = trials.claim(study_id, self.worker_id)
+        if claim is not None:
+            return claim
+        limit = self._handle.spec.search.trials
+        if trials.counts(study_id).roots >= limit:
+            return None
+        space = self._space
+        draft = retrying(lambda: draw(view, sampler, space))  # type: ignore[arg-type]
+        return trials.create(study_id, draft, self.worker_id, limit=limit)
+
+    @property
+    def _space(self):  # type: ignore[no-untyped-def]
+        from automl_transfer.space.space import Space
+
+        return Space.from_settings(self._handle.spec.space)
+
+    def _objective(self, view: SamplingView, heartbeat: Heartbeat) -> Objective:
+        # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
+        if self._bench is None:
+            self._bench = self._open_bench()
+        trials = self._store.trials
+
+        def should_stop() -> str | None:
+            if heartbeat.lost:
+                raise TrialLostError("the trial belongs to another worker now")
+            if self._stop.reason is not None and self._stop.seconds_asked >= 0:
+                return self._stop.reason
+            return None
+
+        return Objective(
+            self._bench,
+            trials,
+            view,
+            make_pruner(self._handle.spec.search),
+            Checkpoints(self._artifacts, trials),
+            should_stop,
+            self._observer.on_epoch,
+            self._options.checkpoint,
+        )
+
+    def _hand_in(self, claim: Claim, end: TrialEnd) -> None:
+        trials = self._store.trials
+        if end.state is TrialState.WAITING:
+            trials.release(claim, end.stop)
+            return
+        path = self._spool.put(
+            SpooledEnd(
+                study_id=claim.study_id,
+                trial_id=claim.trial_id,
+                token=claim.token,
+                state=end.state,
+                value=end.value,
+                stop=end.stop,
+                outcome=end.outcome,
+            )
+        )
+        try:
+            if end.state is TrialState.FAIL:
+                trials.fail(claim, end.stop, retry=end.stop.kind in RETRIED)
+            else:
+                trials.finish(claim, end.state, end.value, end.stop, end.outcome)
+        except StoreUnavailableError:
+            raise
+        except TrialLostError:
+            path.unlink(missing_ok=True)
+            raise
+        path.unlink(missing_ok=True)
+
+    def _deliver(self) -> None:
+        """Hand in what an earlier process of this machine could not."""
+        for path, end in self._spool.waiting():
+            if end.study_id != self._handle.study_id:
+                continue
+            claim = self._store.trials.claim_of(end.trial_id, end.token)
+            try:
+                if claim is not None:
+                    if end.state is TrialState.FAIL:
+                        self._store.trials.fail(claim, end.stop, retry=end.stop.kind in RETRIED)
+                    else:
+                        self._store.trials.finish(claim, end.state, end.value, end.stop, end.outcome)
+            except TrialLostError:
+                log.warning("a spooled result of trial %d came too late: another worker has it", end.trial_id)
+            path.unlink(missing_ok=True)
+
+    def _check_disk(self) -> None:
+        folder = self._artifacts.local_folder
+        if folder is None:
+            return
+        place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+        free = shutil.disk_usage(place).free
+        if free < self._options.min_free_bytes:
+            raise OutputError(
+                f"the disk of {folder.name!r} must have {self._options.min_free_bytes:,} bytes free before a "
+                f"trial starts, got {free:,}: free some space and start the worker again; nothing is lost"
+            )
+
+
+def _seed(base: int, existing: int, index: int) -> int:
+    """A seed of its own for every worker and every resumption; the same for a fresh single worker."""
+    return (base * 1_000_003 + existing * 7919 + index * 104_729) % (2**31)
+
+
+def _lost(detail: str) -> TrialEnd:
+    return TrialEnd(TrialState.FAIL, StopReason(kind=StopKind.STORE, detail=detail))
