@@ -9,11 +9,13 @@ import typer
 
 
 def run(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The study file to write, e.g. studies/cats.toml.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The study file to write, e.g. studies/cats.toml.")
+    ],
     dataset: Annotated[str, typer.Option("--dataset", help="Registered name, folder or .npz.")] = "digits",
     preset: Annotated[str, typer.Option("--preset", help="quick or core.")] = "quick",
 ) -> None:
-    """Write a study file.
+    r"""Write a study file.
 
     \b
     $ automl-transfer init studies/cats.toml --dataset photos/cats

@@ -54,10 +54,16 @@ def open_store(storage: str | None, storage_file: Path | None, *, create: bool =
     from automl_transfer.store.url import resolve_storage
 
     url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
-    file = url.sqlite_path
-    if file is not None and not create and not file.exists():
-        raise StudyError(f"a study must exist, got no database at {file}: start one with 'automl-transfer search'")
-    return Store.open(url, on_wait=lambda text: typer.echo(text, err=True))
+    if url.path is not None and not create and not url.path.exists():
+        raise StudyError(
+            f"a study must exist, got no database at {url.path}: start one with 'automl-transfer search'"
+        )
+
+    def waiting(error: BaseException, seconds: float) -> None:
+        if seconds == 0:
+            typer.echo(f"waiting for the database {url} ...", err=True)
+
+    return Store.open(url, on_wait=waiting)
 
 
 def console(*, stderr: bool = False) -> Console:

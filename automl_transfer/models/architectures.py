@@ -114,12 +114,20 @@ def preprocessing(architecture: str) -> Preprocessing:
     from torchvision.models import get_model_weights
 
     weights = list(get_model_weights(name))
-    return torchvision_preprocessing(weights[0]) if weights else Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224)
+    return (
+        torchvision_preprocessing(weights[0]) if weights else Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224)
+    )
 
 
 def torchvision_preprocessing(weights: Any) -> Preprocessing:
-    """The preprocessing that a member of a weights enum states."""
+    """The preprocessing that a member of a weights enum states.
+
+    GoogLeNet and Inception V3 come with a layer that turns ImageNet's normalisation into mean and std .5
+    before the first convolution; it is not part of the backbone, so .5 is what their weights expect.
+    """
     transform = weights.transforms()
+    if type(weights).__name__ in ("GoogLeNet_Weights", "Inception_V3_Weights"):
+        return Preprocessing((0.5,) * 3, (0.5,) * 3, int(transform.crop_size[0]))
     return Preprocessing(_three(transform.mean), _three(transform.std), int(transform.crop_size[0]))
 
 
@@ -178,10 +186,15 @@ def require_timm(name: str) -> None:
 
 def unknown(kind: str, name: str, known: Sequence[str], prefix: str = "", extra: str = "") -> str:
     """The text for a name that is not known: names that are close, or some that exist."""
-    close = difflib.get_close_matches(name.lower(), [entry.lower() for entry in known], n=5, cutoff=0.5)
     spelled = {entry.lower(): entry for entry in known}
+    close = difflib.get_close_matches(name.lower(), spelled, n=5, cutoff=0.5)
+    close = close or difflib.get_close_matches(name.lower(), spelled, n=3, cutoff=0.3)
     shown = [prefix + spelled[entry] for entry in close]
-    hint = f"close names: {', '.join(shown)}" if shown else f"for instance {', '.join(prefix + n for n in known[:5])}"
+    hint = (
+        f"close names: {', '.join(shown)}"
+        if shown
+        else f"for instance {', '.join(prefix + n for n in known[:5])}"
+    )
     return f"no such {kind}: {name!r}; {hint}{extra}"
 
 

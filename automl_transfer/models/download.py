@@ -7,6 +7,7 @@ Only the standard library and huggingface_hub (for timm's weights) are imported,
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import tempfile
 import urllib.error
@@ -61,6 +62,9 @@ def fetch_url(url: str, source: str, size_bytes: int | None, *, allow_download: 
             while block := answer.read(_CHUNK):
                 digest.update(block)
                 file.write(block)
+            announced = answer.headers.get("Content-Length")
+            if announced is not None and int(announced) != file.tell():
+                raise OSError(f"the connection ended after {file.tell():,} of {int(announced):,} bytes")
         expected = _stated_digest(url)
         if not digest.hexdigest().startswith(expected):
             raise SourceError(
@@ -69,7 +73,7 @@ def fetch_url(url: str, source: str, size_bytes: int | None, *, allow_download: 
             )
         part.chmod(0o644)  # temporary files are private; a cache is not
         part.replace(target)
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise SourceError(absent(source, size_bytes, _reason(error))) from error
     finally:
         if part is not None:

@@ -81,9 +81,7 @@ def children(module: nn.Module) -> list[tuple[str, nn.Module]]:
     return list(module.named_children())
 
 
-def chunks(
-    note: str, blocks: Sequence[tuple[str, nn.Module]], most: int, unit: str = "block"
-) -> list[Group]:
+def chunks(note: str, blocks: Sequence[tuple[str, nn.Module]], most: int, unit: str = "block") -> list[Group]:
     """Cut blocks that run in order into at most `most` groups of equal length (the last may be shorter)."""
     length = -(-len(blocks) // most)
     found = []
@@ -106,7 +104,9 @@ def staged(stages: Iterable[Sequence[tuple[str, nn.Module]]], budget: int = MOST
     return [part for number, stage in enumerate(listed, 1) for part in chunks(f"stage {number}", stage, each)]
 
 
-def led_by(first: tuple[str, nn.Module], blocks: Sequence[tuple[str, nn.Module]]) -> list[tuple[str, nn.Module]]:
+def led_by(
+    first: tuple[str, nn.Module], blocks: Sequence[tuple[str, nn.Module]]
+) -> list[tuple[str, nn.Module]]:
     """The blocks of a stage, the first of which begins with `first` (a downsampling, for instance)."""
     (name, block), *rest = blocks
     return [(name, sequence(first, ("block", block))), *rest]
@@ -128,7 +128,9 @@ def extend(groups: list[Group], *modules: tuple[str, nn.Module]) -> list[Group]:
     return [*groups[:-1], group(last.note, *children(last.module), *modules)]
 
 
-def fully_connected(classifier: nn.Module, before: Sequence[tuple[str, nn.Module]]) -> tuple[list[Group], nn.Module]:
+def fully_connected(
+    classifier: nn.Module, before: Sequence[tuple[str, nn.Module]]
+) -> tuple[list[Group], nn.Module]:
     """Cut a classifier of several layers after each activation; the last linear layer is the tail.
 
     `before` (pooling, flattening) belongs to the first group, or to the tail where there is none.

@@ -41,7 +41,9 @@ class ModelFolderSource(Source):
         self.description = read_description(folder)
         self.weights = folder / "model.safetensors"
         if not self.weights.is_file():
-            raise SourceError(f"a model folder must hold model.safetensors, {folder} has none: export it again")
+            raise SourceError(
+                f"a model folder must hold model.safetensors, {folder} has none: export it again"
+            )
 
     def info(self) -> SourceInfo:
         """From `model.json`."""

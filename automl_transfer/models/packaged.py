@@ -36,7 +36,18 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE_BYTES = 18_826_032
 
 REFERENCE_PIXELS = 224
-REFERENCE_LOGITS = (-0.34665, -1.07031, 0.11940, -1.93437, -1.19389, 0.74448, -3.18156, 0.44232, -0.52707, 0.18189)
+REFERENCE_LOGITS = (
+    -0.34665,
+    -1.07031,
+    0.11940,
+    -1.93437,
+    -1.19389,
+    0.74448,
+    -3.18156,
+    0.44232,
+    -0.52707,
+    0.18189,
+)
 """The first ten logits on `reference_image()`, from a plain functional forward pass in float64."""
 REFERENCE_TOLERANCE = 0.01
 

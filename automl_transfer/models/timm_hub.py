@@ -32,7 +32,7 @@ class TimmSource(Source):
     def info(self) -> SourceInfo:
         """From timm's own register; the size is known for the recommended ones."""
         path = self._cached()
-        known = catalogue.find(self.name)
+        known = catalogue.find(self.name) or catalogue.find(f"{self._architecture()}.{self._config.tag}")
         return SourceInfo(
             name=self.name,
             architecture=self._architecture(),
@@ -60,7 +60,7 @@ class TimmSource(Source):
             )
         except (RuntimeError, KeyError, ValueError, AttributeError) as error:
             raise SourceError(
-                f"the weights of {self.name} must fit their architecture, they do not with this timm: {error}; "
+                f"the weights of {self.name} must fit their architecture, they do not: {error}; "
                 "take another source, or another version of timm"
             ) from error
         stated = preprocessing(f"timm/{self._model}")
@@ -93,10 +93,10 @@ def _pretrained_config(name: str) -> Any:
     import timm
     from timm.models import get_pretrained_cfg
 
-    base, _, tag = name.partition(".")
+    base = name.partition(".")[0]
     if not timm.is_model(base):
-        names = timm.list_pretrained() if tag else timm.list_models(pretrained=True)
-        raise SourceError(unknown("timm source", name, names, "timm/", "; timm.list_pretrained() lists all"))
+        names = timm.list_models(pretrained=True)
+        raise SourceError(unknown("timm source", base, names, "timm/", "; timm.list_pretrained() lists all"))
     tags = [full for full in timm.list_pretrained(f"{base}*") if full.partition(".")[0] == base]
     try:
         config = get_pretrained_cfg(name)

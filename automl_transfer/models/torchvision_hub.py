@@ -42,7 +42,7 @@ class TorchvisionSource(Source):
             name=self.name,
             architecture=f"torchvision/{self._model}",
             licence=str(meta.get("license", "BSD-3-Clause")),
-            size_bytes=None if size is None else int(size * 1e6),
+            size_bytes=None if size is None else int(size * 2**20),
             available=cached_url(self._weights.url) is not None,
             revision=Path(self._weights.url).stem,
             note=known.note if known else f"torchvision weights {self._weights.name}",

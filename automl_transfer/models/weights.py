@@ -30,7 +30,9 @@ def read_weights(path: Path) -> State:
         SourceError: Missing, empty, truncated, of another format, with pickled code, or without tensors.
     """
     if not path.is_file():
-        raise SourceError(f"a checkpoint must be a file, {path} is {'a folder' if path.is_dir() else 'missing'}")
+        raise SourceError(
+            f"a checkpoint must be a file, {path} is {'a folder' if path.is_dir() else 'missing'}"
+        )
     suffix = path.suffix.lower()
     try:
         size = path.stat().st_size
@@ -43,7 +45,7 @@ def read_weights(path: Path) -> State:
     if suffix == ".safetensors":
         content: object = _read_safetensors(path, size)
     elif suffix in (".pth", ".pt", ".bin"):
-        if not (magic.startswith(_ZIP) or magic.startswith(_LEGACY)):
+        if not magic.startswith((_ZIP, _LEGACY)):
             raise SourceError(
                 f"a {suffix} checkpoint must be written by torch.save, {path} begins with {magic!r}: "
                 "it is another kind of file, or damaged"
@@ -132,7 +134,15 @@ def _read_safetensors(path: Path, size: int) -> object:
 def _read_torch(path: Path, size: int) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ) as error:
         text = str(error)
         names = re.findall(r"GLOBAL ([\w.]+)", text)
         if names or "TorchScript" in text or "nsupported" in text:

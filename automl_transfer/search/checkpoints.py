@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from automl_transfer.errors import TrialDataError
 from automl_transfer.store.artifacts import Artifacts
-from automl_transfer.store.trials import CheckpointRef, Claim, Trials
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import CheckpointRef, Claim
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
@@ -38,9 +39,9 @@ class Checkpoints:
         size = 0
         digest = hashlib.sha256()
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
-            run.save(Path(folder))
+            run.save(Path(folder) / "state")
             for name in STATE_FILES:
-                file = Path(folder) / name
+                file = Path(folder) / "state" / name
                 size += file.stat().st_size
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
                 self._artifacts.put(file, f"{key}/{name}")
@@ -59,14 +60,23 @@ class Checkpoints:
             try:
                 self._artifacts.get(f"{ref.uri}/{name}", folder / name)
             except (FileNotFoundError, OSError) as error:
-                raise TrialDataError(f"checkpoint {ref.uri} must be in the artifact store: {error}") from error
+                raise TrialDataError(
+                    f"checkpoint {ref.uri} must be in the artifact store: {error}"
+                ) from error
             digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
         if digest.hexdigest() != ref.sha256:
-            raise TrialDataError(f"checkpoint {ref.uri} must have sha256 {ref.sha256[:12]}, got {digest.hexdigest()[:12]}")
+            raise TrialDataError(
+                f"checkpoint {ref.uri} must have sha256 {ref.sha256[:12]}, got {digest.hexdigest()[:12]}"
+            )
 
     def save_model(self, claim: Claim, run: TrainingRun) -> None:
         """Keep the trained weights of a finished trial."""
+        from safetensors.torch import save_file
+
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
             file = Path(folder) / MODEL_FILE
-            run.save_model(file)
+            weights = {
+                name: value.detach().cpu().contiguous() for name, value in run.model.state_dict().items()
+            }
+            save_file(weights, str(file))
             self._artifacts.put(file, model_key(claim.root, claim.attempt))

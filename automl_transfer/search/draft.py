@@ -23,7 +23,7 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.view import DRAFT_ID, SamplingView
 from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
-from automl_transfer.store.trials import TrialDraft
+from automl_transfer.store.values import TrialDraft
 
 
 class _Draft:

@@ -26,18 +26,16 @@ def enqueue_first(
     closed-form head generalises best (leave-one-out). That strategy is the first trial.
     """
     handle = bench.handle
-    if handle.spec.search.profile and not trials.enqueued(handle.study_id, PROFILE_KEY):
+    if handle.spec.search.profile and not trials.enqueued(handle, PROFILE_KEY):
         best = best_profile(bench, on_profile=on_profile)
         if best is not None:
-            trials.enqueue(handle.study_id, fixed_draft(best, bench.space, "profile"), once=PROFILE_KEY)
+            trials.enqueue(handle, fixed_draft(best, bench.space, "profile"), once=PROFILE_KEY)
     if handle.spec.search.default_first:
         default = bench.space.default()
-        trials.enqueue(handle.study_id, fixed_draft(default, bench.space, "default"), once=DEFAULT_KEY)
+        trials.enqueue(handle, fixed_draft(default, bench.space, "default"), once=DEFAULT_KEY)
 
 
-def best_profile(
-    bench: Workbench, *, on_profile: Callable[[Profile], None] | None = None
-) -> Strategy | None:
+def best_profile(bench: Workbench, *, on_profile: Callable[[Profile], None] | None = None) -> Strategy | None:
     """The closed-form strategy of the best cut over all pretrained sources of the study."""
     from automl_transfer.training.profile import profile_source, strategy_of
 
@@ -46,7 +44,11 @@ def best_profile(
         if source.startswith("scratch"):
             continue
         profile = profile_source(
-            bench.backbone(source), source, bench.task, device=bench.device, seed=bench.handle.spec.search.seed
+            bench.backbone(source),
+            source,
+            bench.task,
+            device=bench.device,
+            seed=bench.handle.spec.search.seed,
         )
         if on_profile is not None:
             on_profile(profile)

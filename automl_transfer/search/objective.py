@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from optuna.pruners import BasePruner
 
@@ -17,8 +17,8 @@ from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.policies import classify
 from automl_transfer.search.view import SamplingView
 from automl_transfer.search.workbench import Workbench
-from automl_transfer.store.retry import retrying
-from automl_transfer.store.trials import Claim, Trials
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import Claim
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
@@ -42,12 +42,19 @@ class TrialEnd:
     outcome: TrialOutcome | None = None
 
 
+class ShouldStop(Protocol):
+    """Why to stop, or None to go on; may raise TrialLostError."""
+
+    def __call__(self, *, during_epoch: bool = False) -> str | None:
+        """Within an epoch the answer may come later than between epochs."""
+
+
 @dataclass
 class Objective:
     """Trains the strategy of a claimed trial and keeps the store informed.
 
     Attributes:
-        should_stop: Asked after every epoch and every step; returns why to stop, or None.
+        should_stop: Asked after every epoch and before every step.
         checkpoint_seconds: Training time that a crash may cost at most, besides one epoch.
     """
 
@@ -56,9 +63,10 @@ class Objective:
     view: SamplingView
     pruner: BasePruner
     checkpoints: Checkpoints
-    should_stop: Callable[[], str | None]
+    should_stop: ShouldStop
     on_epoch: Callable[[Claim, EpochResult], None]
     checkpoint_seconds: float = 30.0
+    _started: float = field(default=0.0, init=False)
 
     def __call__(self, claim: Claim) -> TrialEnd:
         """Run the trial.
@@ -67,6 +75,7 @@ class Objective:
             TrialLostError: Another attempt owns this trial now; nothing more was written.
             StoreUnavailableError: The store did not answer for too long.
         """
+        self._started = time.monotonic()
         try:
             return self._run(claim)
         except (TrialLostError, StoreUnavailableError):
@@ -89,7 +98,7 @@ class Objective:
             max_epochs=spec.search.max_epochs,
             seed=spec.search.seed,
             device=self.bench.device,
-            should_abort=lambda: self.should_stop() is not None,
+            should_abort=lambda: self.should_stop(during_epoch=True) is not None,
         )
         identical = self._resume(claim, run)
         saved_at = time.monotonic()
@@ -99,7 +108,8 @@ class Objective:
             try:
                 result = next(epochs, None)
             except TrainingAborted:
-                # The epoch under way is given up; the trial goes on from its last checkpoint.
+                if run.epoch > 0:
+                    self.checkpoints.save(claim, run)
                 return self._released()
             if result is None:
                 break
@@ -111,9 +121,11 @@ class Objective:
             if self._prune(claim):
                 return TrialEnd(
                     TrialState.PRUNED,
-                    StopReason(kind=StopKind.PRUNED, detail=f"by {spec.search.pruner} after epoch {result.epoch}"),
+                    StopReason(
+                        kind=StopKind.PRUNED, detail=f"by {spec.search.pruner} after epoch {result.epoch}"
+                    ),
                     result.score(spec.task.metric),
-                    self._outcome(run, claim, identical),
+                    self._outcome(run, identical),
                 )
             if self.should_stop() is not None:
                 self.checkpoints.save(claim, run)
@@ -126,15 +138,16 @@ class Objective:
         return self._complete(claim, run, identical)
 
     def _complete(self, claim: Claim, run: TrainingRun, identical: bool) -> TrialEnd:
-        best = run.load_best()
-        value = best.score(self.bench.handle.spec.task.metric)
+        run.load_best()
+        assert run.best is not None
+        value = run.best.score(self.bench.handle.spec.task.metric)
         if self._among_best(value):
             self.checkpoints.save_model(claim, run)
         return TrialEnd(
             TrialState.COMPLETE,
             StopReason(kind=StopKind.COMPLETED),
             value,
-            self._outcome(run, claim, identical, measure=True),
+            self._outcome(run, identical, measure=True),
         )
 
     def _released(self) -> TrialEnd:
@@ -158,35 +171,36 @@ class Objective:
 
     def _prune(self, claim: Claim) -> bool:
         return bool(
-            retrying(
+            self.trials.store.patience.run(
                 lambda: self.pruner.prune(
                     self.view.study(None, self.pruner), self.view.get_trial(claim.trial_id)
-                )
+                ),
+                "ask the pruner",
             )
         )
 
     def _among_best(self, value: float) -> bool:
-        values = retrying(
-            lambda: sorted(
-                (
-                    trial.value
-                    for trial in self.view.get_all_trials(self.bench.handle.study_id, deepcopy=False)
-                    if trial.state.name == "COMPLETE" and trial.value is not None
-                ),
-                reverse=True,
-            )
+        trials = self.trials.store.patience.run(
+            lambda: self.view.get_all_trials(self.bench.handle.study_id, deepcopy=False), "read the trials"
+        )
+        values = sorted(
+            (t.value for t in trials if t.state.name == "COMPLETE" and t.value is not None), reverse=True
         )
         return len(values) < KEPT_MODELS or value >= values[KEPT_MODELS - 1]
 
-    def _outcome(
-        self, run: TrainingRun, claim: Claim, identical: bool, *, measure: bool = False
-    ) -> TrialOutcome:
+    def _outcome(self, run: TrainingRun, identical: bool, *, measure: bool = False) -> TrialOutcome:
         return TrialOutcome(
-            parameters=run.parameters,
-            trained_parameters=run.trained_parameters,
-            predict_ms_per_image=run.measure_latency() if measure else 0.0,
-            train_seconds=run.seconds,
-            best_epoch=run.best_epoch,
+            parameters=run.plan.parameters,
+            trained_parameters=run.plan.trained_parameters,
+            predict_ms_per_image=_latency(run) if measure else 0.0,
+            train_seconds=time.monotonic() - self._started,
+            best_epoch=run.best.epoch if run.best is not None else None,
             identical=identical,
             weights_sha256=run.weights_sha256() if measure else None,
         )
+
+
+def _latency(run: TrainingRun) -> float:
+    from automl_transfer.training.evaluate import measure_latency
+
+    return measure_latency(run.model, run.task.images, run.plan.normaliser(run.device), run.device)

@@ -4,6 +4,8 @@ A strategy that crashed and was continued is several trials of one root. To a sa
 observation, and to Hyperband (whose bracket follows from the number) one competitor.
 """
 
+# ruff: noqa: D102  (the methods are those of BaseStorage)
+
 from __future__ import annotations
 
 import copy
@@ -82,7 +84,9 @@ class SamplingView(BaseStorage):
         return self._storage.get_all_studies()
 
     def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise RuntimeError("trials are changed through the store, in its transactions, and never through this view")
+        raise RuntimeError(
+            "trials are changed through the store, in its transactions, and never through this view"
+        )
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         self._refuse()

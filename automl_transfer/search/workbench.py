@@ -12,7 +12,7 @@ from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import StudyError
 from automl_transfer.space.space import Space
-from automl_transfer.store.studies import StudyHandle
+from automl_transfer.store.values import StudyHandle
 
 if TYPE_CHECKING:
     import torch
@@ -62,9 +62,7 @@ class Workbench:
         from automl_transfer.training.device import resolve_device
 
         if task is None:
-            task = load_task(
-                handle.spec.task, data_root=data_root, cache_root=cache_root, progress=progress
-            )
+            task = load_task(handle.spec.task, data_root=data_root, cache_root=cache_root, progress=progress)
         if task.task.fingerprint != handle.task.fingerprint:
             raise StudyError(
                 f"the data of study {handle.name!r} must be the same on every machine (fingerprint "

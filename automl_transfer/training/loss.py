@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> Tensor:
-    """n / (C n_c) for each class, 0 for a class that does not occur."""
+    """N / (C n_c) for each class, 0 for a class that does not occur."""
     counts = np.bincount(labels, minlength=classes).astype(np.float64)
     weights = np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1.0)), 0.0)
     return torch.from_numpy(weights.astype(np.float32))
@@ -50,7 +50,7 @@ class Anchor:
 
     @torch.no_grad()
     def add_gradient(self) -> None:
-        """alpha (w - w0), added to the gradients."""
+        """Alpha (w - w0), added to the gradients."""
         for parameter, start in self._pairs:
             if parameter.grad is not None:
                 parameter.grad.add_(parameter - start, alpha=self._alpha)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,10 @@ _CHECK_EVERY = {"cpu": 1}
 """Steps between looks at the loss; a look makes other devices wait."""
 
 
+class TrainingAborted(Exception):
+    """Training was asked to stop within an epoch; the run stands where that epoch began."""
+
+
 class TrainingRun:
     """Trains a plan on the training split and judges every epoch on the validation split.
 
@@ -54,6 +58,7 @@ class TrainingRun:
         max_epochs: The study's horizon, which schedules are laid out over.
         batch: Images that go through the model at once; the strategy's batch by default.
         accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
+        should_abort: Asked before every step; true gives up the epoch under way (`TrainingAborted`).
 
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
@@ -70,12 +75,14 @@ class TrainingRun:
         device: torch.device,
         batch: int | None = None,
         accumulate: int = 1,
+        should_abort: Callable[[], bool] = lambda: False,
     ) -> None:
         self.plan = plan
         self.task = task
         self.max_epochs = max_epochs
         self.seed = seed
         self.device = device
+        self._should_abort = should_abort
         self.model = plan.model.to(device)
         self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
         self.epoch = -1 if self.closed_form else 0
@@ -94,7 +101,9 @@ class TrainingRun:
         self._anchor = Anchor(self.model, plan.anchor, plan.strategy.anchor_weight)
         self._labels = torch.from_numpy(np.array(task.labels, dtype=np.int64))
         train_labels = task.labels[task.indices["train"]]
-        weights = balanced_weights(train_labels, len(task.task.classes)) if plan.strategy.class_weights else None
+        weights = (
+            balanced_weights(train_labels, len(task.task.classes)) if plan.strategy.class_weights else None
+        )
         self._loss = Loss(plan.strategy.label_smoothing, None if weights is None else weights.to(device))
         self._inputs_made: Inputs | None = None
         self.model.train()
@@ -115,6 +124,7 @@ class TrainingRun:
         Raises:
             NotANumberError: The loss became NaN or infinite.
             OutOfMemoryError: No batch was small enough.
+            TrainingAborted: `should_abort` said so; the run stands after its last finished epoch.
             TrialDataError: Images could not be read.
         """
         while not self.finished:
@@ -232,6 +242,11 @@ class TrainingRun:
             try:
                 with reproducible(self.seed, epoch, self.device):
                     return self._train_epoch(epoch)
+            except TrainingAborted:
+                put(before, self._live)
+                load_optimizer(self._optimizer, optimizer_before)
+                self._optimizer.zero_grad(set_to_none=True)
+                raise
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -267,6 +282,8 @@ class TrainingRun:
         factor = 1.0
         self.model.train()
         for number, step in enumerate(parts):
+            if self._should_abort():
+                raise TrainingAborted
             factor = rate_factor(strategy.schedule, done + number, total_steps, strategy.warmup)
             for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = rate * factor

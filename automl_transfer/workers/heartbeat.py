@@ -6,7 +6,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from automl_transfer.store.trials import Claim, Reaped, Trials
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import Claim, Reaped, StudyHandle
 from automl_transfer.workers.identity import is_dead
 
 log = logging.getLogger(__name__)
@@ -22,14 +23,14 @@ class Heartbeat:
     def __init__(
         self,
         trials: Trials,
-        study_id: int,
+        study: StudyHandle,
         *,
         interval: float,
         grace: float,
         on_reaped: Callable[[Reaped], None],
     ) -> None:
         self._trials = trials
-        self._study_id = study_id
+        self._study = study
         self._interval = interval
         self._grace = grace
         self._on_reaped = on_reaped
@@ -58,8 +59,10 @@ class Heartbeat:
 
     def reap(self) -> None:
         """Hand on what dead workers hold: at once where the process is known to be gone."""
-        dead = [worker.worker for worker in self._trials.workers(self._study_id) if is_dead(worker.worker)]
-        reaped = self._trials.reap(self._study_id, grace=self._grace, dead_workers=dead)
+        dead = [row.worker for row in self._trials.workers(self._study) if is_dead(row.worker)]
+        if dead:
+            self._trials.declare_dead(self._study, dead)
+        reaped = self._trials.reap(self._study, grace=self._grace)
         for item in reaped:
             self._on_reaped(item)
 

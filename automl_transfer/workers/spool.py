@@ -10,6 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.store.values import Claim
 
 
 class SpooledEnd(BaseModel):
@@ -19,11 +21,28 @@ class SpooledEnd(BaseModel):
 
     study_id: int
     trial_id: int
+    number: int
+    root: int
+    attempt: int
     token: str
+    strategy: Strategy
     state: TrialState
     value: float | None
     stop: StopReason
     outcome: TrialOutcome | None
+
+    def claim(self) -> Claim:
+        """The claim that this end belongs to."""
+        return Claim(
+            study_id=self.study_id,
+            trial_id=self.trial_id,
+            number=self.number,
+            root=self.root,
+            attempt=self.attempt,
+            token=self.token,
+            strategy=self.strategy,
+            params={},
+        )
 
 
 class Spool:

@@ -1,5 +1,7 @@
 """The worker: claims trials, runs them, and hands in their ends, until the study's budget is used up."""
 
+# ruff: noqa: D102  (a silent observer explains itself)
+
 from __future__ import annotations
 
 import logging
@@ -8,10 +10,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState
-from automl_transfer.errors import OutputError, StoreUnavailableError, TrialLostError
+from optuna.samplers import BaseSampler
+
+from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
+from automl_transfer.errors import OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.draft import draw
 from automl_transfer.search.objective import Objective, TrialEnd
@@ -20,15 +24,17 @@ from automl_transfer.search.pruners import make_pruner
 from automl_transfer.search.samplers import make_sampler
 from automl_transfer.search.view import SamplingView
 from automl_transfer.search.workbench import Workbench
+from automl_transfer.space.space import Space
 from automl_transfer.store.artifacts import Artifacts
-from automl_transfer.store.retry import retrying
 from automl_transfer.store.store import Store
-from automl_transfer.store.studies import StudyHandle
-from automl_transfer.store.trials import Claim, Reaped
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import Claim, Reaped, StudyHandle
 from automl_transfer.workers.heartbeat import Heartbeat
 from automl_transfer.workers.identity import new_worker_id
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.spool import Spool, SpooledEnd
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +127,8 @@ class Worker:
         self._spool = Spool(spool_folder)
         self._artifacts = Artifacts(handle.artifact_url)
         self._bench: Workbench | None = None
+        self._trials = Trials(store)
+        self._space = Space.from_settings(handle.spec.space)
         self.worker_id = new_worker_id()
 
     def run(self) -> WorkerReport:
@@ -129,16 +137,16 @@ class Worker:
         Raises:
             StoreUnavailableError: The store did not answer for too long. Results are in the spool.
         """
-        trials, study_id = self._store.trials, self._handle.study_id
-        view = retrying(lambda: SamplingView(self._store.optuna_storage, study_id, self._handle.name))
-        spec = self._handle.spec.search
-        existing = retrying(lambda: len(view.get_all_trials(study_id, deepcopy=False)))
+        trials, study = self._trials, self._handle
+        spec = study.spec.search
+        view = self._patiently(lambda: SamplingView(self._store.optuna_storage, study.study_id, study.name))
+        existing = self._patiently(lambda: len(view.get_all_trials(study.study_id, deepcopy=False)))
         sampler = make_sampler(spec, _seed(spec.seed, existing, self._options.index))
         done = 0
         idle_since: float | None = None
         with Heartbeat(
             trials,
-            study_id,
+            study,
             interval=self._options.beat,
             grace=self._options.grace,
             on_reaped=self._observer.on_reaped,
@@ -148,12 +156,14 @@ class Worker:
                 if (reason := self._stop.reason) is not None:
                     return WorkerReport(self.worker_id, done, reason, finished=False)
                 if self._options.max_trials is not None and done >= self._options.max_trials:
-                    return WorkerReport(self.worker_id, done, "its number of trials is reached", finished=False)
+                    return WorkerReport(
+                        self.worker_id, done, "its number of trials is reached", finished=False
+                    )
                 self._check_disk()
                 claim = self._next(view, sampler)
                 if claim is None:
                     heartbeat.reap()
-                    if trials.counts(study_id).open == 0:
+                    if trials.counts(study).open_roots == 0:
                         return WorkerReport(self.worker_id, done, "the study is finished", finished=True)
                     now = time.monotonic()
                     idle_since = idle_since or now
@@ -176,37 +186,35 @@ class Worker:
                 finally:
                     heartbeat.holds(None)
 
-    def _next(self, view: SamplingView, sampler: object) -> Claim | None:
+    def _next(self, view: SamplingView, sampler: BaseSampler) -> Claim | None:
         """A waiting trial, or a new one while the budget lasts."""
-        trials, study_id = self._store.trials, self._handle.study_id
-        claim = trials.claim(study_id, self.worker_id)
+        trials, study = self._trials, self._handle
+        claim = trials.claim(study, self.worker_id)
         if claim is not None:
             return claim
         limit = self._handle.spec.search.trials
-        if trials.counts(study_id).roots >= limit:
+        if trials.counts(study).roots >= limit:
             return None
-        space = self._space
-        draft = retrying(lambda: draw(view, sampler, space))  # type: ignore[arg-type]
-        return trials.create(study_id, draft, self.worker_id, limit=limit)
+        draft = self._patiently(lambda: draw(view, sampler, self._space))
+        return trials.create(study, draft, self.worker_id, limit=limit)
 
-    @property
-    def _space(self):  # type: ignore[no-untyped-def]
-        from automl_transfer.space.space import Space
-
-        return Space.from_settings(self._handle.spec.space)
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """Optuna's own calls are not tried again by the store: do it here."""
+        return self._store.patience.run(step, "read the study")
 
     def _objective(self, view: SamplingView, heartbeat: Heartbeat) -> Objective:
         # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
         if self._bench is None:
             self._bench = self._open_bench()
-        trials = self._store.trials
+        trials = self._trials
 
-        def should_stop() -> str | None:
+        def should_stop(*, during_epoch: bool = False) -> str | None:
             if heartbeat.lost:
                 raise TrialLostError("the trial belongs to another worker now")
-            if self._stop.reason is not None and self._stop.seconds_asked >= 0:
-                return self._stop.reason
-            return None
+            # An epoch that is nearly done may end: then nothing of it is trained twice.
+            if during_epoch and self._stop.seconds_asked < self._options.finish_epoch:
+                return None
+            return self._stop.reason
 
         return Objective(
             self._bench,
@@ -220,7 +228,7 @@ class Worker:
         )
 
     def _hand_in(self, claim: Claim, end: TrialEnd) -> None:
-        trials = self._store.trials
+        trials = self._trials
         if end.state is TrialState.WAITING:
             trials.release(claim, end.stop)
             return
@@ -228,7 +236,11 @@ class Worker:
             SpooledEnd(
                 study_id=claim.study_id,
                 trial_id=claim.trial_id,
+                number=claim.number,
+                root=claim.root,
+                attempt=claim.attempt,
                 token=claim.token,
+                strategy=claim.strategy,
                 state=end.state,
                 value=end.value,
                 stop=end.stop,
@@ -236,29 +248,32 @@ class Worker:
             )
         )
         try:
-            if end.state is TrialState.FAIL:
-                trials.fail(claim, end.stop, retry=end.stop.kind in RETRIED)
-            else:
-                trials.finish(claim, end.state, end.value, end.stop, end.outcome)
-        except StoreUnavailableError:
-            raise
+            self._tell(claim, end.state, end.value, end.stop, end.outcome)
         except TrialLostError:
             path.unlink(missing_ok=True)
             raise
         path.unlink(missing_ok=True)
+
+    def _tell(
+        self,
+        claim: Claim,
+        state: TrialState,
+        value: float | None,
+        stop: StopReason,
+        outcome: TrialOutcome | None,
+    ) -> None:
+        if state is TrialState.FAIL:
+            self._trials.fail(claim, stop, retry=stop.kind in RETRIED)
+        else:
+            self._trials.finish(claim, state, value, stop, outcome)
 
     def _deliver(self) -> None:
         """Hand in what an earlier process of this machine could not."""
         for path, end in self._spool.waiting():
             if end.study_id != self._handle.study_id:
                 continue
-            claim = self._store.trials.claim_of(end.trial_id, end.token)
             try:
-                if claim is not None:
-                    if end.state is TrialState.FAIL:
-                        self._store.trials.fail(claim, end.stop, retry=end.stop.kind in RETRIED)
-                    else:
-                        self._store.trials.finish(claim, end.state, end.value, end.stop, end.outcome)
+                self._tell(end.claim(), end.state, end.value, end.stop, end.outcome)
             except TrialLostError:
                 log.warning("a spooled result of trial %d came too late: another worker has it", end.trial_id)
             path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from automl_transfer.models.grouping import (
     MOST_GROUPS,
+    Group,
     Grouping,
     Layout,
     children,
@@ -62,9 +63,7 @@ def resnet(model: Any) -> Grouping:
         ("act1", model.act1),
         ("maxpool", model.maxpool),
     )
-    return Grouping(
-        (stem, *staged(stages)), sequence(("global_pool", model.global_pool), ("fc", model.fc))
-    )
+    return Grouping((stem, *staged(stages)), sequence(("global_pool", model.global_pool), ("fc", model.fc)))
 
 
 def regnet(model: Any) -> Grouping:
@@ -166,7 +165,7 @@ class TokenPooling(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, C) tokens to (B, C) features."""
-        from timm.layers import global_pool_nlc
+        from timm.models.vision_transformer import global_pool_nlc
 
         if self.attn_pool is not None:
             pooled = self.attn_pool(tokens)
@@ -211,7 +210,7 @@ def vision_transformer(model: Any) -> Grouping:
     return Grouping(tuple(parts), tail, prefix_tokens=int(model.num_prefix_tokens))
 
 
-def _inverted_residuals(blocks: nn.Module) -> list[Any]:
+def _inverted_residuals(blocks: nn.Module) -> list[Group]:
     stages = children(blocks)
     most = MOST_GROUPS - 2
     if len(stages) > most:
@@ -219,8 +218,8 @@ def _inverted_residuals(blocks: nn.Module) -> list[Any]:
     return [group(f"stage {number}", stage) for number, stage in enumerate(stages, 1)]
 
 
-def _between_pools(features: nn.Module) -> list[Any]:
-    parts = []
+def _between_pools(features: nn.Module) -> list[Group]:
+    parts: list[Group] = []
     pending: list[tuple[str, nn.Module]] = []
     for name, layer in children(features):
         pending.append((name, layer))

@@ -193,7 +193,9 @@ def vision_transformer(model: Any) -> Grouping:
     """ViT: embedding, then encoder blocks in at most eight groups, the last with the norm."""
     if len(model.heads) != 1:
         raise SourceError("a vision transformer with hidden layers in its head cannot be cut: take another")
-    blocks = extend(chunks("encoder", children(model.encoder.layers), MOST_GROUPS - 1), ("ln", model.encoder.ln))
+    blocks = extend(
+        chunks("encoder", children(model.encoder.layers), MOST_GROUPS - 1), ("ln", model.encoder.ln)
+    )
     embedding = group("patch and position embedding", ("embedding", TokenEmbedding(model)))
     tail = sequence(("class_token", ClassToken()), ("heads", model.heads))
     return Grouping((embedding, *blocks), tail, prefix_tokens=1)

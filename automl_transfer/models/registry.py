@@ -1,0 +1,85 @@
+"""Sources by name: the one place that parses source names.
+
+A new kind of source is one file with a `Source` and one line in `_KINDS`.
+
+    efficientnet-lite0                       packaged ImageNet weights
+    scratch, scratch/timm/NAME, scratch/torchvision/NAME
+    timm/NAME, timm/NAME.TAG                 downloaded by timm's names
+    torchvision/WEIGHTS_ENUM.MEMBER          downloaded by torchvision's names
+    checkpoint/ARCHITECTURE@PATH             a local file: checkpoint/timm/resnet18@weights/net.safetensors
+    checkpoint/@FOLDER                       a model folder that automl-transfer wrote
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from automl_transfer.errors import SourceError
+from automl_transfer.models import catalogue
+from automl_transfer.models.architectures import unknown
+from automl_transfer.models.base import Source, SourceInfo
+from automl_transfer.models.checkpoint import CheckpointSource
+from automl_transfer.models.model_folder import ModelFolderSource
+from automl_transfer.models.packaged import NAME as LITE0
+from automl_transfer.models.packaged import PackagedEfficientNetLite0
+from automl_transfer.models.scratch import ScratchSource, build_architecture
+from automl_transfer.models.timm_hub import TimmSource
+from automl_transfer.models.torchvision_hub import TorchvisionSource
+
+__all__ = ["FORMS", "build_architecture", "get_source", "list_sources"]
+
+FORMS = (
+    LITE0,
+    "scratch",
+    "scratch/timm/NAME",
+    "scratch/torchvision/NAME",
+    "timm/NAME[.TAG]",
+    "torchvision/WEIGHTS_ENUM.MEMBER",
+    "checkpoint/ARCHITECTURE@PATH",
+    "checkpoint/@MODEL_FOLDER",
+)
+
+
+def _checkpoint(name: str) -> Source:
+    architecture, at, path = name.removeprefix("checkpoint/").partition("@")
+    if not at or not path:
+        raise SourceError(
+            "a checkpoint must be named checkpoint/ARCHITECTURE@PATH or checkpoint/@MODEL_FOLDER, "
+            f"got {name!r}: for instance checkpoint/timm/resnet18@weights/net.safetensors"
+        )
+    where = Path(path).expanduser()
+    return CheckpointSource(name, architecture, where) if architecture else ModelFolderSource(name, where)
+
+
+_KINDS: dict[str, Callable[[str], Source]] = {
+    LITE0: lambda _: PackagedEfficientNetLite0(),
+    "scratch": ScratchSource,
+    "scratch/": lambda name: ScratchSource(name, name.removeprefix("scratch/")),
+    "timm/": TimmSource,
+    "torchvision/": TorchvisionSource,
+    "checkpoint/": _checkpoint,
+}
+"""Whole names, and prefixes that end in a slash."""
+
+
+def get_source(name: str) -> Source:
+    """The source of this name; reads no weights and never uses the network.
+
+    Raises:
+        SourceError: There is none; says what is possible and which names are close.
+    """
+    if "\0" in name:
+        raise SourceError(f"a source name must not hold a null character, got {name!r}")
+    prefix = name.partition("/")[0] + "/" if "/" in name else name
+    kind = _KINDS.get(prefix)
+    if kind is None:
+        known = [LITE0, "scratch", *(entry.name for entry in catalogue.RECOMMENDED)]
+        raise SourceError(unknown("source", name, known, extra=f"; a source is one of {', '.join(FORMS)}"))
+    return kind(name)
+
+
+def list_sources() -> list[SourceInfo]:
+    """Scratch, the packaged source and recommended ones; imports neither torch nor timm."""
+    named = [PackagedEfficientNetLite0().info(), ScratchSource("scratch").info()]
+    return named + [entry.info() for entry in catalogue.RECOMMENDED]
