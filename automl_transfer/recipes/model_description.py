@@ -34,7 +34,7 @@ class ModelDescription(BaseModel):
 
     schema_: Literal["automl-transfer/model/1"] = Field(default="automl-transfer/model/1", alias="schema")
     architecture: str = Field(min_length=1, max_length=300)
-    groups_kept: int = Field(ge=0, le=10_000)
+    groups_kept: int = Field(ge=1, le=10_000)
     pool: Literal[1, 2, 4]
     in_channels: Literal[1, 3]
     resolution: int = Field(ge=8, le=4096)

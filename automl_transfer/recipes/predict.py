@@ -38,9 +38,13 @@ class Predictor:
     def __init__(
         self, model: TargetModel, description: ModelDescription, device: torch.device | str = "cpu"
     ) -> None:
+        import torch
+
         from automl_transfer.transfer.pixels import Normaliser
 
-        self.model = model.eval().to(device)
+        # The memory layout of training: another one rounds differently.
+        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.eval()
         self.description = description
         mean, std = constants(description.normalisation) or (None, None)
         self._normalise = Normaliser(mean, std, device)

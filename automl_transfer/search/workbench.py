@@ -23,14 +23,22 @@ KEPT_BACKBONES = 2
 
 
 def source_digests(spec: StudySpec) -> dict[str, str | None]:
-    """The sha256 of every source in the study's space; None for scratch.
+    """The sha256 of every source in the study's space; None for scratch. Downloads what is not here yet.
 
     Raises:
         SourceError: A source is unknown or not on this machine.
     """
     from automl_transfer.models.registry import get_source
 
-    return {name: get_source(name).sha256() for name in Space.from_settings(spec.space).sources}
+    digests: dict[str, str | None] = {}
+    for name in Space.from_settings(spec.space).sources:
+        source = get_source(name)
+        digest = source.sha256()
+        if digest is None and not name.startswith("scratch"):
+            source.load(spec.task.channels or 3)
+            digest = source.sha256()
+        digests[name] = digest
+    return digests
 
 
 @dataclass

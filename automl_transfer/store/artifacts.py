@@ -1,92 +1,210 @@
-"""Files of a study, in a folder or in object storage: checkpoints and trained weights."""
+"""The artifact store: whole files and folders under keys, in a folder or in object storage (fsspec)."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from pathlib import Path
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
+from automl_transfer.errors import OutputError, UserError
 
-from automl_transfer.errors import OutputError
+_MARK = ".complete"
+_PARTIAL = ".partial-"
 
 
-class Artifacts:
-    """A place for files by key (`trial-000001/model-0/model.safetensors`), shared by all workers.
+@dataclass(frozen=True)
+class Stored:
+    """What was written: its digest over names and contents, and its size."""
 
-    A file appears whole or not at all: it is written under a temporary name and then renamed
-    (object stores show an upload only when it is complete). Safe from many processes; the last
-    writer of a key wins, and writers of one key write the same bytes.
+    uri: str
+    sha256: str
+    bytes: int
+
+
+class ArtifactStore:
+    """Files and folders that all workers can reach.
+
+    Keys are relative, with forward slashes; spaces and any language are fine. What can be listed or
+    read is whole: a folder on a file system is written under a temporary name and renamed; in object
+    storage, which cannot rename, a folder counts only once its mark has been written, last.
+
+    Args:
+        url: A path, or a URL that fsspec knows (`s3://bucket/folder`, with that driver installed).
     """
 
     def __init__(self, url: str) -> None:
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        import fsspec
 
-    @property
-    def local_folder(self) -> Path | None:
-        """The folder, where the files are on this machine; None for object storage."""
-        return Path(self._root) if isinstance(self._fs, LocalFileSystem) else None
+        self.url = url
+        try:
+            self._fs, root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise UserError(
+                f"an artifact URL must be a folder or a URL whose fsspec driver is installed, got {url!r} "
+                f"({error})"
+            ) from None
+        self._root = str(root).rstrip("/")
+        self._local = "file" in _protocols(self._fs)
 
-    def put(self, file: Path, key: str) -> None:
-        """Store a file under a key.
+    def put(self, source: Path, key: str) -> Stored:
+        """Store a file or a folder under a key, replacing what was there. Safe to repeat.
 
         Raises:
-            OutputError: It cannot be written (rights, space).
+            OutputError: The place cannot be written (no permission, no space).
         """
         target = self._path(key)
-        temporary = f"{target}.{os.getpid()}.tmp"
+        digest, size = digest_of(source)
         try:
-            self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-            if self.local_folder is None:
-                self._fs.put_file(str(file), target)
-                return
-            self._fs.put_file(str(file), temporary)
-            Path(temporary).replace(target)
+            if self._local:
+                _put_local(source, Path(target))
+            else:
+                self._put_remote(source, target)
         except OSError as error:
-            if self.local_folder is not None:
-                Path(temporary).unlink(missing_ok=True)
             raise OutputError(
-                f"the artifact store must take files, got {type(error).__name__} for {key}: {error.strerror}"
+                f"artifacts must be writable, {key!r} in {self.url} is not: {error.strerror or error}"
             ) from error
+        return Stored(key, digest, size)
 
-    def get(self, key: str, file: Path) -> None:
-        """Bring the file of a key to this machine.
+    def get(self, key: str, to: Path) -> str:
+        """Fetch what is stored under a key to a path that does not exist yet; returns its sha256.
 
         Raises:
-            FileNotFoundError: There is none.
+            FileNotFoundError: Nothing whole is stored under this key.
         """
-        self._fs.get_file(self._path(key), str(file))
+        if not self.exists(key):
+            raise FileNotFoundError(
+                f"an artifact must be stored before it is read, {key!r} is not in {self.url}"
+            )
+        to.parent.mkdir(parents=True, exist_ok=True)
+        temporary = to.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
+        source = self._path(key)
+        try:
+            if self._local:
+                _copy(Path(source), temporary)
+            elif self._fs.isdir(source):
+                self._get_folder(source, temporary)
+            else:
+                self._fs.get_file(source, str(temporary))
+            digest, _ = digest_of(temporary)
+            os.replace(temporary, to)
+        finally:
+            _remove(temporary)
+        return digest
 
     def exists(self, key: str) -> bool:
-        """Whether a key has a file."""
-        return bool(self._fs.exists(self._path(key)))
+        """Whether something whole is stored under a key."""
+        path = self._path(key)
+        if not self._fs.exists(path):
+            return False
+        if self._local or not self._fs.isdir(path):
+            return True
+        return bool(self._fs.exists(f"{path}/{_MARK}"))
 
-    def keys(self, prefix: str = "") -> list[str]:
-        """All keys below a prefix (a folder), in order."""
-        folder = self._path(prefix).rstrip("/")
-        if not self._fs.exists(folder):
-            return []
-        names = (str(name)[len(str(self._root).rstrip("/")) + 1 :] for name in self._fs.find(folder))
-        return sorted(name for name in names if not name.endswith(".tmp"))
-
-    def size(self, key: str) -> int:
-        """Bytes of a key's file."""
-        return int(self._fs.size(self._path(key)) or 0)
-
-    def delete(self, key: str) -> None:
-        """Remove a key's file; nothing happens when it is not there."""
+    def delete(self, key: str) -> bool:
+        """Remove what is stored under a key; False when there was nothing. Safe to repeat."""
+        path = self._path(key)
         try:
-            self._fs.rm_file(self._path(key))
+            if not self._local and self._fs.exists(f"{path}/{_MARK}"):
+                self._fs.rm_file(f"{path}/{_MARK}")  # first, so that no half of it is ever listed
+            if not self._fs.exists(path):
+                return False
+            self._fs.rm(path, recursive=True)
         except FileNotFoundError:
-            return
-        folder = self.local_folder
-        if folder is not None:
-            parent = Path(self._path(key)).parent
-            while parent != folder and folder in parent.parents and not any(parent.iterdir()):
-                parent.rmdir()
-                parent = parent.parent
+            return False
+        return True
+
+    def list(self, prefix: str = "") -> list[str]:
+        """Keys of the files below a prefix, sorted; unfinished ones are left out."""
+        root = self._path(prefix) if prefix else self._root
+        if not self._fs.exists(root):
+            return []
+        # Object stores keep listings in memory; a key that another worker wrote must be seen.
+        self._fs.invalidate_cache()
+        found = [str(path)[len(self._root) :].lstrip("/") for path in self._fs.find(root)]
+        return sorted(k for k in found if _PARTIAL not in k and PurePosixPath(k).name != _MARK)
 
     def _path(self, key: str) -> str:
-        if ".." in key.split("/"):
-            raise ValueError(f"a key must not leave the artifact store, got {key!r}")
-        return f"{str(self._root).rstrip('/')}/{key}"
+        parts = PurePosixPath(key).parts
+        if not parts or key.startswith("/") or ".." in parts or "\\" in key or "\x00" in key:
+            raise ValueError(f"an artifact key must be relative, without '..' or backslashes, got {key!r}")
+        return f"{self._root}/{'/'.join(parts)}"
+
+    def _put_remote(self, source: Path, target: str) -> None:
+        if source.is_file():
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.put_file(str(source), target)
+            return
+        if self._fs.exists(target):
+            if self._fs.exists(f"{target}/{_MARK}"):
+                self._fs.rm_file(f"{target}/{_MARK}")
+            self._fs.rm(target, recursive=True)
+        for path in _files(source):
+            remote = f"{target}/{path.relative_to(source).as_posix()}"
+            self._fs.makedirs(remote.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.put_file(str(path), remote)
+        self._fs.pipe_file(f"{target}/{_MARK}", b"")
+
+    def _get_folder(self, source: str, to: Path) -> None:
+        for remote in self._fs.find(source):
+            relative = str(remote)[len(source) :].lstrip("/")
+            if relative == _MARK:
+                continue
+            local = to / relative
+            local.parent.mkdir(parents=True, exist_ok=True)
+            self._fs.get_file(remote, str(local))
+
+
+def digest_of(path: Path) -> tuple[str, int]:
+    """Hex sha256 and total bytes of a file, or of a folder's relative names and contents, sorted."""
+    digest, size = hashlib.sha256(), 0
+    for file in [path] if path.is_file() else _files(path):
+        if file != path:
+            digest.update(file.relative_to(path).as_posix().encode() + b"\x00")
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+                size += len(block)
+    return digest.hexdigest(), size
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(
+        (p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.relative_to(folder).as_posix()
+    )
+
+
+def _put_local(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
+    old = target.with_name(f"{_PARTIAL}old-{uuid.uuid4().hex}")
+    try:
+        _copy(source, temporary)
+        if target.is_dir():
+            os.replace(target, old)  # a folder that is not empty cannot be replaced in one step
+        os.replace(temporary, target)
+    finally:
+        _remove(temporary)
+        _remove(old)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)

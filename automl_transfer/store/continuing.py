@@ -53,6 +53,8 @@ def make_child(connection: sa.Connection, trial_id: int, max_attempts: int | Non
     """Add the one WAITING child of a failed trial. The study must be locked.
 
     Args:
+        connection: In the transaction that fails the parent.
+        trial_id: The parent.
         max_attempts: Of one root; None takes the study's.
 
     Returns:

@@ -26,6 +26,7 @@ def make_engine(url: StoreURL, *, bootstrap: bool = False) -> sa.Engine:
     hold a lock for ever.
 
     Args:
+        url: Of the store.
         bootstrap: For Optuna's own schema creation, which reads through a second connection while the
             first one is open and would block itself under BEGIN IMMEDIATE.
     """

@@ -41,7 +41,7 @@ def stored_value(value: float | None, kind: Any) -> float:
     return float(models.TrialValueModel.stored_repr_to_value(value, kind))
 
 
-def waiting(study_id: int) -> sa.Select[tuple[int]]:
+def waiting(study_id: int) -> sa.Select[int]:
     """Trials of ours that wait for a worker."""
     return (
         sa.select(t.trials.c.trial_id)

@@ -35,6 +35,8 @@ def reap(store: Store, study_id: int, *, grace: float, max_attempts: int | None 
     that something else has finished.
 
     Args:
+        store: The store.
+        study_id: The study whose workers are looked for.
         grace: Seconds on the database's clock; longer than the longest outage that workers ride
             out plus two beat intervals. 0 reaps every lease at once.
         max_attempts: Of one root; None takes the study's.
@@ -69,7 +71,7 @@ def _overdue(study_id: int, seconds: float) -> sa.ColumnElement[bool]:
     return sa.and_(t.at_leases.c.study_id == study_id, t.at_leases.c.beat <= now() - seconds)
 
 
-def _orphans(study_id: int) -> sa.Select[tuple[int]]:
+def _orphans(study_id: int) -> sa.Select[int]:
     """Trials of ours that run without a lease."""
     return (
         sa.select(t.trials.c.trial_id)

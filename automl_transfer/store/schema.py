@@ -75,6 +75,7 @@ def migrate(connection: sa.Connection, target: str) -> None:
     """Run our migrations, up or down, inside the caller's transaction.
 
     Args:
+        connection: In a transaction.
         target: A revision, "head" for the newest, or "base" to remove our tables.
     """
     from alembic import command

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from optuna.study import StudyDirection
@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.task import Task
-from automl_transfer.errors import StoreUnavailableError, StoreURLError, StudyError
+from automl_transfer.errors import StoreURLError, StudyError
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine, now
 from automl_transfer.store.retry import Patience, is_denied, is_store_trouble, short
@@ -53,6 +53,7 @@ class Store:
         """Open a store, creating both schemas where they are missing. Safe from many processes at once.
 
         Args:
+            url: Of the store.
             wait_seconds: How long a database that is not there yet is waited for.
             on_wait: Told the error and the seconds waited, before each pause.
             patience: How long every later step is tried again while the database has trouble.
@@ -272,7 +273,7 @@ def _hint(url: StoreURL) -> str:
     return "Check the storage URL and the server"
 
 
-def _study_query() -> sa.Select[tuple[object, ...]]:
+def _study_query() -> sa.Select[Any]:
     return sa.select(
         t.studies.c.study_id,
         t.studies.c.study_name,
@@ -283,7 +284,7 @@ def _study_query() -> sa.Select[tuple[object, ...]]:
     ).outerjoin(t.at_studies, t.at_studies.c.study_id == t.studies.c.study_id)
 
 
-def _handle(row: sa.Row[tuple[object, ...]]) -> StudyHandle:
+def _handle(row: sa.Row[Any]) -> StudyHandle:
     return StudyHandle(
         row.study_id,
         row.study_name,
@@ -362,6 +363,3 @@ def _differences(
 def _setting(spec: StudySpec, name: str) -> object:
     value = spec.space.get(name, "default")
     return list(value) if isinstance(value, tuple) else value
-
-
-__all__ = ["Store", "StoreUnavailableError"]

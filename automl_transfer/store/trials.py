@@ -69,6 +69,8 @@ class Trials:
         """Add a WAITING root trial, for any worker to claim.
 
         Args:
+            study: The study.
+            draft: What the trial shall be.
             once: A key that is used at most once in a study, however many processes try.
 
         Returns:
@@ -110,6 +112,9 @@ class Trials:
         """Add a root trial that runs at once, leased to `worker`.
 
         Args:
+            study: The study.
+            draft: What the trial shall be.
+            worker: Who runs it, a name for people.
             limit: At most so many root trials in the study, exactly, whoever creates them.
 
         Returns:

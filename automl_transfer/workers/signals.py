@@ -31,6 +31,10 @@ class StopRequest:
             self.signal = signal_number
         self.event.set()
 
+    def until(self, deadline: float) -> None:
+        """Ask to stop at this time of `time.monotonic()`."""
+        self._deadline = deadline
+
     @property
     def reason(self) -> str | None:
         """Why to stop; None to go on."""

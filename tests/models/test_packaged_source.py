@@ -140,7 +140,7 @@ def test_states_what_it_is() -> None:
     assert (backbone.resolution, backbone.pretrained, backbone.training) == (224, True, False)
 
 
-def test_another_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+def test_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packaged, "SHA256", "0" * 64)
     with pytest.raises(SourceError, match=r"must have the sha256 0000.*install"):
         get_source("efficientnet-lite0").load(3)

@@ -1,0 +1,233 @@
+"""The end of a run: the ranking, the recipe, and the winner as a model, tested once."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automl_transfer import __version__
+from automl_transfer.domain.records import TrialRecord
+from automl_transfer.errors import AutomlTransferError, OutputError
+from automl_transfer.recipes.best_strategy import (
+    Recipe,
+    RecipeMetrics,
+    RecipeSource,
+    RecipeTraining,
+    Score,
+    make_recipe,
+    read_recipe,
+    write_recipe,
+)
+from automl_transfer.recipes.model_folder import save_model
+from automl_transfer.recipes.output import write_text
+from automl_transfer.reporting.ranking import Ranking, rank
+from automl_transfer.reporting.statistics import wilson
+from automl_transfer.reporting.summary import StudySummary, summarise
+from automl_transfer.search.checkpoints import model_key
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.store.artifacts import Artifacts
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+
+if TYPE_CHECKING:
+    from automl_transfer.training.run import TrainingRun
+
+RANKING, RECIPE, MODEL = "ranking.json", "best_strategy.json", "model"
+PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shipped:
+    """What a finished search leaves behind. `recipe` is None where no trial completed."""
+
+    ranking: Ranking
+    summary: StudySummary
+    recipe: Recipe | None
+
+
+def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool = False) -> Shipped:
+    """Write `ranking.json`, and for the winner `best_strategy.json` and `model/`.
+
+    The test split is evaluated for the winner only, and once: where the same trial was shipped
+    before, its recipe stays as it is.
+    """
+    handle = bench.handle
+    records = Trials(store).records(handle)
+    ranking = rank(records, handle.task, handle.name)
+    summary = summarise(records, ranking)
+    write_text(output / RANKING, ranking.to_json())
+    if ranking.best is None:
+        return Shipped(ranking, summary, None)
+    winner = next(
+        record
+        for record in records
+        if record.root == ranking.best.root_trial and record.state.value == "COMPLETE"
+    )
+    earlier = _shipped_before(output, handle.name, winner, refit)
+    if earlier is not None:
+        return Shipped(ranking, summary, earlier)
+    run, trained = _trained(bench, winner, refit=refit)
+    recipe = _recipe(bench, winner, run, trained)
+    save_model(
+        output / MODEL,
+        run.model,
+        architecture=bench.backbone(winner.strategy.source).architecture if winner.strategy else "",
+        in_channels=handle.task.channels,
+        resolution=handle.task.resolution,
+        classes=handle.task.classes,
+        normalisation=_constants(run),
+        recipe=recipe,
+        replace=True,
+    )
+    write_recipe(output / RECIPE, recipe)
+    return Shipped(ranking, summary, recipe)
+
+
+def _shipped_before(output: Path, study: str, winner: TrialRecord, refit: bool) -> Recipe | None:
+    path = output / RECIPE
+    if not path.is_file() or not (output / MODEL / "model.json").is_file():
+        return None
+    try:
+        recipe = read_recipe(path)
+    except AutomlTransferError:
+        return None
+    same = (
+        recipe.provenance.study == study
+        and recipe.provenance.trial == winner.number
+        and recipe.training.refit == refit
+    )
+    return recipe if same else None
+
+
+def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[TrainingRun, RecipeTraining]:
+    """The winner's trained model: its stored weights, or trained again where there are none."""
+    from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.build import build_plan
+
+    assert winner.strategy is not None
+    search = bench.handle.spec.search
+    best_epoch = winner.outcome.best_epoch if winner.outcome else None
+    task = bench.task
+    if refit:
+        both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
+        task = dataclasses.replace(task, indices={**task.indices, "train": both})
+    plan = build_plan(
+        winner.strategy,
+        bench.backbone(winner.strategy.source),
+        task,
+        seed=search.seed,
+        device=bench.device,
+    )
+    run = TrainingRun(plan, task, max_epochs=search.max_epochs, seed=search.seed, device=bench.device)
+    if refit or not _load_weights(bench, winner, run):
+        for result in run.epochs():
+            if result.epoch == best_epoch:
+                break
+        if not refit:
+            run.load_best()
+    run.model.eval()
+    training = RecipeTraining(
+        epochs=search.max_epochs if winner.strategy.tune_mode != "closed_form" else 0,
+        best_epoch=best_epoch,
+        batch=run.batch,
+        seed=search.seed,
+        refit=refit,
+    )
+    return run, training
+
+
+def _load_weights(bench: Workbench, winner: TrialRecord, run: TrainingRun) -> bool:
+    from safetensors.torch import load_file
+
+    artifacts = Artifacts(bench.handle.artifact_url)
+    key = model_key(winner.root, winner.attempt)
+    with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
+        file = Path(folder) / "model.safetensors"
+        try:
+            artifacts.get(key, file)
+            run.model.load_state_dict(load_file(str(file)))
+        except (OSError, RuntimeError):
+            return False
+    expected = winner.outcome.weights_sha256 if winner.outcome else None
+    return expected is None or run.weights_sha256() == expected
+
+
+def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: RecipeTraining) -> Recipe:
+    from automl_transfer.models.registry import get_source
+
+    assert winner.strategy is not None
+    handle = bench.handle
+    info = get_source(winner.strategy.source).info()
+    test_rows = bench.task.indices["test"]
+    best = winner.best_epoch(handle.task.metric)
+    if best is None:
+        raise OutputError(f"a winner must have an epoch, got trial {winner.number} without one")
+    n = handle.task.splits.validation
+    validation = Score(
+        accuracy=best.accuracy,
+        balanced_accuracy=best.balanced_accuracy,
+        macro_f1=best.macro_f1,
+        nll=best.validation_loss,
+        interval=wilson(round(best.accuracy * n), n),
+        n=n,
+    )
+    return make_recipe(
+        strategy=winner.strategy,
+        task=handle.task,
+        spec=handle.spec.task,
+        normalisation=_constants(run),
+        source=RecipeSource(
+            name=winner.strategy.source,
+            revision=info.revision,
+            sha256=handle.sources.get(winner.strategy.source),
+            licence=info.licence,
+        ),
+        training=training,
+        metrics=RecipeMetrics(
+            validation=validation, test=_test_score(bench, run) if len(test_rows) else None
+        ),
+        study=handle.name,
+        trial=winner.number,
+        root_trial=winner.root,
+        versions=_versions(),
+    )
+
+
+def _test_score(bench: Workbench, run: TrainingRun) -> Score:
+    from automl_transfer.training.evaluate import predict_logits, scores
+
+    rows = bench.task.indices["test"]
+    logits = predict_logits(
+        run.model, bench.task.images, rows, run.plan.normaliser(bench.device), bench.device
+    )
+    found = scores(logits, bench.task.labels[rows], len(bench.task.task.classes))
+    return Score(
+        accuracy=found.accuracy,
+        balanced_accuracy=found.balanced_accuracy,
+        macro_f1=found.macro_f1,
+        nll=found.nll,
+        interval=wilson(round(found.accuracy * len(rows)), len(rows)),
+        n=len(rows),
+    )
+
+
+def _constants(run: TrainingRun) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    if run.plan.mean is None or run.plan.std is None:
+        return None
+    return run.plan.mean, run.plan.std
+
+
+def _versions() -> dict[str, str]:
+    versions = {"automl-transfer": __version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return versions

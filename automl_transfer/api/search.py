@@ -1,0 +1,163 @@
+"""A search from a specification to a shipped model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automl_transfer.api.finish import Shipped, finish_search
+from automl_transfer.data.task import load_task
+from automl_transfer.domain.spec import StudySpec
+from automl_transfer.recipes.output import open_output_folder
+from automl_transfer.search.first import enqueue_first
+from automl_transfer.search.workbench import Workbench, source_digests
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.url import StoreURL
+from automl_transfer.store.values import StudyHandle
+from automl_transfer.workers.signals import StopRequest
+from automl_transfer.workers.worker import Observer, SilentObserver, Worker, WorkerOptions
+
+if TYPE_CHECKING:
+    from automl_transfer.training.profile import Profile
+
+SPOOL = "spool"
+ARTIFACTS = "artifacts"
+
+
+class SearchEvents:
+    """What a caller may want to show; every method may be overridden and none must raise."""
+
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Data are being prepared."""
+
+    def on_study(self, handle: StudyHandle, trials: Trials) -> None:
+        """The study is in the store; trials begin."""
+
+    def on_profile(self, profile: Profile) -> None:
+        """A source was profiled."""
+
+    def observer(self) -> Observer:
+        """Told about trials of this process."""
+        return SilentObserver()
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """How a search ended.
+
+    Attributes:
+        finished: Whether the budget is used up (by trials or by time), and results were written.
+        shipped: The ranking, the recipe and the model; None where no trial completed or it was interrupted.
+    """
+
+    study: str
+    reason: str
+    finished: bool
+    interrupted: bool
+    seconds: float
+    output: Path
+    shipped: Shipped | None
+
+
+def prepare_study(
+    spec: StudySpec,
+    store: Store,
+    output: Path,
+    *,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    events: SearchEvents | None = None,
+) -> Workbench:
+    """Create the study, or find it again, and enqueue its first answers. Idempotent.
+
+    Raises:
+        StudyError: A study of this name exists and differs.
+        DataError, SourceError, OutputError: Data, weights or the output folder cannot be used.
+    """
+    events = events or SearchEvents()
+    loaded = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
+    sources = source_digests(spec)
+    artifact_url = (output / ARTIFACTS).resolve().as_posix()
+    handle = store.create_study(spec, loaded.task, artifact_url=artifact_url, sources=sources)
+    bench = Workbench.open(handle, device=device, task=loaded)
+    trials = Trials(store)
+    events.on_study(handle, trials)
+    enqueue_first(bench, trials, on_profile=events.on_profile)
+    return bench
+
+
+def search(
+    spec: StudySpec,
+    *,
+    storage: StoreURL,
+    output: Path,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    refit: bool = False,
+    stop: StopRequest | None = None,
+    options: WorkerOptions | None = None,
+    events: SearchEvents | None = None,
+    run_workers: Callable[[StudyHandle, StopRequest], str] | None = None,
+) -> SearchResult:
+    """Run a study to the end of its budget in this process, rank it, and ship the winner.
+
+    The same call again goes on where an earlier one stopped.
+
+    Args:
+        storage: Where the study lies.
+        output: Folder for `ranking.json`, `best_strategy.json` and `model/`.
+        refit: Train the winner on training and validation images together before shipping it.
+        stop: Asked to stop from elsewhere (signals); its trial is released, not lost.
+        run_workers: Runs trials in other processes instead; returns why it ended.
+
+    Raises:
+        UserError: Something about data, sources, study or output is wrong; nothing was written.
+        StoreUnavailableError: The store did not answer for too long; nothing is lost.
+    """
+    began = time.monotonic()
+    events = events or SearchEvents()
+    stop = stop or StopRequest()
+    folder = open_output_folder(output, spec.name)
+    with Store.open(storage) as store:
+        bench = prepare_study(
+            spec,
+            store,
+            folder,
+            device=device,
+            data_root=data_root,
+            cache_root=cache_root,
+            events=events,
+        )
+        handle = bench.handle
+        if spec.search.minutes is not None:
+            stop.until(began + 60 * spec.search.minutes)
+        if run_workers is not None:
+            reason = run_workers(handle, stop)
+        else:
+            worker = Worker(
+                store,
+                handle,
+                lambda: bench,
+                stop=stop,
+                options=options,
+                observer=events.observer(),
+                spool_folder=folder / SPOOL,
+            )
+            reason = worker.run().reason
+        interrupted = stop.signal is not None
+        shipped = None if interrupted else finish_search(store, bench, folder, refit=refit)
+        return SearchResult(
+            study=handle.name,
+            reason=reason,
+            finished=not interrupted,
+            interrupted=interrupted,
+            seconds=time.monotonic() - began,
+            output=folder,
+            shipped=shipped,
+        )

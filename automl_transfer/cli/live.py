@@ -1,0 +1,169 @@
+"""What a person sees while a search runs, and when it has ended."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from automl_transfer.api.search import SearchEvents, SearchResult
+from automl_transfer.domain.records import EpochResult, TrialState
+from automl_transfer.domain.spec import StudySpec
+from automl_transfer.reporting.table import Report
+
+if TYPE_CHECKING:
+    from automl_transfer.search.objective import TrialEnd
+    from automl_transfer.store.trials import Trials
+    from automl_transfer.store.values import Claim, Reaped, StudyHandle
+    from automl_transfer.training.profile import Profile
+    from automl_transfer.workers.worker import Observer
+
+
+class LiveSearch(SearchEvents):
+    """A progress bar of trials, a line for every trial that ends, and the incumbent.
+
+    Where the output is no terminal, only the lines are printed.
+    """
+
+    def __init__(self, console: Console, spec: StudySpec) -> None:
+        self._console = console
+        self._spec = spec
+        self._began = time.monotonic()
+        self._ended = 0
+        self._best: float | None = None
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[now]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar = self._progress.add_task("trials", total=spec.search.trials, now="")
+        self._data = self._progress.add_task("images", total=None, now="", visible=False)
+
+    def __enter__(self) -> LiveSearch:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def observer(self) -> Observer:
+        """This object itself."""
+        return self
+
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Data are being prepared."""
+        self._progress.update(self._data, description=what, completed=done, total=total, visible=done < total)
+
+    def on_study(self, handle: StudyHandle, trials: Trials) -> None:
+        """Say what is searched, and show trials that an earlier run finished."""
+        task = handle.task
+        sizes = f"{task.splits.train} / {task.splits.validation} / {task.splits.test}"
+        self._line(
+            f"study {handle.name}: {task.name}, {len(task.classes)} classes, {sizes} images to train, "
+            f"validate and test, {task.resolution} pixels"
+        )
+        counts = trials.counts(handle)
+        self._ended = counts.complete + counts.pruned + counts.given_up
+        if self._ended:
+            done = [
+                r for r in trials.records(handle) if r.state is TrialState.COMPLETE and r.value is not None
+            ]
+            self._best = max((r.value for r in done if r.value is not None), default=None)
+            self._line(f"going on after {self._ended} finished trials")
+        self._show("")
+
+    def on_profile(self, profile: Profile) -> None:
+        """Say which cut of a source is best before anything is trained."""
+        best = profile.best
+        self._line(
+            f"profile of {profile.source}: {best.loo_accuracy:.3f} by leave-one-out after group {best.cut}, "
+            f"pooled {best.grid}x{best.grid}, in {profile.seconds:.1f} s"
+        )
+
+    def on_claim(self, claim: Claim) -> None:
+        """A trial starts."""
+        self._show(f"trial {claim.number} starts")
+
+    def on_epoch(self, claim: Claim, result: EpochResult) -> None:
+        """An epoch ended."""
+        score = result.score(self._spec.task.metric)
+        self._show(f"trial {claim.number} epoch {result.epoch}/{self._spec.search.max_epochs}: {score:.3f}")
+
+    def on_end(self, claim: Claim, end: TrialEnd) -> None:
+        """A trial ended: one line, with the reason where it is not complete."""
+        if end.state is TrialState.WAITING:
+            self._line(f"{self._clock()}  trial {claim.number:>3}  released  {end.stop.detail}")
+            return
+        self._ended += 1
+        if end.state is TrialState.COMPLETE and end.value is not None:
+            better = self._best is None or end.value > self._best
+            self._best = end.value if better else self._best
+            mark = " best" if better else ""
+            self._line(
+                f"{self._clock()}  trial {claim.number:>3}  {end.value:.3f}{mark:5}  {claim.strategy.describe()}"
+            )
+        elif end.state is TrialState.PRUNED:
+            value = f"{end.value:.3f}" if end.value is not None else "-"
+            self._line(f"{self._clock()}  trial {claim.number:>3}  {value} pruned {end.stop.detail}")
+        else:
+            reason = str(end.stop).splitlines()[0]
+            self._line(f"{self._clock()}  trial {claim.number:>3}  failed  {reason}")
+        self._show("")
+
+    def on_reaped(self, reaped: Reaped) -> None:
+        """A dead worker's trial is handed on."""
+        self._line(f"{self._clock()}  trial {reaped.number:>3}  handed on: {reaped.stop.detail}")
+
+    def on_idle(self, reason: str) -> None:
+        """Nothing to do."""
+        self._show(f"waiting: {reason}")
+
+    def _clock(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        return f"{minutes:>3}:{seconds:02}"
+
+    def _line(self, text: str) -> None:
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _show(self, now: str) -> None:
+        best = f"best {self._best:.3f}  " if self._best is not None else ""
+        left = ""
+        if self._spec.search.minutes is not None:
+            seconds = max(0.0, 60 * self._spec.search.minutes - (time.monotonic() - self._began))
+            left = f"  {seconds:.0f} s left"
+        self._progress.update(self._bar, completed=self._ended, now=escape(f"{best}{now}{left}"))
+
+
+def print_result(console: Console, result: SearchResult) -> None:
+    """The ranked table, the winner's test score, and where the files are."""
+    if result.interrupted:
+        console.print(f"stopped: {result.reason}. The same command goes on; nothing is lost.")
+        return
+    if result.shipped is None:
+        return
+    console.print(Report(result.shipped.ranking, result.shipped.summary))
+    recipe = result.shipped.recipe
+    console.print(f"ended after {result.seconds:.0f} s: {result.reason}")
+    if recipe is None:
+        console.print("no trial completed: there is no model to ship")
+        return
+    if recipe.metrics.test is not None:
+        low, high = recipe.metrics.test.interval
+        refit = ", refitted on training + validation" if recipe.training.refit else ""
+        console.print(
+            f"test accuracy of the winner{refit}: {recipe.metrics.test.accuracy:.3f} "
+            f"[{low:.3f}, {high:.3f}] (n = {recipe.metrics.test.n})",
+            markup=False,
+        )
+    console.print(Text(f"wrote {result.output}/: ranking.json, best_strategy.json, model/"), soft_wrap=True)

@@ -1,0 +1,99 @@
+"""`automl-transfer search`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl_transfer.cli.options import (
+    DEFAULT_DATABASE,
+    RUNS,
+    CacheOption,
+    DataRootOption,
+    DeviceOption,
+    StorageFileOption,
+    StorageOption,
+    console,
+)
+
+
+def run(
+    what: Annotated[
+        str, typer.Argument(metavar="STUDY.toml|DATASET", help="A study file, or a dataset with a preset.")
+    ],
+    preset: Annotated[
+        str, typer.Option("--preset", help="Space and budget for a dataset: quick, core.")
+    ] = "quick",
+    study_name: Annotated[str | None, typer.Option("--study-name", help="Name of the study.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Results. Default: runs/STUDY.")
+    ] = None,
+    trials: Annotated[int | None, typer.Option("--trials", help="Strategies to try.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Time to spend.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
+    ] = None,
+    group_from: Annotated[
+        str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
+    ] = None,
+    on_bad_image: Annotated[
+        str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
+    ] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
+    ] = False,
+    storage: StorageOption = None,
+    storage_file: StorageFileOption = None,
+    data_root: DataRootOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    r"""Search for the best transfer strategy; rank, and ship the winner.
+
+    Ctrl-C is safe, and the same command goes on.
+
+    \b
+    $ automl-transfer search photos/cats --minutes 30
+    ...
+    best: validation 0.992, test 0.989 [0.980, 0.994] (n = 360)
+    wrote runs/cats-quick/ranking.json, best_strategy.json, model/
+    """
+    from automl_transfer.api.search import search
+    from automl_transfer.cli.live import LiveSearch, print_result
+    from automl_transfer.cli.study_of import study_spec
+    from automl_transfer.store.url import resolve_storage
+    from automl_transfer.workers.signals import StopRequest, stop_on_signals
+
+    spec = study_spec(
+        what,
+        preset,
+        settings or [],
+        name=study_name,
+        search__trials=trials,
+        search__minutes=minutes,
+        task__group_from=group_from,
+        task__on_bad_image=on_bad_image,
+    )
+    url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
+    folder = output or RUNS / spec.name
+    stop = StopRequest()
+    screen = console()
+    with stop_on_signals(stop), LiveSearch(screen, spec) as live:
+        result = search(
+            spec,
+            storage=url,
+            output=folder,
+            device=device,
+            data_root=data_root,
+            cache_root=cache,
+            refit=refit,
+            stop=stop,
+            events=live,
+        )
+    print_result(screen, result)
+    if result.interrupted:
+        raise typer.Exit(130)
+    if result.shipped is None or result.shipped.recipe is None:
+        raise typer.Exit(1)

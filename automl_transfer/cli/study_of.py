@@ -1,0 +1,29 @@
+"""Turns what a person typed (a study file, or a dataset with a preset) into a specification."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from automl_transfer.domain.spec import StudySpec
+from automl_transfer.space.study_file import preset_path, read_study
+
+
+def study_spec(
+    what: str, preset: str, settings: Sequence[str], *, name: str | None = None, **given: Any
+) -> StudySpec:
+    """Read `what` as a study file if it ends in .toml, else as a dataset under a preset.
+
+    Raises:
+        ConfigurationError: With every mistake.
+    """
+    if what.endswith(".toml"):
+        return read_study(Path(what), settings, name=name, **given)
+    path, _, options = what.partition("?")
+    base = Path(path.rstrip("/")).name or path
+    words = [base, *re.findall(r"\w+", options), preset]
+    return read_study(
+        preset_path(preset), settings, name=name or "-".join(words), task__dataset=what, **given
+    )
