@@ -110,10 +110,16 @@ def search(
     The same call again goes on where an earlier one stopped.
 
     Args:
+        spec: What to search, and for how long.
         storage: Where the study lies.
         output: Folder for `ranking.json`, `best_strategy.json` and `model/`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        data_root: Where relative dataset folders lie on this machine.
+        cache_root: Where decoded images are kept; None for the user's cache folder.
         refit: Train the winner on training and validation images together before shipping it.
         stop: Asked to stop from elsewhere (signals); its trial is released, not lost.
+        options: How the worker of this process behaves.
+        events: Told what happens.
         run_workers: Runs trials in other processes instead; returns why it ended.
 
     Raises:

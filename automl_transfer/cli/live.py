@@ -111,7 +111,8 @@ class LiveSearch(SearchEvents):
             self._best = end.value if better else self._best
             mark = " best" if better else ""
             self._line(
-                f"{self._clock()}  trial {claim.number:>3}  {end.value:.3f}{mark:5}  {claim.strategy.describe()}"
+                f"{self._clock()}  trial {claim.number:>3}  {end.value:.3f}{mark:5}  "
+                f"{claim.strategy.describe()}"
             )
         elif end.state is TrialState.PRUNED:
             value = f"{end.value:.3f}" if end.value is not None else "-"

@@ -119,12 +119,16 @@ def whole_folder(target: Path, replace: bool = False) -> Iterator[Path]:
 
 
 def _nearest_existing(folder: Path) -> Path:
-    try:
-        for place in (folder, *folder.absolute().parents):
-            if os.path.lexists(place):
-                return place
-    except (OSError, ValueError) as error:
-        raise OutputError(f"the output must be a usable path, got {str(folder)[:200]!r}: {error}") from error
+    for place in (folder, *folder.absolute().parents):
+        try:
+            place.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, ValueError) as error:  # too long, or with a null character
+            raise OutputError(
+                f"the output must be a usable path, got {str(folder)[:200]!r} ({error}): choose another"
+            ) from error
+        return place
     raise OutputError(f"the output must be a usable path, got {folder}")
 
 

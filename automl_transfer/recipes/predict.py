@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
+Named = tuple[str, Path | Pixels | DataError]
 Item = tuple[str, Pixels | str]
 """A name with its pixels, or with the reason why there are none."""
 
@@ -43,7 +44,7 @@ class Predictor:
         from automl_transfer.transfer.pixels import Normaliser
 
         # The memory layout of training: another one rounds differently.
-        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         self.model.eval()
         self.description = description
         mean, std = constants(description.normalisation) or (None, None)
@@ -68,13 +69,11 @@ class Predictor:
             Predictions; an image that cannot be read yields its reason, and the others go on.
 
         Raises:
-            DataError: A folder holds no images, or an array is not of images.
+            DataError: The one folder that was given holds no images, or an array is not of images.
         """
         if batch < 1 or top < 1:
             raise ValueError(f"batch and top must be >= 1, got {batch} and {top}")
-        sources: Iterator[tuple[str, Path | Pixels]] = (
-            _from_arrays(inputs) if isinstance(inputs, np.ndarray) else _from_paths(inputs)
-        )
+        sources = _from_arrays(inputs) if isinstance(inputs, np.ndarray) else _from_paths(inputs)
         return self._stream(sources, batch, top)
 
     def logits(self, pixels: Pixels, batch: int = BATCH) -> npt.NDArray[np.float32]:
@@ -94,9 +93,7 @@ class Predictor:
                 parts.append(self.model(self._normalise(block)).float().cpu().numpy())
         return np.concatenate(parts)
 
-    def _stream(
-        self, sources: Iterator[tuple[str, Path | Pixels]], batch: int, top: int
-    ) -> Iterator[Prediction]:
+    def _stream(self, sources: Iterator[Named], batch: int, top: int) -> Iterator[Prediction]:
         # The next batch is decoded while the network works on this one.
         with ThreadPoolExecutor(max_workers=min(8, cpu_count() or 1)) as pool:
             ahead = self._submit(pool, sources, batch)
@@ -108,13 +105,13 @@ class Predictor:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(
-        self, pool: ThreadPoolExecutor, sources: Iterator[tuple[str, Path | Pixels]], batch: int
-    ) -> list[Future[Item]]:
+    def _submit(self, pool: ThreadPoolExecutor, sources: Iterator[Named], batch: int) -> list[Future[Item]]:
         return [pool.submit(self._decode, *source) for source in itertools.islice(sources, batch)]
 
-    def _decode(self, name: str, source: Path | Pixels) -> Item:
+    def _decode(self, name: str, source: Path | Pixels | DataError) -> Item:
         channels, resolution = self.description.in_channels, self.description.resolution
+        if isinstance(source, DataError):
+            return name, str(source)
         try:
             if isinstance(source, Path):
                 return name, decode_image(source, channels=channels, resolution=resolution)
@@ -143,20 +140,31 @@ class Predictor:
         return Prediction(name, best[0][0], best[0][1], best)
 
 
-def _from_paths(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> Iterator[tuple[str, Path]]:
-    given = [inputs] if isinstance(inputs, str | PathLike) else inputs
-    for each in given:
-        path = Path(each)
-        if not path.is_dir():
-            yield str(each), path
-            continue
-        found = find_images(path)
-        if not found:
-            raise DataError(f"a folder must hold images, got {path} with none: name another folder or files")
-        yield from ((str(file), file) for file in found)
+def _from_paths(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> Iterator[Named]:
+    if isinstance(inputs, str | PathLike):
+        return iter(_files(inputs))
+    return itertools.chain.from_iterable(_files_or_reason(each) for each in inputs)
 
 
-def _from_arrays(images: npt.NDArray[Any]) -> Iterator[tuple[str, Pixels]]:
+def _files(given: str | PathLike[str]) -> list[Named]:
+    path = Path(given)
+    if not path.is_dir():
+        return [(str(given), path)]
+    found = find_images(path)
+    if not found:
+        raise DataError(f"a folder must hold images, got {path} with none: name another folder or files")
+    return [(str(file), file) for file in found]
+
+
+def _files_or_reason(given: str | PathLike[str]) -> list[Named]:
+    """One of several: what is wrong with it must not stop the others."""
+    try:
+        return _files(given)
+    except (DataError, ValueError) as error:
+        return [(str(given), DataError(str(error)))]
+
+
+def _from_arrays(images: npt.NDArray[Any]) -> Iterator[Named]:
     stacked = images[..., None] if images.ndim == 3 else images
     if stacked.dtype != np.uint8 or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
         raise DataError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import uuid
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ class ArtifactStore:
             else:
                 self._fs.get_file(source, str(temporary))
             digest, _ = digest_of(temporary)
-            os.replace(temporary, to)
+            temporary.replace(to)
         finally:
             _remove(temporary)
         return digest
@@ -184,8 +183,8 @@ def _put_local(source: Path, target: Path) -> None:
     try:
         _copy(source, temporary)
         if target.is_dir():
-            os.replace(target, old)  # a folder that is not empty cannot be replaced in one step
-        os.replace(temporary, target)
+            target.replace(old)  # a folder that is not empty cannot be replaced in one step
+        temporary.replace(target)
     finally:
         _remove(temporary)
         _remove(old)

@@ -253,7 +253,7 @@ class _Snapshot(BaseStorage):
         """A sampler's note about its draft; a pruner's note about a running trial is refused."""
         if trial_id != DRAFT_ID or self.draft is None:
             _refuse()
-        self.draft.set_system_attr(key, value)
+        self.draft._system_attrs[key] = value
 
     create_new_study = _refuse
     create_new_trial = _refuse

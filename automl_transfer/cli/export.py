@@ -1,0 +1,54 @@
+"""`automl-transfer export`: the best-strategy file and the model of a study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl_transfer.cli.options import (
+    CacheOption,
+    DataRootOption,
+    DeviceOption,
+    StorageFileOption,
+    StorageOption,
+    console,
+    open_store,
+)
+
+
+def run(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    refit: Annotated[
+        bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
+    ] = False,
+    storage: StorageOption = None,
+    storage_file: StorageFileOption = None,
+    data_root: DataRootOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    r"""Write ranking.json, best_strategy.json and model/ of a study, also while it is still running.
+
+    \b
+    $ automl-transfer export quick --output best
+    wrote best/: ranking.json, best_strategy.json, model/
+    """
+    from automl_transfer.api.finish import finish_search
+    from automl_transfer.errors import StudyError
+    from automl_transfer.recipes.output import open_output_folder
+    from automl_transfer.search.workbench import Workbench
+
+    with open_store(storage, storage_file, create=False) as store:
+        handle = store.study(study)
+        folder = open_output_folder(output, handle.name)
+        bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
+        shipped = finish_search(store, bench, folder, refit=refit)
+    if shipped.recipe is None:
+        raise StudyError(
+            f"a study must have a complete trial before it is exported, got {study!r} without one: "
+            "run 'automl-transfer search' on"
+        )
+    console().print(f"wrote {folder}/: ranking.json, best_strategy.json, model/", markup=False)

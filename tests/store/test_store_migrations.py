@@ -1,0 +1,120 @@
+"""Migrations: from an empty, an Optuna-only and a current database, up and down, and without drift."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from optuna.storages._rdb.storage import _VersionManager
+from store_helpers import DONE, draft, open_study
+
+from automl_transfer.domain.records import TrialState
+from automl_transfer.store import schema
+from automl_transfer.store import tables as t
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.url import StoreURL
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+def names(store: Store) -> set[str]:
+    return set(sa.inspect(store.engine).get_table_names())
+
+
+def triggers(store: Store) -> int:
+    query = "SELECT count(*) FROM sqlite_master WHERE type = 'trigger'"
+    if not store.url.is_sqlite:
+        return 0
+    with store.engine.connect() as connection:
+        return int(connection.execute(sa.text(query)).scalar_one())
+
+
+def test_from_empty_and_again_from_current(database_url: str) -> None:
+    url = StoreURL.parse(database_url)
+    for _ in range(2):
+        store = Store.open(url)
+        with store.engine.connect() as connection:
+            assert schema.read_versions(connection) == schema.Versions(schema.OPTUNA_HEAD, schema.OUR_HEAD)
+        assert set(t.Base.metadata.tables) | {"trials", "studies", schema.VERSION_TABLE} <= names(store)
+        store.close()
+
+
+def test_from_an_optuna_only_database_and_back(database_url: str) -> None:
+    """Plain Optuna's studies stay as they are through up, use and down."""
+    plain_url = database_url.replace("postgresql://", "postgresql+psycopg://")
+    plain = optuna.create_study(study_name="plain", storage=plain_url)
+    plain.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    before = plain.trials
+    store, study = open_study(database_url)
+    optuna_tables = names(store) - set(t.Base.metadata.tables) - {schema.VERSION_TABLE}
+    trials = Trials(store)
+    claim = trials.create(study, draft(), "w", limit=None)
+    assert claim is not None
+    trials.finish(claim, TrialState.COMPLETE, 0.5, DONE)
+    (first, *_), (_, ours) = trials.records(1), store.studies()
+    assert (first.root, first.strategy, first.value) == (0, None, before[0].value)
+    assert ours.ours
+    with store.engine.begin() as connection:
+        schema.migrate(connection, "base")
+    assert names(store) - {schema.VERSION_TABLE} == optuna_tables
+    assert triggers(store) == 0
+    assert plain.trials == before
+    assert optuna.load_study(study_name="s", storage=plain_url).best_value == 0.5
+    again = Store.open(store.url)
+    assert [s.ours for s in again.studies()] == [False, False]
+    again.close()
+    store.close()
+    plain._storage.remove_session()  # type: ignore[attr-defined]
+    plain._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+
+
+def test_killed_between_the_two_schemas_the_next_one_completes(database_url: str) -> None:
+    url = StoreURL.parse(database_url)
+    schema._create_optuna(url)
+    store = Store.open(url)
+    assert set(t.Base.metadata.tables) <= names(store)
+    store.close()
+
+
+def test_failed_migration_leaves_nothing_behind(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from automl_transfer.store.engine import make_engine
+
+    url = StoreURL.parse(database_url)
+    schema._create_optuna(url)
+    engine = make_engine(url)
+    with engine.begin() as connection:  # our last table is in the way
+        connection.execute(sa.text("CREATE TABLE at_sightings (x INTEGER)"))
+    with pytest.raises(sa.exc.DBAPIError), engine.begin() as connection:
+        schema.migrate(connection, "head")
+    found = {n for n in sa.inspect(engine).get_table_names() if n.startswith("at_")}
+    assert found == {"at_sightings"}
+    engine.dispose()
+
+
+def test_models_and_migrations_agree(database_url: str) -> None:
+    store, _ = open_study(database_url)
+
+    def ours(_object: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
+        return kind != "table" or bool(name and name.startswith("at_") and name != schema.VERSION_TABLE)
+
+    with store.engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection,
+            opts={"include_object": ours, "compare_type": True, "version_table": schema.VERSION_TABLE},
+        )
+        assert compare_metadata(context, t.Base.metadata) == []
+    store.close()
+
+
+def test_the_heads_in_the_code_are_the_real_ones() -> None:
+    """A new Optuna schema or a new migration must be met by someone who reads schema.py."""
+    ours = ScriptDirectory(str(schema.Path(schema.__file__).parent / "migrations"))
+    assert ours.get_current_head() == schema.OUR_HEAD
+    manager = _VersionManager.__new__(_VersionManager)
+    manager.url = ""
+    assert manager.get_head_version() == schema.OPTUNA_HEAD
+    assert optuna.storages._rdb.models.SCHEMA_VERSION == 12

@@ -1,0 +1,112 @@
+"""Storage URLs: what is accepted, what is refused, and that no password is ever shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from automl_transfer.errors import StoreURLError
+from automl_transfer.store.url import ENVIRONMENT_VARIABLE, StoreURL, resolve_storage
+
+SECRET = "hünter2"
+ESCAPED = "h%C3%BCnter2"
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("studies.db", "sqlite:///studies.db"),
+        ("/data/my studies.sqlite3", "sqlite:////data/my studies.sqlite3"),
+        ("C:\\data\\x.db", "sqlite:///C:\\data\\x.db"),
+        ("sqlite:///a/b.db", "sqlite:///a/b.db"),
+        ("sqlite:////a/b", "sqlite:////a/b"),
+        ("postgresql://u:p@h:5433/d", "postgresql+psycopg://u:p@h:5433/d"),
+        ("postgres://u@h/d", "postgresql+psycopg://u@h/d"),
+        ("postgresql+psycopg://u@/d?host=/run/pg", "postgresql+psycopg://u@/d?host=%2Frun%2Fpg"),
+        ("  postgresql://h/d\n", "postgresql+psycopg://h/d"),
+    ],
+)
+def test_accepted(text: str, full: str) -> None:
+    assert StoreURL.parse(text).reveal() == full
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "must not be empty"),
+        ("studies", "file ending in"),
+        ("sqlite://", "workers share it"),
+        ("sqlite:///:memory:", "workers share it"),
+        ("sqlite:///file:x.db?mode=ro&uri=true", "workers share it"),
+        ("sqlite://x.db", "three slashes"),
+        ("mysql+pymysql://u:SECRET@h/d", "SQLite or PostgreSQL"),
+        ("postgresql+psycopg2://u:SECRET@h/d", "SQLite or PostgreSQL"),
+        ("redis://h/1", "SQLite or PostgreSQL"),
+        ("postgresql://u:SECRET@h", "must name a database"),
+        ("postgresql://u:SECRET@h:port/d", "percent-encoded"),
+        ("u:SECRET@host/db", "file ending in"),
+    ],
+)
+def test_refused(text: str, why: str) -> None:
+    with pytest.raises(StoreURLError, match=why) as caught:
+        StoreURL.parse(text)
+    assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", [f"postgresql://u:{ESCAPED}@h/d", f"postgresql://u@h/d?password={ESCAPED}&sslmode=require"]
+)
+def test_password_is_never_shown(text: str) -> None:
+    url = StoreURL.parse(text)
+    assert url.has_password
+    for shown in (str(url), repr(url), f"{url}", repr({"url": url}), repr([url])):
+        assert SECRET not in shown
+        assert ESCAPED not in shown
+        assert "***" in shown
+    assert SECRET in url.reveal() or ESCAPED in url.reveal()
+
+
+def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret file"
+    secret.write_text("file.db\nsecond line\n")
+    default = tmp_path / "default without suffix"
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "environment.db")
+    assert resolve_storage("option.db", secret, default).path == Path("option.db")
+    assert resolve_storage(None, secret, default).path == Path("file.db")
+    assert resolve_storage(None, None, default).path == Path("environment.db")
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, " ")
+    assert resolve_storage(None, None, default).path == default
+
+
+def test_a_wrong_variable_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "oracle://h/d")
+    with pytest.raises(StoreURLError, match=ENVIRONMENT_VARIABLE):
+        resolve_storage(None, None, tmp_path / "x.db")
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "oracle://h/d"])
+def test_a_useless_secret_file_is_named(tmp_path: Path, content: str) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text(content)
+    with pytest.raises(StoreURLError, match="secret"):
+        resolve_storage(None, secret, tmp_path / "x.db")
+
+
+def test_missing_and_binary_secret_files(tmp_path: Path) -> None:
+    with pytest.raises(StoreURLError, match="nowhere"):
+        resolve_storage(None, tmp_path / "nowhere", tmp_path / "x.db")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StoreURLError, match="not a text file"):
+        resolve_storage(None, tmp_path / "binary", tmp_path / "x.db")
+
+
+def test_a_password_file_that_others_read_is_refused(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("postgresql://u:SECRET@h/d\n")
+    secret.chmod(0o640)
+    with pytest.raises(StoreURLError, match="chmod 600") as caught:
+        resolve_storage(None, secret, tmp_path / "x.db")
+    assert "SECRET" not in str(caught.value)
+    secret.chmod(0o600)
+    assert resolve_storage(None, secret, tmp_path / "x.db").has_password
