@@ -31,7 +31,7 @@ from automl_transfer.reporting.statistics import wilson
 from automl_transfer.reporting.summary import StudySummary, summarise
 from automl_transfer.search.checkpoints import model_key
 from automl_transfer.search.workbench import Workbench
-from automl_transfer.store.artifacts import Artifacts
+from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 
@@ -145,7 +145,7 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
 def _load_weights(bench: Workbench, winner: TrialRecord, run: TrainingRun) -> bool:
     from safetensors.torch import load_file
 
-    artifacts = Artifacts(bench.handle.artifact_url)
+    artifacts = ArtifactStore(bench.handle.artifact_url)
     key = model_key(winner.root, winner.attempt)
     with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
         file = Path(folder) / "model.safetensors"

@@ -10,8 +10,8 @@ def run(as_json: JsonOption = False) -> None:
 
     \b
     $ automl-transfer sources
-     source               architecture                size     licence     here
-     efficientnet-lite0   timm/tf_efficientnet_lite0  18.9 MB  Apache-2.0  yes
+     source               size     licence     here
+     efficientnet-lite0   18.8 MB  Apache-2.0  yes
     """
     from dataclasses import asdict
 
@@ -24,11 +24,9 @@ def run(as_json: JsonOption = False) -> None:
         print_json([asdict(info) for info in found])
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("source", "architecture", "size", "licence", "here", "note"):
-        table.add_column(column, overflow="fold", no_wrap=column in ("source", "size", "here"))
+    for column in ("source", "size", "licence", "here"):
+        table.add_column(column, overflow="fold", no_wrap=column == "size")
     for info in found:
         size = f"{info.size_bytes / 1e6:.1f} MB" if info.size_bytes else "-"
-        table.add_row(
-            info.name, info.architecture, size, info.licence, "yes" if info.available else "no", info.note
-        )
+        table.add_row(info.name, size, info.licence, "yes" if info.available else "no")
     console().print(table)

@@ -20,10 +20,11 @@ def run(
 
     \b
     $ automl-transfer space
-     name            range         default  active if             from
-     transfer_depth  0/8 .. 8/8    8        source is pretrained  Yosinski 2014
+     name            range       default  what, when, and from where
+     transfer_depth  0/8 .. 8/8  8        groups whose weights are copied; active if source is ...
     """
     from rich.table import Table
+    from rich.text import Text
 
     from automl_transfer.space.dimensions import DIMENSIONS
     from automl_transfer.space.space import Space
@@ -48,8 +49,9 @@ def run(
         )
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("name", "range", "default", "effect", "active if", "from"):
+    for column in ("name", "range", "default", "what, when, and from where"):
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for d in shown:
-        table.add_row(d.name, d.range_text, str(d.default), d.effect, d.condition or "always", d.paper)
+        when = f"; active if {d.condition}" if d.condition else ""
+        table.add_row(d.name, d.range_text, str(d.default), Text(f"{d.effect}{when} [{d.paper}]"))
     console().print(table)

@@ -143,7 +143,8 @@ def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
         metadata = json.loads((entry / "metadata.json").read_text(encoding="utf-8"))
         packed = entry / "rows.npz"
         shape = tuple(metadata["shape"])
-        bad = [(int(item["row"]), BadImage(item["key"], item["reason"])) for item in metadata["bad"]]
+        bad = {int(item["row"]): BadImage(item["key"], item["reason"]) for item in metadata["bad"]}
+        not_opened = [int(item["row"]) for item in metadata["bad"] if item["io"]]
         if metadata["schema"] != SCHEMA or metadata["listed"] != len(inventory.keys):
             return None
         if (entry / "images.npy").stat().st_size != HEADER_BYTES + int(np.prod(shape, dtype=np.int64)):
@@ -161,11 +162,10 @@ def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
     for row in np.unique(np.linspace(0, shape[0] - 1, count).astype(np.int64)):
         if digest_of(images[row]) != digests[row].tobytes():
             return None
-    if any(item["io"] and _opens(inventory, int(item["row"])) for item in metadata["bad"]):
+    if any(_opens(inventory, row) for row in not_opened):
         return None
-    unreadable = {row for row, _ in bad}
-    rows = np.array([row for row in range(len(inventory.keys)) if row not in unreadable], np.int64)
-    return CachedImages(images, rows, digests, moments, sizes, tuple(item for _, item in bad))
+    rows = np.array([row for row in range(len(inventory.keys)) if row not in bad], np.int64)
+    return CachedImages(images, rows, digests, moments, sizes, tuple(bad.values()))
 
 
 def _opens(inventory: Inventory, row: int) -> bool:
@@ -181,9 +181,10 @@ def _opens(inventory: Inventory, row: int) -> bool:
 def _read_native(folder: Path) -> Native | None:
     try:
         values = json.loads((folder / "native.json").read_text(encoding="utf-8"))
-        return Native(int(values["channels"]), int(values["resolution"]))
+        native = Native(int(values["channels"]), int(values["resolution"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return native if native.channels in (1, 3) and native.resolution > 0 else None
 
 
 @contextlib.contextmanager

@@ -95,8 +95,10 @@ def _decoded(inventory: Inventory, channels: int, resolution: int) -> Iterator[R
             return _Unreadable(error.strerror or str(error), io=True)
         except ValueError as error:
             return _Unreadable(str(error), io=False)
-        flat = image.pixels.reshape(-1, channels).astype(np.int64)
-        return image, digest_of(image.pixels), np.stack([flat.sum(0), (flat**2).sum(0)], axis=1)
+        flat = image.pixels.reshape(-1, channels)
+        squares = np.einsum("pc,pc->c", flat, flat, dtype=np.int64, casting="safe")
+        sums = np.stack([flat.sum(axis=0, dtype=np.int64), squares], axis=1)
+        return image, digest_of(image.pixels), sums
 
     window = 4 * threads()
     pending: deque[Future[Result]] = deque()

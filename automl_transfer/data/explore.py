@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from automl_transfer.data.cache import CachedImages, Progress
+from automl_transfer.data.cache import CachedImages
+from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.task import LoadedTask, load_with_details
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split, Task

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from automl_transfer.data.base import BadImage, Inventory, Pixels, Rows, some
-from automl_transfer.data.cache import CachedImages, Progress, default_cache_root, open_images
+from automl_transfer.data.cache import CachedImages, default_cache_root, open_images
+from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import assign, few_images
 from automl_transfer.domain.spec import TaskSpec

@@ -2,71 +2,57 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.errors import TrialDataError
-from automl_transfer.store.artifacts import Artifacts
+from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import CheckpointRef, Claim
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
 
-STATE_FILES = ("state.safetensors", "state.json")
-MODEL_FILE = "model.safetensors"
-
 
 def model_key(root: int, attempt: int) -> str:
     """Where the trained weights of a finished trial lie."""
-    return f"trial-{root:06d}/model-{attempt}/{MODEL_FILE}"
+    return f"trial-{root:06d}/model-{attempt}.safetensors"
 
 
 class Checkpoints:
     """Writes files first and their row in the store second, so that a row always has its files."""
 
-    def __init__(self, artifacts: Artifacts, trials: Trials) -> None:
+    def __init__(self, artifacts: ArtifactStore, trials: Trials) -> None:
         self._artifacts = artifacts
         self._trials = trials
 
     def save(self, claim: Claim, run: TrainingRun) -> None:
-        """Save the whole training state after its last epoch, then tell the store, then drop older ones."""
+        """Save the whole training state after its last epoch, then tell the store."""
         if claim.checkpoint is not None and claim.checkpoint.epoch == run.epoch:
             return
-        key = f"trial-{claim.root:06d}/state-{claim.attempt}-{run.epoch}"
-        size = 0
-        digest = hashlib.sha256()
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
-            run.save(Path(folder) / "state")
-            for name in STATE_FILES:
-                file = Path(folder) / "state" / name
-                size += file.stat().st_size
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
-                self._artifacts.put(file, f"{key}/{name}")
+            state = Path(folder) / "state"
+            run.save(state)
+            stored = self._artifacts.put(state, f"trial-{claim.root:06d}/state-{claim.attempt}-{run.epoch}")
         self._trials.save_checkpoint_ref(
-            claim, CheckpointRef(epoch=run.epoch, uri=key, sha256=digest.hexdigest(), bytes=size)
+            claim,
+            CheckpointRef(epoch=run.epoch, uri=stored.uri, sha256=stored.sha256, bytes=stored.bytes),
         )
 
     def fetch(self, ref: CheckpointRef, folder: Path) -> None:
-        """Bring a checkpoint's files into a folder.
+        """Bring a checkpoint to a folder that does not exist yet.
 
         Raises:
-            TrialDataError: A file is missing or is not the one that was saved.
+            TrialDataError: It is gone, or is not the one that was saved.
         """
-        digest = hashlib.sha256()
-        for name in STATE_FILES:
-            try:
-                self._artifacts.get(f"{ref.uri}/{name}", folder / name)
-            except (FileNotFoundError, OSError) as error:
-                raise TrialDataError(
-                    f"checkpoint {ref.uri} must be in the artifact store: {error}"
-                ) from error
-            digest.update(hashlib.sha256((folder / name).read_bytes()).digest())
-        if digest.hexdigest() != ref.sha256:
+        try:
+            digest = self._artifacts.get(ref.uri, folder)
+        except OSError as error:
+            raise TrialDataError(f"checkpoint {ref.uri} must be in the artifact store: {error}") from error
+        if digest != ref.sha256:
             raise TrialDataError(
-                f"checkpoint {ref.uri} must have sha256 {ref.sha256[:12]}, got {digest.hexdigest()[:12]}"
+                f"checkpoint {ref.uri} must have sha256 {ref.sha256[:12]}, got {digest[:12]}: start it over"
             )
 
     def save_model(self, claim: Claim, run: TrainingRun) -> None:
@@ -74,9 +60,7 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
-            file = Path(folder) / MODEL_FILE
-            weights = {
-                name: value.detach().cpu().contiguous() for name, value in run.model.state_dict().items()
-            }
-            save_file(weights, str(file))
+            file = Path(folder) / "model.safetensors"
+            state = run.model.state_dict()
+            save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, str(file))
             self._artifacts.put(file, model_key(claim.root, claim.attempt))

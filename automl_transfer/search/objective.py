@@ -162,8 +162,8 @@ class Objective:
             return True
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
             try:
-                self.checkpoints.fetch(claim.checkpoint, Path(folder))
-                resumed = run.restore(Path(folder))
+                self.checkpoints.fetch(claim.checkpoint, Path(folder) / "state")
+                resumed = run.restore(Path(folder) / "state")
             except (TrialDataError, OSError):
                 self.trials.restart(claim)
                 return True

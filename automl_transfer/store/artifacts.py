@@ -49,6 +49,11 @@ class ArtifactStore:
         self._root = str(root).rstrip("/")
         self._local = "file" in _protocols(self._fs)
 
+    @property
+    def local_folder(self) -> Path | None:
+        """The folder, where the artifacts are on this machine; None for object storage."""
+        return Path(self._root) if self._local else None
+
     def put(self, source: Path, key: str) -> Stored:
         """Store a file or a folder under a key, replacing what was there. Safe to repeat.
 

@@ -64,7 +64,7 @@ class Store:
         """
         _check_path(url)
         engine = make_engine(url)
-        waiting = Patience(wait_seconds, trouble=is_store_trouble, on_wait=on_wait)
+        waiting = Patience(wait_seconds, trouble=_may_appear, on_wait=on_wait)
         try:
             waiting.run(lambda: _prepare(url, engine), f"open {url}")
         except DBAPIError as error:
@@ -247,9 +247,16 @@ class Store:
 
 def _prepare(url: StoreURL, engine: sa.Engine) -> None:
     ensure_schema(url, engine)
-    with engine.begin() as connection:  # BEGIN IMMEDIATE: a file that cannot be written says so now
+    with engine.begin() as connection:
         if not url.is_sqlite and connection.execute(sa.text("SELECT pg_is_in_recovery()")).scalar():
             raise StoreURLError(f"a store must be writable, got {url}, a standby. Use the primary server")
+        # Changes nothing, but a file that cannot be written says so now and not in the first trial.
+        connection.execute(sa.update(t.at_studies).where(sa.false()).values(created=0.0))
+
+
+def _may_appear(error: BaseException) -> bool:
+    """A server may still be starting; a file that cannot be opened will not change by waiting."""
+    return is_store_trouble(error) and "unable to open database file" not in str(error)
 
 
 def _check_path(url: StoreURL) -> None:
@@ -262,8 +269,9 @@ def _check_path(url: StoreURL) -> None:
         )
     if url.path.is_dir():
         raise StoreURLError(f"a SQLite store must be a file, got the folder {url.path}")
+    effective = os.access in os.supports_effective_ids
     for path in (folder, url.path):
-        if path.exists() and not os.access(path, os.W_OK):
+        if path.exists() and not os.access(path, os.W_OK, effective_ids=effective):
             raise StoreURLError(f"a SQLite store and its folder must be writable, got {path}. {_hint(url)}")
 
 

@@ -88,7 +88,8 @@ class StoreURL:
             name: ("***" if name in _SECRET_OPTIONS else value)
             for name, value in self.sqlalchemy.query.items()
         }
-        return self.sqlalchemy.set(query=query).render_as_string(hide_password=True)
+        shown = self.sqlalchemy.set(query=query).render_as_string(hide_password=True)
+        return shown.replace("%2A%2A%2A", "***")
 
     def __repr__(self) -> str:
         return f"StoreURL({str(self)!r})"
@@ -96,15 +97,15 @@ class StoreURL:
 
 def _sqlite(url: URL) -> URL:
     database = url.database
-    if not database or database == ":memory:" or database.startswith("file:") or url.query:
-        raise StoreURLError(
-            "a SQLite storage must be one plain file, because workers share it, got "
-            f"{url.render_as_string(hide_password=True)!r}. Use sqlite:///FILE.db."
-        )
     if url.host:
         raise StoreURLError(
             f"a SQLite URL has three slashes before a relative path and four before an absolute one, got "
             f"{url.render_as_string(hide_password=True)!r}. Use sqlite:///FILE.db or sqlite:////DIR/FILE.db."
+        )
+    if not database or database == ":memory:" or database.startswith("file:") or url.query:
+        raise StoreURLError(
+            "a SQLite storage must be one plain file, because workers share it, got "
+            f"{url.render_as_string(hide_password=True)!r}. Use sqlite:///FILE.db."
         )
     return URL.create("sqlite", database=database)
 

@@ -25,7 +25,7 @@ from automl_transfer.search.samplers import make_sampler
 from automl_transfer.search.view import SamplingView
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
-from automl_transfer.store.artifacts import Artifacts
+from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, Reaped, StudyHandle
@@ -125,7 +125,7 @@ class Worker:
         self._options = options or WorkerOptions()
         self._observer = observer or SilentObserver()
         self._spool = Spool(spool_folder)
-        self._artifacts = Artifacts(handle.artifact_url)
+        self._artifacts = ArtifactStore(handle.artifact_url)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
         self._space = Space.from_settings(handle.spec.space)

@@ -98,7 +98,7 @@ def test_failed_put_leaves_the_old_one(folder: Path, tmp_path: Path, monkeypatch
     assert len(artifacts.list()) == 2
 
 
-@pytest.mark.parametrize("url", ["nonsense://x", "://"])
+@pytest.mark.parametrize("url", ["nonsense://x", "nonsense+more://x/y"])
 def test_unknown_storage(url: str) -> None:
     with pytest.raises(UserError, match="artifact URL"):
         ArtifactStore(url)

@@ -148,8 +148,8 @@ def test_a_server_that_stays_away_is_named(tmp_path: Path) -> None:
 def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
     with pytest.raises(StoreURLError, match="folder of a SQLite store must exist"):
         Store.open(StoreURL.parse(str(tmp_path / "no" / "x.db")))
+    (tmp_path / "x.db").mkdir()
     with pytest.raises(StoreURLError, match="got the folder"):
-        (tmp_path / "x.db").mkdir()
         Store.open(StoreURL.parse(str(tmp_path / "x.db")))
 
 
@@ -174,7 +174,7 @@ def test_read_only_sqlite(tmp_path: Path, what: str) -> None:
         "from automl_transfer.errors import StoreURLError\n"
         "from automl_transfer.store.store import Store\n"
         "from automl_transfer.store.url import StoreURL\n"
-        "if os.geteuid() == 0: os.setegid(65534); os.seteuid(65534)\n"
+        "if os.geteuid() == 0: os.setgid(65534); os.setuid(65534)\n"
         "try: Store.open(StoreURL.parse(sys.argv[1]), wait_seconds=60)\n"
         "except StoreURLError as error: print(error)\n"
     )

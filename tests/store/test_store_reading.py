@@ -98,7 +98,7 @@ def test_sampling_offline_suggests_what_optuna_would(opened: tuple[Store, StudyH
         claim = created(trials, study, 3 * number)
         trials.record_epoch(claim, epoch(0), number / 20)
         if number % 4 == 3:
-            trials.fail(claim, CRASH, retry=True)
+            trials.fail(claim, CRASH, retry=False)
         elif number < 13:
             state = TrialState.PRUNED if number % 5 == 1 else TrialState.COMPLETE
             trials.finish(claim, state, number / 20, DONE)

@@ -18,7 +18,6 @@ ESCAPED = "h%C3%BCnter2"
     [
         ("studies.db", "sqlite:///studies.db"),
         ("/data/my studies.sqlite3", "sqlite:////data/my studies.sqlite3"),
-        ("C:\\data\\x.db", "sqlite:///C:\\data\\x.db"),
         ("sqlite:///a/b.db", "sqlite:///a/b.db"),
         ("sqlite:////a/b", "sqlite:////a/b"),
         ("postgresql://u:p@h:5433/d", "postgresql+psycopg://u:p@h:5433/d"),
@@ -28,7 +27,16 @@ ESCAPED = "h%C3%BCnter2"
     ],
 )
 def test_accepted(text: str, full: str) -> None:
-    assert StoreURL.parse(text).reveal() == full
+    url = StoreURL.parse(text)
+    assert url.reveal() == full
+    assert StoreURL.parse(url.reveal()) == url
+
+
+@pytest.mark.parametrize("path", ["C:\\data\\x.db", "/100 % sure?/größe #1.db", "权重/x.sqlite"])
+def test_any_path_survives(path: str) -> None:
+    url = StoreURL.parse(path)
+    assert url.path == Path(path)
+    assert StoreURL.parse(url.reveal()).path == Path(path)
 
 
 @pytest.mark.parametrize(

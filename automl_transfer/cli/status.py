@@ -1,0 +1,107 @@
+"""`automl-transfer status`: how far a study is."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from automl_transfer.cli.options import (
+    JsonOption,
+    StorageFileOption,
+    StorageOption,
+    console,
+    open_store,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from automl_transfer.store.store import Store
+
+EVERY = 2.0
+
+
+def run(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C.")
+    ] = False,
+    storage: StorageOption = None,
+    storage_file: StorageFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    r"""Show trials by fate, the incumbent, live workers and failures.
+
+    \b
+    $ automl-transfer status quick
+    quick: 16 of 16 strategies begun; 4 complete, 12 pruned, 0 failed, 0 running, 0 waiting
+    """
+    from rich.live import Live
+
+    with open_store(storage, storage_file, create=False) as store:
+        if as_json:
+            print_json(_facts(store, study))
+            return
+        screen = console()
+        if not watch:
+            screen.print(_shown(store, study))
+            return
+        with Live(console=screen) as live:
+            while True:
+                live.update(_shown(store, study))
+                time.sleep(EVERY)
+
+
+def _facts(store: Store, study: str) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from automl_transfer.reporting.ranking import rank
+    from automl_transfer.reporting.summary import summarise
+    from automl_transfer.store.trials import Trials
+
+    trials, handle = Trials(store), store.study(study)
+    records = trials.records(handle)
+    ranking = rank(records, handle.task, handle.name)
+    summary = summarise(records, ranking)
+    best = ranking.best
+    return {
+        "study": handle.name,
+        "budget": handle.spec.search.trials,
+        "counts": asdict(trials.counts(handle)),
+        "incumbent": best.model_dump(mode="json") if best else None,
+        "workers": [asdict(worker) for worker in trials.workers(handle)],
+        "failures": [failure.model_dump(mode="json") for failure in summary.failures],
+    }
+
+
+def _shown(store: Store, study: str) -> Group:
+    from rich.console import Group
+    from rich.text import Text
+
+    facts = _facts(store, study)
+    counts = facts["counts"]
+    lines = [
+        f"{facts['study']}: {counts['roots']} of {facts['budget']} strategies begun; "
+        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, {counts['running']} running, "
+        f"{counts['waiting']} waiting"
+    ]
+    best = facts["incumbent"]
+    if best is not None:
+        lines.append(
+            f"best: trial {best['root_trial']}, validation accuracy {best['validation']['accuracy']:.4f}, "
+            f"{best['description']}"
+        )
+    lines += [
+        f"worker {worker['worker']}: trial {worker['number']}, attempt {worker['attempt']}, "
+        f"epoch {worker['epoch'] if worker['epoch'] is not None else '-'}, "
+        f"last beat {worker['beat_age']:.0f} s ago"
+        for worker in facts["workers"]
+    ]
+    lines += [
+        f"failed: trials {', '.join(map(str, failure['trials']))}: {failure['reason'].splitlines()[0]}"
+        for failure in facts["failures"]
+    ]
+    return Group(*(Text(line) for line in lines))
