@@ -1,4 +1,4 @@
-"""The quickstart's search on digits, as its user runs it: seconds to the first answer, to the end, test accuracy.
+"""The quickstart's search on digits: seconds to the first answer and to the end, and test accuracy.
 
     python benchmarks/quickstart.py [--runs 3]
 

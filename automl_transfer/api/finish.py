@@ -13,7 +13,7 @@ import numpy as np
 
 from automl_transfer import __version__
 from automl_transfer.domain.records import TrialRecord
-from automl_transfer.errors import AutomlTransferError, OutputError
+from automl_transfer.errors import AutomlTransferError
 from automl_transfer.recipes.best_strategy import (
     Recipe,
     RecipeMetrics,
@@ -26,7 +26,7 @@ from automl_transfer.recipes.best_strategy import (
 )
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.output import write_text
-from automl_transfer.reporting.ranking import Ranking, rank
+from automl_transfer.reporting.ranking import Ranking, one_per_strategy, rank, ranked_epoch
 from automl_transfer.reporting.statistics import wilson
 from automl_transfer.reporting.summary import StudySummary, summarise
 from automl_transfer.search.checkpoints import model_key
@@ -64,16 +64,14 @@ def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool =
     write_text(output / RANKING, ranking.to_json())
     if ranking.best is None:
         return Shipped(ranking, summary, None)
-    winner = next(
-        record
-        for record in records
-        if record.root == ranking.best.root_trial and record.state.value == "COMPLETE"
-    )
+    winner = next(record for record in one_per_strategy(records) if record.root == ranking.best.root_trial)
     earlier = _shipped_before(output, handle.name, winner, refit)
     if earlier is not None:
         return Shipped(ranking, summary, earlier)
     run, trained = _trained(bench, winner, refit=refit)
     recipe = _recipe(bench, winner, run, trained)
+    # Without a recipe the folder is not taken for whole, should this process end between the two.
+    (output / RECIPE).unlink(missing_ok=True)
     save_model(
         output / MODEL,
         run.model,
@@ -165,9 +163,7 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
     handle = bench.handle
     info = get_source(winner.strategy.source).info()
     test_rows = bench.task.indices["test"]
-    best = winner.best_epoch(handle.task.metric)
-    if best is None:
-        raise OutputError(f"a winner must have an epoch, got trial {winner.number} without one")
+    best = ranked_epoch(winner, handle.task.metric)
     n = handle.task.splits.validation
     validation = Score(
         accuracy=best.accuracy,

@@ -83,11 +83,10 @@ def _shown(store: Store, study: str) -> Group:
 
     facts = _facts(store, study)
     counts = facts["counts"]
-    lines = [
-        f"{facts['study']}: {counts['roots']} of {facts['budget']} strategies begun; "
-        f"{counts['complete']} complete, {counts['pruned']} pruned, {counts['failed']} failed, {counts['running']} running, "
-        f"{counts['waiting']} waiting"
-    ]
+    fates = ", ".join(
+        f"{counts[fate]} {fate}" for fate in ("complete", "pruned", "failed", "running", "waiting")
+    )
+    lines = [f"{facts['study']}: {counts['roots']} of {facts['budget']} strategies begun; {fates}"]
     best = facts["incumbent"]
     if best is not None:
         lines.append(

@@ -45,8 +45,8 @@ def test_from_empty_and_again_from_current(database_url: str) -> None:
 
 def test_from_an_optuna_only_database_and_back(database_url: str) -> None:
     """Plain Optuna's studies stay as they are through up, use and down."""
-    plain_url = database_url.replace("postgresql://", "postgresql+psycopg://")
-    plain = optuna.create_study(study_name="plain", storage=plain_url)
+    storage = optuna.storages.RDBStorage(database_url.replace("postgresql://", "postgresql+psycopg://"))
+    plain = optuna.create_study(study_name="plain", storage=storage)
     plain.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
     before = plain.trials
     store, study = open_study(database_url)
@@ -63,13 +63,13 @@ def test_from_an_optuna_only_database_and_back(database_url: str) -> None:
     assert names(store) - {schema.VERSION_TABLE} == optuna_tables
     assert triggers(store) == 0
     assert plain.trials == before
-    assert optuna.load_study(study_name="s", storage=plain_url).best_value == 0.5
+    assert optuna.load_study(study_name="s", storage=storage).best_value == 0.5
     again = Store.open(store.url)
     assert [s.ours for s in again.studies()] == [False, False]
     again.close()
     store.close()
-    plain._storage.remove_session()  # type: ignore[attr-defined]
-    plain._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+    storage.remove_session()
+    storage.engine.dispose()
 
 
 def test_killed_between_the_two_schemas_the_next_one_completes(database_url: str) -> None:
