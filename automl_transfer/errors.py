@@ -13,6 +13,7 @@ AutomlTransferError
 │   ├── OutOfMemoryError       no batch size was small enough
 │   └── TrialDataError         the data could not be read while training
 ├── StoreUnavailableError      the store did not answer for longer than it is waited for
+├── WorkersError               no worker process could go on
 └── TrialLostError             the trial belongs to another attempt now (fenced)
 """
 
@@ -86,6 +87,10 @@ class TrialDataError(TrialError):
 
 class StoreUnavailableError(AutomlTransferError):
     """The store did not answer for longer than it is waited for."""
+
+
+class WorkersError(AutomlTransferError):
+    """Worker processes ended in failures for good; what they had stored is kept."""
 
 
 class TrialLostError(AutomlTransferError):

@@ -24,7 +24,6 @@ from automl_transfer.workers.worker import Observer, SilentObserver, Worker, Wor
 if TYPE_CHECKING:
     from automl_transfer.training.profile import Profile
 
-SPOOL = "spool"
 ARTIFACTS = "artifacts"
 
 
@@ -103,7 +102,7 @@ def search(
     stop: StopRequest | None = None,
     options: WorkerOptions | None = None,
     events: SearchEvents | None = None,
-    run_workers: Callable[[StudyHandle, StopRequest], str] | None = None,
+    run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None = None,
 ) -> SearchResult:
     """Run a study to the end of its budget in this process, rank it, and ship the winner.
 
@@ -144,7 +143,7 @@ def search(
         if spec.search.minutes is not None:
             stop.until(began + 60 * spec.search.minutes)
         if run_workers is not None:
-            reason = run_workers(handle, stop)
+            reason = run_workers(store, handle, stop)
         else:
             worker = Worker(
                 store,
@@ -153,7 +152,6 @@ def search(
                 stop=stop,
                 options=options,
                 observer=events.observer(),
-                spool_folder=folder / SPOOL,
             )
             reason = worker.run().reason
         interrupted = stop.signal is not None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from automl_transfer.api.search import SearchEvents, SearchResult
+from automl_transfer.cli.live_workers import LiveWorkers
 from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.table import Report
 
 if TYPE_CHECKING:
     from automl_transfer.search.objective import TrialEnd
+    from automl_transfer.store.store import Store
     from automl_transfer.store.trials import Trials
     from automl_transfer.store.values import Claim, Reaped, StudyHandle
     from automl_transfer.training.profile import Profile
@@ -56,6 +60,16 @@ class LiveSearch(SearchEvents):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    @contextmanager
+    def workers(self, store: Store, handle: StudyHandle) -> Iterator[LiveWorkers]:
+        """Within the block the table of workers stands where the bar was."""
+        from automl_transfer.store.trials import Trials
+
+        self._progress.stop()
+        with LiveWorkers(self._console) as table:
+            table.watch(Trials(store), handle)
+            yield table
 
     def observer(self) -> Observer:
         """This object itself."""

@@ -17,12 +17,15 @@ from automl_transfer.cli import (
     explore,
     export,
     init,
+    launch,
     predict,
     report,
     search,
     sources,
     space,
     status,
+    study,
+    worker,
 )
 from automl_transfer.errors import AutomlTransferError, UserError
 
@@ -37,8 +40,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, explore, sources, space, search, status, report, export, predict):
+for command in (init, explore, sources, space, search, worker, launch, status, report, export, predict):
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
+app.add_typer(study.app, name="study")
 
 
 def _version(value: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,3 +77,17 @@ def console(*, stderr: bool = False) -> Console:
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def duration(text: str, option: str) -> float:
+    """Seconds of `90s`, `30m`, `2h` or a plain number of seconds.
+
+    Raises:
+        ConfigurationError: Anything else.
+    """
+    from automl_transfer.errors import ConfigurationError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
+    if found is None:
+        raise ConfigurationError(f"{option} must be a time such as 90s, 30m or 2h, got {text!r}")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,10 @@ from automl_transfer.cli.options import (
     StorageOption,
     console,
 )
+
+if TYPE_CHECKING:
+    from automl_transfer.store.store import Store
+    from automl_transfer.store.values import StudyHandle
 
 
 def run(
@@ -44,6 +48,9 @@ def run(
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
+    ] = 1,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
     data_root: DataRootOption = None,
@@ -81,6 +88,14 @@ def run(
     stop = StopRequest()
     screen = console()
     with stop_on_signals(stop), LiveSearch(screen, spec) as live:
+
+        def run_workers(store: Store, handle: StudyHandle, stop: StopRequest) -> str:
+            from automl_transfer.workers import launching
+
+            options = launching.LaunchOptions(workers, device=device, data_root=data_root, cache_root=cache)
+            with live.workers(store, handle) as on_tick:
+                return launching.run_workers(store, handle, stop, options, on_tick=on_tick)
+
         result = search(
             spec,
             storage=url,
@@ -91,6 +106,7 @@ def run(
             refit=refit,
             stop=stop,
             events=live,
+            run_workers=run_workers if workers > 1 else None,
         )
     print_result(screen, result)
     if result.interrupted:

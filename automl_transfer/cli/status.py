@@ -50,9 +50,12 @@ def run(
             screen.print(_shown(store, study))
             return
         with Live(console=screen) as live:
-            while True:
-                live.update(_shown(store, study))
-                time.sleep(EVERY)
+            try:
+                while True:
+                    live.update(_shown(store, study))
+                    time.sleep(EVERY)
+            except KeyboardInterrupt:  # the ordinary way to stop watching
+                return
 
 
 def _facts(store: Store, study: str) -> dict[str, Any]:

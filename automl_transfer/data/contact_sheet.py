@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -50,7 +51,8 @@ def write_contact_sheet(
         sheet.save(temporary, format="PNG")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise OutputError(f"the contact sheet must be writable, got {str(path)!r}: {error}") from error
     return path
 

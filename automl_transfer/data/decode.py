@@ -91,7 +91,7 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
             if turn >= 5:
                 width, height = height, width
             pixels = square(image, channels, resolution, _TURNS.get(turn))
-    except (MemoryError, KeyboardInterrupt):
+    except MemoryError:
         raise
     # Broken files make Pillow's decoders raise nearly anything: struct.error, SyntaxError, EOFError...
     except Exception as error:
@@ -108,7 +108,7 @@ def header(path: Path) -> tuple[bool, int, int]:
         with _open(path) as image:
             gray = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
             return gray, image.width, image.height
-    except (MemoryError, KeyboardInterrupt):
+    except MemoryError:
         raise
     except Exception as error:
         raise ValueError(_reason(error)) from error
@@ -133,7 +133,7 @@ def square(image: Image.Image, channels: int, resolution: int, turn: Image.Trans
 def find_images(folder: Path) -> list[Path]:
     """All image files below a folder, by suffix, sorted by relative name.
 
-    Hidden files and folders, and files of other kinds, are left out. Links to folders are followed,
+    Hidden files and folders, pipes, and files of other kinds are left out. Links to folders are followed,
     each real folder once, so that loops end. Links to nothing are listed: they are unreadable images.
 
     Raises:
@@ -158,10 +158,11 @@ def find_images(folder: Path) -> list[Path]:
         for entry in listed:
             if entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
-            if entry.is_dir():
-                waiting.append(Path(entry.path))
-            elif Path(entry.name).suffix.lower() in SUFFIXES:
-                found.append(Path(entry.path))
+            path = Path(entry.path)
+            if path.is_dir():
+                waiting.append(path)
+            elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):
+                found.append(path)
     return sorted(found, key=lambda path: path.relative_to(folder).parts)
 
 

@@ -98,7 +98,9 @@ class Strategy(BaseModel):
 
     def key(self) -> str:
         """A stable identifier: equal for strategies that do the same."""
-        text = json.dumps(self.active(), sort_keys=True, separators=(",", ":"))
+        # Zero has two signs, and they do the same.
+        values = {n: v + 0.0 if isinstance(v, float) else v for n, v in self.active().items()}
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def describe(self) -> str:

@@ -26,19 +26,28 @@ class Checkpoints:
     def __init__(self, artifacts: ArtifactStore, trials: Trials) -> None:
         self._artifacts = artifacts
         self._trials = trials
+        self._last: CheckpointRef | None = None
 
     def save(self, claim: Claim, run: TrainingRun) -> None:
-        """Save the whole training state after its last epoch, then tell the store."""
-        if claim.checkpoint is not None and claim.checkpoint.epoch == run.epoch:
+        """Save the whole training state after its last epoch, tell the store, then drop the one before."""
+        if self._last is not None and self._last.epoch == run.epoch:
             return
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
             state = Path(folder) / "state"
             run.save(state)
             stored = self._artifacts.put(state, f"trial-{claim.root:06d}/state-{claim.attempt}-{run.epoch}")
-        self._trials.save_checkpoint_ref(
-            claim,
-            CheckpointRef(epoch=run.epoch, uri=stored.uri, sha256=stored.sha256, bytes=stored.bytes),
-        )
+        saved = CheckpointRef(epoch=run.epoch, uri=stored.uri, sha256=stored.sha256, bytes=stored.bytes)
+        self._trials.save_checkpoint_ref(claim, saved)
+        # From here on the store names the new one, and only the newest is ever resumed from.
+        older, self._last = self._last, saved
+        if older is not None and older.uri != saved.uri:
+            self._artifacts.delete(older.uri)
+
+    def forget(self) -> None:
+        """Drop the newest checkpoint: its trial is finished, or starts over."""
+        if self._last is not None:
+            self._artifacts.delete(self._last.uri)
+            self._last = None
 
     def fetch(self, ref: CheckpointRef, folder: Path) -> None:
         """Bring a checkpoint to a folder that does not exist yet.
@@ -46,6 +55,7 @@ class Checkpoints:
         Raises:
             TrialDataError: It is gone, or is not the one that was saved.
         """
+        self._last = ref
         try:
             digest = self._artifacts.get(ref.uri, folder)
         except OSError as error:

@@ -166,6 +166,7 @@ class Objective:
                 resumed = run.restore(Path(folder) / "state")
             except (TrialDataError, OSError):
                 self.trials.restart(claim)
+                self.checkpoints.forget()
                 return True
         return resumed.identical
 

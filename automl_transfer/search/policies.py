@@ -8,6 +8,7 @@ from automl_transfer.domain.records import StopKind, StopReason
 from automl_transfer.errors import (
     NotANumberError,
     OutOfMemoryError,
+    OutputError,
     TrialDataError,
     UserError,
 )
@@ -28,7 +29,7 @@ def classify(error: BaseException) -> StopReason:
         return StopReason(kind=StopKind.NOT_A_NUMBER, detail=str(error)[:_DETAIL])
     if isinstance(error, OutOfMemoryError | MemoryError):
         return StopReason(kind=StopKind.OUT_OF_MEMORY, detail=str(error)[:_DETAIL])
-    if isinstance(error, TrialDataError | OSError):
+    if isinstance(error, TrialDataError | OutputError | OSError):
         return StopReason(kind=StopKind.DATA, detail=f"{type(error).__name__}: {error}"[:_DETAIL])
     if isinstance(error, UserError):
         return StopReason(kind=StopKind.BUG, detail=str(error)[:_DETAIL])

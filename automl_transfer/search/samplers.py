@@ -22,7 +22,6 @@ def _tpe(spec: SearchSpec, seed: int) -> BaseSampler:
             group=True,
             multivariate=True,
             constant_liar=True,
-            warn_independent_sampling=False,
         )
 
 

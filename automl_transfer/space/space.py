@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError
@@ -55,6 +56,11 @@ class Space:
                 searched.append(narrowed)
             else:
                 fixed[name] = narrowed[0]
+        if fixed.get("tune_mode") == CLOSED_FORM and "head_init" in settings:
+            offered = next((d.choices for d in searched if d.name == "head_init"), (fixed.get("head_init"),))
+            if "ridge" not in offered and offered != (None,):
+                got = " | ".join(str(choice) for choice in offered)
+                mistakes.append(f"space.head_init: must be ridge where tune_mode is closed_form, got {got}")
         if mistakes:
             raise ConfigurationError(mistakes)
         return cls(tuple(searched), fixed)
@@ -72,6 +78,8 @@ class Space:
         values = dict(self.fixed)
         for dimension in self.searched:
             values[dimension.name] = _nearest(dimension, dimension.default)
+        if values["tune_mode"] == CLOSED_FORM:
+            values["head_init"] = "ridge"
         return Strategy.model_validate(values).canonical()
 
 
@@ -94,6 +102,8 @@ def _narrow(dimension: Dimension, setting: DimensionSetting) -> Dimension | tupl
         low, high = (_checked(dimension, value) for value in setting)
         if low > high:
             raise ValueError(f"low must be <= high, got [{low:g}, {high:g}]")
+        if dimension.log and low <= 0.0:
+            raise ValueError(f"low must be > 0, because the scale is logarithmic, got [{low:g}, {high:g}]")
         return replace(dimension, low=low, high=high) if low < high else (low,)
     return (_checked(dimension, setting),)
 
@@ -101,7 +111,10 @@ def _narrow(dimension: Dimension, setting: DimensionSetting) -> Dimension | tupl
 def _checked(dimension: Dimension, value: Any) -> Any:
     """The value as the strategy takes it, or ValueError with the rule and the value."""
     if dimension.kind == "float" and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            raise ValueError("must be a number that a float can hold, got one that is too large") from None
     if dimension.kind != "categorical":
         wanted = int if dimension.kind == "int" else float
         if isinstance(value, bool) or not isinstance(value, wanted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Iterable
@@ -51,45 +52,55 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
     text = _read_text(path)
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"must be TOML: {error}", str(path)) from None
     mistakes: list[str] = []
+    elsewhere: set[tuple[str, ...]] = set()
     for override in overrides:
         key, equals, value = override.partition("=")
         if not equals or not key.strip():
             mistakes.append(f"--set must be key=value, got {override!r}")
             continue
-        _put(document, key.strip().split("."), _parse_value(value.strip()), mistakes)
+        keys = key.strip().split(".")
+        elsewhere.add(tuple(keys))
+        _put(document, keys, _parse_value(value.strip()), mistakes)
     for key, value in given.items():
         if value is not None:
+            elsewhere.add(tuple(key.split("__")))
             _put(document, key.split("__"), value, mistakes)
+    lines = _Lines(text, elsewhere)
+    space = document.get("space")
+    if isinstance(space, dict):
+        document["space"] = space = {k: tuple(v) if isinstance(v, list) else v for k, v in space.items()}
     spec: StudySpec | None = None
     try:
-        spec = StudySpec.model_validate(document)
+        # Strictly: a number in quotes, or true for 1, is a mistake and not a number.
+        spec = StudySpec.model_validate(document, strict=True)
     except ValidationError as error:
-        mistakes.extend(_explain(error, text))
-    space = document.get("space", {})
+        mistakes.extend(_explain(error, lines))
     if isinstance(space, dict):
         try:
-            Space.from_settings({k: tuple(v) if isinstance(v, list) else v for k, v in space.items()})
+            Space.from_settings({name: value for name, value in space.items() if _is_setting(value)})
         except ConfigurationError as error:
-            mistakes.extend(_with_line(m, m.split(":")[0].split("."), text) for m in error.mistakes)
-        except TypeError:
-            pass  # A nested table as a setting is reported by the validation above.
+            mistakes.extend(lines.put_before(m, m.split(":")[0].split(".")) for m in error.mistakes)
     if mistakes or spec is None:
         raise ConfigurationError(mistakes, str(path))
     return spec
 
 
 def _read_text(path: Path) -> str:
-    if not path.is_file():
+    try:
+        there = path.is_file()
+    except (OSError, ValueError):
+        there = False
+    if not there:
         raise ConfigurationError(f"study file must exist, got {path}: write one with 'automl-transfer init'")
     if path.stat().st_size > MAX_BYTES:
         raise ConfigurationError(
             f"a study file must be under 1 MB, got {path.stat().st_size:,} bytes", str(path)
         )
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             f"must be UTF-8 text, got byte {error.start} undecodable", str(path)
@@ -101,8 +112,16 @@ def _read_text(path: Path) -> str:
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
+
+
+def _is_setting(value: Any) -> bool:
+    """Whether a space setting has the right shape; what has not is reported by the validation."""
+    parts = value if isinstance(value, tuple) else (value,)
+    return all(
+        isinstance(part, str | int) or (isinstance(part, float) and math.isfinite(part)) for part in parts
+    )
 
 
 def _put(document: dict[str, Any], keys: list[str], value: Any, mistakes: list[str]) -> None:
@@ -115,7 +134,7 @@ def _put(document: dict[str, Any], keys: list[str], value: Any, mistakes: list[s
     place[keys[-1]] = value
 
 
-def _explain(error: ValidationError, text: str) -> list[str]:
+def _explain(error: ValidationError, lines: _Lines) -> list[str]:
     found: dict[str, str] = {}
     for item in error.errors():
         # A union reports once for every alternative; the key is what a person needs.
@@ -128,7 +147,7 @@ def _explain(error: ValidationError, text: str) -> list[str]:
         if location[:1] == ["space"]:
             message = 'must be "search", a value, a list of choices or [low, high]'
         line = f"{key}: {message[0].lower()}{message[1:]}"
-        found.setdefault(key, _with_line(line + ("" if ", got" in message else received), location, text))
+        found.setdefault(key, lines.put_before(line + ("" if ", got" in message else received), location))
     return list(found.values())
 
 
@@ -141,25 +160,32 @@ def _short(value: Any) -> str:
     return shown if len(shown) <= 80 else shown[:77] + "..."
 
 
-def _with_line(message: str, location: list[str], text: str) -> str:
-    number = _line_of(location, text)
-    return f"line {number}: {message}" if number else message
+class _Lines:
+    """Finds the line of a key, as people write TOML; keys that were given elsewhere have none."""
 
+    def __init__(self, text: str, elsewhere: set[tuple[str, ...]]) -> None:
+        self._elsewhere = elsewhere
+        self._keys: list[tuple[int, list[str]]] = []
+        table: list[str] = []
+        for number, line in enumerate(text.splitlines(), start=1):
+            stripped = line.strip()
+            if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
+                table = [part.strip().strip('"') for part in header.group(1).split(".")]
+                self._keys.append((number, table))
+            elif key := re.match(r'"?([\w.\-]+)"?\s*=', stripped):
+                self._keys.append((number, [*table, *key.group(1).split(".")]))
 
-def _line_of(location: list[str], text: str) -> int | None:
-    """Line of a dotted key: the last part within its table, as people write TOML."""
-    if not location:
-        return None
-    table: list[str] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        stripped = line.strip()
-        if header := re.match(r"\[+\s*([^\]]+?)\s*\]+", stripped):
-            table = [part.strip().strip('"') for part in header.group(1).split(".")]
-            found = table
-        elif key := re.match(r'"?([\w.\-]+)"?\s*=', stripped):
-            found = [*table, *key.group(1).split(".")]
-        else:
-            continue
-        if found == location[: len(found)] and len(found) >= min(2, len(location)):
-            return number
-    return None
+    def put_before(self, message: str, location: list[str]) -> str:
+        number = self._line_of(location)
+        return f"line {number}: {message}" if number else message
+
+    def _line_of(self, location: list[str]) -> int | None:
+        """The line of the longest part of a dotted key that the file has, its table alone not counted."""
+        if not location or any(location[: len(keys)] == list(keys) for keys in self._elsewhere):
+            return None
+        found = [
+            (len(keys), -number)
+            for number, keys in self._keys
+            if keys == location[: len(keys)] and len(keys) >= min(2, len(location))
+        ]
+        return -max(found)[1] if found else None

@@ -121,6 +121,13 @@ class ArtifactStore:
             return False
         return True
 
+    def size(self, key: str) -> int:
+        """Bytes of the file that is stored under a key; 0 when there is none."""
+        try:
+            return int(self._fs.size(self._path(key)) or 0)
+        except FileNotFoundError:
+            return 0
+
     def list(self, prefix: str = "") -> list[str]:
         """Keys of the files below a prefix, sorted; unfinished ones are left out."""
         root = self._path(prefix) if prefix else self._root

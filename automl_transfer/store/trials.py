@@ -23,11 +23,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
-from optuna.distributions import (
-    BaseDistribution,
-    check_distribution_compatibility,
-    json_to_distribution,
-)
 from sqlalchemy.exc import IntegrityError
 
 from automl_transfer.domain.records import (
@@ -38,8 +33,7 @@ from automl_transfer.domain.records import (
     TrialRecord,
     TrialState,
 )
-from automl_transfer.errors import StudyError, TrialLostError
-from automl_transfer.store import continuing, reading
+from automl_transfer.store import continuing, creating, leases, reading
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
@@ -63,7 +57,7 @@ class Trials:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._known: dict[int, dict[str, BaseDistribution]] = {}
+        self._spaces = creating.KnownSpaces(store)
 
     def enqueue(self, study: StudyHandle, draft: TrialDraft, *, once: str | None = None) -> int | None:
         """Add a WAITING root trial, for any worker to claim.
@@ -80,11 +74,11 @@ class Trials:
             StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
         """
         nonce = uuid.uuid4().hex
-        self._check_distributions(study.study_id, draft)
+        self._spaces.check(study.study_id, draft)
 
         def step(connection: sa.Connection, repeat: bool) -> int | None:
-            _lock(connection, study)
-            if repeat and (done := _created(connection, nonce)) is not None:
+            creating.lock(connection, study)
+            if repeat and (done := creating.created(connection, nonce)) is not None:
                 return done[1]
             if (
                 once is not None
@@ -95,7 +89,7 @@ class Trials:
                 ).first()
             ):
                 return None
-            return _insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
+            return creating.insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
 
         return self._write(step, "enqueue a trial")
 
@@ -124,16 +118,16 @@ class Trials:
             StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
         """
         token = uuid.uuid4().hex
-        self._check_distributions(study.study_id, draft)
+        self._spaces.check(study.study_id, draft)
 
         def step(connection: sa.Connection, repeat: bool) -> tuple[int, int] | None:
-            _lock(connection, study)
-            if repeat and (done := _created(connection, token)) is not None:
+            creating.lock(connection, study)
+            if repeat and (done := creating.created(connection, token)) is not None:
                 return done
-            if limit is not None and _count_roots(connection, study.study_id) >= limit:
+            if limit is not None and creating.count_roots(connection, study.study_id) >= limit:
                 return None
-            trial_id, number = _insert_root(connection, study, draft, token, once=None, worker=worker)
-            _lease(connection, study.study_id, trial_id, worker, token)
+            trial_id, number = creating.insert_root(connection, study, draft, token, once=None, worker=worker)
+            leases.take(connection, study.study_id, trial_id, worker, token)
             return trial_id, number
 
         made = self._write(step, "create a trial")
@@ -174,7 +168,7 @@ class Trials:
             connection.execute(
                 sa.update(t.at_trials).where(t.at_trials.c.trial_id == trial_id).values(worker=worker[:200])
             )
-            _lease(connection, study.study_id, trial_id, worker, token)
+            leases.take(connection, study.study_id, trial_id, worker, token)
             return reading.read_claim(connection, trial_id, token)
 
         return self._write(step, "claim a trial")
@@ -208,7 +202,7 @@ class Trials:
         """
 
         def step(connection: sa.Connection, _repeat: bool) -> None:
-            _fence(connection, claim, epoch=result.epoch)
+            leases.fence(connection, claim, epoch=result.epoch)
             row = {"trial_id": claim.trial_id, "epoch": result.epoch, "result": result.model_dump_json()}
             rows.upsert(connection, t.at_epochs, ("trial_id", "epoch"), [row])
             rows.set_intermediate(connection, claim.trial_id, result.epoch, value)
@@ -231,7 +225,7 @@ class Trials:
         }
 
         def step(connection: sa.Connection, _repeat: bool) -> None:
-            _fence(connection, claim)
+            leases.fence(connection, claim)
             rows.upsert(connection, t.at_checkpoints, ("trial_id", "epoch"), [row])
 
         self._write(step, "note a checkpoint")
@@ -256,9 +250,9 @@ class Trials:
             raise ValueError(f"a {state.value} trial's value must be a number, got {value}: use fail")
 
         def step(connection: sa.Connection, _repeat: bool) -> None:
-            if not _close(connection, claim, stop, outcome):
+            if not leases.close(connection, claim, stop, outcome):
                 return
-            _must(rows.set_state(connection, claim.trial_id, rows.to_optuna(state)), claim)
+            leases.must(rows.set_state(connection, claim.trial_id, rows.to_optuna(state)), claim)
             if value is not None:
                 rows.set_value(connection, claim.trial_id, value)
 
@@ -275,9 +269,9 @@ class Trials:
         reason = stop or StopReason(kind=StopKind.RELEASED)
 
         def step(connection: sa.Connection, _repeat: bool) -> None:
-            if not _close(connection, claim, reason, None):
+            if not leases.close(connection, claim, reason, None):
                 return
-            _must(rows.set_state(connection, claim.trial_id, rows.WAITING), claim)
+            leases.must(rows.set_state(connection, claim.trial_id, rows.WAITING), claim)
             continuing.trim_to_checkpoint(connection, claim.trial_id)
 
         self._write(step, "release a trial")
@@ -292,7 +286,7 @@ class Trials:
         """
 
         def step(connection: sa.Connection, _repeat: bool) -> None:
-            _fence(connection, claim)
+            leases.fence(connection, claim)
             first = connection.execute(
                 sa.update(t.at_leases)
                 .where(t.at_leases.c.token == claim.token, t.at_leases.c.restarted.is_(False))
@@ -326,9 +320,9 @@ class Trials:
 
         def step(connection: sa.Connection, _repeat: bool) -> int | None:
             rows.lock_study(connection, claim.study_id)
-            if not _close(connection, claim, stop, outcome):
+            if not leases.close(connection, claim, stop, outcome):
                 return continuing.child_number(connection, claim.trial_id)
-            _must(rows.set_state(connection, claim.trial_id, rows.to_optuna(TrialState.FAIL)), claim)
+            leases.must(rows.set_state(connection, claim.trial_id, rows.to_optuna(TrialState.FAIL)), claim)
             return continuing.make_child(connection, claim.trial_id) if retry else None
 
         return self._write(step, "fail a trial")
@@ -374,144 +368,3 @@ class Trials:
             # Our own first try was still being committed while we tried again, or the study was
             # deleted in between: the second look tells which.
             return self.store.write(attempt, what)
-
-    def _check_distributions(self, study_id: int, draft: TrialDraft) -> None:
-        """Refuse a parameter whose kind or choices differ from the study's, as Optuna does."""
-        known = self._known.setdefault(study_id, {})
-        unknown = [name for name in draft.params if name not in known]
-        if unknown:
-            query = (
-                sa.select(t.params.c.param_name, sa.func.min(t.params.c.distribution_json))
-                .join(t.trials, t.trials.c.trial_id == t.params.c.trial_id)
-                .where(t.trials.c.study_id == study_id, t.params.c.param_name.in_(unknown))
-                .group_by(t.params.c.param_name)
-            )
-            for name, text in self.store.read(lambda c: c.execute(query).all(), "read the space"):
-                known[name] = json_to_distribution(text)
-        for name in draft.params:
-            distribution = draft.distributions[name]
-            if known.get(name) is distribution:
-                continue
-            try:
-                check_distribution_compatibility(known.get(name, distribution), distribution)
-            except ValueError as error:
-                raise StudyError(
-                    f"parameter {name} must keep its distribution within a study, got {distribution} after "
-                    f"{known[name]} ({error}). Choose another --study-name, or use the same settings"
-                ) from None
-            known[name] = distribution
-
-
-def _lock(connection: sa.Connection, study: StudyHandle) -> None:
-    if not rows.lock_study(connection, study.study_id):
-        raise StudyError(f"study {study.name!r} must exist, it was deleted while it was in use")
-
-
-def _created(connection: sa.Connection, nonce: str) -> tuple[int, int] | None:
-    row = connection.execute(
-        sa.select(t.trials.c.trial_id, t.trials.c.number)
-        .join(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
-        .where(t.at_trials.c.created_by == nonce)
-    ).first()
-    return None if row is None else (row[0], row[1])
-
-
-def _count_roots(connection: sa.Connection, study_id: int) -> int:
-    query = sa.select(sa.func.count()).where(
-        t.at_trials.c.study_id == study_id, t.at_trials.c.parent.is_(None)
-    )
-    return connection.execute(query).scalar_one()
-
-
-def _insert_root(
-    connection: sa.Connection,
-    study: StudyHandle,
-    draft: TrialDraft,
-    nonce: str,
-    *,
-    once: str | None,
-    worker: str | None,
-) -> tuple[int, int]:
-    state = rows.WAITING if worker is None else rows.RUNNING
-    trial_id, number = rows.insert_trial(connection, study.study_id, state)
-    rows.insert_params(connection, trial_id, draft.params, draft.distributions)
-    connection.execute(
-        sa.insert(t.at_trials),
-        {
-            "trial_id": trial_id,
-            "study_id": study.study_id,
-            "root": number,
-            "parent": None,
-            "attempt": 0,
-            "strategy": draft.strategy.model_dump_json(),
-            "label": draft.label[:64],
-            "once": once,
-            "created_by": nonce,
-            "worker": worker[:200] if worker else None,
-            "restarts": 0,
-        },
-    )
-    rows.set_attribute(connection, trial_id, draft.strategy, number, 0, None)
-    return trial_id, number
-
-
-def _lease(connection: sa.Connection, study_id: int, trial_id: int, worker: str, token: str) -> None:
-    row = {
-        "trial_id": trial_id,
-        "study_id": study_id,
-        "worker": worker[:200],
-        "token": token,
-        "suspected": None,
-        "epoch": None,
-        "restarted": False,
-    }
-    rows.upsert(connection, t.at_leases, ("trial_id",), [row], claimed=now(), beat=now())
-
-
-def _lost(claim: Claim) -> TrialLostError:
-    return TrialLostError(
-        f"trial {claim.number} (root {claim.root}, attempt {claim.attempt}) belongs to this worker only "
-        "while its lease lasts; it was reaped, finished or deleted. Stop training it and write nothing"
-    )
-
-
-def _must(done: bool, claim: Claim) -> None:
-    if not done:
-        raise _lost(claim)
-
-
-def _fence(connection: sa.Connection, claim: Claim, *, epoch: int | None = None) -> None:
-    """Hold the lease until the transaction's end, beat, and check that the trial runs."""
-    running = sa.select(t.trials.c.trial_id).where(
-        t.trials.c.trial_id == t.at_leases.c.trial_id, t.trials.c.state == rows.RUNNING
-    )
-    changes = {"beat": now(), "suspected": None, **({} if epoch is None else {"epoch": epoch})}
-    statement = (
-        sa.update(t.at_leases).where(t.at_leases.c.token == claim.token, running.exists()).values(changes)
-    )
-    _must(connection.execute(statement).rowcount == 1, claim)
-
-
-def _close(connection: sa.Connection, claim: Claim, stop: StopReason, outcome: TrialOutcome | None) -> bool:
-    """End a lease with its reason; False when this very claim ended it before.
-
-    Raises:
-        TrialLostError: The lease is someone else's.
-    """
-    gone = connection.execute(sa.delete(t.at_leases).where(t.at_leases.c.token == claim.token))
-    if gone.rowcount == 0:
-        closed_by = sa.select(t.at_trials.c.closed_by).where(t.at_trials.c.trial_id == claim.trial_id)
-        if connection.execute(closed_by).scalar() == claim.token:
-            return False
-        raise _lost(claim)
-    connection.execute(
-        sa.update(t.at_trials)
-        .where(t.at_trials.c.trial_id == claim.trial_id)
-        .values(
-            closed_by=claim.token,
-            stop=stop.model_dump_json(),
-            outcome=outcome.model_dump_json() if outcome is not None else None,
-        )
-    )
-    rows.set_attribute(connection, claim.trial_id, claim.strategy, claim.root, claim.attempt, stop)
-    return True

@@ -116,8 +116,7 @@ def profile_source(
     for (cut, grid, size), values in zip(wanted, columns, strict=True):
         if not bool(torch.isfinite(values).all()):
             continue
-        found = Ridge(values, labels, len(task.task.classes)).score()
-        best = max(found, key=lambda score: (score.accuracy, -score.nll))
+        best = Ridge(values, labels, len(task.task.classes)).best()
         eighths = _eighths(cut, len(backbone.groups))
         cuts.append(
             CutResult(cut, grid, size, best.accuracy, best.nll, best.ridge_lambda, truncation=eighths)

@@ -29,7 +29,7 @@ def scale_weights(modules: Iterable[nn.Module], factor: float) -> None:
 def shrink_and_perturb(
     modules: Iterable[nn.Module], shrink: float, perturb: float, generator: torch.Generator
 ) -> None:
-    """theta <- shrink * theta + p, p ~ N(0, perturb^2), in place (Ash & Adams 2020, section 3).
+    """Theta <- shrink * theta + p, p ~ N(0, perturb^2), in place (Ash & Adams 2020, section 3).
 
     Applied to the weights of convolution and linear layers; does nothing where `shrink` is 1.
     """

@@ -85,16 +85,23 @@ class Ridge:
         residual = (self._targets - fitted) / (1.0 - leverage).clamp_min(1e-9)[:, None]
         return self.prior + self._targets - residual
 
-    def score(self, lambdas: Sequence[float] = LAMBDAS) -> list[RidgeScore]:
-        """Leave-one-out accuracy and calibrated cross-entropy of each lambda."""
-        found = []
-        for ridge_lambda in lambdas:
-            predictions = self.leave_one_out(ridge_lambda)
-            accuracy = float((predictions.argmax(1) == self.labels).double().mean())
-            beta = calibrate(predictions, self.labels)
-            nll = float(torch.nn.functional.cross_entropy(beta * predictions, self.labels))
-            found.append(RidgeScore(float(ridge_lambda), accuracy, nll, beta))
-        return found
+    def best(self, lambdas: Sequence[float] = LAMBDAS) -> RidgeScore:
+        """The lambda with the best leave-one-out accuracy, ties by calibrated cross-entropy."""
+        predictions = {value: self.leave_one_out(value) for value in lambdas}
+        hits = {value: int((p.argmax(1) == self.labels).sum()) for value, p in predictions.items()}
+        most = max(hits.values())
+        scores = [self._score(value, predictions[value]) for value in lambdas if hits[value] == most]
+        return min(scores, key=lambda score: score.nll)
+
+    def score(self, ridge_lambda: float) -> RidgeScore:
+        """Leave-one-out accuracy and calibrated cross-entropy of one lambda."""
+        return self._score(ridge_lambda, self.leave_one_out(ridge_lambda))
+
+    def _score(self, ridge_lambda: float, predictions: Tensor) -> RidgeScore:
+        accuracy = float((predictions.argmax(1) == self.labels).double().mean())
+        beta = calibrate(predictions, self.labels)
+        nll = float(torch.nn.functional.cross_entropy(beta * predictions, self.labels))
+        return RidgeScore(float(ridge_lambda), accuracy, nll, beta)
 
     def head(self, ridge_lambda: float) -> tuple[Tensor, Tensor]:
         """Weight (C, F) and bias (C,) of a linear layer on raw features, giving calibrated logits."""

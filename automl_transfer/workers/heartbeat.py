@@ -28,14 +28,16 @@ class Heartbeat:
         interval: float,
         grace: float,
         on_reaped: Callable[[Reaped], None],
+        before_reap: Callable[[], None] = lambda: None,
     ) -> None:
         self._trials = trials
         self._study = study
         self._interval = interval
         self._grace = grace
         self._on_reaped = on_reaped
+        self._before_reap = before_reap
         self._claim: Claim | None = None
-        self._lost = False
+        self._lost_token: str | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -49,21 +51,18 @@ class Heartbeat:
 
     def holds(self, claim: Claim | None) -> None:
         """From now on beat for this claim, or for none."""
-        self._lost = False
         self._claim = claim
 
     @property
     def lost(self) -> bool:
         """Whether the current claim is known to belong to another worker."""
-        return self._lost
+        claim = self._claim
+        return claim is not None and claim.token == self._lost_token
 
     def reap(self) -> None:
-        """Hand on what dead workers hold: at once where the process is known to be gone."""
-        dead = [row.worker for row in self._trials.workers(self._study) if is_dead(row.worker)]
-        if dead:
-            self._trials.declare_dead(self._study, dead)
-        reaped = self._trials.reap(self._study, grace=self._grace)
-        for item in reaped:
+        """Hand on what dead workers hold, after what they had finished was handed in."""
+        self._before_reap()
+        for item in reap_lost(self._trials, self._study, grace=self._grace):
             self._on_reaped(item)
 
     def _run(self) -> None:
@@ -72,9 +71,17 @@ class Heartbeat:
             rounds += 1
             try:
                 claim = self._claim
-                if claim is not None and self._trials.beat([claim]) and claim is self._claim:
-                    self._lost = True
+                if claim is not None and self._trials.beat([claim]):
+                    self._lost_token = claim.token
                 if rounds % 2 == 0:
                     self.reap()
             except Exception as error:
                 log.warning("heartbeat: %s: %s", type(error).__name__, error)
+
+
+def reap_lost(trials: Trials, study: StudyHandle, *, grace: float) -> list[Reaped]:
+    """Fail and continue trials of lost workers: at once where the process is known to be gone."""
+    dead = [row.worker for row in trials.workers(study) if is_dead(row.worker)]
+    if dead:
+        trials.declare_dead(study, dead)
+    return trials.reap(study, grace=grace)

@@ -58,7 +58,11 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
             os._exit(INTERRUPTED)
         request.ask(f"{signal.Signals(number).name} received", number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    asked_by = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)  # the terminal was closed; ignored under nohup
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        asked_by.append(hang_up)
+    for number in asked_by:
         previous[number] = signal.signal(number, handle)
     try:
         yield

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict
 
 from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.store.values import Claim
+from automl_transfer.store.artifacts import ArtifactStore
+from automl_transfer.store.url import StoreURL
+from automl_transfer.store.values import Claim, StudyHandle
 
 
 class SpooledEnd(BaseModel):
@@ -69,3 +73,16 @@ class Spool:
                 yield path, SpooledEnd.model_validate(json.loads(path.read_text(encoding="utf-8")))
             except (OSError, ValueError):
                 continue
+
+
+def spool_folder(url: StoreURL, study: StudyHandle) -> Path:
+    """Where every process of this machine keeps, and finds, the undelivered results of a study.
+
+    Beside the artifacts where these are files, so that whoever shares that disk delivers; else in
+    the user's state folder. Each database has its own: ids are unique only within one.
+    """
+    name = str(url.path.resolve()) if url.path is not None else str(url)
+    database = hashlib.sha256(name.encode()).hexdigest()[:12]
+    local = ArtifactStore(study.artifact_url).local_folder
+    base = local.parent if local is not None else user_state_path("automl-transfer")
+    return base / "spool" / f"{database}-{study.study_id}"

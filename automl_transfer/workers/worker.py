@@ -32,7 +32,7 @@ from automl_transfer.store.values import Claim, Reaped, StudyHandle
 from automl_transfer.workers.heartbeat import Heartbeat
 from automl_transfer.workers.identity import new_worker_id
 from automl_transfer.workers.signals import StopRequest
-from automl_transfer.workers.spool import Spool, SpooledEnd
+from automl_transfer.workers.spool import Spool, SpooledEnd, spool_folder
 
 T = TypeVar("T")
 
@@ -116,7 +116,7 @@ class Worker:
         stop: StopRequest,
         options: WorkerOptions | None = None,
         observer: Observer | None = None,
-        spool_folder: Path,
+        spool: Path | None = None,
     ) -> None:
         self._store = store
         self._handle = handle
@@ -124,7 +124,7 @@ class Worker:
         self._stop = stop
         self._options = options or WorkerOptions()
         self._observer = observer or SilentObserver()
-        self._spool = Spool(spool_folder)
+        self._spool = Spool(spool or spool_folder(store.url, handle))
         self._artifacts = ArtifactStore(handle.artifact_url)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
@@ -150,6 +150,7 @@ class Worker:
             interval=self._options.beat,
             grace=self._options.grace,
             on_reaped=self._observer.on_reaped,
+            before_reap=self._deliver,
         ) as heartbeat:
             self._deliver()
             while True:
@@ -176,8 +177,11 @@ class Worker:
                 self._observer.on_claim(claim)
                 heartbeat.holds(claim)
                 try:
-                    end = self._objective(view, heartbeat)(claim)
+                    objective = self._ready(claim, view, heartbeat)
+                    end = objective(claim)
                     self._hand_in(claim, end)
+                    if end.state.finished:
+                        objective.checkpoints.forget()
                     self._observer.on_end(claim, end)
                     done += end.state is not TrialState.WAITING
                 except TrialLostError as error:
@@ -201,6 +205,15 @@ class Worker:
     def _patiently(self, step: Callable[[], T]) -> T:
         """Optuna's own calls are not tried again by the store: do it here."""
         return self._store.patience.run(step, "read the study")
+
+    def _ready(self, claim: Claim, view: SamplingView, heartbeat: Heartbeat) -> Objective:
+        """The objective. Where this machine cannot run trials of the study, the claim is given back."""
+        try:
+            return self._objective(view, heartbeat)
+        except BaseException as error:
+            detail = f"its worker could not begin: {type(error).__name__}: {error}"[:1800]
+            self._trials.release(claim, StopReason(kind=StopKind.RELEASED, detail=detail))
+            raise
 
     def _objective(self, view: SamplingView, heartbeat: Heartbeat) -> Objective:
         # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.

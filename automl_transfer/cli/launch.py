@@ -1,0 +1,60 @@
+"""`automl-transfer launch`: several worker processes on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from automl_transfer.cli.options import (
+    CacheOption,
+    DataRootOption,
+    DeviceOption,
+    StorageFileOption,
+    StorageOption,
+    console,
+    open_store,
+)
+
+
+def run(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the store.")],
+    workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes.")] = 2,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="Of each worker. Default: the cores, divided.")
+    ] = None,
+    grace: Annotated[
+        float, typer.Option("--grace", min=10.0, help="Seconds of silence after which a worker is lost.")
+    ] = 60.0,
+    storage: StorageOption = None,
+    storage_file: StorageFileOption = None,
+    data_root: DataRootOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    r"""Run a study with N supervised workers; crashed ones are started again. Ctrl-C ends all in order.
+
+    \b
+    $ automl-transfer launch quick --workers 4
+      0:42  9/16 strategies, 7 complete, 2 pruned, 4 running, 3 waiting, best 0.981
+    worker  trial  root  attempt  epoch  epochs/min  last beat
+    0          12    12        0      3        21.4    1 s ago
+    """
+    from automl_transfer.cli.live_workers import LiveWorkers
+    from automl_transfer.store.trials import Trials
+    from automl_transfer.workers.launching import LaunchOptions, run_workers
+    from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
+
+    stop = StopRequest()
+    screen = console()
+    with open_store(storage, storage_file, create=False) as store:
+        handle = store.study(study)
+        options = LaunchOptions(
+            workers, threads=threads, device=device, data_root=data_root, cache_root=cache, grace=grace
+        )
+        with stop_on_signals(stop), LiveWorkers(screen) as live:
+            live.watch(Trials(store), handle)
+            reason = run_workers(store, handle, stop, options, on_tick=live)
+    screen.print(f"ended: {reason}", markup=False)
+    if stop.signal is not None:
+        raise typer.Exit(INTERRUPTED)

@@ -1,0 +1,101 @@
+"""`automl-transfer worker`: one process that runs trials of a study."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from automl_transfer.cli.options import (
+    CacheOption,
+    DataRootOption,
+    DeviceOption,
+    StorageFileOption,
+    StorageOption,
+    duration,
+    open_store,
+)
+
+if TYPE_CHECKING:
+    from automl_transfer.search.workbench import Workbench
+
+
+def run(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the store.")],
+    storage: StorageOption = None,
+    storage_file: StorageFileOption = None,
+    data_root: DataRootOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    max_trials: Annotated[int | None, typer.Option("--max-trials", min=1, help="Leave after these.")] = None,
+    max_time: Annotated[
+        str | None, typer.Option("--max-time", metavar="TIME", help="Leave after 90s, 30m or 2h.")
+    ] = None,
+    idle_exit: Annotated[
+        str | None, typer.Option("--idle-exit", metavar="TIME", help="Leave when there is nothing to do.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Processor threads.")] = None,
+    grace: Annotated[
+        float, typer.Option("--grace", min=0.1, help="Seconds of silence after which a worker is lost.")
+    ] = 60.0,
+    beat: Annotated[float, typer.Option("--beat", min=0.05, help="Seconds between signs of life.")] = 5.0,
+    checkpoint: Annotated[
+        float, typer.Option("--checkpoint", min=0.0, help="Seconds of training a crash may cost.")
+    ] = 30.0,
+    log_format: Annotated[str, typer.Option("--log-format", help="text or json, to stderr.")] = "text",
+    index: Annotated[int, typer.Option("--index", hidden=True)] = 0,
+) -> None:
+    r"""Run trials of a study, on any machine that reaches its database, until its budget is used up.
+
+    Ctrl-C or SIGTERM checkpoints the trial and gives it back; a second one stops at once.
+    Exit codes: 0 finished or a limit reached, 1 failed, 2 wrong usage, 130 interrupted.
+
+    \b
+    $ automl-transfer worker quick --storage postgresql://me@host/studies
+    10:15:02 info study=quick trial=7 root=7 attempt=0 starts: suffix of efficientnet-lite0
+    """
+    from automl_transfer.errors import ConfigurationError
+    from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
+    from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
+    from automl_transfer.workers.worker import Worker, WorkerOptions
+
+    if log_format not in FORMATS:
+        raise ConfigurationError(f"--log-format must be one of {', '.join(FORMATS)}, got {log_format!r}")
+    if grace < 2 * beat:
+        raise ConfigurationError(
+            f"--grace must be at least two beats, or living workers are taken for lost, got {grace:g} with "
+            f"--beat {beat:g}"
+        )
+    stop = StopRequest()
+    if max_time is not None:
+        stop.until(time.monotonic() + duration(max_time, "--max-time"))
+    options = WorkerOptions(
+        beat=beat,
+        grace=grace,
+        checkpoint=checkpoint,
+        max_trials=max_trials,
+        idle_exit=duration(idle_exit, "--idle-exit") if idle_exit is not None else None,
+        index=index,
+    )
+    if threads is not None:
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    with stop_on_signals(stop), open_store(storage, storage_file, create=False) as store:
+        handle = store.study(study)
+        observer = LogObserver(handle.name)
+        log_worker(observer, log_format)
+
+        def open_bench() -> Workbench:
+            import torch
+
+            from automl_transfer.search.workbench import Workbench
+
+            if threads is not None:
+                torch.set_num_threads(threads)
+            return Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
+
+        report = Worker(store, handle, open_bench, stop=stop, options=options, observer=observer).run()
+    typer.echo(f"left after {report.trials} trials: {report.reason}", err=True)
+    if stop.signal is not None:
+        raise typer.Exit(INTERRUPTED)

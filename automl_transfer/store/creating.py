@@ -1,0 +1,107 @@
+"""New root trials: their rows in Optuna's tables and ours, and what a study's parameters must keep."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from optuna.distributions import (
+    BaseDistribution,
+    check_distribution_compatibility,
+    json_to_distribution,
+)
+
+from automl_transfer.errors import StudyError
+from automl_transfer.store import optuna_rows as rows
+from automl_transfer.store import tables as t
+from automl_transfer.store.store import Store
+from automl_transfer.store.values import StudyHandle, TrialDraft
+
+
+class KnownSpaces:
+    """The distributions that the parameters of each study have had so far, read once for each."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._known: dict[int, dict[str, BaseDistribution]] = {}
+
+    def check(self, study_id: int, draft: TrialDraft) -> None:
+        """Refuse a parameter whose kind or choices differ from the study's, as Optuna does."""
+        known = self._known.setdefault(study_id, {})
+        unknown = [name for name in draft.params if name not in known]
+        if unknown:
+            query = (
+                sa.select(t.params.c.param_name, sa.func.min(t.params.c.distribution_json))
+                .join(t.trials, t.trials.c.trial_id == t.params.c.trial_id)
+                .where(t.trials.c.study_id == study_id, t.params.c.param_name.in_(unknown))
+                .group_by(t.params.c.param_name)
+            )
+            for name, text in self.store.read(lambda c: c.execute(query).all(), "read the space"):
+                known[name] = json_to_distribution(text)
+        for name in draft.params:
+            distribution = draft.distributions[name]
+            if known.get(name) is distribution:
+                continue
+            try:
+                check_distribution_compatibility(known.get(name, distribution), distribution)
+            except ValueError as error:
+                raise StudyError(
+                    f"parameter {name} must keep its distribution within a study, got {distribution} after "
+                    f"{known[name]} ({error}). Choose another --study-name, or use the same settings"
+                ) from None
+            known[name] = distribution
+
+
+def lock(connection: sa.Connection, study: StudyHandle) -> None:
+    """Make this transaction the only one that adds trials to a study, which must still be there."""
+    if not rows.lock_study(connection, study.study_id):
+        raise StudyError(f"study {study.name!r} must exist, it was deleted while it was in use")
+
+
+def created(connection: sa.Connection, nonce: str) -> tuple[int, int] | None:
+    """Id and number of the trial that an earlier try with this nonce made."""
+    row = connection.execute(
+        sa.select(t.trials.c.trial_id, t.trials.c.number)
+        .join(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
+        .where(t.at_trials.c.created_by == nonce)
+    ).first()
+    return None if row is None else (row[0], row[1])
+
+
+def count_roots(connection: sa.Connection, study_id: int) -> int:
+    """Root trials of a study, whatever became of them."""
+    query = sa.select(sa.func.count()).where(
+        t.at_trials.c.study_id == study_id, t.at_trials.c.parent.is_(None)
+    )
+    return connection.execute(query).scalar_one()
+
+
+def insert_root(
+    connection: sa.Connection,
+    study: StudyHandle,
+    draft: TrialDraft,
+    nonce: str,
+    *,
+    once: str | None,
+    worker: str | None,
+) -> tuple[int, int]:
+    """A new root trial, WAITING without a worker and RUNNING with one: its id and number."""
+    state = rows.WAITING if worker is None else rows.RUNNING
+    trial_id, number = rows.insert_trial(connection, study.study_id, state)
+    rows.insert_params(connection, trial_id, draft.params, draft.distributions)
+    connection.execute(
+        sa.insert(t.at_trials),
+        {
+            "trial_id": trial_id,
+            "study_id": study.study_id,
+            "root": number,
+            "parent": None,
+            "attempt": 0,
+            "strategy": draft.strategy.model_dump_json(),
+            "label": draft.label[:64],
+            "once": once,
+            "created_by": nonce,
+            "worker": worker[:200] if worker else None,
+            "restarts": 0,
+        },
+    )
+    rows.set_attribute(connection, trial_id, draft.strategy, number, 0, None)
+    return trial_id, number

@@ -1,0 +1,87 @@
+"""Runs a study with several worker processes of this machine, from start to last sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl_transfer.errors import UserError, WorkersError
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import StudyHandle
+from automl_transfer.workers.heartbeat import reap_lost
+from automl_transfer.workers.launcher import (
+    Launcher,
+    SubprocessLauncher,
+    WorkerCommand,
+    threads_for,
+)
+from automl_transfer.workers.signals import StopRequest
+from automl_transfer.workers.spool import spool_folder
+from automl_transfer.workers.supervisor import WRONG_USAGE, Slot, SupervisorOptions, supervise
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """How workers are launched.
+
+    Attributes:
+        threads: Of each worker; None divides this machine's cores.
+        extra: Further options of `automl-transfer worker`.
+    """
+
+    workers: int
+    threads: int | None = None
+    device: str = "auto"
+    data_root: Path | None = None
+    cache_root: Path | None = None
+    extra: Sequence[str] = ()
+    grace: float = 60.0
+    supervisor: SupervisorOptions = SupervisorOptions()
+
+
+def run_workers(
+    store: Store,
+    handle: StudyHandle,
+    stop: StopRequest,
+    options: LaunchOptions,
+    *,
+    on_tick: Callable[[Sequence[Slot]], None] = lambda slots: None,
+    launcher: Launcher | None = None,
+) -> str:
+    """Run workers until the study is finished or stopping is asked for; returns why it ended.
+
+    Raises:
+        UserError: A worker refused this machine's data or weights; the message is the worker's.
+        WorkersError: No worker could go on.
+    """
+    if launcher is None:
+        command = WorkerCommand(
+            study=handle.name,
+            url=store.url,
+            logs=spool_folder(store.url, handle).parent.parent / "logs",
+            threads=options.threads or threads_for(options.workers),
+            device=options.device,
+            data_root=options.data_root,
+            cache_root=options.cache_root,
+            extra=("--grace", f"{options.grace:g}", *options.extra),
+        )
+        launcher = SubprocessLauncher(command)
+    result = supervise(launcher, options.workers, stop, options=options.supervisor, on_tick=on_tick)
+    trials = Trials(store)
+    # A worker that was killed last has nobody to look after its trial.
+    reap_lost(trials, handle, grace=options.grace)
+    if stop.reason is not None:
+        return stop.reason
+    if WRONG_USAGE in result.codes:
+        raise UserError(result.failure)
+    counts = trials.counts(handle)
+    if counts.open_roots == 0 and counts.roots >= handle.spec.search.trials:
+        return "the study is finished"
+    if result.all_failed:
+        raise WorkersError(
+            f"workers must be able to go on, none of {options.workers} could after {result.restarts} "
+            f"restarts: {result.failure}. Nothing is lost: start again once the cause is gone"
+        )
+    return result.reason

@@ -1,0 +1,223 @@
+"""The command line as its user meets it: real processes, exit codes, one clear error each."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+QUICK = ("--set", "search.trials=3", "--set", "search.max_epochs=2", "--set", "search.minutes=3")
+
+
+def run(
+    *arguments: str | Path, cwd: Path, check: bool = True, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "automl_transfer", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def refused(*arguments: str | Path, cwd: Path) -> str:
+    """The one error of a command that refuses its input and leaves nothing behind."""
+    before = sorted(cwd.rglob("*"))
+    done = run(*arguments, cwd=cwd, check=False)
+    assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert [path for path in sorted(cwd.rglob("*")) if path not in before and path.suffix == ".json"] == []
+    return done.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished search")
+    done = run(
+        "search", "digits?per_class=20", *QUICK, "--cache", "cache", "--study-name", "small", cwd=folder
+    )
+    (folder / "out.txt").write_text(done.stdout)
+    return folder
+
+
+def test_help_is_quick_to_import_and_names_every_command(tmp_path: Path) -> None:
+    text = run("--help", cwd=tmp_path).stdout
+    for command in ("init", "explore", "sources", "space", "search", "status", "report", "export", "predict"):
+        assert command in text
+    code = (
+        "import sys, automl_transfer.cli.main; print(sorted({'torch', 'optuna', 'timm'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_a_search_ends_with_ranking_recipe_and_model(finished: Path) -> None:
+    results = finished / "runs" / "small"
+    ranking = json.loads((results / "ranking.json").read_text())
+    recipe = json.loads((results / "best_strategy.json").read_text())
+    assert ranking["schema"] == "automl-transfer/ranking/1"
+    assert recipe["schema"] == "automl-transfer/recipe/1"
+    assert ranking["rows"][0]["root_trial"] == recipe["provenance"]["root_trial"]
+    assert recipe["metrics"]["test"]["n"] > 500
+    assert recipe["metrics"]["test"]["accuracy"] > 0.8
+    assert str(finished) not in (results / "best_strategy.json").read_text()
+    text = (finished / "out.txt").read_text()
+    assert "profile of efficientnet-lite0" in text
+    assert f"{recipe['metrics']['test']['accuracy']:.3f}" in text
+
+
+def test_the_same_search_again_changes_nothing(finished: Path) -> None:
+    recipe = finished / "runs" / "small" / "best_strategy.json"
+    before = recipe.read_bytes()
+    done = run(
+        "search", "digits?per_class=20", *QUICK, "--cache", "cache", "--study-name", "small", cwd=finished
+    )
+    assert recipe.read_bytes() == before
+    assert "going on after 3 finished trials" in done.stdout
+
+
+def test_another_space_under_the_same_name_is_refused(finished: Path) -> None:
+    error = refused(
+        "search", "digits?per_class=20", *QUICK, "--cache", "cache", "--study-name", "small",
+        "--set", "space.batch=32", cwd=finished,
+    )  # fmt: skip
+    assert "batch" in error
+    assert "small" in error
+
+
+def test_report_and_status_agree_with_the_ranking(finished: Path) -> None:
+    ranking = json.loads((finished / "runs" / "small" / "ranking.json").read_text())
+    assert json.loads(run("report", "small", "--json", cwd=finished).stdout) == ranking
+    assert "best is trial" in run("report", "small", cwd=finished).stdout
+    status = json.loads(run("status", "small", "--json", cwd=finished).stdout)
+    assert status["counts"]["roots"] == 3
+    assert status["incumbent"]["root_trial"] == ranking["rows"][0]["root_trial"]
+
+
+def test_export_writes_the_same_recipe_elsewhere(finished: Path) -> None:
+    run("export", "small", "--output", "elsewhere", "--cache", "cache", cwd=finished)
+    first = json.loads((finished / "runs" / "small" / "best_strategy.json").read_text())
+    second = json.loads((finished / "elsewhere" / "best_strategy.json").read_text())
+    assert second == first
+
+
+def test_predict_reads_files_of_any_kind_and_survives_a_broken_one(finished: Path, tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    folder = tmp_path / "Bilder 图片"
+    folder.mkdir()
+    for number in range(20):
+        pixels = (digits.images[number] * 255 / 16).astype(np.uint8)
+        Image.fromarray(pixels).resize((40, 40)).convert("RGB").save(
+            folder / f"{digits.target[number]}_{number}.png"
+        )
+    (folder / "zz.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    done = run("predict", finished / "runs" / "small" / "model", folder, cwd=tmp_path)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert len(rows) == 21
+    right = [row["label"] == Path(row["file"]).name[0] for row in rows if not row["error"]]
+    assert len(right) == 20
+    assert sum(right) >= 15
+    assert rows[-1]["error"]
+    lines = run(
+        "predict",
+        finished / "runs" / "small" / "model",
+        folder,
+        "--format",
+        "jsonl",
+        "--top",
+        "3",
+        cwd=tmp_path,
+    )
+    assert len(json.loads(lines.stdout.splitlines()[0])["top"]) == 3
+
+
+def test_explore_prints_and_draws(tmp_path: Path) -> None:
+    done = run("explore", "digits", "--sheet", "sheet.png", "--cache", "cache", cwd=tmp_path)
+    assert "1,797 images in 10 classes" in done.stdout
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width > 300
+    facts = json.loads(run("explore", "digits", "--cache", "cache", "--json", cwd=tmp_path).stdout)
+    assert facts["task"]["splits"] == {"train": 1079, "validation": 359, "test": 359}
+
+
+def test_init_writes_a_study_that_space_can_read(tmp_path: Path) -> None:
+    run("init", "studies/ünï.toml", "--dataset", "photos/größe", cwd=tmp_path)
+    assert "learning_rate" in run("space", "studies/ünï.toml", cwd=tmp_path).stdout
+    assert "must not exist" in refused("init", "studies/ünï.toml", cwd=tmp_path)
+
+
+def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
+    dimensions = {row["name"]: row for row in json.loads(run("space", "--json", cwd=tmp_path).stdout)}
+    assert dimensions["transfer_depth"]["paper"] == "Yosinski 2014"
+    assert dimensions["freeze_depth"]["condition"]
+    sources = {row["name"]: row for row in json.loads(run("sources", "--json", cwd=tmp_path).stdout)}
+    assert sources["efficientnet-lite0"]["available"]
+    assert sources["efficientnet-lite0"]["licence"] == "Apache-2.0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("search", "nosuch"), ("dataset", "nosuch", "digits")),
+        (("search", "nosuch.toml"), ("study file", "nosuch.toml")),
+        (("search", "digits", "--preset", "huge"), ("preset", "huge", "quick")),
+        (("search", "digits", "--set", "search.trials=0", "--set", "search.metric=x"), ("search.trials", "search.metric")),
+        (("search", "digits", "--set", "space.source=nosuch-net"), ("nosuch-net",)),
+        (("search", "digits", "--storage", "mysql://root@localhost/x"), ("sqlite", "postgresql")),
+        (("search", "digits", "--device", "cuda:99"), ("device", "cuda:99")),
+        (("report", "nosuch"), ("study",)),
+        (("status", "nosuch"), ("study",)),
+        (("predict", "nomodel", "."), ("nomodel",)),
+        (("explore", "digits?per_klass=3"), ("per_klass", "per_class")),
+        (("nosuchcommand",), ("nosuchcommand",)),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
+)  # fmt: skip
+def test_bad_input_is_one_clear_error(
+    arguments: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    error = refused(*arguments, cwd=tmp_path)
+    for word in words:
+        assert word in error
+
+
+def test_a_folder_with_an_unreadable_image_is_refused_or_skipped(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, level in (("hell", 200), ("dunkel", 50)):
+        (tmp_path / "bilder" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(0, 50, (20, 20, 3)) + level
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "bilder" / name / f"{number}.png")
+    whole = (tmp_path / "bilder" / "hell" / "0.png").read_bytes()
+    (tmp_path / "bilder" / "hell" / "kaputt.png").write_bytes(whole[: len(whole) // 2])
+    error = refused("search", "bilder", *QUICK, "--cache", "cache", cwd=tmp_path)
+    assert "hell/kaputt.png" in error
+    assert "--on-bad-image skip" in error
+    run("search", "bilder", "--on-bad-image", "skip", *QUICK, "--cache", "cache", cwd=tmp_path)
+    recipe = json.loads((tmp_path / "runs" / "bilder-quick" / "best_strategy.json").read_text())
+    assert recipe["metrics"]["test"]["accuracy"] == 1.0
+
+
+@pytest.mark.skipif(
+    os.geteuid() == 0 and not Path("/proc/version").exists(), reason="root may write anywhere"
+)
+def test_a_read_only_output_is_refused_before_any_work(tmp_path: Path) -> None:
+    place = tmp_path / "closed"
+    place.mkdir()
+    if os.geteuid() == 0:
+        place = Path("/proc/closed")
+    else:
+        place.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "writable" in refused("search", "digits", "--output", place / "x", cwd=tmp_path)
