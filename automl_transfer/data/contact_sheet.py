@@ -15,6 +15,16 @@ from automl_transfer.errors import OutputError
 MOST_CLASSES = 50
 CAPTION = 18
 MARGIN = 4
+WIDE_FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "wqy-microhei.ttc",
+    "PingFang.ttc",
+    "Arial Unicode.ttf",
+    "msyh.ttc",
+    "DejaVuSans.ttf",
+    "arial.ttf",
+)
+"""System fonts with more letters than Pillow's own, which has ASCII only; the widest first."""
 
 
 def write_contact_sheet(
@@ -23,7 +33,7 @@ def write_contact_sheet(
     """Write up to `per_class` training images a class, in rows with captions, chosen by seed.
 
     Classes after the first 50 are left out (the last line says how many). Captions begin with the label,
-    for names in letters that the built-in font lacks.
+    for names in letters that no font of this machine has.
 
     Raises:
         OutputError: The file cannot be written.
@@ -34,17 +44,18 @@ def write_contact_sheet(
     height = len(classes) * row_height + MARGIN + (CAPTION if left_out else 0)
     sheet = Image.new("RGB", (MARGIN + per_class * (tile + MARGIN), height), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=13)
     train = loaded.indices["train"]
     for label, name in enumerate(classes):
         rows = train[loaded.labels[train] == label]
         top = MARGIN + label * row_height
-        draw.text((MARGIN, top), f"{label}  {name}  ({len(rows)} in train)", fill="black", font=font)
+        caption = f"{label}  {name}  ({len(rows)} in train)"
+        draw.text((MARGIN, top), caption, fill="black", font=_font(caption))
         chosen = np.sort(np.random.default_rng([seed, label]).permutation(rows)[:per_class])
         for column, row in enumerate(chosen):
             sheet.paste(_tile(loaded, int(row), tile), (MARGIN + column * (tile + MARGIN), top + CAPTION))
     if left_out:
-        draw.text((MARGIN, height - CAPTION), f"and {left_out} more classes", fill="black", font=font)
+        caption = f"and {left_out} more classes"
+        draw.text((MARGIN, height - CAPTION), caption, fill="black", font=_font(caption))
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,6 +66,17 @@ def write_contact_sheet(
             temporary.unlink(missing_ok=True)
         raise OutputError(f"the contact sheet must be writable, got {str(path)!r}: {error}") from error
     return path
+
+
+def _font(text: str) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+    if not text.isascii():
+        for name in WIDE_FONTS:
+            with contextlib.suppress(OSError):
+                return ImageFont.truetype(name, 13)
+        with contextlib.suppress(UnicodeEncodeError):
+            text.encode("latin-1")
+            return ImageFont.load_default_imagefont()
+    return ImageFont.load_default(size=13)
 
 
 def _tile(loaded: LoadedTask, row: int, side: int) -> Image.Image:

@@ -139,6 +139,8 @@ def _explain(error: ValidationError, lines: _Lines) -> list[str]:
     for item in error.errors():
         # A union reports once for every alternative; the key is what a person needs.
         location = [str(part) for part in item["loc"] if _is_key(part)]
+        if location[:1] == ["space"]:
+            location = location[:2]
         key = ".".join(location)
         received = "" if item["type"] == "missing" else f", got {_short(item['input'])}"
         message = item["msg"].removeprefix("Value error, ")

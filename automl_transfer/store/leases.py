@@ -23,7 +23,7 @@ def take(connection: sa.Connection, study_id: int, trial_id: int, worker: str, t
         "epoch": None,
         "restarted": False,
     }
-    rows.upsert(connection, t.at_leases, ("trial_id",), [row], claimed=now(), beat=now())
+    rows.upsert(connection, t.at_leases, ("trial_id",), row, clocks=("claimed", "beat"))
 
 
 def lost(claim: Claim) -> TrialLostError:

@@ -5,6 +5,7 @@ Written against schema v3.2.0.a (`schema.OPTUNA_HEAD`), which is checked when a 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -19,7 +20,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from automl_transfer.domain.records import StopReason, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.store import tables as t
-from automl_transfer.store.engine import utc
+from automl_transfer.store.engine import now, utc
 
 ATTRIBUTE = "automl_transfer"
 """The one user attribute of a trial: strategy in words, root, attempt, reason to stop."""
@@ -42,14 +43,23 @@ def upsert(
     connection: sa.Connection,
     table: sa.Table,
     keys: tuple[str, ...],
-    rows: list[dict[str, Any]],
-    **extra: Any,
+    row: dict[str, Any],
+    *,
+    clocks: tuple[str, ...] = (),
 ) -> None:
-    """Insert rows, or overwrite those with the same keys. `extra` are SQL expressions, equal in all rows."""
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values(extra) if extra else insert(table)
-    changed = {name: statement.excluded[name] for name in (*rows[0], *extra) if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=list(keys), set_=changed), rows)
+    """Insert a row, or overwrite the one with the same keys. `clocks` are columns set to now."""
+    connection.execute(_upsert(connection.dialect.name, table, keys, tuple(row), clocks), row)
+
+
+@functools.cache
+def _upsert(
+    dialect: str, table: sa.Table, keys: tuple[str, ...], columns: tuple[str, ...], clocks: tuple[str, ...]
+) -> sa.Executable:
+    """The statement; building it takes longer than running it, so it is built once."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(table).values({name: now() for name in clocks}) if clocks else insert(table)
+    changed = {name: statement.excluded[name] for name in (*columns, *clocks) if name not in keys}
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
 
 
 def lock_study(connection: sa.Connection, study_id: int) -> bool:
@@ -163,7 +173,7 @@ def set_value(connection: sa.Connection, trial_id: int, value: float) -> None:
         raise ValueError("a trial's value must be a number, got nan: fail the trial instead")
     stored, kind = _VALUE.value_to_stored_repr(value)
     row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
-    upsert(connection, t.values, ("trial_id", "objective"), [row])
+    upsert(connection, t.values, ("trial_id", "objective"), row)
 
 
 def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value: float) -> None:
@@ -175,7 +185,7 @@ def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value:
         "intermediate_value": stored,
         "intermediate_value_type": kind,
     }
-    upsert(connection, t.intermediate, ("trial_id", "step"), [row])
+    upsert(connection, t.intermediate, ("trial_id", "step"), row)
 
 
 def set_attribute(
@@ -194,7 +204,7 @@ def set_attribute(
         if name in content and len(json.dumps(content)) >= ATTRIBUTE_LIMIT:
             content[name] = _clip(content[name], limit)
     row = {"trial_id": trial_id, "key": ATTRIBUTE, "value_json": json.dumps(content)}
-    upsert(connection, t.user_attributes, ("trial_id", "key"), [row])
+    upsert(connection, t.user_attributes, ("trial_id", "key"), row)
 
 
 def _clip(text: str, limit: int) -> str:

@@ -204,7 +204,7 @@ class Trials:
         def step(connection: sa.Connection, _repeat: bool) -> None:
             leases.fence(connection, claim, epoch=result.epoch)
             row = {"trial_id": claim.trial_id, "epoch": result.epoch, "result": result.model_dump_json()}
-            rows.upsert(connection, t.at_epochs, ("trial_id", "epoch"), [row])
+            rows.upsert(connection, t.at_epochs, ("trial_id", "epoch"), row)
             rows.set_intermediate(connection, claim.trial_id, result.epoch, value)
 
         self._write(step, "record an epoch")
@@ -226,7 +226,7 @@ class Trials:
 
         def step(connection: sa.Connection, _repeat: bool) -> None:
             leases.fence(connection, claim)
-            rows.upsert(connection, t.at_checkpoints, ("trial_id", "epoch"), [row])
+            rows.upsert(connection, t.at_checkpoints, ("trial_id", "epoch"), row)
 
         self._write(step, "note a checkpoint")
 

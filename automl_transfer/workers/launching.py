@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from automl_transfer.errors import UserError, WorkersError
@@ -38,7 +38,7 @@ class LaunchOptions:
     cache_root: Path | None = None
     extra: Sequence[str] = ()
     grace: float = 60.0
-    supervisor: SupervisorOptions = SupervisorOptions()
+    supervisor: SupervisorOptions = field(default_factory=SupervisorOptions)
 
 
 def run_workers(

@@ -54,9 +54,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "batch": st.integers(1, 65536),
 }
 TRAINED = st.builds(Strategy, **FIELDS)
-SOLVED = st.builds(
-    Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")}
-)
+SOLVED = st.builds(Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")})
 ANY = st.one_of(TRAINED, SOLVED)
 
 
@@ -227,7 +225,7 @@ def test_study_spec_round_trips_and_signs_its_space() -> None:
 def test_rungs_and_splits_must_fit() -> None:
     with pytest.raises(ValidationError, match="min_epochs must be <= max_epochs"):
         SearchSpec(min_epochs=5, max_epochs=3)
-    with pytest.raises(ValidationError, match="must be 1, got 1.1"):
+    with pytest.raises(ValidationError, match=r"must be 1, got 1\.1"):
         TaskSpec.model_validate({"dataset": "d", "splits": {"train": 0.7, "validation": 0.2, "test": 0.2}})
     with pytest.raises(ValidationError, match="pattern"):
         StudySpec(name="a/b", task=TaskSpec(dataset="d"))

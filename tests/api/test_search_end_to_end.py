@@ -1,0 +1,146 @@
+"""A whole search on digits: what it leaves behind can be read, loaded and reproduced, and it goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from automl_transfer.api import SearchEvents, SearchResult, search
+from automl_transfer.data.task import load_task
+from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.errors import StudyError
+from automl_transfer.recipes.best_strategy import read_recipe
+from automl_transfer.recipes.predict import Predictor
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.url import StoreURL
+
+SPEC = StudySpec(
+    name="end to end",
+    task=TaskSpec(dataset="digits?per_class=20"),
+    search=SearchSpec(trials=3, max_epochs=2, startup_trials=2),
+    space={"truncation": (3, 5), "tune_mode": ("head", "suffix"), "learning_rate": (1e-3, 1e-2)},
+)
+
+
+@dataclasses.dataclass
+class Searched:
+    folder: Path
+    result: SearchResult
+
+    @property
+    def storage(self) -> StoreURL:
+        return StoreURL.parse(str(self.folder / "study.db"))
+
+    def again(self, spec: StudySpec = SPEC, **options: Any) -> SearchResult:
+        return search(spec, storage=self.storage, output=self.folder / "out", device="cpu", **options)
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """What was shipped: the two files that every call writes anew are left out."""
+        out = self.folder / "out"
+        return {
+            str(file.relative_to(out)): (file.stat().st_mtime_ns, file.read_bytes())
+            for file in sorted(out.rglob("*"))
+            if file.is_file() and file.name not in ("ranking.json", "run.json")
+        }
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("search 模型")
+    made = Searched(folder, None)  # type: ignore[arg-type]
+    made.result = made.again()
+    yield made
+    torch.set_num_threads(before)
+
+
+def test_the_budget_is_used_and_results_are_valid(searched: Searched) -> None:
+    result, out = searched.result, searched.folder / "out"
+    assert result.finished
+    assert not result.interrupted
+    assert result.shipped is not None
+    with Store.open(searched.storage) as store:
+        records = Trials(store).records(store.study(SPEC.name))
+    assert len(records) == 3
+    assert all(record.state.finished for record in records)
+    ranking = json.loads((out / "ranking.json").read_text(encoding="utf-8"))
+    assert str(searched.folder) not in json.dumps(ranking)
+    recipe = read_recipe(out / "best_strategy.json")
+    best = result.shipped.ranking.best
+    assert best is not None
+    assert (recipe.provenance.trial, recipe.provenance.study) == (best.root_trial, SPEC.name)
+    assert recipe.strategy == next(r.strategy for r in records if r.number == best.root_trial)
+    assert recipe == result.shipped.recipe
+
+
+def test_the_model_reproduces_the_recipes_test_score_exactly(searched: Searched) -> None:
+    out = searched.folder / "out"
+    recipe = read_recipe(out / "best_strategy.json")
+    task = load_task(SPEC.task)
+    rows = task.indices["test"]
+    predictions = list(Predictor.load(out / "model").predict(np.asarray(task.images[rows])))
+    truth = [task.task.classes[label] for label in task.labels[rows]]
+    hits = [p.label == wanted for p, wanted in zip(predictions, truth, strict=True)]
+    assert recipe.metrics.test is not None
+    assert recipe.metrics.test.n == len(rows)
+    assert sum(hits) / len(hits) == recipe.metrics.test.accuracy
+    assert recipe.metrics.test.accuracy > 0.7
+
+
+def test_running_it_again_changes_nothing_and_evaluates_nothing(
+    searched: Searched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import automl_transfer.training.evaluate as evaluate
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("the test split was evaluated again")
+
+    monkeypatch.setattr(evaluate, "predict_logits", never)
+    before = searched.files()
+    profiles: list[object] = []
+
+    class Events(SearchEvents):
+        def on_profile(self, profile: object) -> None:
+            profiles.append(profile)
+
+    result = searched.again(events=Events())
+    assert result.finished
+    assert profiles == []
+    assert result.shipped is not None
+    assert searched.result.shipped is not None
+    assert result.shipped.recipe == searched.result.shipped.recipe
+    assert searched.files() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"space": {**SPEC.space, "truncation": (2, 5)}}, r"space \(truncation: \[3, 5\], now \[2, 5\]\)"),
+        ({"task": TaskSpec(dataset="digits?per_class=21")}, "another task"),
+        ({"search": SPEC.search.model_copy(update={"max_epochs": 3})}, r"max_epochs \(2, now 3\)"),
+    ],
+)
+def test_another_study_under_the_same_name_is_refused(
+    searched: Searched, change: dict[str, Any], words: str
+) -> None:
+    before = searched.files()
+    with pytest.raises(StudyError, match=words):
+        searched.again(SPEC.model_copy(update=change))
+    assert searched.files() == before
+
+
+def test_a_larger_budget_goes_on(searched: Searched) -> None:
+    more = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"trials": 4})})
+    assert searched.again(more).finished
+    with Store.open(searched.storage) as store:
+        records = Trials(store).records(store.study(SPEC.name))
+    assert [record.number for record in records] == [0, 1, 2, 3]

@@ -1,0 +1,160 @@
+"""Samplers and pruners on a real store: what they see, what they propose, and that they write nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.study import StudyDirection
+from search_helpers import DONE, NARROW, digits, epoch, open_study, view_of
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.records import StopKind, StopReason, TrialState
+from automl_transfer.search.draft import draw, fixed_draft
+from automl_transfer.search.pruners import PRUNERS, make_pruner
+from automl_transfer.search.samplers import SAMPLERS, make_sampler
+from automl_transfer.space.dimensions import DIMENSIONS
+from automl_transfer.space.space import Space
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import StudyHandle
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture(scope="module")
+def task() -> LoadedTask:
+    return digits()
+
+
+def run(store: Store, study: StudyHandle, count: int, seed: int) -> list[dict[str, Any]]:
+    """Draw, create and finish trials whose score rises with the transferred depth."""
+    space, trials, view = Space.from_settings(study.spec.space), Trials(store), view_of(store, study)
+    sampler = make_sampler(study.spec.search, seed)
+    drawn = []
+    for _ in range(count):
+        draft = draw(view, sampler, space)
+        ranged = {dimension.name: dimension for dimension in space.searched}
+        assert set(draft.params) == set(draft.strategy.active()) & set(ranged)
+        for name, value in draft.params.items():
+            dimension = ranged[name]
+            inside = (
+                value in dimension.choices if dimension.choices else dimension.low <= value <= dimension.high
+            )
+            assert inside, (name, value)
+            assert getattr(draft.strategy, name) == value
+        claim = trials.create(study, draft, "w")
+        assert claim is not None
+        score = 0.5 + draft.strategy.transfer_depth / 20
+        trials.record_epoch(claim, epoch(1, score), score)
+        trials.finish(claim, TrialState.COMPLETE, score, DONE)
+        drawn.append(dict(draft.params))
+    return drawn
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samplers_stay_in_range_and_repeat_for_a_seed(tmp_path: Path, task: LoadedTask, sampler: str) -> None:
+    whole = {name: "search" for name, d in DIMENSIONS.items() if name != "source"}
+    found = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        (tmp_path / name).mkdir()
+        store, study = open_study(tmp_path / name, task, whole, sampler=sampler, startup_trials=3)
+        with store:
+            found.append(run(store, study, 7, seed))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_a_conditional_space_is_learnt_and_its_ends_are_reached(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, NARROW)
+    with store:
+        drawn = run(store, study, 60, seed=0)
+        late = [params["transfer_depth"] for params in drawn[30:]]
+        assert 8 in late
+        assert sum(late) / len(late) > 5
+        assert len({params["tune_mode"] for params in drawn}) == 3
+
+
+def dump(path: Path) -> str:
+    import sqlite3
+
+    with sqlite3.connect(path) as connection:
+        text = "\n".join(connection.iterdump())
+    connection.close()
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_drawing_writes_nothing(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, startup_trials=2)
+    with store:
+        run(store, study, 4, seed=0)
+        before = dump(tmp_path / "study.db")
+        for seed in range(3):
+            draw(
+                view_of(store, study),
+                make_sampler(study.spec.search, seed),
+                Space.from_settings(study.spec.space),
+            )
+        assert dump(tmp_path / "study.db") == before
+
+
+def test_the_view_shows_one_trial_a_strategy_and_changes_none(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task)
+    with store:
+        trials, space = Trials(store), Space.from_settings(study.spec.space)
+        draft = fixed_draft(space.default(), space, "default")
+        first = trials.create(study, draft, "w")
+        assert first is not None
+        assert trials.fail(first, StopReason(kind=StopKind.CRASHED), retry=True) == 1
+        other = trials.create(study, draft, "w")
+        assert other is not None
+        view = view_of(store, study)
+        seen = view.get_all_trials(study.study_id)
+        assert [(t.number, t.state.name) for t in seen] == [(0, "WAITING"), (2, "RUNNING")]
+        child = seen[0]._trial_id
+        assert child != first.trial_id
+        assert view.get_trial(child).number == 0
+        state = (optuna.trial.TrialState.RUNNING,)
+        assert [t.number for t in view.get_all_trials(study.study_id, states=state)] == [2]
+        distribution = draft.distributions["learning_rate"]
+        for change in (
+            lambda: view.create_new_trial(study.study_id),
+            lambda: view.create_new_study([StudyDirection.MAXIMIZE]),
+            lambda: view.delete_study(study.study_id),
+            lambda: view.set_study_user_attr(study.study_id, "a", 1),
+            lambda: view.set_study_system_attr(study.study_id, "a", 1),
+            lambda: view.set_trial_param(child, "learning_rate", 0.1, distribution),
+            lambda: view.set_trial_state_values(child, optuna.trial.TrialState.COMPLETE, [1.0]),
+            lambda: view.set_trial_intermediate_value(child, 1, 0.5),
+            lambda: view.set_trial_user_attr(child, "a", 1),
+        ):
+            with pytest.raises(RuntimeError, match="never through this view"):
+                change()
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_pruners_stop_the_worst_and_never_the_best(tmp_path: Path, task: LoadedTask, name: str) -> None:
+    store, study = open_study(tmp_path, task, pruner=name, max_epochs=9, min_epochs=1)
+    with store:
+        trials, space, view = Trials(store), Space.from_settings(study.spec.space), view_of(store, study)
+        pruner = make_pruner(study.spec.search)
+        draft = fixed_draft(space.default(), space, "")
+        pruned: dict[float, bool] = {}
+        # The best comes first, then ever worse ones.
+        for score in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1):
+            claim = trials.create(study, draft, "w")
+            assert claim is not None
+            pruned[score] = False
+            for number in range(1, 10):
+                trials.record_epoch(claim, epoch(number, score), score)
+                if pruner.prune(view.study(None, pruner), view.get_trial(claim.trial_id)):
+                    pruned[score] = True
+                    break
+            state = TrialState.PRUNED if pruned[score] else TrialState.COMPLETE
+            trials.finish(claim, state, score, DONE)
+        assert not pruned[0.9]
+        assert pruned[0.1] == (name != "none") or name == "hyperband"
+        assert any(pruned.values()) == (name != "none")

@@ -1,0 +1,206 @@
+"""One trial from its claim to its end, with the packaged source on real digits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from search_helpers import DONE, digits, epoch, objective, open_study
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.records import StopKind, TrialState
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import StudyError, TrialLostError
+from automl_transfer.search.draft import fixed_draft
+from automl_transfer.search.first import enqueue_first
+from automl_transfer.search.objective import TrialEnd
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.space.space import Space
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import Claim, StudyHandle
+
+HEAD = Strategy(tune_mode="head", head_init="he", learning_rate=0.01)
+SUFFIX = Strategy(freeze_depth=7, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def task() -> LoadedTask:
+    return digits()
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def created(store: Store, study: StudyHandle, strategy: Strategy) -> Claim:
+    draft = fixed_draft(strategy, Space.from_settings(study.spec.space), "")
+    claim = Trials(store).create(study, draft, "w")
+    assert claim is not None
+    return claim
+
+
+def end_of(folder: Path, task: LoadedTask, strategy: Strategy, **search: object) -> TrialEnd:
+    store, study = open_study(folder, task, max_epochs=search.pop("max_epochs", 2), **search)
+    with store:
+        return objective(store, study, task)(created(store, study, strategy))
+
+
+def test_a_closed_form_trial_is_good_after_epoch_0(tmp_path: Path, task: LoadedTask) -> None:
+    end = end_of(tmp_path, task, Strategy(tune_mode="closed_form", truncation=4, pool=2, ridge_lambda=1.0))
+    assert end.state is TrialState.COMPLETE
+    assert end.stop == DONE
+    assert end.value is not None
+    assert end.value > 0.8
+    assert end.outcome is not None
+    assert end.outcome.best_epoch == 0
+    assert end.outcome.predict_ms_per_image > 0
+    assert list((tmp_path / "artifacts").rglob("model-0.safetensors"))
+
+
+def test_not_a_number_is_a_failure_with_its_reason(tmp_path: Path, task: LoadedTask) -> None:
+    # Bounded activations and batch statistics survive the rate alone: such a decay overshoots zero.
+    strategy = Strategy(
+        tune_mode="bias", optimizer="sgd", learning_rate=10.0, head_lr_mult=1000.0, weight_decay=1.0,
+        schedule="constant", warmup=0.0, batch=8,
+    )  # fmt: skip
+    end = end_of(tmp_path, task, strategy)
+    assert end.state is TrialState.FAIL
+    assert end.stop.kind is StopKind.NOT_A_NUMBER
+    assert "must be finite" in end.stop.detail
+    assert "rate" in end.stop.detail
+
+
+@pytest.mark.parametrize(
+    ("strategy", "word"),
+    [
+        (HEAD.model_copy(update={"rest_init": "magic", "transfer_depth": 4}), "magic"),
+        (HEAD.model_copy(update={"source": "timm/no-such-network"}), "no-such-network"),
+    ],
+)
+def test_what_cannot_be_built_fails_clearly(
+    tmp_path: Path, task: LoadedTask, strategy: Strategy, word: str
+) -> None:
+    end = end_of(tmp_path, task, strategy)
+    assert end.state is TrialState.FAIL
+    assert word in end.stop.detail
+    assert "Traceback" not in end.stop.detail
+
+
+def test_a_released_trial_goes_on_to_the_same_weights(tmp_path: Path, task: LoadedTask) -> None:
+    ends = []
+    for name in ("undisturbed", "released"):
+        (tmp_path / name).mkdir()
+        store, study = open_study(tmp_path / name, task, max_epochs=3, pruner="none")
+        with store:
+            trials = Trials(store)
+            claim = created(store, study, SUFFIX)
+            if name == "released":
+                asked = "SIGTERM received"
+                end = objective(
+                    store, study, task, lambda: asked if trials.records(study)[0].epochs else None
+                )(claim)
+                assert end.state is TrialState.WAITING
+                assert str(end.stop) == "released: SIGTERM received"
+                trials.release(claim, end.stop)
+                again = trials.claim(study, "other worker")
+                assert again is not None
+                assert again.number == claim.number
+                assert [e.epoch for e in again.epochs] == [1]
+                claim = again
+            end = objective(store, study, task)(claim)
+            assert end.state is TrialState.COMPLETE
+            assert end.outcome is not None
+            assert end.outcome.identical
+            ends.append((end.value, end.outcome.best_epoch, end.outcome.weights_sha256))
+            assert [e.epoch for e in trials.records(study)[0].epochs] == [1, 2, 3]
+    assert ends[0] == ends[1]
+    assert ends[0][2] is not None
+
+
+def test_a_checkpoint_that_is_gone_starts_the_trial_over(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, max_epochs=2, pruner="none")
+    with store:
+        trials = Trials(store)
+        claim = created(store, study, HEAD)
+        end = objective(store, study, task, lambda: "stop" if trials.records(study)[0].epochs else None)(
+            claim
+        )
+        trials.release(claim, end.stop)
+        for file in (tmp_path / "artifacts").rglob("state.*"):
+            file.write_bytes(b"damaged")
+        again = trials.claim(study, "w")
+        assert again is not None
+        end = objective(store, study, task)(again)
+        assert end.state is TrialState.COMPLETE
+        assert [e.epoch for e in trials.records(study)[0].epochs] == [1, 2]
+
+
+def test_a_lost_trial_raises_and_writes_nothing(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, max_epochs=2)
+    with store:
+        trials = Trials(store)
+        claim = created(store, study, HEAD)
+        trials.finish(claim, TrialState.COMPLETE, 0.5, DONE)
+        with pytest.raises(TrialLostError):
+            objective(store, study, task)(claim)
+        assert trials.records(study)[0].epochs == ()
+        assert trials.records(study)[0].value == 0.5
+
+
+def test_a_pruned_trial_says_by_what_and_when(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, max_epochs=9, pruner="median")
+    with store:
+        trials = Trials(store)
+        for _ in range(5):
+            claim = created(store, study, HEAD)
+            for number in range(1, 4):
+                trials.record_epoch(claim, epoch(number, 1.0), 1.0)
+            trials.finish(claim, TrialState.COMPLETE, 1.0, DONE)
+        end = objective(store, study, task)(created(store, study, HEAD))
+        last = trials.records(study)[-1].epochs[-1]
+        assert end.state is TrialState.PRUNED
+        assert str(end.stop) == f"pruned: by median after epoch {last.epoch}"
+        assert end.value == last.accuracy
+        assert last.epoch < 9
+
+
+def test_first_answers_are_enqueued_once_even_from_two_processes(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task)
+    with store:
+        helper = Path(__file__).with_name("search_helpers.py")
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(helper.parents[2])}
+        other = subprocess.Popen([sys.executable, str(helper), str(tmp_path)], env=environment)
+        bench, seen = Workbench.open(study, device="cpu", task=task), []
+        for _ in range(2):
+            enqueue_first(bench, Trials(store), on_profile=seen.append)
+        assert other.wait(120) == 0
+        assert len(seen) <= 1
+        records = Trials(store).records(study)
+        assert [r.state for r in records] == [TrialState.WAITING] * 2
+        modes = {r.strategy.tune_mode for r in records if r.strategy}
+        assert modes == {"closed_form", bench.space.default().tune_mode}
+        claims = [Trials(store).claim(study, "w") for _ in range(3)]
+        assert sorted(c.label for c in claims if c) == ["default", "profile"]
+
+
+def test_other_data_or_weights_are_refused(tmp_path: Path, task: LoadedTask) -> None:
+    import dataclasses
+
+    store, study = open_study(tmp_path, task)
+    with store:
+        other = dataclasses.replace(study, task=study.task.model_copy(update={"fingerprint": "0" * 64}))
+        with pytest.raises(StudyError, match="fingerprint 000000000000"):
+            Workbench.open(other, device="cpu", task=task)
+        other = dataclasses.replace(study, sources={"efficientnet-lite0": "0" * 64})
+        with pytest.raises(StudyError, match="'efficientnet-lite0'.*sha256 000000000000"):
+            Workbench.open(other, device="cpu", task=task)

@@ -1,0 +1,28 @@
+"""Every study file of the repository can be used, and says how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from automl_transfer.space.space import Space
+from automl_transfer.space.study_file import PRESETS, read_study
+
+STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+
+
+def test_presets_are_among_them() -> None:
+    assert set(PRESETS) <= {path.stem for path in STUDIES}
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_study_is_valid_and_starts_with_its_command(path: Path) -> None:
+    spec = read_study(path)
+    assert spec.name == path.stem
+    space = Space.from_settings(spec.space)
+    assert space.searched
+    assert space.default() == space.default().canonical()
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# automl-transfer ")
+    assert f"studies/{path.name}" in first

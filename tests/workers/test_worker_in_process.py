@@ -1,0 +1,154 @@
+"""The worker's loop in this process: results that could not be told, refusals, low disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from worker_helpers import TinyStudy, strategy, tiny_study
+
+from automl_transfer.domain.records import EpochResult, StopKind, TrialState
+from automl_transfer.errors import OutputError, StoreUnavailableError, StudyError
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.store import engine
+from automl_transfer.store.store import Store
+from automl_transfer.store.url import StoreURL
+from automl_transfer.store.values import Claim
+from automl_transfer.workers.signals import StopRequest
+from automl_transfer.workers.spool import spool_folder
+from automl_transfer.workers.worker import SilentObserver, Worker, WorkerOptions
+
+
+class AtEpoch(SilentObserver):
+    """Does something once an epoch is stored."""
+
+    def __init__(self, epoch: int, action: object) -> None:
+        self.epoch, self.action = epoch, action
+
+    def on_epoch(self, claim: Claim, result: EpochResult) -> None:
+        if result.epoch == self.epoch:
+            self.action()  # type: ignore[operator]
+
+
+def run(study: TinyStudy, observer: SilentObserver | None = None, **options: object) -> object:
+    settings = WorkerOptions(**options)  # type: ignore[arg-type]
+    return Worker(
+        study.store, study.handle, study.bench, stop=StopRequest(), options=settings, observer=observer
+    ).run()
+
+
+def spooled(study: TinyStudy) -> list[Path]:
+    return list(spool_folder(study.store.url, study.handle).glob("*.json"))
+
+
+def test_a_result_that_cannot_be_told_on_sqlite_is_told_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.1)
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    with (
+        tiny_study(url, tmp_path, [strategy()], patience=0.2) as study,
+        Store.open(StoreURL.parse(url)) as other,
+    ):
+        held = other.engine.connect()
+        with pytest.raises(StoreUnavailableError):
+            run(study, AtEpoch(3, held.begin))
+        assert len(spooled(study)) == 1
+        held.close()
+        assert [r.state for r in study.records()] == [TrialState.RUNNING]
+        run(study)
+        (record,) = study.records()
+        assert (record.state, record.attempt, len(record.epochs)) == (TrialState.COMPLETE, 0, 3)
+        assert not spooled(study)
+
+
+def test_a_result_that_cannot_be_told_on_postgresql_is_told_later(
+    tmp_path: Path, postgres_url: str, postgres_server: object
+) -> None:
+    with tiny_study(postgres_url, tmp_path, [strategy()], patience=0.2) as study:
+        try:
+            with pytest.raises(StoreUnavailableError):
+                run(study, AtEpoch(3, postgres_server.stop))  # type: ignore[attr-defined]
+        finally:
+            postgres_server.start()  # type: ignore[attr-defined]
+        assert len(spooled(study)) == 1
+        patient = study.store.with_patience(30)
+        study.store = patient
+        run(study)
+        (record,) = study.records()
+        assert (record.state, record.attempt, len(record.epochs)) == (TrialState.COMPLETE, 0, 3)
+        assert not spooled(study)
+
+
+def test_a_spooled_result_of_a_reaped_trial_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.1)
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    with (
+        tiny_study(url, tmp_path, [strategy()], patience=0.2) as study,
+        Store.open(StoreURL.parse(url)) as other,
+    ):
+        held = other.engine.connect()
+        with pytest.raises(StoreUnavailableError):
+            run(study, AtEpoch(3, held.begin))
+        held.close()
+        (row,) = study.trials.workers(study.handle)
+        study.trials.declare_dead(study.handle, [row.worker])
+        assert len(study.trials.reap(study.handle, grace=10)) == 1
+        run(study)
+        assert [r.state for r in study.records()] == [TrialState.FAIL, TrialState.COMPLETE]
+        assert not spooled(study)
+
+
+def test_a_worker_that_cannot_begin_gives_its_claim_back(tmp_path: Path) -> None:
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy()]) as study:
+
+        def refuse() -> Workbench:
+            raise StudyError("the data differ")
+
+        with pytest.raises(StudyError, match="the data differ"):
+            Worker(study.store, study.handle, refuse, stop=StopRequest()).run()
+        (record,) = study.records()
+    assert (record.state, record.attempt) == (TrialState.WAITING, 0)
+    assert record.stop is not None
+    assert record.stop.kind is StopKind.RELEASED
+    assert "the data differ" in record.stop.detail
+
+
+def test_no_trial_starts_on_a_full_disk(tmp_path: Path) -> None:
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy()]) as study:
+        with pytest.raises(OutputError, match="bytes free"):
+            run(study, min_free_bytes=2**62)
+        assert [r.state for r in study.records()] == [TrialState.WAITING]
+
+
+def test_a_worker_leaves_after_its_number_of_trials_or_when_idle(tmp_path: Path) -> None:
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy(), strategy(1e-2)]) as study:
+        report = run(study, max_trials=1)
+        assert (report.trials, report.finished) == (1, False)  # type: ignore[attr-defined]
+        elsewhere = study.trials.claim(study.handle, "elsewhere/1-1/a")
+        assert elsewhere is not None
+        report = run(study, idle_exit=0.01, poll=0.01)
+        assert (report.trials, report.reason) == (0, "there was nothing to do")  # type: ignore[attr-defined]
+
+
+def test_a_checkpoint_that_is_gone_starts_the_trial_over(tmp_path: Path) -> None:
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy()]) as study:
+        stop = StopRequest()
+        ask = AtEpoch(2, lambda: stop.ask("test"))
+        Worker(study.store, study.handle, study.bench, stop=stop, observer=ask).run()
+        (record,) = study.records()
+        assert (record.state, len(record.epochs)) == (TrialState.WAITING, 2)
+        (state,) = (tmp_path / "artifacts" / "trial-000000").glob("state*")
+        state.rename(tmp_path / "moved away")
+        run(study)
+        (record,) = study.records()
+        assert (record.state, [e.epoch for e in record.epochs]) == (TrialState.COMPLETE, [1, 2, 3])
+
+
+def test_finished_trials_leave_no_checkpoint(tmp_path: Path) -> None:
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy()]) as study:
+        run(study, checkpoint=0.0)
+        left = sorted(p.name for p in (tmp_path / "artifacts").rglob("*") if p.is_file())
+    assert left == ["model-0.safetensors"]
