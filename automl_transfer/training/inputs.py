@@ -95,6 +95,10 @@ def inputs_for(
     """Stored activations of the frozen prefix where they fit in memory, else pixels.
 
     Args:
+        model: Its leading groups make the activations.
+        task: The images.
+        normalise: From pixels to the network's input.
+        prefix: Number of frozen leading groups.
         indices: All rows that will be asked for.
     """
     pixels = PixelInputs(task.images, normalise, model, prefix)

@@ -80,7 +80,11 @@ def profile_source(
     Cut, grid and penalty are chosen by leave-one-out accuracy, then by cross-entropy.
 
     Args:
+        backbone: The source's network.
         source: The name that strategies give the source.
+        task: Its training split alone is looked at.
+        device: Where the forward pass runs.
+        normalise: How pixels are normalised.
         seed: Of the choice of images, where there are more than needed.
 
     Raises:
@@ -89,7 +93,8 @@ def profile_source(
     """
     start = time.perf_counter()
     fixed = constants(normalise, task.task, backbone.mean, backbone.std)
-    normaliser = Normaliser(*(fixed or (None, None)), device)
+    mean, std = fixed or (None, None)
+    normaliser = Normaliser(mean, std, device)
     rows = _choose(task.indices["train"], seed)
     shapes = backbone.shapes(task.task.resolution)
     wanted = [
@@ -136,7 +141,7 @@ def strategy_of(profile: Profile, cut: CutResult | None = None) -> Strategy:
     return Strategy(
         source=profile.source,
         truncation=chosen.truncation,
-        pool=chosen.grid,  # type: ignore[arg-type]
+        pool=chosen.grid,
         transfer_depth=EIGHTHS,
         tune_mode="closed_form",
         head_init="ridge",

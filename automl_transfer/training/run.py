@@ -43,7 +43,7 @@ _CHECK_EVERY = {"cpu": 1}
 """Steps between looks at the loss; a look makes other devices wait."""
 
 
-class TrainingAborted(Exception):
+class TrainingAborted(Exception):  # noqa: N818  (a request that was granted, no error)
     """Training was asked to stop within an epoch; the run stands where that epoch began."""
 
 

@@ -105,8 +105,8 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: dict[st
         document = {"schema": SCHEMA, **state, "tensors_sha256": _file_sha256(fresh / TENSORS)}
         (fresh / STATE).write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
         if folder.exists():
-            os.replace(folder, old)
-        os.replace(fresh, folder)
+            folder.replace(old)
+        fresh.replace(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)

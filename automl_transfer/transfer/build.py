@@ -54,7 +54,7 @@ def build_plan(
         body.shapes(task.task.resolution)[-1], len(task.task.classes), strategy.pool, body.prefix_tokens
     )
     model = TransferModel(body.groups, head).to(device)  # type: ignore[no-untyped-call, unused-ignore]
-    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last)
     freeze(model, strategy, selection)
     model.eval()
 

@@ -24,7 +24,9 @@ def group_rates(strategy: Strategy, groups: int) -> tuple[list[float], float]:
     return rates, strategy.learning_rate * multiplier
 
 
-def parameter_groups(model: TargetModel, strategy: Strategy, anchored: frozenset[str]) -> list[dict[str, Any]]:
+def parameter_groups(
+    model: TargetModel, strategy: Strategy, anchored: frozenset[str]
+) -> list[dict[str, Any]]:
     """Groups of trained parameters with `params`, `lr`, `weight_decay` and `name`, bottom to top.
 
     No weight decay on 1-D parameters, nor on anchored ones, which decay towards the source instead.
@@ -37,7 +39,8 @@ def parameter_groups(model: TargetModel, strategy: Strategy, anchored: frozenset
     layers.append(("head", model.head, "head.", head_rate))
     found: list[dict[str, Any]] = []
     for title, module, prefix, rate in layers:
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 one_dimensional = parameter.dim() < 2 or prefix + name in anchored

@@ -71,7 +71,7 @@ class Ridge:
         self._projected = self._basis.T @ y
 
     def _gain(self, ridge_lambda: float) -> Tensor:
-        inverse = 1.0 / (self._values + ridge_lambda * self.features)
+        inverse: Tensor = 1.0 / (self._values + ridge_lambda * self.features)
         return inverse if self.primal else inverse * self._values
 
     def leave_one_out(self, ridge_lambda: float) -> Tensor:
@@ -83,7 +83,8 @@ class Ridge:
         fitted = self._basis @ (gain[:, None] * self._projected)
         leverage = self._basis.square() @ gain + 1.0 / self.n
         residual = (self._targets - fitted) / (1.0 - leverage).clamp_min(1e-9)[:, None]
-        return self.prior + self._targets - residual
+        predicted: Tensor = self.prior + self._targets - residual
+        return predicted
 
     def best(self, lambdas: Sequence[float] = LAMBDAS) -> RidgeScore:
         """The lambda with the best leave-one-out accuracy, ties by calibrated cross-entropy."""
@@ -105,7 +106,7 @@ class Ridge:
 
     def head(self, ridge_lambda: float) -> tuple[Tensor, Tensor]:
         """Weight (C, F) and bias (C,) of a linear layer on raw features, giving calibrated logits."""
-        inverse = 1.0 / (self._values + ridge_lambda * self.features)
+        inverse: Tensor = 1.0 / (self._values + ridge_lambda * self.features)
         weights = self._back @ (inverse[:, None] * self._projected)  # (F, C), standardised features
         beta = calibrate(self.leave_one_out(ridge_lambda), self.labels)
         return fold(beta * weights.T, beta * self.prior, self.mean, self.scale)
@@ -147,7 +148,7 @@ def calibrate(predictions: Tensor, labels: Tensor) -> float:
         labels: (n,).
     """
     z = predictions.double() - predictions.double().mean(1, keepdim=True)
-    n, classes = z.shape
+    n = len(z)
     spread = float(z.std(correction=0))
     if not np.isfinite(spread) or spread < 1e-12:
         return 1.0

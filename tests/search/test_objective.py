@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,6 +47,11 @@ def created(store: Store, study: StudyHandle, strategy: Strategy) -> Claim:
     claim = Trials(store).create(study, draft, "w")
     assert claim is not None
     return claim
+
+
+def after_an_epoch(trials: Trials, study: StudyHandle) -> Callable[[], str | None]:
+    """Asks to stop once the store has an epoch."""
+    return lambda: "SIGTERM received" if trials.records(study)[0].epochs else None
 
 
 def end_of(folder: Path, task: LoadedTask, strategy: Strategy, **search: object) -> TrialEnd:
@@ -105,10 +110,7 @@ def test_a_released_trial_goes_on_to_the_same_weights(tmp_path: Path, task: Load
             trials = Trials(store)
             claim = created(store, study, SUFFIX)
             if name == "released":
-                asked = "SIGTERM received"
-                end = objective(
-                    store, study, task, lambda: asked if trials.records(study)[0].epochs else None
-                )(claim)
+                end = objective(store, study, task, after_an_epoch(trials, study))(claim)
                 assert end.state is TrialState.WAITING
                 assert str(end.stop) == "released: SIGTERM received"
                 trials.release(claim, end.stop)
@@ -202,5 +204,5 @@ def test_other_data_or_weights_are_refused(tmp_path: Path, task: LoadedTask) -> 
         with pytest.raises(StudyError, match="fingerprint 000000000000"):
             Workbench.open(other, device="cpu", task=task)
         other = dataclasses.replace(study, sources={"efficientnet-lite0": "0" * 64})
-        with pytest.raises(StudyError, match="'efficientnet-lite0'.*sha256 000000000000"):
+        with pytest.raises(StudyError, match=r"'efficientnet-lite0'.*sha256 000000000000"):
             Workbench.open(other, device="cpu", task=task)

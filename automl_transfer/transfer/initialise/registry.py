@@ -55,10 +55,11 @@ def initialise(module: nn.Module, name: str, generator: torch.Generator) -> None
             continue
         parameters = dict(layer.named_parameters(recurse=False))
         vectors = [key for key, p in parameters.items() if p.dim() < 2 and not key.endswith("bias")]
-        if vectors and callable(getattr(layer, "reset_parameters", None)):
+        reset = getattr(layer, "reset_parameters", None)
+        if vectors and callable(reset):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
-                layer.reset_parameters()
+                reset()
         for key, parameter in parameters.items():
             if parameter.dim() < 2 and key.endswith("bias"):
                 parameter.zero_()
