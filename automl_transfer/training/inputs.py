@@ -85,8 +85,9 @@ class StoredInputs:
         return self._values[torch.from_numpy(self._position[rows])]
 
     def prepare(self, x: Tensor) -> Tensor:
-        """The same on the device."""
-        return x.to(self._device, non_blocking=True)
+        """The same on the device, maps laid out channels last (picking rows loses that)."""
+        x = x.to(self._device, non_blocking=True)
+        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
 
 
 def inputs_for(

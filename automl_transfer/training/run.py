@@ -30,9 +30,12 @@ from automl_transfer.training.state import (
     copy_optimizer,
     live_tensors,
     load_optimizer,
+    pack_optimizer,
     put,
     read_checkpoint,
     sha256_of,
+    under,
+    unpack_optimizer,
     write_checkpoint,
 )
 from automl_transfer.transfer.features import FORWARD_BATCH, forward_batches, is_out_of_memory
@@ -148,14 +151,8 @@ class TrainingRun:
         """Write a checkpoint whole: `state.safetensors` and `state.json` in `folder`, replacing it."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best_tensors.items()}
-        plain: dict[str, dict[str, Any]] = {}
-        state = self._optimizer.state_dict()["state"] if self._optimizer else {}
-        for number, entry in state.items():
-            for key, value in entry.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer.{number}.{key}"] = value
-                else:
-                    plain.setdefault(str(number), {})[key] = value
+        packed, plain = pack_optimizer(self._optimizer)
+        tensors |= packed
         document = {
             "identity": self._identity(),
             "epoch": self.epoch,
@@ -184,11 +181,11 @@ class TrainingRun:
         if not self._batch_was_given:
             self.batch, self.accumulate = int(then["batch"]), int(then["accumulate"])
         try:
-            self.model.load_state_dict(_under(tensors, "model."))
-            self._best_tensors = _under(tensors, "best.")
+            self.model.load_state_dict(under(tensors, "model."))
+            self._best_tensors = under(tensors, "best.")
             self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
             if self._optimizer is not None:
-                load_optimizer(self._optimizer, self._optimizer_state(tensors, state["optimizer"]))
+                unpack_optimizer(self._optimizer, tensors, state["optimizer"])
         except (KeyError, ValueError, RuntimeError) as error:
             raise TrialDataError(
                 f"a checkpoint must fit the trial's model, got {folder} ({error}): start the trial over"
@@ -243,9 +240,7 @@ class TrainingRun:
                 with reproducible(self.seed, epoch, self.device):
                     return self._train_epoch(epoch)
             except TrainingAborted:
-                put(before, self._live)
-                load_optimizer(self._optimizer, optimizer_before)
-                self._optimizer.zero_grad(set_to_none=True)
+                self._go_back(before, optimizer_before)
                 raise
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -259,12 +254,16 @@ class TrainingRun:
                 )
             self.batch = max(self._smallest, -(-self.batch // 2))
             self.accumulate = -(-self._effective // self.batch)
-            put(before, self._live)
-            load_optimizer(self._optimizer, optimizer_before)
-            self._optimizer.zero_grad(set_to_none=True)
+            self._go_back(before, optimizer_before)
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _go_back(self, live: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+        assert self._optimizer is not None
+        put(live, self._live)
+        load_optimizer(self._optimizer, optimizer)
+        self._optimizer.zero_grad(set_to_none=True)
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         """Train one epoch; mean training loss, and the base learning rate of the last step."""
@@ -339,15 +338,3 @@ class TrainingRun:
     def _conditions(self) -> dict[str, Any]:
         stored = self._inputs().in_memory
         return current_conditions(self.device, batch=self.batch, accumulate=self.accumulate, stored=stored)
-
-    def _optimizer_state(self, tensors: dict[str, Tensor], plain: dict[str, Any]) -> dict[str, Any]:
-        assert self._optimizer is not None
-        state: dict[int, dict[str, Any]] = {int(number): dict(entry) for number, entry in plain.items()}
-        for name, tensor in _under(tensors, "optimizer.").items():
-            number, _, key = name.partition(".")
-            state.setdefault(int(number), {})[key] = tensor
-        return {"state": state, "param_groups": self._optimizer.state_dict()["param_groups"]}
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -80,6 +79,46 @@ def copy_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
     """Put a copied state back; the copy stays as it is (torch would share its tensors)."""
     optimizer.load_state_dict(copy.deepcopy(state))
+
+
+def pack_optimizer(
+    optimizer: torch.optim.Optimizer | None,
+) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    """An optimizer's state as tensors named `optimizer.NUMBER.KEY`, and its plain values."""
+    tensors: dict[str, Tensor] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for number, entry in (optimizer.state_dict()["state"] if optimizer else {}).items():
+        for key, value in entry.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{number}.{key}"] = value
+            else:
+                plain.setdefault(str(number), {})[key] = value
+    return tensors, plain
+
+
+def unpack_optimizer(
+    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
+) -> None:
+    """Put back what `pack_optimizer` gave.
+
+    Raises:
+        ValueError: The state is of other parameters.
+    """
+    state: dict[int, dict[str, Any]] = {int(number): dict(entry) for number, entry in plain.items()}
+    for name, tensor in under(tensors, "optimizer.").items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = tensor
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for position, entry in state.items():
+        shapes = {t.shape for t in entry.values() if isinstance(t, Tensor) and t.dim() > 0}
+        if position >= len(parameters) or shapes - {parameters[position].shape}:
+            raise ValueError(f"the optimizer's state {position} must fit its parameter, got {shapes}")
+    load_optimizer(optimizer, {"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, without it."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def sha256_of(model: nn.Module) -> str:

@@ -40,12 +40,13 @@ def build_plan(
             f"the source must take the task's {task.task.channels} channels, got one for "
             f"{backbone.in_channels}: load it with in_channels={task.task.channels}"
         )
-    get_initialiser(strategy.rest_init)
+    get_initialiser(strategy.rest_init)  # before any work is done
     selection = select_groups(strategy, len(backbone.groups), pretrained=backbone.pretrained)
     generator = torch.Generator().manual_seed(seed)
     body = _cut(backbone, selection.kept)
+    rest_init = _rest_init(strategy, backbone)
     for group in body.groups[selection.transferred :]:
-        initialise(group, strategy.rest_init, generator)
+        initialise(group, rest_init, generator)
     transferred = list(body.groups[: selection.transferred])
     scale_weights(transferred, strategy.weight_scale)
     shrink_and_perturb(transferred, strategy.shrink, strategy.perturb, generator)
@@ -76,6 +77,12 @@ def build_plan(
         mean=mean,
         std=std,
     )
+
+
+def _rest_init(strategy: Strategy, backbone: Backbone) -> str:
+    """The initialiser to use: weights that were never trained have no statistics to draw from."""
+    needs_source = strategy.rest_init == "mean_var" and not backbone.pretrained
+    return "he_normal" if needs_source else strategy.rest_init
 
 
 def _cut(backbone: Backbone, kept: int) -> Backbone:
@@ -130,7 +137,7 @@ def _rows(
         is_head = layer is model.head
         trained = sum(p.numel() for p in layer.parameters() if p.requires_grad)
         transferred = number < selection.transferred
-        init = "source" if transferred else strategy.rest_init
+        init = "source" if transferred else _rest_init(strategy, backbone)
         if transferred and strategy.shrink < 1.0:
             init = "source, shrunk and perturbed"
         elif transferred and strategy.weight_scale != 1.0:

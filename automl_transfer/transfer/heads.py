@@ -36,9 +36,7 @@ def _xavier(weight: Tensor, generator: torch.Generator) -> None:
     nn.init.xavier_uniform_(weight, generator=generator)
 
 
-def solve_ncm(
-    features: Tensor, labels: Tensor, classes: int, strategy: Strategy
-) -> tuple[Tensor, Tensor]:
+def solve_ncm(features: Tensor, labels: Tensor, classes: int, strategy: Strategy) -> tuple[Tensor, Tensor]:
     """Nearest class mean as a linear layer, weight (C, F) and bias (C,).
 
     On standardised features z, logit_c = beta (z mu_c - |mu_c|^2 / 2), which orders classes by distance
@@ -63,9 +61,7 @@ def solve_ncm(
     return weight, bias
 
 
-def solve_ridge(
-    features: Tensor, labels: Tensor, classes: int, strategy: Strategy
-) -> tuple[Tensor, Tensor]:
+def solve_ridge(features: Tensor, labels: Tensor, classes: int, strategy: Strategy) -> tuple[Tensor, Tensor]:
     """Ridge regression with calibrated logits, weight (C, F) and bias (C,); see `transfer.ridge`."""
     return Ridge(features, labels, classes).head(strategy.ridge_lambda)
 

@@ -173,7 +173,7 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
         (("search", "nosuch"), ("dataset", "nosuch", "digits")),
         (("search", "nosuch.toml"), ("study file", "nosuch.toml")),
         (("search", "digits", "--preset", "huge"), ("preset", "huge", "quick")),
-        (("search", "digits", "--set", "search.trials=0", "--set", "search.x=1"), ("search.trials", "search.x")),
+        (("search", "digits", "--set", "search.trials=0", "--set", "search.x=1"), ("trials", "search.x")),
         (("search", "digits", "--set", "space.source=nosuch-net"), ("nosuch-net",)),
         (("search", "digits", "--storage", "mysql://root@localhost/x"), ("sqlite", "postgresql")),
         (("search", "digits", "--device", "cuda:99"), ("device", "cuda:99")),

@@ -286,6 +286,27 @@ class TestContract:
         assert again.epochs == ()
         assert again.checkpoint is None
 
+    def test_checkpoints_are_forgotten_only_when_nothing_needs_them(
+        self, trials: Trials, study: StudyHandle
+    ) -> None:
+        claim = created(trials, study)
+        for number in range(3):
+            trials.save_checkpoint_ref(claim, checkpoint(number))
+        assert trials.forget_checkpoint(claim.trial_id, 0)
+        assert not trials.forget_checkpoint(claim.trial_id, 0)
+        assert not trials.forget_checkpoint(claim.trial_id, 2)
+        trials.fail(claim, CRASH, retry=True)
+        child = trials.records(study)[1].trial_id
+        assert trials.checkpoints(study) == {
+            claim.trial_id: [checkpoint(1), checkpoint(2)],
+            child: [checkpoint(2)],
+        }
+        assert trials.forget_checkpoint(claim.trial_id, 2)
+        assert not trials.forget_checkpoint(child, 2)
+        again = trials.claim(study, "w")
+        assert again is not None
+        assert again.checkpoint == checkpoint(2)
+
     def test_beat_tells_which_are_lost(self, trials: Trials, study: StudyHandle) -> None:
         alive, gone = created(trials, study, 1), created(trials, study, 2)
         assert trials.beat([alive, gone]) == []
