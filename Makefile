@@ -37,5 +37,9 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick
 
+chaos: .venv/.developing  ## kills workers and databases, and counts what was lost
+	$(BIN)/python tests/chaos/chaos.py --database sqlite --progress chaos-sqlite.txt
+	$(BIN)/python tests/chaos/chaos.py --database postgresql --progress chaos-postgresql.txt
+
 clean:
 	rm -rf .venv runs dist build .pytest_cache .mypy_cache .ruff_cache

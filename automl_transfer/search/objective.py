@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -181,9 +182,14 @@ class Objective:
         )
 
     def _among_best(self, value: float) -> bool:
-        trials = self.trials.store.patience.run(
-            lambda: self.view.get_all_trials(self.bench.handle.study_id, deepcopy=False), "read the trials"
-        )
+        impatient = dataclasses.replace(self.trials.store.patience, seconds=0.0)
+        try:
+            trials = impatient.run(
+                lambda: self.view.get_all_trials(self.bench.handle.study_id, deepcopy=False),
+                "read the trials",
+            )
+        except StoreUnavailableError:
+            return True  # a finished trial must reach its spool, also while the store is away
         values = sorted(
             (t.value for t in trials if t.state.name == "COMPLETE" and t.value is not None), reverse=True
         )

@@ -110,9 +110,14 @@ def unpack_optimizer(
         state.setdefault(int(number), {})[key] = tensor
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for position, entry in state.items():
-        shapes = {t.shape for t in entry.values() if isinstance(t, Tensor) and t.dim() > 0}
-        if position >= len(parameters) or shapes - {parameters[position].shape}:
-            raise ValueError(f"the optimizer's state {position} must fit its parameter, got {shapes}")
+        for key, value in entry.items():
+            if not isinstance(value, Tensor) or value.dim() == 0:
+                continue
+            if position >= len(parameters) or value.shape != parameters[position].shape:
+                raise ValueError(f"optimizer state {position}.{key} must fit, got shape {tuple(value.shape)}")
+            # Files hold rows in order. Fused kernels walk through memory: it must be laid out as the
+            # parameter's is, or moments would go to other weights.
+            entry[key] = torch.empty_like(parameters[position]).copy_(value)
     load_optimizer(optimizer, {"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -51,7 +51,7 @@ def test_other_errors_come_at_once(error: Exception) -> None:
 
 def test_patience_ends_and_shows_no_statement() -> None:
     step = Failing(trouble("the disk is full"), 10**6)
-    with pytest.raises(StoreUnavailableError, match="should test .*the disk is full") as caught:
+    with pytest.raises(StoreUnavailableError, match=r"should test .*the disk is full") as caught:
         Patience(0.05, longest=0.01).run(step, "test")
     assert "secret" not in str(caught.value)
 

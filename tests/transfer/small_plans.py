@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def small_backbone(pretrained: bool = True, seed: int = 0, in_channels: int = 1)
             nn.BatchNorm2d(outputs),
             nn.ReLU(),
         )
-        for number, (inputs, outputs) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        for number, (inputs, outputs) in enumerate(itertools.pairwise(widths))
     ]
     for group in groups:  # statistics and affine parameters as a trained network has them
         group[1].running_mean.normal_(0.0, 0.1)

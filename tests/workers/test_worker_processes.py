@@ -17,7 +17,7 @@ from automl_transfer.workers.worker import Worker
 
 Start = Callable[..., Process]
 
-LONG = 400
+LONG = 200
 """Epochs enough to send a signal in between; each takes about 10 ms."""
 
 

@@ -1,0 +1,238 @@
+"""Kills workers, reapers and databases while a study runs, then counts what became of every strategy.
+
+    python tests/chaos/chaos.py --database sqlite --trials 200 --workers 8
+
+The last line is `LOST n DUPLICATE n STUCK n UNEXPLAINED n`; the exit code is 0 where all are 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "workers")]
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.pop("AUTOML_TRANSFER_STORAGE", None)
+
+from worker_helpers import TinyStudy, tiny_study  # noqa: E402
+
+from automl_transfer.domain.records import TrialRecord, TrialState  # noqa: E402
+from automl_transfer.domain.strategy import Strategy  # noqa: E402
+from automl_transfer.errors import StoreUnavailableError  # noqa: E402
+from automl_transfer.workers.heartbeat import reap_lost  # noqa: E402
+from automl_transfer.workers.signals import StopRequest  # noqa: E402
+from automl_transfer.workers.worker import Worker  # noqa: E402
+
+ATTEMPTS, GRACE, BEAT = 10, 4.0, 0.5
+OUTAGES = (5.0, 7.0)  # seconds; the second one is longer than the grace period
+FAULTS = ["kill"] * 20 + ["reap"] * 2 + ["beat", "tell"] + ["term"] * 2 + ["outage"] * 2
+
+
+def strategies(number: int) -> list[Strategy]:
+    """Mostly solved heads (well under a second), and every tenth a long training of the head."""
+    made = []
+    for i in range(number):
+        rate = 1e-3 * (1 + i)
+        if i % 10 == 0:
+            long = Strategy(truncation=3, tune_mode="head", head_init="he", learning_rate=min(rate, 1.0))
+            made.append(long.canonical())
+        else:
+            short = Strategy(truncation=3, tune_mode="closed_form", head_init="ridge", ridge_lambda=rate)
+            made.append(short.canonical())
+    return made
+
+
+class Chaos:
+    """One run on one database."""
+
+    def __init__(
+        self, study: TinyStudy, folder: Path, workers: int, outage: Callable[[float], None], say: Any
+    ) -> None:
+        self.study, self.folder, self.workers, self.outage, self.say = study, folder, workers, outage, say
+        self.random = random.Random(0)
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.done: Counter[str] = Counter()
+
+    def start(self, *point: str) -> None:
+        """One more worker; with a point, one that kills itself there."""
+        program = [str(HERE / "faulty_worker.py"), *point] if point else ["-m", "automl_transfer", "worker"]
+        options = ["--threads", "1", "--grace", str(GRACE), "--beat", str(BEAT), "--checkpoint", "0.5"]
+        with (self.folder / "workers.log").open("ab") as log:
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, *program, "tiny", *options, "--device", "cpu"],
+                    env={**os.environ, "AUTOML_TRANSFER_STORAGE": self.study.url},
+                    cwd=HERE.parents[1],
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+            )
+
+    def run(self, faults: list[str], limit: float) -> None:
+        """Keep the workers going, do one fault after another, spread over the study, until it is finished."""
+        began = time.monotonic()
+        waiting = list(faults)
+        self.random.shuffle(waiting)
+        total, number = len(faults), len(self.study.records())
+        while time.monotonic() - began < limit:
+            self.processes = [p for p in self.processes if p.poll() is None]
+            counts = self.study.trials.counts(self.study.handle)
+            if counts.open_roots == 0:
+                break
+            while len(self.processes) < self.workers:
+                self.start()
+            share = counts.complete / number
+            if waiting and (total - len(waiting)) / total <= share and self.do(waiting[0]):
+                self.done[waiting.pop(0)] += 1
+                self.say(f"{time.monotonic() - began:6.0f} s {counts} faults {dict(self.done)}")
+            time.sleep(0.1)
+        for process in self.processes:
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        reap_lost(self.study.trials, self.study.handle, grace=GRACE)
+        self.say(f"{time.monotonic() - began:6.0f} s ended; faults {dict(self.done)}, not done {waiting}")
+
+    def do(self, fault: str) -> bool:
+        """One fault; False where there is nobody to hit at the moment."""
+        if fault == "outage":
+            self.outage(OUTAGES[self.done["outage"] % 2])
+            return True
+        if fault in ("reap", "beat", "tell"):
+            self.start(fault)
+            return True
+        ours = {process.pid for process in self.processes}
+        pids = [
+            int(row.worker.split("/")[1].split("-")[0])
+            for row in self.study.trials.workers(self.study.handle)
+        ]
+        pids = [pid for pid in pids if pid in ours]
+        if not pids:
+            return False
+        os.kill(self.random.choice(pids), signal.SIGKILL if fault == "kill" else signal.SIGTERM)
+        return True
+
+
+def judge(
+    records: list[TrialRecord], expected: dict[str, tuple[float | None, str | None]]
+) -> tuple[dict[str, int], float]:
+    """Count what is wrong, and the seconds that were trained twice."""
+    roots: dict[int, list[TrialRecord]] = defaultdict(list)
+    for record in records:
+        roots[record.root].append(record)
+    wrong = dict.fromkeys(("LOST", "DUPLICATE", "STUCK", "UNEXPLAINED"), 0)
+    twice = 0.0
+    for line in roots.values():
+        complete = [r for r in line if r.state is TrialState.COMPLETE]
+        wrong["LOST"] += not complete
+        wrong["DUPLICATE"] += len(complete) > 1 or len({r.attempt for r in line}) < len(line)
+        wrong["STUCK"] += any(not r.state.finished for r in line)
+        for record in line:
+            children = [r for r in line if r.attempt == record.attempt + 1]
+            if record.state is TrialState.FAIL:
+                used_up = record.attempt + 1 >= ATTEMPTS
+                wrong["UNEXPLAINED"] += len(children) != 1 and not used_up
+                inherited = max(
+                    (e.epoch for c in children for e in c.epochs if e in record.epochs), default=0
+                )
+                twice += sum(e.seconds for e in record.epochs if e.epoch > inherited)
+        for record in complete:
+            assert record.strategy is not None
+            assert record.outcome is not None
+            found = record.value, record.outcome.weights_sha256
+            wrong["UNEXPLAINED"] += found != expected[record.strategy.key()]
+    wrong["LOST"] += len(expected) - len(roots)
+    return wrong, twice
+
+
+def undisturbed(folder: Path, items: list[Strategy], epochs: int) -> dict[str, Any]:
+    """Values and weight digests of the same strategies, trained one after the other in this process."""
+    import torch
+
+    torch.set_num_threads(1)
+    folder.mkdir()
+    with tiny_study(f"sqlite:///{folder / 's.db'}", folder, items, max_epochs=epochs) as study:
+        Worker(study.store, study.handle, study.bench, stop=StopRequest()).run()
+        return {
+            r.strategy.key(): (r.value, r.outcome.weights_sha256)
+            for r in study.records()
+            if r.strategy is not None and r.outcome is not None
+        }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--faults", type=int, default=len(FAULTS), help="how many of the list are done")
+    parser.add_argument("--limit", type=float, default=540.0, help="seconds")
+    parser.add_argument("--progress", type=Path, default=Path("chaos-progress.txt"))
+    options = parser.parse_args()
+    server: Any = None
+    with tempfile.TemporaryDirectory(prefix="chaos-") as place, options.progress.open("w") as progress:
+
+        def say(line: str) -> None:
+            print(line, flush=True)
+            print(line, file=progress, flush=True)
+
+        folder = Path(place)
+        items = strategies(options.trials)
+        expected = undisturbed(folder / "undisturbed", items, options.epochs)
+        say(f"undisturbed: {len(expected)} strategies")
+        if options.database == "sqlite":
+            url = f"sqlite:///{folder / 'chaos.db'}"
+        else:
+            from conftest import PostgresServer
+
+            server = PostgresServer()
+            url = server.new_database()[1]
+        try:
+            search = {"max_epochs": options.epochs, "max_attempts": ATTEMPTS}
+            with tiny_study(url, folder, items, **search) as study:
+
+                def outage(seconds: float) -> None:
+                    if server is None:
+                        with study.store.engine.begin():  # BEGIN IMMEDIATE: nobody else can write
+                            time.sleep(seconds)
+                    else:
+                        server.stop()
+                        time.sleep(seconds)
+                        server.start()
+
+                faults = random.Random(1).sample(FAULTS, min(options.faults, len(FAULTS)))
+                chaos = Chaos(study, folder, options.workers, outage, say)
+                try:
+                    chaos.run(faults, options.limit)
+                except StoreUnavailableError as error:
+                    say(f"the store stayed away: {error}")
+                finally:
+                    for process in chaos.processes:
+                        if process.poll() is None:
+                            process.kill()
+                wrong, twice = judge(study.records(), expected)
+                crashed = [r for r in study.records() if r.state is TrialState.FAIL]
+                say(f"{options.database}: {len(crashed)} failed attempts, {twice:.1f} s trained twice")
+        finally:
+            if server is not None:
+                server.close()
+        say(" ".join(f"{name} {count}" for name, count in wrong.items()))
+    return int(any(wrong.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Out of memory: the batch is halved until it fits, the step stays the same, and one image is the end."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from small_runs import CPU, Limited, make_run, small_backbone
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.errors import OutOfMemoryError
+from automl_transfer.training.evaluate import predict_logits
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
+def test_the_batch_is_halved_until_it_fits(task: LoadedTask, error: type[Exception]) -> None:
+    run = make_run(task, backbone=small_backbone(norms=False, extra=Limited(10, error)), max_epochs=2)
+    plain = make_run(task, backbone=small_backbone(norms=False), max_epochs=2)
+    results, expected = list(run.epochs()), list(plain.epochs())
+    assert (run.batch, run.accumulate) == (8, 4)
+    for one, two in zip(results, expected, strict=True):  # the same steps, from the same start
+        assert one.train_loss == pytest.approx(two.train_loss, rel=1e-3)
+
+
+def test_a_shortage_in_the_middle_of_training_repeats_that_epoch_only(task: LoadedTask) -> None:
+    limited = Limited(16)
+    limited.from_call = 9  # in the second epoch: 7 steps an epoch
+    run = make_run(task, backbone=small_backbone(norms=False, extra=limited), max_epochs=3)
+    plain = make_run(task, backbone=small_backbone(norms=False), max_epochs=3)
+    copies = [module for module in run.model.modules() if isinstance(module, Limited)]
+    assert [c.from_call for c in copies] == [9]
+    for one, two in zip(run.epochs(), plain.epochs(), strict=True):
+        assert one.train_loss == pytest.approx(two.train_loss, rel=1e-3)
+        assert run.batch == (32 if one.epoch == 1 else 16)
+
+
+@pytest.mark.parametrize(("norms", "smallest"), [(False, 1), (True, 2)])
+def test_no_batch_that_fits_is_an_error_of_the_trial(task: LoadedTask, norms: bool, smallest: int) -> None:
+    run = make_run(task, backbone=small_backbone(norms=norms, extra=Limited(0)))
+    with pytest.raises(
+        OutOfMemoryError, match=rf"at a batch of {smallest}, it did not in epoch 1 .*no memory for"
+    ):
+        list(run.epochs())
+
+
+def test_other_runtime_errors_are_not_taken_for_a_shortage(task: LoadedTask) -> None:
+    class Broken(Limited):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                raise RuntimeError("shapes do not match")
+            return x
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        list(make_run(task, backbone=small_backbone(extra=Broken(0))).epochs())
+
+
+def test_prediction_halves_its_batch_too(task: LoadedTask) -> None:
+    class Small(Limited):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if len(x) > self.most:
+                raise torch.OutOfMemoryError("too many")
+            return x
+
+    rows = task.indices["validation"]
+    run, plain = make_run(task, backbone=small_backbone(extra=Small(5))), make_run(task)
+    normalise = plain.plan.normaliser(CPU)
+    found = predict_logits(run.model, task.images, rows, normalise)
+    assert found.shape == (len(rows), 10)
+    for module in run.model.modules():
+        if isinstance(module, Small):
+            module.most = 0
+    with pytest.raises(OutOfMemoryError, match="must fit in memory for one image"):
+        predict_logits(run.model, task.images, rows, normalise)

@@ -1,0 +1,96 @@
+"""The profile: every cut judged by leave-one-out, and a strategy that keeps the promise."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from small_runs import CPU, small_backbone
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.errors import DataError
+from automl_transfer.models.registry import get_source
+from automl_transfer.training.evaluate import predict_logits, scores
+from automl_transfer.training.profile import profile_source, strategy_of
+from automl_transfer.training.run import TrainingRun
+from automl_transfer.transfer.build import build_plan
+from automl_transfer.transfer.ridge import LAMBDAS
+from automl_transfer.transfer.select import select_groups
+
+
+@pytest.mark.parametrize("name", ["efficientnet-lite0", "small"])
+def test_the_best_cut_becomes_a_strategy_with_the_profiles_accuracy(task: LoadedTask, name: str) -> None:
+    backbone = get_source(name).load(1) if name != "small" else small_backbone()
+    profile = profile_source(backbone, name, task, device=CPU)
+    best, strategy = profile.best, strategy_of(profile)
+    assert best.loo_accuracy == max(c.loo_accuracy for c in profile.cuts if c.truncation is not None)
+    assert select_groups(strategy, len(backbone.groups), pretrained=True).kept == best.cut
+    assert (strategy.tune_mode, strategy.head_init, strategy.pool) == ("closed_form", "ridge", best.grid)
+    plan = build_plan(strategy, backbone, task, seed=0, device=CPU)
+    assert plan.model.head.linear.in_features == best.features
+    (result,) = TrainingRun(plan, task, max_epochs=3, seed=0, device=CPU).epochs()
+    error = 3 * np.sqrt(0.25 / len(task.indices["validation"]))
+    assert result.accuracy == pytest.approx(best.loo_accuracy, abs=error)
+    rows = task.indices["train"]
+    logits = predict_logits(plan.model, task.images, rows, plan.normaliser(CPU))
+    assert scores(logits, task.labels[rows], 10).accuracy >= best.loo_accuracy
+
+
+def test_cuts_are_told_with_their_sizes_and_the_eighths_that_reach_them(task: LoadedTask) -> None:
+    profile = profile_source(get_source("efficientnet-lite0").load(1), "efficientnet-lite0", task, device=CPU)
+    by_cut = {cut.cut: cut.truncation for cut in profile.cuts}
+    assert by_cut == {1: 1, 2: 2, 3: 3, 4: None, 5: 4, 6: 5, 7: 6, 8: 7, 9: 8}
+    assert {(cut.cut, cut.grid) for cut in profile.cuts if cut.features == 320} == {(8, 1)}
+    assert all(cut.ridge_lambda in LAMBDAS for cut in profile.cuts)
+    assert all(0.0 <= cut.loo_accuracy <= 1.0 and cut.loo_nll > 0.0 for cut in profile.cuts)
+    assert profile.images == len(task.indices["train"])
+    unreachable = next(cut for cut in profile.cuts if cut.truncation is None)
+    with pytest.raises(ValueError, match="eighths of the groups reach, got cut 4"):
+        strategy_of(profile, unreachable)
+
+
+def test_only_the_training_split_is_looked_at(task: LoadedTask) -> None:
+    images = np.array(task.images)
+    others = np.concatenate([task.indices["validation"], task.indices["test"]])
+    images[others] = 0
+    blinded = dataclasses.replace(
+        task, images=images, labels=np.where(np.isin(np.arange(len(images)), others), 0, task.labels)
+    )
+    one = profile_source(small_backbone(), "small", task, device=CPU)
+    two = profile_source(small_backbone(), "small", blinded, device=CPU)
+    assert one.cuts == two.cuts
+
+
+def test_more_images_than_needed_are_thinned_by_the_seed(
+    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automl_transfer.training.profile.MOST_IMAGES", 100)
+    one, again, other = (
+        profile_source(small_backbone(), "small", task, device=CPU, seed=seed) for seed in (0, 0, 1)
+    )
+    assert one.images == 100
+    assert one.cuts == again.cuts
+    assert one.cuts != other.cuts
+
+
+def test_cuts_with_too_many_features_are_left_out(task: LoadedTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("automl_transfer.training.profile.MOST_FEATURES", 50)
+    profile = profile_source(small_backbone(), "small", task, device=CPU)
+    assert {(cut.cut, cut.grid) for cut in profile.cuts} == {(1, 1), (1, 2), (2, 1), (2, 2), (3, 1)}
+
+
+def test_a_network_without_finite_activations_has_no_profile(task: LoadedTask) -> None:
+    backbone = small_backbone()
+    with torch.no_grad():
+        backbone.groups[0][0].weight.fill_(float("inf"))  # type: ignore[index, union-attr, operator]
+    with pytest.raises(DataError, match="activations of small must be finite"):
+        profile_source(backbone, "small", task, device=CPU)
+
+
+def test_a_transformer_has_a_profile(task: LoadedTask) -> None:
+    pytest.importorskip("timm")
+    backbone = get_source("scratch/timm/deit_tiny_patch16_224").load(1)
+    profile = profile_source(backbone, "scratch/timm/deit_tiny_patch16_224", task, device=CPU)
+    assert {cut.grid for cut in profile.cuts} >= {1}

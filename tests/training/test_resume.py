@@ -1,0 +1,188 @@
+"""A run that was interrupted and continued in a new process ends with the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_runs import Limited, make_run, small_backbone
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.errors import TrialDataError
+
+SCRIPT = Path(__file__).with_name("resume_elsewhere.py")
+
+
+def elsewhere(
+    cache: Path, checkpoint: Path, seed: int, changes: dict[str, Any], threads: int
+) -> dict[str, Any]:
+    arguments = [str(cache), str(checkpoint), str(seed), json.dumps(changes), str(threads)]
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "seed", "stop"),
+    [
+        ({"optimizer": "adamw", "schedule": "cosine"}, 0, 1),
+        ({"optimizer": "sgd", "schedule": "one_cycle", "tune_mode": "suffix", "head_init": "ridge"}, 1, 3),
+    ],
+)
+def test_an_interrupted_run_ends_with_the_same_bits(
+    task: LoadedTask, image_cache: Path, tmp_path: Path, changes: dict[str, Any], seed: int, stop: int
+) -> None:
+    straight = make_run(task, seed=seed, backbone=small_backbone(dropout=0.1), **changes)
+    losses = [result.train_loss for result in straight.epochs()]
+    expected = straight.weights_sha256()
+    straight.load_best()
+
+    interrupted = make_run(task, seed=seed, backbone=small_backbone(dropout=0.1), **changes)
+    for result in interrupted.epochs():
+        if result.epoch == stop:
+            break
+    interrupted.save(tmp_path / "a checkpoint")
+    found = elsewhere(image_cache, tmp_path / "a checkpoint", seed, changes, torch.get_num_threads())
+    assert found["from"] == stop
+    assert found["identical"]
+    assert found["losses"] == losses[stop:]
+    assert found["sha256"] == expected
+    assert found["best_sha256"] == straight.weights_sha256()
+
+
+def test_other_conditions_are_told(task: LoadedTask, image_cache: Path, tmp_path: Path) -> None:
+    run = make_run(task, backbone=small_backbone(dropout=0.1))
+    next(run.epochs())
+    run.save(tmp_path / "state")
+    threads = torch.get_num_threads()
+    found = elsewhere(image_cache, tmp_path / "state", 0, {}, threads + 1)
+    assert not found["identical"]
+    assert found["differences"] == [f"threads was {threads}, is {threads + 1}"]
+
+
+def test_once_not_identical_never_identical_again(task: LoadedTask, tmp_path: Path) -> None:
+    run = make_run(task)
+    next(run.epochs())
+    run.save(tmp_path / "one")
+    changed = make_run(task, batch=16, accumulate=2)
+    resumed = changed.restore(tmp_path / "one")
+    assert resumed.differences == ("batch was 32, is 16", "accumulate was 1, is 2")
+    changed.save(tmp_path / "two")
+    again = make_run(task, batch=16, accumulate=2)
+    assert not again.restore(tmp_path / "two").identical
+
+
+def test_the_realised_batch_is_taken_over(task: LoadedTask, tmp_path: Path) -> None:
+    run = make_run(task, backbone=small_backbone(extra=Limited(10)))
+    next(run.epochs())
+    run.save(tmp_path / "state")
+    other = make_run(task, backbone=small_backbone(extra=Limited(10)))
+    assert other.restore(tmp_path / "state").identical
+    assert (other.batch, other.accumulate) == (8, 4)
+    list(run.epochs())
+    list(other.epochs())
+    assert other.weights_sha256() == run.weights_sha256()
+
+
+def test_a_finished_run_and_a_fresh_one_can_be_saved_too(task: LoadedTask, tmp_path: Path) -> None:
+    fresh = make_run(task)
+    fresh.save(tmp_path / "fresh")
+    again = make_run(task)
+    assert again.restore(tmp_path / "fresh").epoch == 0
+    list(fresh.epochs())
+    list(again.epochs())
+    assert again.weights_sha256() == fresh.weights_sha256()
+    fresh.save(tmp_path / "done")
+    done = make_run(task)
+    done.restore(tmp_path / "done")
+    assert done.finished
+    assert done.best == fresh.best
+    closed = make_run(task, tune_mode="closed_form", head_init="ridge")
+    (result,) = closed.epochs()
+    closed.save(tmp_path / "closed")
+    other = make_run(task, tune_mode="closed_form", head_init="ridge")
+    assert other.restore(tmp_path / "closed").epoch == 0
+    assert other.best == result
+
+
+def saved(task: LoadedTask, folder: Path) -> Path:
+    run = make_run(task)
+    next(run.epochs())
+    run.save(folder)
+    return folder
+
+
+def test_saving_replaces_the_older_checkpoint_and_leaves_nothing_else(
+    task: LoadedTask, tmp_path: Path
+) -> None:
+    run = make_run(task)
+    for _ in run.epochs():
+        run.save(tmp_path / "state")
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["state.json", "state.safetensors"]
+    other = make_run(task)
+    assert other.restore(tmp_path / "state").epoch == 4
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "no tensors", "no state", "no json", "foreign"])
+def test_a_damaged_checkpoint_is_a_clear_error(task: LoadedTask, tmp_path: Path, damage: str) -> None:
+    folder = saved(task, tmp_path / "state")
+    tensors, state = folder / "state.safetensors", folder / "state.json"
+    content = bytearray(tensors.read_bytes())
+    if damage == "truncated":
+        tensors.write_bytes(content[: len(content) // 2])
+    elif damage == "changed":
+        content[-5] ^= 1
+        tensors.write_bytes(content)
+    elif damage == "no tensors":
+        tensors.unlink()
+    elif damage == "no state":
+        state.unlink()
+    elif damage == "no json":
+        state.write_text(state.read_text()[:100])
+    else:
+        state.write_text('{"schema": "something/else"}')
+    run = make_run(task)
+    before = run.weights_sha256()
+    with pytest.raises(TrialDataError, match=r"must be whole, got a damaged one in .*start the trial over"):
+        run.restore(folder)
+    assert run.weights_sha256() == before
+    assert run.epoch == 0
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 1}, {"max_epochs": 9}])
+def test_a_checkpoint_of_another_trial_is_refused(
+    task: LoadedTask, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    folder = saved(task, tmp_path / "state")
+    with pytest.raises(TrialDataError, match="a checkpoint must belong to the trial"):
+        make_run(task, **changes).restore(folder)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(task: LoadedTask, tmp_path: Path) -> None:
+    import hashlib
+
+    folder = saved(task, tmp_path / "state")
+    file, state = folder / "state.safetensors", folder / "state.json"
+    tensors = load_file(file)
+    tensors["model.head.linear.weight"] = torch.zeros(10, 3)
+    save_file(tensors, file)
+    document = json.loads(state.read_text())
+    document["tensors_sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    state.write_text(json.dumps(document))
+    with pytest.raises(TrialDataError, match="a checkpoint must fit the trial's model"):
+        make_run(task).restore(folder)

@@ -1,0 +1,277 @@
+"""Training runs: they learn, they report, and they are the same for the same seed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from small_runs import CPU, make_run, small_backbone
+from torch import Tensor, nn
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.errors import NotANumberError, TrialDataError
+from automl_transfer.training.batches import epoch_order
+from automl_transfer.training.evaluate import predict_logits, scores
+from automl_transfer.training.loss import Loss, balanced_weights
+from automl_transfer.training.run import TrainingAborted, TrainingRun
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adamw", "schedule": "cosine"},
+        {"optimizer": "sgd", "learning_rate": 0.1, "schedule": "one_cycle"},
+        {"optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.0, "schedule": "step"},
+        {"optimizer": "adamw", "schedule": "constant", "clip": 1.0, "label_smoothing": 0.1},
+        {"optimizer": "adamw", "anchor": "l2sp", "class_weights": True, "norm_policy": "adapt"},
+    ],
+)
+def test_every_optimiser_and_schedule_learns(task: LoadedTask, changes: dict[str, Any]) -> None:
+    results = list(make_run(task, max_epochs=8, **changes).epochs())
+    assert [result.epoch for result in results] == list(range(1, 9))
+    assert results[-1].train_loss is not None
+    assert results[0].train_loss is not None
+    assert results[-1].train_loss < results[0].train_loss
+    assert results[-1].accuracy > 0.6  # chance is .1
+    assert all(result.seconds > 0 for result in results)
+    assert all(result.learning_rate > 0 for result in results)
+
+
+def test_a_closed_form_plan_gives_one_result_and_trains_nothing(task: LoadedTask) -> None:
+    run = make_run(task, tune_mode="closed_form", head_init="ridge", ridge_lambda=0.1)
+    before = run.weights_sha256()
+    (result,) = run.epochs()
+    assert (result.epoch, result.train_loss, result.learning_rate) == (0, None, 0.0)
+    assert result.accuracy > 0.8
+    assert run.weights_sha256() == before
+    assert run.finished
+    assert list(run.epochs()) == []
+
+
+def test_what_is_reported_is_what_the_model_does(task: LoadedTask) -> None:
+    run = make_run(task, max_epochs=2)
+    *_, last = run.epochs()
+    rows = task.indices["validation"]
+    found = scores(
+        predict_logits(run.model, task.images, rows, run.plan.normaliser(CPU)), task.labels[rows], 10
+    )
+    assert found.accuracy == last.accuracy
+    assert found.balanced_accuracy == last.balanced_accuracy
+    assert found.macro_f1 == last.macro_f1
+    assert found.nll == pytest.approx(last.validation_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"tune_mode": "suffix"}, {"tune_mode": "head", "head_init": "ridge"}]
+)
+def test_the_seed_decides_the_weights(task: LoadedTask, changes: dict[str, Any]) -> None:
+    def trained(seed: int) -> str:
+        run = make_run(task, max_epochs=2, seed=seed, backbone=small_backbone(dropout=0.2), **changes)
+        torch.manual_seed(torch.initial_seed() % 1000 + 1)  # the global generator must not matter
+        list(run.epochs())
+        return run.weights_sha256()
+
+    first = trained(0)
+    assert trained(0) == first
+    assert trained(1) != first
+
+
+def test_global_random_numbers_and_switches_are_left_alone(task: LoadedTask) -> None:
+    run = make_run(task, max_epochs=1, backbone=small_backbone(dropout=0.5))
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    list(run.epochs())
+    assert torch.equal(torch.rand(3), expected)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("mode", ["head", "suffix", "norm", "bias", "body"])
+def test_only_what_the_plan_trains_moves(task: LoadedTask, mode: str) -> None:
+    run = make_run(task, max_epochs=1, tune_mode=mode, head_init="he")
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    trained = {name for name, p in run.model.named_parameters() if p.requires_grad}
+    list(run.epochs())
+    parameters = dict(run.model.named_parameters())
+    moved = {name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name for name in moved if name in parameters} == trained
+    frozen = tuple(f"groups.{number}." for number in range(run.plan.frozen_prefix))
+    assert not any(name.startswith(frozen) for name in moved if frozen)
+
+
+def test_a_frozen_prefix_is_run_once_and_gives_what_running_it_each_time_gives(
+    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            calls.append(len(x))
+            return x
+
+    def run_once() -> TrainingRun:
+        backbone = small_backbone()
+        backbone.groups[0].append(Counting())  # type: ignore[operator]
+        run = make_run(task, max_epochs=2, tune_mode="suffix", freeze_depth=4, backbone=backbone)
+        calls.clear()
+        list(run.epochs())
+        return run
+
+    stored = run_once()
+    images = len(task.indices["train"]) + len(task.indices["validation"])
+    assert sum(calls) == images + 1  # one to learn the size
+    monkeypatch.setattr("automl_transfer.training.inputs.MOST_BYTES", 0)
+    live = run_once()
+    assert sum(calls) == 2 * images + 1
+    for name, value in stored.model.state_dict().items():
+        torch.testing.assert_close(value, live.model.state_dict()[name], atol=1e-3, rtol=1e-3)
+
+
+def test_accumulated_batches_give_the_step_of_the_whole_batch(task: LoadedTask) -> None:
+    changes = {"optimizer": "sgd", "class_weights": True, "label_smoothing": 0.1, "clip": 1.0}
+    whole = make_run(task, max_epochs=1, backbone=small_backbone(norms=False), **changes)
+    parts = make_run(task, max_epochs=1, backbone=small_backbone(norms=False), accumulate=4, **changes)
+    (one,), (two,) = whole.epochs(), parts.epochs()
+    assert (parts.batch, parts.accumulate) == (8, 4)
+    assert one.train_loss == pytest.approx(two.train_loss, rel=1e-4)
+    for name, value in whole.model.state_dict().items():
+        torch.testing.assert_close(value, parts.model.state_dict()[name], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 66, 199])
+def test_a_last_batch_of_one_does_not_stop_batch_norm(task: LoadedTask, batch: int) -> None:
+    backbone = small_backbone(extra=nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(16)))
+    rows = task.indices["train"][:199] if batch != 1 else task.indices["train"][:5]
+    odd = dataclasses.replace(task, indices={**task.indices, "train": rows})
+    (result,) = make_run(odd, max_epochs=1, backbone=backbone, batch=batch).epochs()
+    assert result.train_loss is not None
+
+
+def test_class_weights_are_balanced_and_leave_absent_classes_out() -> None:
+    weights = balanced_weights(np.array([0, 0, 0, 2]), 3)
+    assert weights.tolist() == pytest.approx([4 / 6, 0.0, 2.0])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_is_torchs_mean(weighted: bool) -> None:
+    logits, labels = torch.randn(12, 3), torch.arange(12) % 3
+    weights = torch.tensor([1.0, 2.0, 0.5]) if weighted else None
+    loss = Loss(0.1, weights)
+    expected = nn.functional.cross_entropy(logits, labels, weight=weights, label_smoothing=0.1)
+    torch.testing.assert_close(loss(logits, labels, loss.weight(labels)), expected)
+
+
+def test_an_anchor_keeps_the_weights_near_their_start(task: LoadedTask) -> None:
+    def distance(alpha: float) -> float:
+        run = make_run(
+            task, optimizer="sgd", learning_rate=0.02, schedule="constant", anchor="l2sp", anchor_weight=alpha
+        )
+        assert run.plan.anchor is not None
+        list(run.epochs())
+        now = dict(run.model.named_parameters())
+        return sum(float((now[n] - w0).detach().square().sum()) for n, w0 in run.plan.anchor.items())
+
+    assert distance(10.0) < 0.1 * distance(0.0)
+
+
+def test_the_best_epoch_is_kept_and_can_be_put_back(task: LoadedTask) -> None:
+    run = make_run(task, max_epochs=6, learning_rate=0.05, schedule="constant", optimizer="sgd")
+    results, hashes = [], {}
+    for result in run.epochs():
+        results.append(result)
+        hashes[result.epoch] = run.weights_sha256()
+    best = max(results, key=lambda r: (r.accuracy, -r.validation_loss))
+    assert run.best == best
+    run.load_best()
+    assert run.weights_sha256() == hashes[best.epoch]
+
+
+def test_the_best_epoch_follows_the_tasks_metric(task: LoadedTask) -> None:
+    other = dataclasses.replace(task, task=task.task.model_copy(update={"metric": "macro_f1"}))
+    run = make_run(other, max_epochs=5, learning_rate=0.05)
+    results = list(run.epochs())
+    assert run.best == max(results, key=lambda r: (r.macro_f1, -r.validation_loss))
+
+
+def test_a_run_that_explodes_fails_with_its_reason(task: LoadedTask) -> None:
+    run = make_run(
+        task,
+        backbone=small_backbone(norms=False),
+        optimizer="sgd",
+        learning_rate=10.0,
+        warmup=0.0,
+        head_init="he",
+    )
+    with pytest.raises(NotANumberError, match=r"loss must be finite, got (nan|inf)"):
+        list(run.epochs())
+
+
+def test_a_loss_that_is_no_number_says_where(task: LoadedTask) -> None:
+    run = make_run(task, schedule="constant", warmup=0.0)
+    epochs = run.epochs()
+    next(epochs)
+    with torch.no_grad():
+        run.model.head.linear.weight.fill_(float("nan"))
+    with pytest.raises(NotANumberError, match=r"got nan in epoch 2, step 1, at learning rate 0.003"):
+        next(epochs)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_an_epoch_is_what_a_plain_loop_does(task: LoadedTask, optimizer: str) -> None:
+    changes = {"schedule": "constant", "warmup": 0.0, "layer_decay": 0.5, "weight_decay": 0.1}
+    run = make_run(task, max_epochs=1, optimizer=optimizer, **changes)
+    plain = make_run(task, max_epochs=1, optimizer=optimizer, **changes).plan
+    model = plain.model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[optimizer]
+    extra = {"momentum": 0.9, "nesterov": True} if optimizer == "sgd" else {}
+    plain_optimizer = kind(plain.parameter_groups, foreach=False, **extra)
+    normalise, order = plain.normaliser(CPU), epoch_order(task.indices["train"], 0, 1)
+    model.train()
+    for start in range(0, len(order), 32):
+        rows = order[start : start + 32]
+        x = normalise(torch.from_numpy(task.images[rows])).contiguous()
+        plain_optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), torch.from_numpy(task.labels[rows])).backward()
+        plain_optimizer.step()
+    list(run.epochs())
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(run.model.state_dict()[name], value, atol=3e-4, rtol=3e-3, msg=name)
+
+
+def test_images_that_cannot_be_read_say_so(task: LoadedTask) -> None:
+    short = dataclasses.replace(task, images=task.images[: int(task.indices["train"].max())])
+    run = make_run(task)
+    run.task = short
+    with pytest.raises(TrialDataError, match="images must be readable while training"):
+        list(run.epochs())
+
+
+def test_an_aborted_epoch_leaves_the_run_where_it_began(task: LoadedTask) -> None:
+    asked = []
+
+    def should_abort() -> bool:
+        asked.append(1)
+        return len(asked) == 10
+
+    run = make_run(task, max_epochs=3)
+    run._should_abort = should_abort
+    epochs = run.epochs()
+    next(epochs)
+    after = run.weights_sha256()
+    with pytest.raises(TrainingAborted):
+        list(epochs)
+    assert run.epoch == 1
+    assert run.weights_sha256() == after
+    undisturbed = make_run(task, max_epochs=3)
+    list(undisturbed.epochs())
+    list(run.epochs())
+    assert run.weights_sha256() == undisturbed.weights_sha256()
+
+
+def test_results_never_hold_what_json_cannot(task: LoadedTask) -> None:
+    for result in make_run(task, max_epochs=1).epochs():
+        assert all(math.isfinite(v) for v in result.model_dump().values() if isinstance(v, float))
