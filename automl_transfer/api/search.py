@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.api.finish import Shipped, finish_search
-from automl_transfer.data.task import load_task
+from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import StudySpec
-from automl_transfer.recipes.output import open_output_folder
+from automl_transfer.recipes.output import check_output_folder, open_output_folder
 from automl_transfer.search.first import enqueue_first
-from automl_transfer.search.workbench import Workbench, source_digests
+from automl_transfer.search.workbench import Workbench, check_device, source_digests
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -62,28 +62,19 @@ class SearchResult:
     shipped: Shipped | None
 
 
-def prepare_study(
+def _prepare(
     spec: StudySpec,
     store: Store,
     output: Path,
-    *,
-    device: str = "auto",
-    data_root: Path | None = None,
-    cache_root: Path | None = None,
-    events: SearchEvents | None = None,
+    task: LoadedTask,
+    sources: dict[str, str | None],
+    device: str,
+    events: SearchEvents,
 ) -> Workbench:
-    """Create the study, or find it again, and enqueue its first answers. Idempotent.
-
-    Raises:
-        StudyError: A study of this name exists and differs.
-        DataError, SourceError, OutputError: Data, weights or the output folder cannot be used.
-    """
-    events = events or SearchEvents()
-    loaded = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
-    sources = source_digests(spec)
+    """Create the study, or find it again, and enqueue its first answers. Idempotent."""
     artifact_url = (output / ARTIFACTS).resolve().as_posix()
-    handle = store.create_study(spec, loaded.task, artifact_url=artifact_url, sources=sources)
-    bench = Workbench.open(handle, device=device, task=loaded)
+    handle = store.create_study(spec, task.task, artifact_url=artifact_url, sources=sources)
+    bench = Workbench.open(handle, device=device, task=task)
     trials = Trials(store)
     events.on_study(handle, trials)
     enqueue_first(bench, trials, on_profile=events.on_profile)
@@ -128,17 +119,16 @@ def search(
     began = time.monotonic()
     events = events or SearchEvents()
     stop = stop or StopRequest()
+    # Whatever may be wrong is found before anything is written.
+    check_output_folder(output, spec.name)
+    check_device(device)
+    sources = source_digests(spec)
+    task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
     folder = open_output_folder(output, spec.name)
+    if storage.path is not None:
+        storage.path.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(storage) as store:
-        bench = prepare_study(
-            spec,
-            store,
-            folder,
-            device=device,
-            data_root=data_root,
-            cache_root=cache_root,
-            events=events,
-        )
+        bench = _prepare(spec, store, folder, task, sources, device, events)
         handle = bench.handle
         if spec.search.minutes is not None:
             stop.until(began + 60 * spec.search.minutes)

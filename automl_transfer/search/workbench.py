@@ -41,6 +41,13 @@ def source_digests(spec: StudySpec) -> dict[str, str | None]:
     return digests
 
 
+def check_device(name: str) -> None:
+    """Raise ConfigurationError where this machine has no such device."""
+    from automl_transfer.training.device import resolve_device
+
+    resolve_device(name)
+
+
 @dataclass
 class Workbench:
     """Everything that trials of one study share within one process. Not safe between threads."""

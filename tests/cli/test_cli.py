@@ -14,6 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+DATABASE = (
+    "automl-transfer.db",
+    "automl-transfer.db-wal",
+    "automl-transfer.db-shm",
+    "automl-transfer.db.lock",
+)
 QUICK = ("--set", "search.trials=3", "--set", "search.max_epochs=2", "--set", "search.minutes=3")
 
 
@@ -37,7 +43,8 @@ def refused(*arguments: str | Path, cwd: Path) -> str:
     done = run(*arguments, cwd=cwd, check=False)
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
-    assert [path for path in sorted(cwd.rglob("*")) if path not in before and path.suffix == ".json"] == []
+    new = [path for path in sorted(cwd.rglob("*")) if path not in before and path.is_file()]
+    assert [path for path in new if "cache" not in path.parts and path.name not in DATABASE] == []
     return done.stderr
 
 
