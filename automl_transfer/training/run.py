@@ -17,13 +17,10 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
-from automl_transfer.training.batches import epoch_order, read_ahead, split_batches, split_micro
+from automl_transfer.training.batches import epoch_order, split_batches, split_micro
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.evaluate import scores
 from automl_transfer.training.inputs import Inputs, inputs_for
-from automl_transfer.training.loss import Anchor, Loss, balanced_weights
-from automl_transfer.training.optimizers import make_optimizer
-from automl_transfer.training.schedule import rate_factor
 from automl_transfer.training.state import (
     Resumed,
     clone,
@@ -38,16 +35,12 @@ from automl_transfer.training.state import (
     unpack_optimizer,
     write_checkpoint,
 )
+from automl_transfer.training.steps import Stepper, TrainingAborted
 from automl_transfer.transfer.features import FORWARD_BATCH, forward_batches, is_out_of_memory
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.plan import TransferPlan
 
-_CHECK_EVERY = {"cpu": 1}
-"""Steps between looks at the loss; a look makes other devices wait."""
-
-
-class TrainingAborted(Exception):  # noqa: N818  (a request that was granted, no error)
-    """Training was asked to stop within an epoch; the run stands where that epoch began."""
+__all__ = ["TrainingAborted", "TrainingRun"]
 
 
 class TrainingRun:
@@ -97,17 +90,8 @@ class TrainingRun:
         self._differences: tuple[str, ...] = ()
         self._best_tensors: dict[str, Tensor] = {}
         self._live = live_tensors(self.model)
-        self._optimizer = (
-            None if self.closed_form else make_optimizer(plan.strategy, plan.parameter_groups, device)
-        )
-        self._rates = [float(group["lr"]) for group in plan.parameter_groups]
-        self._anchor = Anchor(self.model, plan.anchor, plan.strategy.anchor_weight)
-        self._labels = torch.from_numpy(np.array(task.labels, dtype=np.int64))
-        train_labels = task.labels[task.indices["train"]]
-        weights = (
-            balanced_weights(train_labels, len(task.task.classes)) if plan.strategy.class_weights else None
-        )
-        self._loss = Loss(plan.strategy.label_smoothing, None if weights is None else weights.to(device))
+        self._stepper = None if self.closed_form else Stepper(plan, task, device)
+        self._optimizer = self._stepper.optimizer if self._stepper else None
         self._inputs_made: Inputs | None = None
         self.model.train()
         # A batch of one has no variance for batch norm to use.
@@ -266,51 +250,15 @@ class TrainingRun:
         self._optimizer.zero_grad(set_to_none=True)
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
-        """Train one epoch; mean training loss, and the base learning rate of the last step."""
-        assert self._optimizer is not None
-        inputs, strategy = self._inputs(), self.plan.strategy
+        assert self._stepper is not None
         order = epoch_order(self.task.indices["train"], self.seed, epoch)
-        steps = split_batches(order, self._effective, self._smallest)
-        parts = [split_micro(step, self.batch, self._smallest) for step in steps]
-        flat = [part for step in parts for part in step]
-        reader = map(inputs.read, flat) if inputs.in_memory else read_ahead(inputs.read, flat)
-        total_steps, done = self.max_epochs * len(steps), (epoch - 1) * len(steps)
-        trained = [p for group in self._optimizer.param_groups for p in group["params"]]
-        losses = torch.zeros(len(steps), device=self.device)
-        every = _CHECK_EVERY.get(self.device.type, 32)
-        factor = 1.0
-        self.model.train()
-        for number, step in enumerate(parts):
-            if self._should_abort():
-                raise TrainingAborted
-            factor = rate_factor(strategy.schedule, done + number, total_steps, strategy.warmup)
-            for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
-                group["lr"] = rate * factor
-            labels = [self._labels[torch.from_numpy(part)].to(self.device) for part in step]
-            total = sum((self._loss.weight(part) for part in labels), start=0.0)
-            for part in labels:
-                logits = self.model(inputs.prepare(next(reader)), start=inputs.start)
-                loss = self._loss(logits, part, total)
-                loss.backward()  # type: ignore[no-untyped-call]
-                losses[number] += loss.detach()
-            if (number + 1) % every == 0 or number + 1 == len(parts):
-                self._check(losses[: number + 1], epoch, strategy.learning_rate * factor)
-            self._anchor.add_gradient()
-            if strategy.clip > 0.0:
-                torch.nn.utils.clip_grad_norm_(trained, strategy.clip)
-            self._optimizer.step()
-            self._optimizer.zero_grad(set_to_none=True)
-        sizes = torch.tensor([float(len(step)) for step in steps])
-        mean = float((losses.cpu() * sizes).sum() / sizes.sum())
-        return mean, strategy.learning_rate * factor
-
-    def _check(self, losses: Tensor, epoch: int, rate: float) -> None:
-        if math.isfinite(float(losses.sum())):
-            return
-        step = int((~torch.isfinite(losses)).nonzero()[0, 0]) + 1
-        raise NotANumberError(
-            f"the training loss must be finite, got {float(losses[step - 1])} in epoch {epoch}, step {step}, "
-            f"at learning rate {rate:.3g}: lower it, clip gradients or warm up longer"
+        batches = split_batches(order, self._effective, self._smallest)
+        return self._stepper.train(
+            self._inputs(),
+            [split_micro(rows, self.batch, self._smallest) for rows in batches],
+            epoch=epoch,
+            max_epochs=self.max_epochs,
+            should_abort=self._should_abort,
         )
 
     def _inputs(self) -> Inputs:

@@ -105,14 +105,19 @@ def _to_adapt(
 ) -> list[torch.nn.modules.batchnorm._BatchNorm]:
     """Batch norms whose statistics come from the target's images before training.
 
-    All of them under the policy "adapt". Under a solved head those of fresh groups as well: features
-    of unnormalised random layers would say little, and the head is to fit what training begins with.
+    All of them under the policy "adapt". Under a solved head also those of fresh groups, and those
+    that will be in training mode: the head is to fit the features that training begins with, and
+    these are normalised by the target's statistics, not by the source's.
     """
     if strategy.norm_policy == "adapt" and is_active("norm_policy", strategy.model_dump()):
         return batch_norms(model.groups)
-    if strategy.head_init in SOLVED:
-        return batch_norms(list(model.groups)[selection.transferred :])
-    return []
+    if strategy.head_init not in SOLVED:
+        return []
+    model.train()
+    moving = [layer for layer in batch_norms(model.groups) if layer.training]
+    model.eval()
+    fresh = batch_norms(list(model.groups)[selection.transferred :])
+    return list(dict.fromkeys([*moving, *fresh]))
 
 
 def _anchor(model: TransferModel, strategy: Strategy, selection: Selection) -> dict[str, Tensor] | None:

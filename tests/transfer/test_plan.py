@@ -39,7 +39,7 @@ def test_transferred_groups_are_copied_and_the_rest_is_drawn(task: LoadedTask) -
         same = torch.equal(weights(found, group), backbone.groups[group][0].weight)  # type: ignore[index]
         assert same == (group < 3)
         assert found.rows[group].transferred == (group < 3)
-    assert float(norm(found, 4).weight.min()) == 1.0
+    assert float(norm(found, 4).weight.detach().min()) == 1.0
     assert not found.model.groups[4][0].bias.any()  # type: ignore[index]
 
 
@@ -225,6 +225,21 @@ def test_a_solved_head_on_random_groups_has_their_statistics_estimated(task: Loa
     found = plan(task, backbone=small_backbone(False), ridge_lambda=0.1, **scratch)
     assert float(norm(found, 4).running_mean.abs().max()) > 0.0  # type: ignore[union-attr]
     assert validation_scores(found, task).accuracy > 0.7
+
+
+def test_a_solved_head_is_fitted_to_the_statistics_that_training_begins_with(task: LoadedTask) -> None:
+    source = small_backbone()
+    changes = {"tune_mode": "suffix", "freeze_depth": 4, "head_init": "ridge", "ridge_lambda": 0.1, "pool": 4}
+    for policy, moves in (("train", [False] * 3 + [True] * 2), ("frozen", [False] * 5)):
+        found = plan(task, backbone=source, norm_policy=policy, **changes)
+        for group, expected in enumerate(moves):
+            before = source.groups[group][1].running_mean  # type: ignore[index]
+            assert torch.equal(norm(found, group).running_mean, before) != expected  # type: ignore[arg-type]
+        found.model.train()  # batch statistics where the policy says so
+        rows = task.indices["train"]
+        x = found.normaliser(CPU)(torch.from_numpy(np.array(task.images[rows])))
+        predicted = found.model(x).argmax(1).numpy()
+        assert np.mean(predicted == task.labels[rows]) > 0.95
 
 
 @pytest.mark.parametrize("head_init", ["he", "xavier"])

@@ -1,0 +1,111 @@
+"""The steps of one epoch: forward, backward, and the optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.errors import NotANumberError
+from automl_transfer.training.batches import read_ahead
+from automl_transfer.training.inputs import Inputs
+from automl_transfer.training.loss import Anchor, Loss, balanced_weights
+from automl_transfer.training.optimizers import make_optimizer
+from automl_transfer.training.schedule import rate_factor
+from automl_transfer.transfer.plan import TransferPlan
+
+_CHECK_EVERY = {"cpu": 1}
+"""Steps between looks at the loss; a look makes other devices wait."""
+
+
+class TrainingAborted(Exception):  # noqa: N818  (a request that was granted, no error)
+    """Training was asked to stop within an epoch; the run stands where that epoch began."""
+
+
+class Stepper:
+    """Moves a plan's weights, one optimiser step per effective batch."""
+
+    def __init__(self, plan: TransferPlan, task: LoadedTask, device: torch.device) -> None:
+        strategy = plan.strategy
+        self._plan = plan
+        self._device = device
+        self.optimizer = make_optimizer(strategy, plan.parameter_groups, device)
+        self._rates = [float(group["lr"]) for group in plan.parameter_groups]
+        self._trained = [p for group in plan.parameter_groups for p in group["params"]]
+        self._anchor = Anchor(plan.model, plan.anchor, strategy.anchor_weight)
+        self._labels = torch.from_numpy(np.array(task.labels, dtype=np.int64))
+        weights = None
+        if strategy.class_weights:
+            labels = task.labels[task.indices["train"]]
+            weights = balanced_weights(labels, len(task.task.classes)).to(device)
+        self._loss = Loss(strategy.label_smoothing, weights)
+
+    def train(
+        self,
+        inputs: Inputs,
+        steps: Sequence[Sequence[np.ndarray]],
+        *,
+        epoch: int,
+        max_epochs: int,
+        should_abort: Callable[[], bool],
+    ) -> tuple[float, float]:
+        """One epoch; mean training loss (nats), and the base learning rate of the last step.
+
+        Args:
+            inputs: What the trained part takes.
+            steps: The rows of each effective batch, in the parts that go through the model at once.
+            epoch: Counted from 1.
+            max_epochs: The horizon of the schedule.
+            should_abort: Asked before every step.
+
+        Raises:
+            NotANumberError: The loss became NaN or infinite.
+            TrainingAborted: `should_abort` said so.
+        """
+        strategy, model = self._plan.strategy, self._plan.model
+        parts = [part for step in steps for part in step]
+        reader = map(inputs.read, parts) if inputs.in_memory else read_ahead(inputs.read, parts)
+        total_steps, done = max_epochs * len(steps), (epoch - 1) * len(steps)
+        losses = torch.zeros(len(steps), device=self._device)
+        every = _CHECK_EVERY.get(self._device.type, 32)
+        rate = strategy.learning_rate
+        model.train()
+        for number, step in enumerate(steps):
+            if should_abort():
+                raise TrainingAborted
+            factor = rate_factor(strategy.schedule, done + number, total_steps, strategy.warmup)
+            rate = strategy.learning_rate * factor
+            for group, base in zip(self.optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = base * factor
+            labels = [self._labels[torch.from_numpy(part)].to(self._device) for part in step]
+            total = sum((self._loss.weight(part) for part in labels), start=0.0)
+            for part in labels:
+                logits = model(inputs.prepare(next(reader)), start=inputs.start)
+                loss = self._loss(logits, part, total)
+                loss.backward()  # type: ignore[no-untyped-call]
+                losses[number] += loss.detach()
+            if (number + 1) % every == 0 or number + 1 == len(steps):
+                _check(losses[: number + 1], epoch, rate)
+            self._step()
+        sizes = torch.tensor([float(sum(len(part) for part in step)) for step in steps])
+        return float((losses.cpu() * sizes).sum() / sizes.sum()), rate
+
+    def _step(self) -> None:
+        self._anchor.add_gradient()
+        if self._plan.strategy.clip > 0.0:
+            torch.nn.utils.clip_grad_norm_(self._trained, self._plan.strategy.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def _check(losses: torch.Tensor, epoch: int, rate: float) -> None:
+    if math.isfinite(float(losses.sum())):
+        return
+    step = int((~torch.isfinite(losses)).nonzero()[0, 0]) + 1
+    raise NotANumberError(
+        f"the training loss must be finite, got {float(losses[step - 1])} in epoch {epoch}, step {step}, "
+        f"at learning rate {rate:.3g}: lower it, clip gradients or warm up longer"
+    )
