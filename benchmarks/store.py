@@ -114,7 +114,8 @@ class Ours:
         self.store, self.study = open_ours(url)
         self.engine = self.store.engine
         self.trials = Trials(self.store)
-        self.view = SamplingView(self.store, self.study, make_sampler(sampler))
+        self.view = SamplingView(self.store, self.study)
+        self.sampler = make_sampler(sampler)
         self.space = space()
         self.worker = f"worker {os.getpid()}"
 
@@ -129,8 +130,8 @@ class Ours:
         from automl_transfer.domain.strategy import Strategy
         from automl_transfer.store.values import TrialDraft
 
-        study, draft = self.view.refresh()
-        sampler = self.view.sampler
+        sampler = self.sampler
+        study, draft = self.view.draft(sampler)
         sampler.before_trial(study, draft)
         params = sampler.sample_relative(study, draft, sampler.infer_relative_search_space(study, draft))
         for name, distribution in self.space.items():

@@ -6,7 +6,6 @@ leaves half a trial behind, and every commit costs. Here the sampler is asked fi
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
 import optuna
@@ -17,37 +16,25 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import BaseSampler
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.search.view import DRAFT_ID, SamplingView
 from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
+from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.values import TrialDraft
 
 
 class _Draft:
     """Stands in for an Optuna trial while its parameters are drawn."""
 
-    def __init__(self, study: optuna.Study, sampler: BaseSampler, number: int) -> None:
+    def __init__(self, study: optuna.Study, trial: FrozenTrial, sampler: BaseSampler) -> None:
         self._study = study
         self._sampler = sampler
-        self._trial = FrozenTrial(
-            number=number,
-            trial_id=DRAFT_ID,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=datetime.now(),
-            datetime_complete=None,
-            params={},
-            distributions={},
-            user_attrs={},
-            system_attrs={},
-            intermediate_values={},
-        )
-        sampler.before_trial(study, self._trial)
-        relative = sampler.infer_relative_search_space(study, self._trial)
-        self._relative = sampler.sample_relative(study, self._trial, relative)
+        self._trial = trial
+        sampler.before_trial(study, trial)
+        relative = sampler.infer_relative_search_space(study, trial)
+        self._relative = sampler.sample_relative(study, trial, relative)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -83,10 +70,8 @@ class _Draft:
 
 def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
-    study = view.study(sampler, None)
-    trials = view.get_all_trials(study._study_id, deepcopy=False)
-    number = max((trial.number for trial in trials), default=-1) + 1
-    draft = _Draft(study, sampler, number)
+    study, trial = view.draft(sampler)
+    draft = _Draft(study, trial, sampler)
     strategy = suggest(draft, space)
     return TrialDraft(strategy, draft.params, draft.distributions)
 

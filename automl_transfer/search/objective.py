@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -16,8 +15,8 @@ from automl_transfer.domain.records import EpochResult, StopKind, StopReason, Tr
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.policies import classify
-from automl_transfer.search.view import SamplingView
 from automl_transfer.search.workbench import Workbench
+from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim
 
@@ -119,7 +118,7 @@ class Objective:
             self.on_epoch(claim, result)
             if run.finished:
                 break
-            if self._prune(claim):
+            if self.view.should_prune(self.pruner, claim.trial_id):
                 return TrialEnd(
                     TrialState.PRUNED,
                     StopReason(
@@ -171,23 +170,9 @@ class Objective:
                 return True
         return resumed.identical
 
-    def _prune(self, claim: Claim) -> bool:
-        return bool(
-            self.trials.store.patience.run(
-                lambda: self.pruner.prune(
-                    self.view.study(None, self.pruner), self.view.get_trial(claim.trial_id)
-                ),
-                "ask the pruner",
-            )
-        )
-
     def _among_best(self, value: float) -> bool:
-        impatient = dataclasses.replace(self.trials.store.patience, seconds=0.0)
         try:
-            trials = impatient.run(
-                lambda: self.view.get_all_trials(self.bench.handle.study_id, deepcopy=False),
-                "read the trials",
-            )
+            trials = self.view.trials(patient=False)
         except StoreUnavailableError:
             return True  # a finished trial must reach its spool, also while the store is away
         values = sorted(

@@ -1,14 +1,16 @@
-"""A study as a sampler sees it, read from the store in a few queries and then held in memory.
+"""A study as samplers and pruners see it: read in a few queries, held in memory, one trial a strategy.
 
 Optuna's samplers call `get_all_trials` several times for each suggestion, and its cached storage
 reads every unfinished trial again on each call, through the ORM. Here a refresh reads what is new,
 once; suggesting then costs no query, and the finished draft is written in one transaction
-(`Trials.create`).
+(`Trials.create`). A strategy that crashed and was continued is several trials of one root: it is
+shown once, under its root's number (from which Hyperband derives its bracket).
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections import defaultdict
 from collections.abc import Container, Sequence
@@ -18,12 +20,14 @@ from typing import Any, NoReturn
 import optuna
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
+from automl_transfer.errors import TrialLostError
 from automl_transfer.store import tables as t
 from automl_transfer.store.reading import distribution, stored_value
 from automl_transfer.store.store import Store
@@ -35,41 +39,29 @@ DRAFT_ID = -1
 
 
 class SamplingView:
-    """Gives a sampler the study as it is now and a blank trial to suggest for.
+    """Gives samplers and pruners the study as it is now, and no way to change a trial.
 
-    Use: `study, trial = view.refresh()`, then `sampler.before_trial(study, trial)`,
-    `infer_relative_search_space`, `sample_relative` and `sample_independent` with these two. What the
-    sampler notes about the draft (TPE's relative params) is kept in the draft only: other workers
-    learn the whole draft from the store when it is created. Not safe from several threads.
-
-    Args:
-        running: Read curves and notes of unfinished trials again on each refresh, for pruners that
-            compare with running trials. Samplers need only their params, which do not change.
+    What a sampler notes about its draft (TPE's relative params) stays in the draft: other workers
+    learn the whole draft from the store when it is created. What a pruner notes about a running trial
+    (its rungs) is written. Everything else is refused. Not safe from several threads.
     """
 
-    def __init__(
-        self, store: Store, study: StudyHandle, sampler: BaseSampler, *, running: bool = False
-    ) -> None:
+    def __init__(self, store: Store, study: StudyHandle) -> None:
         self.store = store
         self.handle = study
-        self.snapshot = _Snapshot(study, _direction(store, study))
-        self.sampler = sampler
-        self.running = running
+        self._snapshot = _Snapshot(store, study)
         self._seen = -1
         self._open: set[int] = set()
 
-    def refresh(self) -> tuple[Study, FrozenTrial]:
-        """The study as of now, and a RUNNING draft whose number is the next free one.
+    def draft(self, sampler: BaseSampler) -> tuple[Study, FrozenTrial]:
+        """The study as of now, and a blank RUNNING trial whose number is the next free one.
 
         `constant_liar` filters out the trial with the draft's own number; the next free number keeps
-        all others in sight.
+        all others in sight. Curves of running trials may be old: samplers do not read them.
         """
-        self.store.read(self._read, "read the study for the sampler")
-        study = optuna.load_study(
-            study_name=self.handle.name, storage=self.snapshot, sampler=self.sampler
-        )  # a new object: Study keeps the trials of its last `ask`
+        self._refresh(curves=False)
         draft = FrozenTrial(
-            number=self.snapshot.next_number(),
+            number=self._snapshot.next_number(),
             state=OptunaState.RUNNING,
             value=None,
             datetime_start=datetime.now(),
@@ -81,10 +73,45 @@ class SamplingView:
             intermediate_values={},
             trial_id=DRAFT_ID,
         )
-        self.snapshot.draft = draft
-        return study, draft
+        self._snapshot.draft = draft
+        return self._study(sampler=sampler), draft
 
-    def _read(self, connection: sa.Connection) -> None:
+    def should_prune(self, pruner: BasePruner, trial_id: int) -> bool:
+        """Whether the pruner would stop a trial, with all curves as they are now.
+
+        Raises:
+            TrialLostError: The trial is no longer its root's newest, or no longer running.
+        """
+        self._refresh(curves=True)
+        trial = self._snapshot.find(trial_id)
+        if trial is None or trial.state.is_finished():
+            raise TrialLostError("the trial belongs to another worker now")
+        return self.store.patience.run(
+            lambda: bool(pruner.prune(self._study(pruner=pruner), trial)), "ask the pruner"
+        )
+
+    def trials(self, *, patient: bool = True) -> list[FrozenTrial]:
+        """Each strategy's latest trial as of now; curves of running ones may be old.
+
+        Raises:
+            StoreUnavailableError: The store does not answer: at once where not `patient`.
+        """
+        self._refresh(curves=False, patient=patient)
+        return self._snapshot.latest()
+
+    def _study(self, **parts: Any) -> Study:
+        # A new object each time: Study keeps the trials of its last `ask`.
+        return optuna.load_study(study_name=self.handle.name, storage=self._snapshot, **parts)
+
+    def _refresh(self, *, curves: bool, patient: bool = True) -> None:
+        patience = self.store.patience
+        self.store.read(
+            lambda connection: self._read(connection, curves),
+            "read the study's trials",
+            patience=patience if patient else dataclasses.replace(patience, seconds=0.0),
+        )
+
+    def _read(self, connection: sa.Connection, curves: bool) -> None:
         columns = sa.select(
             t.trials.c.trial_id,
             t.trials.c.number,
@@ -98,12 +125,12 @@ class SamplingView:
         found = list(connection.execute(columns.where(mine, t.trials.c.trial_id > self._seen)))
         for chunk in _chunks(sorted(self._open)):
             found += connection.execute(columns.where(t.trials.c.trial_id.in_(chunk)))
-        changed = [row for row in found if self._is_news(row)]
+        changed = [row for row in found if curves or self._is_news(row)]
         if not changed:
             return
         details = _details(connection, self.handle.study_id, None if first else [r.trial_id for r in changed])
         for row in changed:
-            self.snapshot.trials[row.number] = details.frozen(row)
+            self._snapshot.put(details.frozen(row), row.number if row.root is None else row.root)
             self._seen = max(self._seen, row.trial_id)
             if row.state.is_finished():
                 self._open.discard(row.trial_id)
@@ -111,9 +138,9 @@ class SamplingView:
                 self._open.add(row.trial_id)
 
     def _is_news(self, row: Any) -> bool:
-        """Whether a trial must be read (again): new, changed, of someone else, or curves are wanted."""
-        known = self.snapshot.trials.get(row.number)
-        return known is None or known.state != row.state or row.root is None or self.running
+        """Whether a trial must be read (again): new, changed, or of someone else's making."""
+        known = self._snapshot.by_number.get(row.number)
+        return known is None or known.state != row.state or row.root is None
 
 
 class _Details:
@@ -202,16 +229,37 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 class _Snapshot(BaseStorage):
-    """The part of Optuna's storage interface that samplers and pruners read, answered from memory."""
+    """The part of Optuna's storage interface that samplers and pruners use, answered from memory."""
 
-    def __init__(self, study: StudyHandle, direction: StudyDirection) -> None:
+    def __init__(self, store: Store, study: StudyHandle) -> None:
+        self.store = store
         self.study = study
-        self.direction = direction
-        self.trials: dict[int, FrozenTrial] = {}
+        self.direction = _direction(store, study)
+        self.by_number: dict[int, FrozenTrial] = {}
         self.draft: FrozenTrial | None = None
+        self._roots: dict[int, FrozenTrial] = {}
+        self._newest: dict[int, int] = {}
+
+    def put(self, trial: FrozenTrial, root: int) -> None:
+        """Take in a trial as it is now."""
+        self.by_number[trial.number] = trial
+        if trial.number >= self._newest.get(root, -1):
+            self._newest[root] = trial.number
+            self._roots[root] = trial
+            if trial.number != root:
+                self._roots[root] = copy.copy(trial)
+                self._roots[root].number = root
+
+    def latest(self) -> list[FrozenTrial]:
+        """The newest trial of every root, under its root's number."""
+        return [trial for _, trial in sorted(self._roots.items())]
+
+    def find(self, trial_id: int) -> FrozenTrial | None:
+        """A root's newest trial by its id, or None."""
+        return next((trial for trial in self._roots.values() if trial._trial_id == trial_id), None)
 
     def next_number(self) -> int:
-        return max(self.trials, default=-1) + 1
+        return max(self.by_number, default=-1) + 1
 
     def get_study_id_from_name(self, study_name: str) -> int:
         return self.study.study_id
@@ -232,28 +280,23 @@ class _Snapshot(BaseStorage):
         _refuse()
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
-        if trial_id == DRAFT_ID and self.draft is not None:
-            return self.draft
-        for trial in self.trials.values():
-            if trial._trial_id == trial_id:
-                return trial
-        raise KeyError(f"no trial with id {trial_id} in this view")
+        trial = self.draft if trial_id == DRAFT_ID else self.find(trial_id)
+        if trial is None:
+            raise KeyError(f"no trial with id {trial_id} in this view")
+        return trial
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
     ) -> list[FrozenTrial]:
-        found = [
-            trial
-            for _, trial in sorted(self.trials.items())
-            if states is None or trial.state in states
-        ]  # fmt: skip
+        found = [trial for trial in self.latest() if states is None or trial.state in states]
         return copy.deepcopy(found) if deepcopy else found
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        """A sampler's note about its draft; a pruner's note about a running trial is refused."""
-        if trial_id != DRAFT_ID or self.draft is None:
-            _refuse()
-        self.draft._system_attrs[key] = value
+        """A sampler's note about its draft is kept; a pruner's note about a running trial is written."""
+        trial = self.get_trial(trial_id)
+        if trial_id != DRAFT_ID:
+            self.store.optuna_storage.set_trial_system_attr(trial_id, key, value)
+        trial._system_attrs[key] = value
 
     create_new_study = _refuse
     create_new_trial = _refuse

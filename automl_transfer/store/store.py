@@ -105,14 +105,14 @@ class Store:
 
         return self.patience.run(attempt, what)
 
-    def read(self, step: Callable[[sa.Connection], T], what: str) -> T:
+    def read(self, step: Callable[[sa.Connection], T], what: str, *, patience: Patience | None = None) -> T:
         """Run one transaction that only reads: on SQLite it does not wait for writers."""
 
         def attempt() -> T:
             with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
                 return step(connection)
 
-        return self.patience.run(attempt, what)
+        return (patience or self.patience).run(attempt, what)
 
     @property
     def optuna_storage(self) -> BaseStorage:

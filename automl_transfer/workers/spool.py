@@ -12,7 +12,6 @@ from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict
 
 from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
-from automl_transfer.domain.strategy import Strategy
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import Claim, StudyHandle
@@ -23,30 +22,11 @@ class SpooledEnd(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    study_id: int
-    trial_id: int
-    number: int
-    root: int
-    attempt: int
-    token: str
-    strategy: Strategy
+    claim: Claim
     state: TrialState
     value: float | None
     stop: StopReason
     outcome: TrialOutcome | None
-
-    def claim(self) -> Claim:
-        """The claim that this end belongs to."""
-        return Claim(
-            study_id=self.study_id,
-            trial_id=self.trial_id,
-            number=self.number,
-            root=self.root,
-            attempt=self.attempt,
-            token=self.token,
-            strategy=self.strategy,
-            params={},
-        )
 
 
 class Spool:
@@ -57,8 +37,9 @@ class Spool:
 
     def put(self, end: SpooledEnd) -> Path:
         """Write a result so that it survives this process."""
+        claim = end.claim
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{end.study_id}-{end.trial_id}-{end.token}.json"
+        path = self._folder / f"{claim.study_id}-{claim.trial_id}-{claim.token}.json"
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(end.model_dump_json(), encoding="utf-8")
         temporary.replace(path)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from optuna.samplers import BaseSampler
 
@@ -22,10 +22,10 @@ from automl_transfer.search.objective import Objective, TrialEnd
 from automl_transfer.search.policies import RETRIED
 from automl_transfer.search.pruners import make_pruner
 from automl_transfer.search.samplers import make_sampler
-from automl_transfer.search.view import SamplingView
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.artifacts import ArtifactStore
+from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, Reaped, StudyHandle
@@ -33,8 +33,6 @@ from automl_transfer.workers.heartbeat import Heartbeat
 from automl_transfer.workers.identity import new_worker_id
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.spool import Spool, SpooledEnd, spool_folder
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -139,9 +137,8 @@ class Worker:
         """
         trials, study = self._trials, self._handle
         spec = study.spec.search
-        view = self._patiently(lambda: SamplingView(self._store.optuna_storage, study.study_id, study.name))
-        existing = self._patiently(lambda: len(view.get_all_trials(study.study_id, deepcopy=False)))
-        sampler = make_sampler(spec, _seed(spec.seed, existing, self._options.index))
+        view = SamplingView(self._store, study)
+        sampler = make_sampler(spec, _seed(spec.seed, len(view.trials()), self._options.index))
         done = 0
         idle_since: float | None = None
         with Heartbeat(
@@ -199,12 +196,8 @@ class Worker:
         limit = self._handle.spec.search.trials
         if trials.counts(study).roots >= limit:
             return None
-        draft = self._patiently(lambda: draw(view, sampler, self._space))
+        draft = draw(view, sampler, self._space)
         return trials.create(study, draft, self.worker_id, limit=limit)
-
-    def _patiently(self, step: Callable[[], T]) -> T:
-        """Optuna's own calls are not tried again by the store: do it here."""
-        return self._store.patience.run(step, "read the study")
 
     def _ready(self, claim: Claim, view: SamplingView, heartbeat: Heartbeat) -> Objective:
         """The objective. Where this machine cannot run trials of the study, the claim is given back."""
@@ -246,19 +239,7 @@ class Worker:
             trials.release(claim, end.stop)
             return
         path = self._spool.put(
-            SpooledEnd(
-                study_id=claim.study_id,
-                trial_id=claim.trial_id,
-                number=claim.number,
-                root=claim.root,
-                attempt=claim.attempt,
-                token=claim.token,
-                strategy=claim.strategy,
-                state=end.state,
-                value=end.value,
-                stop=end.stop,
-                outcome=end.outcome,
-            )
+            SpooledEnd(claim=claim, state=end.state, value=end.value, stop=end.stop, outcome=end.outcome)
         )
         try:
             self._tell(claim, end.state, end.value, end.stop, end.outcome)
@@ -283,12 +264,14 @@ class Worker:
     def _deliver(self) -> None:
         """Hand in what an earlier process of this machine could not."""
         for path, end in self._spool.waiting():
-            if end.study_id != self._handle.study_id:
+            if end.claim.study_id != self._handle.study_id:
                 continue
             try:
-                self._tell(end.claim(), end.state, end.value, end.stop, end.outcome)
+                self._tell(end.claim, end.state, end.value, end.stop, end.outcome)
             except TrialLostError:
-                log.warning("a spooled result of trial %d came too late: another worker has it", end.trial_id)
+                log.warning(
+                    "a spooled result of trial %d came too late: another worker has it", end.claim.trial_id
+                )
             path.unlink(missing_ok=True)
 
     def _check_disk(self) -> None:

@@ -14,9 +14,9 @@ from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.objective import Objective
 from automl_transfer.search.pruners import make_pruner
-from automl_transfer.search.view import SamplingView
 from automl_transfer.search.workbench import Workbench, source_digests
 from automl_transfer.store.artifacts import ArtifactStore
+from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -43,10 +43,6 @@ def open_study(
     return store, store.create_study(spec, task.task, artifact_url=artifacts, sources=source_digests(spec))
 
 
-def view_of(store: Store, study: StudyHandle) -> SamplingView:
-    return SamplingView(store.optuna_storage, study.study_id, study.name)
-
-
 def epoch(number: int, accuracy: float) -> EpochResult:
     return EpochResult(
         epoch=number, train_loss=1.0, validation_loss=1.0, accuracy=accuracy, balanced_accuracy=accuracy,
@@ -65,7 +61,7 @@ def objective(
     return Objective(
         Workbench.open(study, device="cpu", task=task),
         trials,
-        view_of(store, study),
+        SamplingView(store, study),
         make_pruner(study.spec.search),
         Checkpoints(ArtifactStore(study.artifact_url), trials),
         should_stop,

@@ -9,15 +9,17 @@ from typing import Any
 import optuna
 import pytest
 from optuna.study import StudyDirection
-from search_helpers import DONE, NARROW, digits, epoch, open_study, view_of
+from search_helpers import DONE, NARROW, digits, epoch, open_study
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
+from automl_transfer.errors import TrialLostError
 from automl_transfer.search.draft import draw, fixed_draft
 from automl_transfer.search.pruners import PRUNERS, make_pruner
 from automl_transfer.search.samplers import SAMPLERS, make_sampler
 from automl_transfer.space.dimensions import DIMENSIONS
 from automl_transfer.space.space import Space
+from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
@@ -32,7 +34,7 @@ def task() -> LoadedTask:
 
 def run(store: Store, study: StudyHandle, count: int, seed: int) -> list[dict[str, Any]]:
     """Draw, create and finish trials whose score rises with the transferred depth."""
-    space, trials, view = Space.from_settings(study.spec.space), Trials(store), view_of(store, study)
+    space, trials, view = Space.from_settings(study.spec.space), Trials(store), SamplingView(store, study)
     sampler = make_sampler(study.spec.search, seed)
     drawn = []
     for _ in range(count):
@@ -94,7 +96,7 @@ def test_drawing_writes_nothing(tmp_path: Path, task: LoadedTask) -> None:
         before = dump(tmp_path / "study.db")
         for seed in range(3):
             draw(
-                view_of(store, study),
+                SamplingView(store, study),
                 make_sampler(study.spec.search, seed),
                 Space.from_settings(study.spec.space),
             )
@@ -111,14 +113,18 @@ def test_the_view_shows_one_trial_a_strategy_and_changes_none(tmp_path: Path, ta
         assert trials.fail(first, StopReason(kind=StopKind.CRASHED), retry=True) == 1
         other = trials.create(study, draft, "w")
         assert other is not None
-        view = view_of(store, study)
-        seen = view.get_all_trials(study.study_id)
-        assert [(t.number, t.state.name) for t in seen] == [(0, "WAITING"), (2, "RUNNING")]
-        child = seen[0]._trial_id
+        view = SamplingView(store, study)
+        sampler = make_sampler(study.spec.search, 0)
+        seen, blank = view.draft(sampler)
+        assert [(t.number, t.state.name) for t in seen.trials] == [(0, "WAITING"), (2, "RUNNING")]
+        assert blank.number == 3
+        child = seen.trials[0]._trial_id
         assert child != first.trial_id
-        assert view.get_trial(child).number == 0
-        state = (optuna.trial.TrialState.RUNNING,)
-        assert [t.number for t in view.get_all_trials(study.study_id, states=state)] == [2]
+        with pytest.raises(TrialLostError):
+            view.should_prune(make_pruner(study.spec.search), first.trial_id)
+        assert trials.fail(other, StopReason(kind=StopKind.CRASHED), retry=True) == 3
+        assert [(t.number, t.state.name) for t in view.trials()] == [(0, "WAITING"), (2, "WAITING")]
+        view = seen._storage
         distribution = draft.distributions["learning_rate"]
         for change in (
             lambda: view.create_new_trial(study.study_id),
@@ -131,7 +137,7 @@ def test_the_view_shows_one_trial_a_strategy_and_changes_none(tmp_path: Path, ta
             lambda: view.set_trial_intermediate_value(child, 1, 0.5),
             lambda: view.set_trial_user_attr(child, "a", 1),
         ):
-            with pytest.raises(RuntimeError, match="never through this view"):
+            with pytest.raises(NotImplementedError, match="only reads"):
                 change()
 
 
@@ -139,7 +145,7 @@ def test_the_view_shows_one_trial_a_strategy_and_changes_none(tmp_path: Path, ta
 def test_pruners_stop_the_worst_and_never_the_best(tmp_path: Path, task: LoadedTask, name: str) -> None:
     store, study = open_study(tmp_path, task, pruner=name, max_epochs=9, min_epochs=1)
     with store:
-        trials, space, view = Trials(store), Space.from_settings(study.spec.space), view_of(store, study)
+        trials, space, view = Trials(store), Space.from_settings(study.spec.space), SamplingView(store, study)
         pruner = make_pruner(study.spec.search)
         draft = fixed_draft(space.default(), space, "")
         pruned: dict[float, bool] = {}
@@ -150,7 +156,7 @@ def test_pruners_stop_the_worst_and_never_the_best(tmp_path: Path, task: LoadedT
             pruned[score] = False
             for number in range(1, 10):
                 trials.record_epoch(claim, epoch(number, score), score)
-                if pruner.prune(view.study(None, pruner), view.get_trial(claim.trial_id)):
+                if view.should_prune(pruner, claim.trial_id):
                     pruned[score] = True
                     break
             state = TrialState.PRUNED if pruned[score] else TrialState.COMPLETE

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 from sqlalchemy import event
 from store_helpers import CRASH, DONE, SPACE, draft, epoch, open_study
 
 from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import TrialLostError
 from automl_transfer.store import tables as t
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store
@@ -110,20 +114,20 @@ def test_sampling_offline_suggests_what_optuna_would(opened: tuple[Store, StudyH
             warnings.simplefilter("ignore")
             return TPESampler(seed=3, n_startup_trials=4, group=True)
 
-    view = SamplingView(store, study, sampler())
-    offline = suggest(view)
+    view = SamplingView(store, study)
+    offline = suggest(view, sampler())
     plain = optuna.load_study(study_name="s", storage=store.optuna_storage, sampler=sampler())
     trial = plain.ask(SPACE)
     assert offline == trial.params
     assert {x.number: (x.state, x.params, x.value, x.intermediate_values) for x in plain.trials[:-1]} == {
-        x.number: (x.state, x.params, x.value, x.intermediate_values) for x in view.refresh()[0].trials[:-1]
+        x.number: (x.state, x.params, x.value, x.intermediate_values)
+        for x in view.draft(sampler())[0].trials[:-1]
     }
     plain._storage.remove_session()
 
 
-def suggest(view: SamplingView) -> dict[str, object]:
-    study, trial = view.refresh()
-    sampler = view.sampler
+def suggest(view: SamplingView, sampler: BaseSampler) -> dict[str, object]:
+    study, trial = view.draft(sampler)
     sampler.before_trial(study, trial)
     space = sampler.infer_relative_search_space(study, trial)
     params = sampler.sample_relative(study, trial, space)
@@ -136,29 +140,47 @@ def suggest(view: SamplingView) -> dict[str, object]:
 def test_view_follows_the_study_with_few_queries(opened: tuple[Store, StudyHandle]) -> None:
     store, study = opened
     trials = Trials(store)
-    view = SamplingView(store, study, TPESampler(seed=0, n_startup_trials=5))
+    view, sampler = SamplingView(store, study), TPESampler(seed=0, n_startup_trials=5)
     queries = Queries(store)
     for number in range(30):
         queries.taken()
-        params = suggest(view)
+        params = suggest(view, sampler)
         assert queries.taken() <= 8
-        seen, blank = view.refresh()
+        seen, blank = view.draft(sampler)
         assert blank.number == number == len(seen.trials)
         claim = trials.create(study, TrialDraft(Strategy(**params), params, SPACE), "w", limit=None)  # type: ignore[arg-type]
         assert claim is not None
         assert claim.number == number
-        assert view.refresh()[0].trials[-1].params == params
+        assert view.trials()[-1].params == params
         trials.finish(claim, TrialState.COMPLETE, float(params["freeze_depth"]) / 8, DONE)  # type: ignore[arg-type]
-    assert view.refresh()[0].best_value == max(r.value or 0 for r in trials.records(study))
+    assert view.draft(sampler)[0].best_value == max(r.value or 0 for r in trials.records(study))
 
 
-def test_view_with_curves_for_pruners(opened: tuple[Store, StudyHandle]) -> None:
+class Recorder(BasePruner):
+    """Notes the curve it is shown, and a rung, as SuccessiveHalving does."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[int, float]] = []
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        self.seen.append(dict(study.trials[0].intermediate_values))
+        study._storage.set_trial_system_attr(trial._trial_id, "completed_rung_0", 0.5)
+        return len(self.seen) == 3
+
+
+def test_pruners_see_curves_of_now_and_their_notes_reach_everyone(
+    opened: tuple[Store, StudyHandle],
+) -> None:
     store, study = opened
     trials = Trials(store)
-    view = SamplingView(store, study, RandomSampler(), running=True)
+    view, pruner = SamplingView(store, study), Recorder()
     claim = created(trials, study, 1)
     for number in range(3):
         trials.record_epoch(claim, epoch(number), number / 10)
-        assert view.refresh()[0].trials[0].intermediate_values == {n: n / 10 for n in range(number + 1)}
-    with pytest.raises(NotImplementedError, match="only reads"):
-        view.refresh()[0].enqueue_trial({"freeze_depth": 1})
+        assert view.should_prune(pruner, claim.trial_id) == (number == 2)
+        assert pruner.seen[-1] == {n: n / 10 for n in range(number + 1)}
+    other = SamplingView(store, study)
+    assert other.trials()[0].system_attrs["completed_rung_0"] == 0.5
+    trials.finish(claim, TrialState.COMPLETE, 0.5, DONE)
+    with pytest.raises(TrialLostError):
+        view.should_prune(pruner, claim.trial_id)
