@@ -40,6 +40,9 @@ class Strategy(BaseModel):
     head is solved), "head" the head only (fully connected transfer), "suffix" what is not frozen and
     the head, "full" everything, "body" the convolutional part under a head that keeps its initial
     weights, "norm" and "bias" only those tensors and the head.
+
+    The defaults keep what a solved head starts with: at ten times the rate, or with norm layers that
+    follow each batch, the first epoch destroys it (`benchmarks/defaults.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,9 +60,9 @@ class Strategy(BaseModel):
     shrink: float = Field(default=1.0, ge=0.0, le=1.0)
     perturb: float = Field(default=1e-2, ge=0.0, le=1.0)
     optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: float = Field(default=1e-3, gt=0.0, le=10.0)
+    learning_rate: float = Field(default=1e-4, gt=0.0, le=10.0)
     momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
-    head_lr_mult: float = Field(default=10.0, ge=0.01, le=1000.0)
+    head_lr_mult: float = Field(default=1.0, ge=0.01, le=1000.0)
     layer_decay: float = Field(default=0.75, gt=0.0, le=1.0)
     schedule: Literal["cosine", "constant", "step", "one_cycle"] = "cosine"
     warmup: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -67,7 +70,7 @@ class Strategy(BaseModel):
     clip: float = Field(default=0.0, ge=0.0, le=1e4)
     anchor: Literal["none", "l2sp"] = "none"
     anchor_weight: float = Field(default=1e-2, ge=0.0, le=10.0)
-    norm_policy: Literal["frozen", "adapt", "train"] = "train"
+    norm_policy: Literal["frozen", "adapt", "train"] = "frozen"
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     class_weights: bool = False
     normalise: Normalisation = "source"

@@ -1,4 +1,4 @@
-"""What a study tries before its sampler: the profile's answer, then the default strategy."""
+"""What a study tries before its sampler: the profile's answer, the same tuned on, the default strategy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.workbench import Workbench
+from automl_transfer.space.space import Space
 from automl_transfer.store.trials import Trials
 
 if TYPE_CHECKING:
     from automl_transfer.training.profile import Profile
 
 PROFILE_KEY = "first:profile"
+TUNED_KEY = "first:tuned"
 DEFAULT_KEY = "first:default"
 
 
@@ -23,16 +25,41 @@ def enqueue_first(
     """Enqueue the first answers, each once per study, whoever calls this and how often.
 
     One forward pass of every pretrained source over the training split finds the cut whose
-    closed-form head generalises best (leave-one-out). That strategy is the first trial.
+    closed-form head generalises best (leave-one-out). That strategy is the first trial; the second one
+    trains on from there, as far as the space allows. No more are enqueued than the study has trials.
     """
-    handle = bench.handle
-    if handle.spec.search.profile and not trials.enqueued(handle, PROFILE_KEY):
-        best = best_profile(bench, on_profile=on_profile)
-        if best is not None:
-            trials.enqueue(handle, fixed_draft(best, bench.space, "profile"), once=PROFILE_KEY)
-    if handle.spec.search.default_first:
-        default = bench.space.default()
-        trials.enqueue(handle, fixed_draft(default, bench.space, "default"), once=DEFAULT_KEY)
+    handle, space, search = bench.handle, bench.space, bench.handle.spec.search
+    default = space.default()
+    keys = [PROFILE_KEY, TUNED_KEY] * search.profile + [DEFAULT_KEY] * search.default_first
+    if not keys or trials.enqueued(handle, keys[: search.trials][-1]):
+        return
+    first: list[tuple[str, str, Strategy]] = []
+    if search.profile and (best := best_profile(bench, on_profile=on_profile)) is not None:
+        first.append((PROFILE_KEY, "profile", best))
+        if (tuned := tuned_from(best, space)) != default or not search.default_first:
+            first.append((TUNED_KEY, "profile, tuned", tuned))
+    if search.default_first:
+        first.append((DEFAULT_KEY, "default", default))
+    for key, label, strategy in first[: search.trials]:
+        trials.enqueue(handle, fixed_draft(strategy, space, label), once=key)
+
+
+def tuned_from(best: Strategy, space: Space) -> Strategy:
+    """The strategy of the space that trains everything on from a profile's answer, gently.
+
+    Its head starts as the solved one. What keeps that head alive are the defaults of rate, head
+    multiplier and norm policy.
+    """
+    return space.nearest(
+        {
+            "source": best.source,
+            "truncation": best.truncation,
+            "pool": best.pool,
+            "ridge_lambda": best.ridge_lambda,
+            "normalise": best.normalise,
+            "freeze_depth": 0,
+        }
+    )
 
 
 def best_profile(bench: Workbench, *, on_profile: Callable[[Profile], None] | None = None) -> Strategy | None:

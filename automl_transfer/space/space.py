@@ -75,9 +75,13 @@ class Space:
 
     def default(self) -> Strategy:
         """The default strategy: every dimension at its default, or at the nearest value in range."""
+        return self.nearest({})
+
+    def nearest(self, wanted: Mapping[str, Any]) -> Strategy:
+        """A strategy of this space: searched dimensions as wanted (or at their default), or nearest."""
         values = dict(self.fixed)
         for dimension in self.searched:
-            values[dimension.name] = _nearest(dimension, dimension.default)
+            values[dimension.name] = _nearest(dimension, wanted.get(dimension.name, dimension.default))
         if values["tune_mode"] == CLOSED_FORM:
             values["head_init"] = "ridge"
         return Strategy.model_validate(values).canonical()

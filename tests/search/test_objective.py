@@ -17,7 +17,7 @@ from automl_transfer.domain.records import StopKind, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import StudyError, TrialLostError
 from automl_transfer.search.draft import fixed_draft
-from automl_transfer.search.first import enqueue_first
+from automl_transfer.search.first import enqueue_first, tuned_from
 from automl_transfer.search.objective import TrialEnd
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
@@ -188,11 +188,42 @@ def test_first_answers_are_enqueued_once_even_from_two_processes(tmp_path: Path,
         assert other.wait(120) == 0
         assert len(seen) <= 1
         records = Trials(store).records(study)
-        assert [r.state for r in records] == [TrialState.WAITING] * 2
-        modes = {r.strategy.tune_mode for r in records if r.strategy}
-        assert modes == {"closed_form", bench.space.default().tune_mode}
-        claims = [Trials(store).claim(study, "w") for _ in range(3)]
-        assert sorted(c.label for c in claims if c) == ["default", "profile"]
+        assert [r.state for r in records] == [TrialState.WAITING] * 3
+        claims = [claim for _ in range(4) if (claim := Trials(store).claim(study, "w"))]
+        assert sorted(c.label for c in claims) == ["default", "profile", "profile, tuned"]
+        first = {c.label: c.strategy for c in claims}
+        assert first["profile"].tune_mode == "closed_form"
+        assert first["default"] == bench.space.default()
+        assert first["profile, tuned"] == tuned_from(first["profile"], bench.space)
+
+
+@pytest.mark.parametrize(
+    ("space", "search", "labels"),
+    [
+        ({"truncation": (3, 5)}, {}, ["profile", "profile, tuned", "default"]),
+        ({}, {"trials": 2}, ["profile", "profile, tuned"]),
+        ({}, {"trials": 1}, ["profile"]),
+        ({"tune_mode": "head"}, {}, ["profile", "default"]),  # nothing else is left to tune
+        ({}, {"default_first": False, "trials": 9}, ["profile", "profile, tuned"]),
+        ({}, {"profile": False}, ["default"]),
+        ({"source": "scratch"}, {}, ["default"]),
+        ({}, {"profile": False, "default_first": False}, []),
+    ],
+)
+def test_first_answers_fit_the_space_and_the_budget(
+    tmp_path: Path, task: LoadedTask, space: dict[str, object], search: dict[str, object], labels: list[str]
+) -> None:
+    store, study = open_study(tmp_path, task, {"freeze_depth": "search", **space}, **search)
+    with store:
+        bench, seen = Workbench.open(study, device="cpu", task=task), []
+        enqueue_first(bench, Trials(store), on_profile=seen.append)
+        claims = [claim for _ in range(4) if (claim := Trials(store).claim(study, "w"))]
+        assert [c.label for c in claims] == labels
+        if (tuned := {c.label: c.strategy for c in claims}.get("profile, tuned")) is not None:
+            best = next(c.strategy for c in claims if c.label == "profile")
+            assert tuned.freeze_depth == 0
+            wanted = min(max(best.truncation, 3), 5) if "truncation" in space else Strategy().truncation
+            assert tuned.truncation == wanted
 
 
 def test_other_data_or_weights_are_refused(tmp_path: Path, task: LoadedTask) -> None:

@@ -62,7 +62,9 @@ def small_backbone(*, norms: bool = True, dropout: float = 0.0, extra: nn.Module
 
 def strategy(**changes: Any) -> Strategy:
     defaults = {"source": "small", "tune_mode": "full", "head_init": "zero", "head_lr_mult": 1.0, "pool": 4}
-    return Strategy.model_validate({**defaults, "learning_rate": 3e-3, "batch": 32, **changes})
+    return Strategy.model_validate(
+        {**defaults, "learning_rate": 3e-3, "norm_policy": "train", "batch": 32, **changes}
+    )
 
 
 def make_run(

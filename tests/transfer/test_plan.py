@@ -271,7 +271,9 @@ def test_a_flat_image_survives_per_image_normalisation(task: LoadedTask) -> None
 
 
 def test_the_table_shows_every_group_with_its_rate(task: LoadedTask) -> None:
-    found = plan(task, tune_mode="suffix", freeze_depth=4, transfer_depth=7, learning_rate=0.001)
+    found = plan(
+        task, tune_mode="suffix", freeze_depth=4, transfer_depth=7, learning_rate=0.001, head_lr_mult=10.0
+    )
     lines = found.describe().splitlines()
     assert " ".join(lines[0].split()) == "group note transferred frozen init parameters trained learning rate"
     assert lines[1].split() == ["g1", "stem", "yes", "yes", "source", "96", "0", "-"]

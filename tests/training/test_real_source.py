@@ -1,4 +1,4 @@
-"""Training runs: they learn, stop, continue to the same weights, and say what went wrong."""
+"""The packaged source on real digits: profile, training, and a run continued in another process."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import torch
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.errors import NotANumberError, TrialDataError
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.profile import Profile, profile_source, strategy_of
-from automl_transfer.training.run import TrainingAborted, TrainingRun
+from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
 CPU = torch.device("cpu")
@@ -53,42 +52,11 @@ def training(
     return TrainingRun(built, task, max_epochs=epochs, seed=seed, device=CPU)
 
 
-def test_training_learns_and_reports_every_epoch(task: LoadedTask, backbone: Backbone) -> None:
-    run = training(task, backbone, epochs=6, learning_rate=1e-2)
-    results = list(run.epochs())
-    assert [result.epoch for result in results] == [1, 2, 3, 4, 5, 6]
-    assert results[-1].accuracy > 0.8
-    assert results[-1].train_loss < results[0].train_loss
-    assert all(result.seconds > 0 for result in results)
-    assert run.finished
-
-
-@pytest.mark.parametrize("schedule", ["cosine", "constant", "step", "one_cycle"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_schedules_reach_their_horizon(
-    task: LoadedTask, backbone: Backbone, schedule: str, optimizer: str
-) -> None:
-    run = training(task, backbone, epochs=2, schedule=schedule, optimizer=optimizer, learning_rate=1e-2)
-    rates = [result.learning_rate for result in run.epochs()]
-    assert rates[-1] < rates[0] if schedule != "constant" else rates[-1] == pytest.approx(1e-2)
-
-
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
-    task: LoadedTask, backbone: Backbone
-) -> None:
-    digests = []
-    for seed in (0, 0, 1):
-        run = training(task, backbone, seed=seed, epochs=2)
-        list(run.epochs())
-        digests.append(run.weights_sha256())
-    assert digests[0] == digests[1] != digests[2]
-
-
 CONTINUE = """
 import sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, {tests!r})
-import test_run as t
+import test_real_source as t
 from pathlib import Path
 from automl_transfer.data.task import load_task
 from automl_transfer.domain.spec import TaskSpec
@@ -122,69 +90,6 @@ def test_an_interrupted_run_continues_in_another_process_to_the_same_weights(
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == straight.weights_sha256()
-
-
-def test_an_epoch_that_is_given_up_leaves_no_trace(task: LoadedTask, backbone: Backbone) -> None:
-    straight = training(task, backbone)
-    list(straight.epochs())
-    asked = iter([False] * 9 + [True])
-    run = TrainingRun(
-        build_plan(Strategy.model_validate(CHEAP), backbone, task, seed=0, device=CPU),
-        task, max_epochs=4, seed=0, device=CPU, should_abort=lambda: next(asked, False),
-    )  # fmt: skip
-    with pytest.raises(TrainingAborted):
-        list(run.epochs())
-    assert run.epoch == 1
-    list(run.epochs())
-    assert run.weights_sha256() == straight.weights_sha256()
-
-
-@pytest.mark.parametrize("damage", ["truncated", "missing", "foreign"])
-def test_a_damaged_checkpoint_is_refused(
-    task: LoadedTask, backbone: Backbone, tmp_path: Path, damage: str
-) -> None:
-    run = training(task, backbone, epochs=2)
-    next(run.epochs())
-    run.save(tmp_path / "state")
-    tensors = tmp_path / "state" / "state.safetensors"
-    if damage == "truncated":
-        tensors.write_bytes(tensors.read_bytes()[:1000])
-    elif damage == "missing":
-        tensors.unlink()
-    other = training(task, backbone, seed=1 if damage == "foreign" else 0, epochs=2)
-    with pytest.raises(TrialDataError):
-        other.restore(tmp_path / "state")
-
-
-def test_divergence_is_named_with_its_place(task: LoadedTask, backbone: Backbone) -> None:
-    run = training(task, backbone, optimizer="sgd", learning_rate=10.0, momentum=0.99, head_lr_mult=1000.0,
-                   weight_decay=1.0, tune_mode="bias", epochs=20)  # fmt: skip
-    with pytest.raises(NotANumberError, match="learning rate"):
-        list(run.epochs())
-
-
-class Hungry(torch.nn.Module):
-    """Runs out of memory above a batch size, as a large network does on a small device."""
-
-    def __init__(self, inner: torch.nn.Module, most: int) -> None:
-        super().__init__()
-        self.inner, self.most, self.seen = inner, most, 0
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.training and len(x) > self.most:
-            raise torch.OutOfMemoryError(f"tried to allocate for {len(x)}")
-        return self.inner(x)
-
-
-def test_out_of_memory_halves_the_batch_and_keeps_its_effective_size(
-    task: LoadedTask, backbone: Backbone
-) -> None:
-    run = training(task, backbone, tune_mode="full", epochs=1)
-    run.model.groups[-1] = Hungry(run.model.groups[-1], most=10)
-    results = list(run.epochs())
-    assert len(results) == 1
-    assert run.batch == 8
-    assert run.batch * run.accumulate == 32
 
 
 def test_the_profile_names_a_cut_whose_strategy_gives_a_usable_model(
