@@ -24,7 +24,9 @@ def run(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGES...", help="Image files or folders.")],
     form: Annotated[Form, typer.Option("--format", help="csv or jsonl.")] = Form.CSV,
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to list for each image.")] = 1,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images a forward pass.")] = 64,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Images a forward pass (default: what suits).")
+    ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
     r"""Label images. One that cannot be read gets a row with the reason; the others go on.

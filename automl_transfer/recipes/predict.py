@@ -30,8 +30,6 @@ Named = tuple[str, Path | Pixels | DataError]
 Item = tuple[str, Pixels | str]
 """A name with its pixels, or with the reason why there are none."""
 
-BATCH = 64
-
 
 class Predictor:
     """Labels images with the model of a model folder: `Predictor.load(folder).predict(images)`."""
@@ -56,13 +54,13 @@ class Predictor:
         model, description = load_model(Path(folder), device)
         return cls(model, description, device)
 
-    def predict(self, inputs: Inputs, *, batch: int = BATCH, top: int = 5) -> Iterator[Prediction]:
+    def predict(self, inputs: Inputs, *, batch: int | None = None, top: int = 5) -> Iterator[Prediction]:
         """One prediction an image, in order, as soon as its batch is done.
 
         Args:
             inputs: A file, a folder (all images below it), several of both, or uint8 arrays
                 (N, H, W, C) or (N, H, W).
-            batch: Images a forward pass.
+            batch: Images a forward pass; by default what suits the resolution and the device.
             top: Classes to list for each image.
 
         Yields:
@@ -71,12 +69,13 @@ class Predictor:
         Raises:
             DataError: The one folder that was given holds no images, or an array is not of images.
         """
+        batch = self._batch() if batch is None else batch
         if batch < 1 or top < 1:
             raise ValueError(f"batch and top must be >= 1, got {batch} and {top}")
         sources = _from_arrays(inputs) if isinstance(inputs, np.ndarray) else _from_paths(inputs)
         return self._stream(sources, batch, top)
 
-    def logits(self, pixels: Pixels, batch: int = BATCH) -> npt.NDArray[np.float32]:
+    def logits(self, pixels: Pixels, batch: int | None = None) -> npt.NDArray[np.float32]:
         """(N, classes) logits of uint8 pixels (N, H, W, C) at the model's resolution and channels."""
         import torch
 
@@ -86,12 +85,19 @@ class Predictor:
                 f"pixels must be uint8 (N, {size}, {size}, {channels}), got {pixels.dtype} {pixels.shape}: "
                 "`predict` resizes images"
             )
+        batch = self._batch() if batch is None else batch
         parts = [np.empty((0, len(self.description.classes)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(pixels), batch):
                 block = torch.from_numpy(np.array(pixels[start : start + batch]))
                 parts.append(self.model(self._normalise(block)).float().cpu().numpy())
         return np.concatenate(parts)
+
+    def _batch(self) -> int:
+        from automl_transfer.transfer.features import batch_for, pixel_elements
+
+        size = self.description.resolution
+        return batch_for(pixel_elements(size, size), self._normalise.device)
 
     def _stream(self, sources: Iterator[Named], batch: int, top: int) -> Iterator[Prediction]:
         # The next batch is decoded while the network works on this one.

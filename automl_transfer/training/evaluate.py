@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import FORWARD_BATCH, forward_rows, read_pixels
+from automl_transfer.transfer.features import forward_rows, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 
 
@@ -29,7 +29,7 @@ def predict_logits(
     indices: np.ndarray,
     normalise: Normaliser,
     device: torch.device | str = "cpu",
-    batch: int = FORWARD_BATCH,
+    batch: int | None = None,
 ) -> np.ndarray:
     """(len(indices), classes) float32 logits, in evaluation mode; the model's modes stay as they were.
 

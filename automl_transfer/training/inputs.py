@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.transfer.features import forward_batches, read_pixels
+from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.pixels import Normaliser
 
@@ -26,6 +26,8 @@ class Inputs(Protocol):
 
     start: int
     in_memory: bool
+    elements: int
+    """Activations of the largest layer above, an image."""
 
     def read(self, rows: np.ndarray) -> Tensor:
         """The rows, on the CPU."""
@@ -44,6 +46,7 @@ class PixelInputs:
         self._normalise = normalise
         self._model = model
         self.start = prefix
+        self.elements = pixel_elements(*images.shape[1:3])
 
     def read(self, rows: np.ndarray) -> Tensor:
         """uint8 (B, H, W, C)."""
@@ -76,7 +79,8 @@ class StoredInputs:
             return model.head.pool(activation) if whole else activation
 
         self._device = next(model.parameters()).device
-        self._values = forward_batches(pixels.read, run, indices)
+        self._values = forward_batches(pixels.read, run, indices, batch_for(pixels.elements, self._device))
+        self.elements = min(pixels.elements, math.prod(self._values.shape[1:]))
         self._position = np.full(rows, -1, dtype=np.int64)
         self._position[indices] = np.arange(len(indices))
 

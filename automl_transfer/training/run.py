@@ -36,7 +36,7 @@ from automl_transfer.training.state import (
     write_checkpoint,
 )
 from automl_transfer.training.steps import Stepper, TrainingAborted
-from automl_transfer.transfer.features import FORWARD_BATCH, forward_batches, is_out_of_memory
+from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.plan import TransferPlan
 
@@ -52,7 +52,8 @@ class TrainingRun:
     Args:
         plan: Its model is trained in place.
         max_epochs: The study's horizon, which schedules are laid out over.
-        batch: Images that go through the model at once; the strategy's batch by default.
+        batch: Images that go through the model at once; by default as many of the strategy's batch as
+            suit the device.
         accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
         should_abort: Asked before every step; true gives up the epoch under way (`TrainingAborted`).
 
@@ -86,7 +87,7 @@ class TrainingRun:
         self.batch = batch if batch is not None else -(-plan.strategy.batch // accumulate)
         self.accumulate = accumulate
         self._effective = batch * accumulate if batch is not None else plan.strategy.batch
-        self._batch_was_given = batch is not None
+        self._batch_was_given = self._batch_is_settled = batch is not None
         self._differences: tuple[str, ...] = ()
         self._best_tensors: dict[str, Tensor] = {}
         self._live = live_tensors(self.model)
@@ -164,6 +165,7 @@ class TrainingRun:
         then = state["conditions"]
         if not self._batch_was_given:
             self.batch, self.accumulate = int(then["batch"]), int(then["accumulate"])
+            self._batch_is_settled = True
         try:
             self.model.load_state_dict(under(tensors, "model."))
             self._best_tensors = under(tensors, "best.")
@@ -200,7 +202,7 @@ class TrainingRun:
             inputs.read,
             lambda x: self.model(inputs.prepare(x), start=inputs.start),
             rows,
-            FORWARD_BATCH,
+            batch_for(inputs.elements, self.device),
         )
         found = scores(logits.float().numpy(), self.task.labels[rows], len(self.task.task.classes))
         if not math.isfinite(found.nll):
@@ -236,12 +238,16 @@ class TrainingRun:
                     f"training must fit in memory at a batch of {self.batch}, it did not in epoch {epoch} "
                     f"({reason[:300]}): choose a smaller source, a lower resolution or fewer trained groups"
                 )
-            self.batch = max(self._smallest, -(-self.batch // 2))
-            self.accumulate = -(-self._effective // self.batch)
+            self._use_batch(-(-self.batch // 2))
             self._go_back(before, optimizer_before)
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+
+    def _use_batch(self, batch: int) -> None:
+        """Split a step into parts of this many images."""
+        self.batch = max(self._smallest, batch)
+        self.accumulate = -(-self._effective // self.batch)
 
     def _go_back(self, live: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
         assert self._optimizer is not None
@@ -270,6 +276,8 @@ class TrainingRun:
             prefix = 0 if self.closed_form else self.plan.frozen_prefix
             normalise = self.plan.normaliser(self.device)
             self._inputs_made = inputs_for(self.model, self.task, normalise, prefix, np.concatenate(rows))
+            if not self._batch_is_settled:
+                self._use_batch(min(self.batch, batch_for(self._inputs_made.elements, self.device)))
         return self._inputs_made
 
     def _key(self, result: EpochResult) -> tuple[float, float]:

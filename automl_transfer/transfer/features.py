@@ -11,7 +11,14 @@ from torch import Tensor
 from automl_transfer.errors import OutOfMemoryError, TrialDataError
 from automl_transfer.transfer.pixels import Normaliser
 
-FORWARD_BATCH = 256
+MOST_IN_BATCH = 256
+LEAST_IN_BATCH = 8
+BATCH_ELEMENTS = 2**21
+"""Activations of one layer that a batch may have on a CPU: caches hold no more.
+
+Larger batches are slower there and cost memory: EfficientNet-Lite0 at 224 pixels on 2 cores gave 139
+images/s in batches of 8 and 36 in batches of 256 (`benchmarks/batches.py`).
+"""
 
 _MEMORY_MESSAGES = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
 
@@ -35,12 +42,27 @@ def read_pixels(images: np.ndarray, rows: np.ndarray) -> Tensor:
         raise TrialDataError(f"images must be readable while training, got {error}") from error
 
 
+def batch_for(elements: int, device: torch.device | str) -> int:
+    """Images that go well through a model at once, whose largest layer has so many activations an image.
+
+    On other devices than a CPU the most: running out of memory halves it.
+    """
+    if torch.device(device).type != "cpu":
+        return MOST_IN_BATCH
+    return min(MOST_IN_BATCH, max(LEAST_IN_BATCH, BATCH_ELEMENTS // max(1, elements)))
+
+
+def pixel_elements(height: int, width: int) -> int:
+    """Activations of a usual network's first layer: 32 channels at half the resolution."""
+    return 8 * height * width
+
+
 @torch.no_grad()
 def forward_batches(
     read: Callable[[np.ndarray], Tensor],
     function: Callable[[Tensor], Tensor],
     indices: np.ndarray,
-    batch: int = FORWARD_BATCH,
+    batch: int,
 ) -> Tensor:
     """`function(read(rows))` over batches of indices, joined along the rows, on the CPU.
 
@@ -74,9 +96,12 @@ def forward_rows(
     images: np.ndarray,
     indices: np.ndarray,
     normalise: Normaliser,
-    batch: int = FORWARD_BATCH,
+    batch: int | None = None,
 ) -> Tensor:
-    """Apply `function` to normalised batches of images; see `forward_batches`."""
+    """Apply `function` to normalised batches of images (N, H, W, C); see `forward_batches`."""
     return forward_batches(
-        lambda rows: read_pixels(images, rows), lambda pixels: function(normalise(pixels)), indices, batch
+        lambda rows: read_pixels(images, rows),
+        lambda pixels: function(normalise(pixels)),
+        indices,
+        batch or batch_for(pixel_elements(*images.shape[1:3]), normalise.device),
     )

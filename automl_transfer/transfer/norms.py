@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import read_pixels
+from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 
 ADAPT_IMAGES = 4096
-_ADAPT_BATCH = 256
 
 BatchNorm = nn.modules.batchnorm._BatchNorm
 
@@ -45,7 +44,7 @@ def adapt_statistics(
         return
     rows = indices[np.linspace(0, len(indices) - 1, min(len(indices), ADAPT_IMAGES)).astype(np.int64)]
     # Equal batches, because the average does not weigh them.
-    parts = max(1, len(rows) // _ADAPT_BATCH)
+    parts = max(1, len(rows) // batch_for(pixel_elements(*images.shape[1:3]), normalise.device))
     batch = -(-len(rows) // parts)
     rows = np.resize(rows, batch * parts)
     momenta = [layer.momentum for layer in layers]

@@ -2,7 +2,8 @@
 
     python tests/chaos/chaos.py --database sqlite --trials 200 --workers 8
 
-The last line is `LOST n DUPLICATE n STUCK n UNEXPLAINED n`; the exit code is 0 where all are 0.
+The last line is `LOST n DUPLICATE n STUCK n UNEXPLAINED n`; the exit code is 0 where all are 0 and
+every fault happened.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -54,7 +56,11 @@ def strategies(number: int) -> list[Strategy]:
 
 
 class Chaos:
-    """One run on one database."""
+    """One run on one database.
+
+    Half of the workers believe to be on machines of their own, with clocks that are wrong: nobody can
+    see that such a process is gone, and only its silence gives it away.
+    """
 
     def __init__(
         self, study: TinyStudy, folder: Path, workers: int, outage: Callable[[float], None], say: Any
@@ -62,59 +68,89 @@ class Chaos:
         self.study, self.folder, self.workers, self.outage, self.say = study, folder, workers, outage, say
         self.random = random.Random(0)
         self.processes: list[subprocess.Popen[bytes]] = []
+        self.armed: dict[Path, tuple[str, subprocess.Popen[bytes]]] = {}
         self.done: Counter[str] = Counter()
+        self.started = 0
 
-    def start(self, *point: str) -> None:
+    def start(self, point: str = "none", beat: float = BEAT) -> subprocess.Popen[bytes]:
         """One more worker; with a point, one that kills itself there."""
-        program = [str(HERE / "faulty_worker.py"), *point] if point else ["-m", "automl_transfer", "worker"]
-        options = ["--threads", "1", "--grace", str(GRACE), "--beat", str(BEAT), "--checkpoint", "0.5"]
+        self.started += 1
+        away = self.started % 2 == 0
+        machine = f"machine-{self.started}" if away else socket.gethostname()
+        clock = (3600.0 if self.started % 4 else -3600.0) if away else 0.0
+        marker = self.folder / f"fired-{self.started}"
+        options = ["--threads", "1", "--grace", str(GRACE), "--beat", str(beat), "--checkpoint", "0.5"]
+        program = [sys.executable, str(HERE / "faulty_worker.py"), point, str(marker), machine, str(clock)]
         with (self.folder / "workers.log").open("ab") as log:
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, *program, "tiny", *options, "--device", "cpu"],
-                    env={**os.environ, "AUTOML_TRANSFER_STORAGE": self.study.url},
-                    cwd=HERE.parents[1],
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            process = subprocess.Popen(
+                [*program, "tiny", *options, "--device", "cpu"],
+                env={**os.environ, "AUTOML_TRANSFER_STORAGE": self.study.url},
+                cwd=HERE.parents[1],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+        self.processes.append(process)
+        if point != "none":
+            self.armed[marker] = point, process
+        return process
 
-    def run(self, faults: list[str], limit: float) -> None:
-        """Keep the workers going, do one fault after another, spread over the study, until it is finished."""
+    def run(self, faults: list[str], limit: float) -> list[str]:
+        """Keep the workers going, do one fault after another, spread over the study, until it is finished.
+
+        Returns the faults that did not happen.
+        """
         began = time.monotonic()
         waiting = list(faults)
         self.random.shuffle(waiting)
         total, number = len(faults), len(self.study.records())
         while time.monotonic() - began < limit:
             self.processes = [p for p in self.processes if p.poll() is None]
+            waiting += self.fired()
             counts = self.study.trials.counts(self.study.handle)
             if counts.open_roots == 0:
                 break
             while len(self.processes) < self.workers:
                 self.start()
-            share = counts.complete / number
+            share = min(1.0, counts.complete / (0.8 * number))  # the last ones need trials to hit, too
             if waiting and (total - len(waiting)) / total <= share and self.do(waiting[0]):
-                self.done[waiting.pop(0)] += 1
+                waiting.pop(0)
                 self.say(f"{time.monotonic() - began:6.0f} s {counts} faults {dict(self.done)}")
-            time.sleep(0.1)
+            time.sleep(0.05)
         for process in self.processes:
             try:
                 process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
+        waiting += self.fired() + [point for point, _ in self.armed.values()]
         reap_lost(self.study.trials, self.study.handle, grace=GRACE)
         self.say(f"{time.monotonic() - began:6.0f} s ended; faults {dict(self.done)}, not done {waiting}")
+        return waiting
+
+    def fired(self) -> list[str]:
+        """Count the armed faults that went off; returns those whose process ended without."""
+        failed = []
+        for marker, (point, process) in list(self.armed.items()):
+            if marker.exists():
+                self.done[point] += 1
+            elif process.poll() is None:
+                continue
+            else:
+                failed.append(point)
+            del self.armed[marker]
+        return failed
 
     def do(self, fault: str) -> bool:
         """One fault; False where there is nobody to hit at the moment."""
         if fault == "outage":
             self.outage(OUTAGES[self.done["outage"] % 2])
+            self.done[fault] += 1
             return True
         if fault in ("reap", "beat", "tell"):
-            self.start(fault)
+            self.start(fault, BEAT / 5 if fault == "reap" else BEAT)  # it must be the first to reap
             return True
-        ours = {process.pid for process in self.processes}
+        safe = {process.pid for _, process in self.armed.values()}
+        ours = {process.pid for process in self.processes} - safe
         pids = [
             int(row.worker.split("/")[1].split("-")[0])
             for row in self.study.trials.workers(self.study.handle)
@@ -123,6 +159,7 @@ class Chaos:
         if not pids:
             return False
         os.kill(self.random.choice(pids), signal.SIGKILL if fault == "kill" else signal.SIGTERM)
+        self.done[fault] += 1
         return True
 
 
@@ -179,11 +216,12 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=300)
-    parser.add_argument("--faults", type=int, default=len(FAULTS), help="how many of the list are done")
+    parser.add_argument("--faults", nargs="+", default=FAULTS, choices=sorted(set(FAULTS)), metavar="FAULT")
     parser.add_argument("--limit", type=float, default=540.0, help="seconds")
     parser.add_argument("--progress", type=Path, default=Path("chaos-progress.txt"))
     options = parser.parse_args()
     server: Any = None
+    missing = list(options.faults)
     with tempfile.TemporaryDirectory(prefix="chaos-") as place, options.progress.open("w") as progress:
 
         def say(line: str) -> None:
@@ -214,10 +252,9 @@ def main() -> int:
                         time.sleep(seconds)
                         server.start()
 
-                faults = random.Random(1).sample(FAULTS, min(options.faults, len(FAULTS)))
                 chaos = Chaos(study, folder, options.workers, outage, say)
                 try:
-                    chaos.run(faults, options.limit)
+                    missing = chaos.run(options.faults, options.limit)
                 except StoreUnavailableError as error:
                     say(f"the store stayed away: {error}")
                 finally:
@@ -231,7 +268,7 @@ def main() -> int:
             if server is not None:
                 server.close()
         say(" ".join(f"{name} {count}" for name, count in wrong.items()))
-    return int(any(wrong.values()))
+    return int(any(wrong.values()) or bool(missing))
 
 
 if __name__ == "__main__":

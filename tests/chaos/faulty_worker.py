@@ -1,21 +1,36 @@
-"""A worker that kills itself at one exact point: `faulty_worker.py reap|beat|tell STUDY ...`."""
+"""A worker of another machine, that kills itself at one exact point.
+
+    faulty_worker.py none|reap|beat|tell MARKER MACHINE CLOCK STUDY [options of `worker`]
+
+MARKER is a file that is made at that point, just before the end. MACHINE is what it believes to be
+its host's name, so that others cannot see its process, and CLOCK the seconds its clock is wrong by.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+import time
+from pathlib import Path
 from typing import Any
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def move_to(machine: str, clock: float) -> None:
+    socket.gethostname = lambda: machine
+    right = time.time
+    time.time = lambda: right() + clock
 
 
-def arm(point: str) -> None:
+def arm(point: str, marker: Path) -> None:
     from automl_transfer.store import continuing
     from automl_transfer.store.trials import Trials
     from automl_transfer.workers.heartbeat import Heartbeat
+
+    def die() -> None:
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
 
     if point == "reap":  # the trial is failed, its child is not made, nothing is committed
 
@@ -33,12 +48,13 @@ def arm(point: str) -> None:
             die()
 
         Trials.finish = told  # type: ignore[method-assign]
-    else:
+    elif point != "none":
         raise SystemExit(f"no such point: {point}")
 
 
 if __name__ == "__main__":
-    arm(sys.argv[1])
+    move_to(sys.argv[3], float(sys.argv[4]))
+    arm(sys.argv[1], Path(sys.argv[2]))
     from automl_transfer.cli.main import main
 
-    main(["worker", *sys.argv[2:]])
+    main(["worker", *sys.argv[5:]])

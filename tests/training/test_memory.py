@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from small_runs import CPU, Limited, make_run, small_backbone
 
-from automl_transfer.data.task import LoadedTask
+from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import OutOfMemoryError
 from automl_transfer.training.evaluate import predict_logits
+from automl_transfer.transfer.features import batch_for, pixel_elements
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
@@ -70,3 +74,16 @@ def test_prediction_halves_its_batch_too(task: LoadedTask) -> None:
             module.most = 0
     with pytest.raises(OutOfMemoryError, match="must fit in memory for one image"):
         predict_logits(run.model, task.images, rows, normalise)
+
+
+def test_large_images_go_through_in_small_batches_and_steps_stay_whole(
+    tmp_path: Path, task: LoadedTask
+) -> None:
+    """On a CPU, where large batches of large images are slow and fill the memory."""
+    large = load_task(TaskSpec(dataset="digits?per_class=20", resolution=128), cache_root=tmp_path)
+    runs = [make_run(large, max_epochs=1, norm_policy="frozen"), make_run(task, norm_policy="frozen")]
+    next(runs[0].epochs())
+    next(runs[1].epochs())
+    assert [(run.batch, run.accumulate) for run in runs] == [(16, 2), (32, 1)]
+    assert [batch_for(pixel_elements(side, side), "cpu") for side in (16, 32, 64, 224)] == [256, 256, 64, 8]
+    assert batch_for(pixel_elements(224, 224), "cuda") == 256
