@@ -25,7 +25,8 @@ from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge
 
 GRIDS = (1, 2, 4)
-MOST_FEATURES = 8192
+MOST_FEATURES = 2048
+"""Finer grids of wide layers are left out: they cost the most and do not generalise better."""
 MOST_IMAGES = 5000
 """More training images are thinned evenly: the choice of a cut does not need them."""
 

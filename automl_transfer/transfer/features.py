@@ -71,12 +71,15 @@ def forward_batches(
     Raises:
         OutOfMemoryError: Not even a batch of one fits.
     """
-    found: list[Tensor] = []
+    found: Tensor | None = None
     start = 0
     while start < len(indices):
         rows = indices[start : start + batch]
         try:
-            found.append(function(read(rows)).cpu())
+            part = function(read(rows)).cpu()
+            if found is None:  # one array from the start: joining parts would need twice the memory
+                found = part.new_empty((len(indices), *part.shape[1:]))
+            found[start : start + len(rows)] = part
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -88,7 +91,9 @@ def forward_batches(
             batch = -(-min(batch, len(rows)) // 2)
             continue
         start += len(rows)
-    return torch.cat(found)
+    if found is None:
+        raise ValueError("a forward pass needs at least one image, got none")
+    return found
 
 
 def forward_rows(

@@ -18,7 +18,7 @@ from automl_transfer.transfer.ridge import Ridge, calibrate, fold, standardisati
 SOLVED = ("ncm", "ridge")
 """Head initialisations that need the training images."""
 
-MOST_VALUES = 40_000_000
+MOST_VALUES = 20_000_000
 """Most feature values (rows x features) a head is solved from; more rows are thinned evenly."""
 
 _ABSENT_LOGIT = -30.0

@@ -52,7 +52,7 @@ class Ridge:
             )
         self.labels = labels
         self.mean, self.scale = standardisation(features)
-        x = ((features - self.mean) / self.scale).double()
+        x = features.to(torch.float64, copy=True).sub_(self.mean).div_(self.scale)
         self.n, self.features = x.shape
         targets = torch.nn.functional.one_hot(labels, classes).double()
         self.prior = targets.mean(0)
@@ -61,11 +61,10 @@ class Ridge:
         if self.primal:
             values, vectors = torch.linalg.eigh(x.T @ x)
             self._basis = x @ vectors  # (n, F)
-            self._back = vectors  # (F, F): basis coefficients to weights
+            self._back: tuple[Tensor, ...] = (vectors,)  # (F, F): basis coefficients to weights
         else:
-            values, vectors = torch.linalg.eigh(x @ x.T)
-            self._basis = vectors  # (n, n)
-            self._back = x.T @ vectors  # (F, n)
+            values, self._basis = torch.linalg.eigh(x @ x.T)  # (n, n)
+            self._back = (x.T, self._basis)  # their product is (F, n)
         self._values = values.clamp_min(0.0)
         self._targets = y
         self._projected = self._basis.T @ y
@@ -81,7 +80,8 @@ class Ridge:
         """
         gain = self._gain(ridge_lambda)
         fitted = self._basis @ (gain[:, None] * self._projected)
-        leverage = self._basis.square() @ gain + 1.0 / self.n
+        blocks = self._basis.split(_CHUNK // 4)
+        leverage = torch.cat([block.square() @ gain for block in blocks]) + 1.0 / self.n
         residual = (self._targets - fitted) / (1.0 - leverage).clamp_min(1e-9)[:, None]
         predicted: Tensor = self.prior + self._targets - residual
         return predicted
@@ -107,7 +107,9 @@ class Ridge:
     def head(self, ridge_lambda: float) -> tuple[Tensor, Tensor]:
         """Weight (C, F) and bias (C,) of a linear layer on raw features, giving calibrated logits."""
         inverse: Tensor = 1.0 / (self._values + ridge_lambda * self.features)
-        weights = self._back @ (inverse[:, None] * self._projected)  # (F, C), standardised features
+        weights = inverse[:, None] * self._projected
+        for factor in reversed(self._back):
+            weights = factor @ weights  # in the end (F, C), for standardised features
         beta = calibrate(self.leave_one_out(ridge_lambda), self.labels)
         return fold(beta * weights.T, beta * self.prior, self.mean, self.scale)
 

@@ -38,15 +38,16 @@ from automl_transfer.workers.worker import Worker  # noqa: E402
 
 ATTEMPTS, GRACE, BEAT = 10, 4.0, 0.5
 OUTAGES = (5.0, 7.0)  # seconds; the second one is longer than the grace period
+ARMED = ("reap", "beat", "tell")
 FAULTS = ["kill"] * 20 + ["reap"] * 2 + ["beat", "tell"] + ["term"] * 2 + ["outage"] * 2
 
 
-def strategies(number: int) -> list[Strategy]:
-    """Mostly solved heads (well under a second), and every tenth a long training of the head."""
+def strategies(number: int, long_every: int) -> list[Strategy]:
+    """Mostly solved heads (well under a second), and now and then a long training of the head."""
     made = []
     for i in range(number):
         rate = 1e-3 * (1 + i)
-        if i % 10 == 0:
+        if i % long_every == 0:
             long = Strategy(truncation=3, tune_mode="head", head_init="he", learning_rate=min(rate, 1.0))
             made.append(long.canonical())
         else:
@@ -103,17 +104,19 @@ class Chaos:
         began = time.monotonic()
         waiting = list(faults)
         self.random.shuffle(waiting)
+        waiting.sort(key=lambda fault: fault not in ARMED)  # these wait for their moment themselves
         total, number = len(faults), len(self.study.records())
         while time.monotonic() - began < limit:
             self.processes = [p for p in self.processes if p.poll() is None]
-            waiting += self.fired()
+            waiting = self.fired() + waiting
             counts = self.study.trials.counts(self.study.handle)
             if counts.open_roots == 0:
                 break
             while len(self.processes) < self.workers:
                 self.start()
             share = min(1.0, counts.complete / (0.8 * number))  # the last ones need trials to hit, too
-            if waiting and (total - len(waiting)) / total <= share and self.do(waiting[0]):
+            due = waiting and (waiting[0] in ARMED or (total - len(waiting)) / total <= share)
+            if due and self.do(waiting[0]):
                 waiting.pop(0)
                 self.say(f"{time.monotonic() - began:6.0f} s {counts} faults {dict(self.done)}")
             time.sleep(0.05)
@@ -142,12 +145,15 @@ class Chaos:
 
     def do(self, fault: str) -> bool:
         """One fault; False where there is nobody to hit at the moment."""
+        if fault in ARMED:
+            self.start(fault, BEAT / 10 if fault == "reap" else BEAT)  # it must be the first to reap
+            return True
+        # A reaper that is to die must be there before it has something to reap.
+        if not all(marker.with_suffix(".ready").exists() for marker in self.armed):
+            return False
         if fault == "outage":
             self.outage(OUTAGES[self.done["outage"] % 2])
             self.done[fault] += 1
-            return True
-        if fault in ("reap", "beat", "tell"):
-            self.start(fault, BEAT / 5 if fault == "reap" else BEAT)  # it must be the first to reap
             return True
         safe = {process.pid for _, process in self.armed.values()}
         ours = {process.pid for process in self.processes} - safe
@@ -216,6 +222,7 @@ def main() -> int:
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--long-every", type=int, default=10)
     parser.add_argument("--faults", nargs="+", default=FAULTS, choices=sorted(set(FAULTS)), metavar="FAULT")
     parser.add_argument("--limit", type=float, default=540.0, help="seconds")
     parser.add_argument("--progress", type=Path, default=Path("chaos-progress.txt"))
@@ -229,7 +236,7 @@ def main() -> int:
             print(line, file=progress, flush=True)
 
         folder = Path(place)
-        items = strategies(options.trials)
+        items = strategies(options.trials, options.long_every)
         expected = undisturbed(folder / "undisturbed", items, options.epochs)
         say(f"undisturbed: {len(expected)} strategies")
         if options.database == "sqlite":

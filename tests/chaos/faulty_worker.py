@@ -2,7 +2,7 @@
 
     faulty_worker.py none|reap|beat|tell MARKER MACHINE CLOCK STUDY [options of `worker`]
 
-MARKER is a file that is made at that point, just before the end. MACHINE is what it believes to be
+MARKER is a file that is made at that point, just before the end (MARKER.ready when it begins). MACHINE is what it believes to be
 its host's name, so that others cannot see its process, and CLOCK the seconds its clock is wrong by.
 """
 
@@ -32,6 +32,13 @@ def arm(point: str, marker: Path) -> None:
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
+    enter = Heartbeat.__enter__
+
+    def ready(self: Heartbeat) -> Heartbeat:
+        marker.with_suffix(".ready").touch()
+        return enter(self)
+
+    Heartbeat.__enter__ = ready  # type: ignore[method-assign]
     if point == "reap":  # the trial is failed, its child is not made, nothing is committed
 
         def in_reaper(*_: Any, **__: Any) -> None:
