@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.models.registry import get_source
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
 from automl_transfer.search.first import enqueue_first
 from automl_transfer.search.workbench import Workbench, check_device, source_digests
@@ -124,6 +125,8 @@ def search(
     check_device(device)
     sources = source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
+    for name in sources:
+        get_source(name).load(task.task.channels)
     folder = open_output_folder(output, spec.name)
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def run(
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""Describe a dataset: balance, sizes, channels, duplicates, unreadable files.
+    """Describe a dataset: balance, sizes, channels, duplicates, unreadable files.
 
     \b
     $ automl-transfer explore digits --sheet digits.png

@@ -30,7 +30,7 @@ def run(
     cache: CacheOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    r"""Write ranking.json, best_strategy.json and model/ of a study, also while it is still running.
+    """Write ranking.json, best_strategy.json and model/ of a study, also while it is still running.
 
     \b
     $ automl-transfer export quick --output best

@@ -15,7 +15,7 @@ def run(
     dataset: Annotated[str, typer.Option("--dataset", help="Registered name, folder or .npz.")] = "digits",
     preset: Annotated[str, typer.Option("--preset", help="quick or core.")] = "quick",
 ) -> None:
-    r"""Write a study file.
+    """Write a study file.
 
     \b
     $ automl-transfer init studies/cats.toml --dataset photos/cats

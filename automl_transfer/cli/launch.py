@@ -32,7 +32,7 @@ def run(
     cache: CacheOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    r"""Run a study with N supervised workers; crashed ones are started again. Ctrl-C ends all in order.
+    """Run a study with N supervised workers; crashed ones are started again. Ctrl-C ends all in order.
 
     \b
     $ automl-transfer launch quick --workers 4

@@ -29,7 +29,7 @@ def run(
     ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
-    r"""Label images. One that cannot be read gets a row with the reason; the others go on.
+    """Label images. One that cannot be read gets a row with the reason; the others go on.
 
     \b
     $ automl-transfer predict runs/quick/model three.png

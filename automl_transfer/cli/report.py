@@ -22,7 +22,7 @@ def run(
     storage_file: StorageFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""Rank the strategies of a study, at any time. Only complete trials are ranked.
+    """Rank the strategies of a study, at any time. Only complete trials are ranked.
 
     \b
     $ automl-transfer report quick

@@ -57,7 +57,7 @@ def run(
     cache: CacheOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    r"""Search for the best transfer strategy; rank, and ship the winner.
+    """Search for the best transfer strategy; rank, and ship the winner.
 
     Ctrl-C is safe, and the same command goes on.
 

@@ -6,7 +6,7 @@ from automl_transfer.cli.options import JsonOption, console, print_json
 
 
 def run(as_json: JsonOption = False) -> None:
-    r"""List sources: sizes, licences, and whether they are on this machine.
+    """List sources: sizes, licences, and whether they are on this machine.
 
     \b
     $ automl-transfer sources

@@ -16,7 +16,7 @@ def run(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""Print every dimension: name, range, default, condition, source.
+    """Print every dimension: name, range, default, condition, source.
 
     \b
     $ automl-transfer space

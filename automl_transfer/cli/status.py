@@ -33,7 +33,7 @@ def run(
     storage_file: StorageFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    r"""Show trials by fate, the incumbent, live workers and failures.
+    """Show trials by fate, the incumbent, live workers and failures.
 
     \b
     $ automl-transfer status quick

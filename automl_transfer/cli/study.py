@@ -28,7 +28,7 @@ StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the
 def list_studies(
     storage: StorageOption = None, storage_file: StorageFileOption = None, as_json: JsonOption = False
 ) -> None:
-    r"""List the studies of a store.
+    """List the studies of a store.
 
     \b
     $ automl-transfer study list
@@ -69,7 +69,7 @@ def rename(
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
 ) -> None:
-    r"""Give a study another name. Workers that run it go on; its files stay where they are.
+    """Give a study another name. Workers that run it go on; its files stay where they are.
 
     \b
     $ automl-transfer study rename quick digits-june
@@ -87,7 +87,7 @@ def delete(
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
 ) -> None:
-    r"""Delete a study and its trials from the store. Files in its output folder stay.
+    """Delete a study and its trials from the store. Files in its output folder stay.
 
     \b
     $ automl-transfer study delete quick
@@ -115,7 +115,7 @@ def gc(
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
 ) -> None:
-    r"""Drop checkpoints and models that nothing needs: never those of open trials or of the best five.
+    """Drop checkpoints and models that nothing needs: never those of open trials or of the best five.
 
     \b
     $ automl-transfer study gc quick

@@ -47,7 +47,7 @@ def run(
     log_format: Annotated[str, typer.Option("--log-format", help="text or json, to stderr.")] = "text",
     index: Annotated[int, typer.Option("--index", hidden=True)] = 0,
 ) -> None:
-    r"""Run trials of a study, on any machine that reaches its database, until its budget is used up.
+    """Run trials of a study, on any machine that reaches its database, until its budget is used up.
 
     Ctrl-C or SIGTERM checkpoints the trial and gives it back; a second one stops at once.
     Exit codes: 0 finished or a limit reached, 1 failed, 2 wrong usage, 130 interrupted.

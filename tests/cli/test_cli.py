@@ -228,3 +228,22 @@ def test_a_read_only_output_is_refused_before_any_work(tmp_path: Path) -> None:
     else:
         place.chmod(stat.S_IRUSR | stat.S_IXUSR)
     assert "writable" in refused("search", "digits", "--output", place / "x", cwd=tmp_path)
+
+
+def test_a_sample_in_the_help_keeps_its_lines(tmp_path: Path) -> None:
+    text = run("study", "list", "--help", cwd=tmp_path).stdout
+    assert "\n  $ automl-transfer study list\n  study  task " in text
+    assert "\\b" not in text
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"conv1.weight": np.zeros((3, 3), np.float32)}, tmp_path / "net.safetensors")
+    error = refused(
+        "search", "digits?per_class=20", "--set",
+        f"space.source=checkpoint/torchvision/resnet18@{tmp_path / 'net.safetensors'}", cwd=tmp_path,
+    )  # fmt: skip
+    assert "must fit ResNet tensor by tensor" in error
+    assert "conv1.weight" in error
+    assert not (tmp_path / "runs").exists()
