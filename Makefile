@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check bench chaos clean
+.PHONY: quickstart test check bench bench-store chaos clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -32,10 +32,15 @@ check: .venv/.developing  ## lint, format and types
 	$(BIN)/mypy
 
 bench: .venv/.developing  ## the benchmarks behind the figures in the README
-	$(BIN)/python benchmarks/quickstart.py
+	$(BIN)/python benchmarks/quickstart.py digits mnist5k 'textures?patch=16'
+	$(BIN)/python benchmarks/defaults.py
+	$(BIN)/python benchmarks/batches.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick
+
+bench-store: .venv/.developing  ## trials a second beside plain study.optimize, on SQLite and PostgreSQL
+	$(BIN)/python benchmarks/store.py --full --postgres
 
 chaos: .venv/.developing  ## kills workers and databases, and counts what was lost
 	$(BIN)/python tests/chaos/chaos.py --database sqlite --progress chaos-sqlite.txt
