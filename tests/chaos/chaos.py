@@ -221,7 +221,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--trials", type=int, default=200)
     parser.add_argument("--workers", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--epochs", type=int, default=600)
     parser.add_argument("--long-every", type=int, default=10)
     parser.add_argument("--faults", nargs="+", default=FAULTS, choices=sorted(set(FAULTS)), metavar="FAULT")
     parser.add_argument("--limit", type=float, default=540.0, help="seconds")
