@@ -76,6 +76,7 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
         "counts": asdict(trials.counts(handle)),
         "incumbent": best.model_dump(mode="json") if best else None,
         "workers": [asdict(worker) for worker in trials.workers(handle)],
+        "restarted": list(summary.restarted),
         "failures": [failure.model_dump(mode="json") for failure in summary.failures],
     }
 
@@ -106,4 +107,7 @@ def _shown(store: Store, study: str) -> Group:
         f"failed: trials {', '.join(map(str, failure['trials']))}: {failure['reason'].splitlines()[0]}"
         for failure in facts["failures"]
     ]
+    if facts["restarted"]:
+        numbers = ", ".join(map(str, facts["restarted"]))
+        lines.append(f"started over, because their checkpoint was gone: trials {numbers}")
     return Group(*(Text(line) for line in lines))

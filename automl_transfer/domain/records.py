@@ -98,6 +98,7 @@ class TrialRecord(BaseModel):
         root: Number of the first trial of this strategy; its own number for a root trial.
         attempt: 0 for a root trial, one more for each continuation after a crash.
         strategy: None for trials that something else than automl-transfer wrote.
+        restarts: How often it was started over because its checkpoint was gone.
         epochs: The curve, in order, inherited epochs included.
     """
 
@@ -107,6 +108,7 @@ class TrialRecord(BaseModel):
     number: int
     root: int
     attempt: int = 0
+    restarts: int = 0
     state: TrialState
     value: float | None = None
     strategy: Strategy | None = None

@@ -31,6 +31,7 @@ class StudySummary(BaseModel):
     """A study at a glance.
 
     Attributes:
+        restarted: Trials that were started over because their checkpoint was gone.
         unranked: Complete trials that hold no strategy or no curve, as other tools write them.
     """
 
@@ -39,6 +40,7 @@ class StudySummary(BaseModel):
     study: str
     counts: dict[TrialState, int]
     failures: tuple[Failure, ...]
+    restarted: tuple[int, ...]
     unranked: tuple[int, ...]
     incumbent: Row | None
 
@@ -71,6 +73,7 @@ def summarise(records: Iterable[TrialRecord], ranking: Ranking) -> StudySummary:
             )
             for reason, failed in by_reason.items()
         ),
+        restarted=tuple(record.number for record in everything if record.restarts),
         unranked=tuple(
             record.number
             for record in everything

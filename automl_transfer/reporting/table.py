@@ -156,6 +156,9 @@ def _failures(summary: StudySummary) -> Iterator[str]:
         carried = f" ({len(failure.continued)} carried on by a later attempt)" if failure.continued else ""
         noun = "trial" if len(failure.trials) == 1 else "trials"
         yield f"Failed: {noun} {numbers}{carried}: {plain(failure.reason)}"
+    if summary.restarted:
+        numbers = ", ".join(map(str, summary.restarted[:12]))
+        yield f"Started over, because their checkpoint was gone: {numbers}"
     if summary.unranked:
         numbers = ", ".join(map(str, summary.unranked[:12]))
         yield f"Not ranked, because no strategy or no curve is recorded: {numbers}"

@@ -33,23 +33,6 @@ def trim_to_checkpoint(connection: sa.Connection, trial_id: int) -> None:
     )
 
 
-def forget(connection: sa.Connection, trial_id: int, epoch: int) -> bool:
-    """Remove the note of one checkpoint, unless a continuation needs it."""
-    finished = (
-        sa.select(t.trials.c.trial_id)
-        .where(t.trials.c.trial_id == trial_id, t.trials.c.state.not_in((rows.WAITING, rows.RUNNING)))
-        .exists()
-    )
-    newer = t.at_checkpoints.alias()
-    superseded = sa.select(newer.c.epoch).where(newer.c.trial_id == trial_id, newer.c.epoch > epoch).exists()
-    statement = sa.delete(t.at_checkpoints).where(
-        t.at_checkpoints.c.trial_id == trial_id,
-        t.at_checkpoints.c.epoch == epoch,
-        sa.or_(finished, superseded),
-    )
-    return connection.execute(statement).rowcount == 1
-
-
 def clear(connection: sa.Connection, trial_id: int) -> None:
     """Forget a trial's curve and checkpoints."""
     connection.execute(sa.delete(t.at_checkpoints).where(t.at_checkpoints.c.trial_id == trial_id))

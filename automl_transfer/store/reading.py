@@ -97,20 +97,6 @@ def _checkpoint(row: Any) -> CheckpointRef:
     return CheckpointRef(row.epoch, row.uri, row.sha256, row.bytes, json.loads(row.conditions))
 
 
-def checkpoints(connection: sa.Connection, study_id: int) -> dict[int, list[CheckpointRef]]:
-    """All checkpoints of a study by trial id, oldest first. Several trials may refer to one URI."""
-    query = (
-        sa.select(t.at_checkpoints)
-        .join(t.at_trials, t.at_trials.c.trial_id == t.at_checkpoints.c.trial_id)
-        .where(t.at_trials.c.study_id == study_id)
-        .order_by(t.at_checkpoints.c.trial_id, t.at_checkpoints.c.epoch)
-    )
-    found: dict[int, list[CheckpointRef]] = defaultdict(list)
-    for row in connection.execute(query):
-        found[row.trial_id].append(_checkpoint(row))
-    return dict(found)
-
-
 def counts(connection: sa.Connection, study_id: int) -> Counts:
     """Trials by state, and roots by what is left of them."""
     by_state = {
@@ -158,6 +144,7 @@ def records(connection: sa.Connection, study_id: int) -> list[TrialRecord]:
             t.trials.c.datetime_complete,
             t.at_trials.c.root,
             t.at_trials.c.attempt,
+            t.at_trials.c.restarts,
             t.at_trials.c.strategy,
             t.at_trials.c.stop,
             t.at_trials.c.outcome,
@@ -189,6 +176,7 @@ def records(connection: sa.Connection, study_id: int) -> list[TrialRecord]:
             number=row.number,
             root=row.number if row.root is None else row.root,
             attempt=row.attempt or 0,
+            restarts=row.restarts or 0,
             state=TrialState(row.state.name),
             value=values.get(row.trial_id),
             strategy=Strategy.model_validate_json(row.strategy) if row.strategy else None,

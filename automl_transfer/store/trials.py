@@ -340,17 +340,6 @@ class Trials:
         )
         self.store.write(lambda c: c.execute(statement) and None, "declare workers dead")
 
-    def checkpoints(self, study: StudyHandle) -> dict[int, list[CheckpointRef]]:
-        """All noted checkpoints by trial id, oldest first. A child refers to its parent's artifact."""
-        return self.store.read(lambda c: reading.checkpoints(c, study.study_id), "list checkpoints")
-
-    def forget_checkpoint(self, trial_id: int, epoch: int) -> bool:
-        """Forget a checkpoint, before its artifact is deleted; False when it is gone or still needed.
-
-        The newest one of a trial that is not finished is needed: a continuation starts from it.
-        """
-        return self.store.write(lambda c: continuing.forget(c, trial_id, epoch), "forget a checkpoint")
-
     def counts(self, study: StudyHandle) -> Counts:
         """Trials by state, and the roots that keep the study unfinished. Reads only."""
         return self.store.read(lambda c: reading.counts(c, study.study_id), "count trials")

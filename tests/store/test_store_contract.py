@@ -268,9 +268,7 @@ class TestContract:
         assert trials.fail(claim, CRASH, retry=True) is None
         assert trials.claim(study, "w") is None
 
-    def test_restart_clears_the_curve_and_is_counted_once(
-        self, store: Store, trials: Trials, study: StudyHandle
-    ) -> None:
+    def test_restart_clears_the_curve_and_is_counted_once(self, trials: Trials, study: StudyHandle) -> None:
         claim = created(trials, study)
         trials.record_epoch(claim, epoch(0), 0.5)
         trials.save_checkpoint_ref(claim, checkpoint(0))
@@ -278,34 +276,21 @@ class TestContract:
         claim = trials.claim(study, "w")  # type: ignore[assignment]
         trials.restart(claim)
         trials.restart(claim)
-        with store.engine.connect() as connection:
-            assert connection.execute(sa.select(t.at_trials.c.restarts)).scalar() == 1
+        assert [record.restarts for record in trials.records(study)] == [1]
         trials.release(claim)
         again = trials.claim(study, "w")
         assert again is not None
         assert again.epochs == ()
         assert again.checkpoint is None
 
-    def test_checkpoints_are_forgotten_only_when_nothing_needs_them(
-        self, trials: Trials, study: StudyHandle
-    ) -> None:
+    def test_a_child_starts_from_the_newest_checkpoint(self, trials: Trials, study: StudyHandle) -> None:
         claim = created(trials, study)
         for number in range(3):
             trials.save_checkpoint_ref(claim, checkpoint(number))
-        assert trials.forget_checkpoint(claim.trial_id, 0)
-        assert not trials.forget_checkpoint(claim.trial_id, 0)
-        assert not trials.forget_checkpoint(claim.trial_id, 2)
         trials.fail(claim, CRASH, retry=True)
-        child = trials.records(study)[1].trial_id
-        assert trials.checkpoints(study) == {
-            claim.trial_id: [checkpoint(1), checkpoint(2)],
-            child: [checkpoint(2)],
-        }
-        assert trials.forget_checkpoint(claim.trial_id, 2)
-        assert not trials.forget_checkpoint(child, 2)
-        again = trials.claim(study, "w")
-        assert again is not None
-        assert again.checkpoint == checkpoint(2)
+        child = trials.claim(study, "w")
+        assert child is not None
+        assert child.checkpoint == checkpoint(2)
 
     def test_beat_tells_which_are_lost(self, trials: Trials, study: StudyHandle) -> None:
         alive, gone = created(trials, study, 1), created(trials, study, 2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -145,6 +147,12 @@ def test_a_checkpoint_that_is_gone_starts_the_trial_over(tmp_path: Path) -> None
         run(study)
         (record,) = study.records()
         assert (record.state, [e.epoch for e in record.epochs]) == (TrialState.COMPLETE, [1, 2, 3])
+        assert record.restarts == 1
+        status = subprocess.run(
+            [sys.executable, "-m", "automl_transfer", "status", "tiny", "--storage", study.url],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert "started over, because their checkpoint was gone: trials 0\n" in status.stdout
 
 
 def test_finished_trials_leave_no_checkpoint(tmp_path: Path) -> None:
