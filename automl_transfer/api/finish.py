@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from automl_transfer import __version__
+from automl_transfer.api.training import constants_of, score_of, train_to_the_end, versions, with_validation
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.recipes.best_strategy import (
@@ -39,7 +35,6 @@ if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
 
 RANKING, RECIPE, MODEL = "ranking.json", "best_strategy.json", "model"
-PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +74,7 @@ def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool =
         in_channels=handle.task.channels,
         resolution=handle.task.resolution,
         classes=handle.task.classes,
-        normalisation=_constants(run),
+        normalisation=constants_of(run),
         recipe=recipe,
         replace=True,
     )
@@ -111,10 +106,7 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
     assert winner.strategy is not None
     search = bench.handle.spec.search
     best_epoch = winner.outcome.best_epoch if winner.outcome else None
-    task = bench.task
-    if refit:
-        both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
-        task = dataclasses.replace(task, indices={**task.indices, "train": both})
+    task = with_validation(bench.task) if refit else bench.task
     plan = build_plan(
         winner.strategy,
         bench.backbone(winner.strategy.source),
@@ -123,12 +115,9 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
         device=bench.device,
     )
     run = TrainingRun(plan, task, max_epochs=search.max_epochs, seed=search.seed, device=bench.device)
-    if refit or not _load_weights(bench, winner, run):
-        for result in run.epochs():
-            if result.epoch == best_epoch:
-                break
-        if not refit:
-            run.load_best()
+    stored = not refit and _load_weights(bench, winner, run)
+    if not stored:
+        train_to_the_end(run, stop_after=best_epoch if refit else None)
     run.model.eval()
     training = RecipeTraining(
         epochs=search.max_epochs if winner.strategy.tune_mode != "closed_form" else 0,
@@ -136,6 +125,8 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
         batch=run.batch,
         seed=search.seed,
         refit=refit,
+        weights_sha256=run.weights_sha256(),
+        conditions=winner.outcome.conditions if stored and winner.outcome else run.conditions(),
     )
     return run, training
 
@@ -177,7 +168,7 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
         strategy=winner.strategy,
         task=handle.task,
         spec=handle.spec.task,
-        normalisation=_constants(run),
+        normalisation=constants_of(run),
         source=RecipeSource(
             name=winner.strategy.source,
             revision=info.revision,
@@ -185,45 +176,9 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
             licence=info.licence,
         ),
         training=training,
-        metrics=RecipeMetrics(
-            validation=validation, test=_test_score(bench, run) if len(test_rows) else None
-        ),
+        metrics=RecipeMetrics(validation=validation, test=score_of(run, "test") if len(test_rows) else None),
         study=handle.name,
         trial=winner.number,
         root_trial=winner.root,
-        versions=_versions(),
+        versions=versions(),
     )
-
-
-def _test_score(bench: Workbench, run: TrainingRun) -> Score:
-    from automl_transfer.training.evaluate import predict_logits, scores
-
-    rows = bench.task.indices["test"]
-    logits = predict_logits(
-        run.model, bench.task.images, rows, run.plan.normaliser(bench.device), bench.device
-    )
-    found = scores(logits, bench.task.labels[rows], len(bench.task.task.classes))
-    return Score(
-        accuracy=found.accuracy,
-        balanced_accuracy=found.balanced_accuracy,
-        macro_f1=found.macro_f1,
-        nll=found.nll,
-        interval=wilson(round(found.accuracy * len(rows)), len(rows)),
-        n=len(rows),
-    )
-
-
-def _constants(run: TrainingRun) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    if run.plan.mean is None or run.plan.std is None:
-        return None
-    return run.plan.mean, run.plan.std
-
-
-def _versions() -> dict[str, str]:
-    versions = {"automl-transfer": __version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return versions

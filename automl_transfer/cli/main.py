@@ -15,6 +15,7 @@ import typer
 
 from automl_transfer import __version__
 from automl_transfer.cli import (
+    apply,
     explore,
     export,
     init,
@@ -26,6 +27,7 @@ from automl_transfer.cli import (
     space,
     status,
     study,
+    verify,
     worker,
 )
 from automl_transfer.errors import AutomlTransferError, UserError
@@ -41,7 +43,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (init, explore, sources, space, search, worker, launch, status, report, export, predict):
+for command in (
+    init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
+):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")
 

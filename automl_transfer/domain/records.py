@@ -76,8 +76,15 @@ class TrialState(StrEnum):
         return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
+Condition = str | int | bool
+
+
 class TrialOutcome(BaseModel):
-    """Costs and sizes measured while a trial ran, kept beside its value."""
+    """Costs and sizes measured while a trial ran, kept beside its value.
+
+    Attributes:
+        conditions: What the rounding of its training depended on: threads, realised batch, device, ...
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -88,6 +95,7 @@ class TrialOutcome(BaseModel):
     best_epoch: int | None = None
     identical: bool = True
     weights_sha256: str | None = None
+    conditions: dict[str, Condition] = Field(default_factory=dict)
 
 
 class TrialRecord(BaseModel):

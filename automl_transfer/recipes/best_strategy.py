@@ -73,6 +73,9 @@ class RecipeTraining(BaseModel):
         epochs: Horizon of the schedule; training may end before it.
         best_epoch: The epoch whose weights were kept.
         refit: Whether the validation images were trained on as well.
+        weights_sha256: Hash over the trained model's tensors.
+        conditions: What the rounding depended on (threads, device, ...): the same ones give the same
+            weights, bit for bit.
     """
 
     model_config = _FROZEN
@@ -82,6 +85,8 @@ class RecipeTraining(BaseModel):
     batch: int = Field(ge=1)
     seed: int = Field(ge=0)
     refit: bool = False
+    weights_sha256: Sha256 | None = None
+    conditions: dict[str, str | int | bool] = Field(default_factory=dict)
 
 
 class Score(BaseModel):

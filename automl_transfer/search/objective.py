@@ -189,6 +189,7 @@ class Objective:
             best_epoch=run.best.epoch if run.best is not None else None,
             identical=identical,
             weights_sha256=run.weights_sha256() if measure else None,
+            conditions=run.conditions(),
         )
 
 

@@ -143,7 +143,7 @@ class TrainingRun:
             "epoch": self.epoch,
             "best": None if self.best is None else self.best.model_dump(mode="json"),
             "optimizer": plain,
-            "conditions": self._conditions(),
+            "conditions": self.conditions(),
             "differences": list(self._differences),
         }
         write_checkpoint(folder, tensors, document)
@@ -177,7 +177,7 @@ class TrainingRun:
                 f"a checkpoint must fit the trial's model, got {folder} ({error}): start the trial over"
             ) from error
         self.epoch = int(state["epoch"])
-        found = (*state["differences"], *differences(then, self._conditions()))
+        found = (*state["differences"], *differences(then, self.conditions()))
         self._differences = tuple(dict.fromkeys(found))
         return Resumed(self.epoch, not self._differences, self._differences)
 
@@ -291,6 +291,7 @@ class TrainingRun:
             "max_epochs": self.max_epochs,
         }
 
-    def _conditions(self) -> dict[str, Any]:
+    def conditions(self) -> dict[str, Any]:
+        """What the run's rounding depends on: threads, realised batch, device and more."""
         stored = self._inputs().in_memory
         return current_conditions(self.device, batch=self.batch, accumulate=self.accumulate, stored=stored)

@@ -1,0 +1,72 @@
+"""`automl-transfer apply`: trains a best-strategy file's strategy on any data and ships the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl_transfer.cli.options import CacheOption, DataRootOption, DeviceOption, console
+from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
+
+
+def run(
+    recipe: RecipeArgument,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A new folder.")],
+    dataset: DatasetOption = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, max=1000, help="Trainings, each its own seed.")] = 1,
+    source: SourceOption = None,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", min=8, max=4096, help="Pixels (default: the dataset's).")
+    ] = None,
+    group_from: Annotated[
+        str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
+    ] = None,
+    on_bad_image: Annotated[
+        str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
+    ] = None,
+    data_root: DataRootOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Train the strategy of a best-strategy file, on its own data or on others.
+
+    \b
+    $ automl-transfer apply runs/quick/best_strategy.json --dataset photos/cats -o cats
+    test accuracy 0.9716 [0.9412, 0.9865] (n = 360)
+    wrote cats/: best_strategy.json, model/
+    """
+    from automl_transfer.api.rerun import apply, task_of
+    from automl_transfer.recipes.best_strategy import read_recipe
+
+    read = read_recipe(recipe)
+    spec = task_of(read, dataset, resolution=resolution, group_from=group_from, on_bad_image=on_bad_image)
+    with epochs_shown(read, seeds) as on_epoch:
+        applied = apply(
+            read,
+            spec,
+            output,
+            seeds=seeds,
+            source=source,
+            device=device,
+            data_root=data_root,
+            cache_root=cache,
+            on_epoch=on_epoch,
+        )
+    screen = console()
+    test = applied.recipe.metrics.test
+    if test is not None:
+        low, high = test.interval
+        screen.print(
+            f"test accuracy {test.accuracy:.4f} [{low:.4f}, {high:.4f}] (n = {test.n})", markup=False
+        )
+    if seeds > 1 and applied.test_accuracy is not None:
+        mean, spread = applied.test_accuracy
+        screen.print(
+            f"over {seeds} seeds: mean {mean:.4f}, standard deviation {spread:.4f}; shipped is seed "
+            f"{applied.recipe.training.seed}, the best on validation",
+            markup=False,
+            soft_wrap=True,
+        )
+    screen.print(f"wrote {output}/: best_strategy.json, model/", markup=False)

@@ -1,0 +1,89 @@
+"""`automl-transfer verify`: runs a best-strategy file again and says whether it keeps its word."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from automl_transfer.cli.options import (
+    CacheOption,
+    DataRootOption,
+    DeviceOption,
+    JsonOption,
+    console,
+    print_json,
+)
+from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
+
+if TYPE_CHECKING:
+    from automl_transfer.api.rerun import Verdict
+
+WHAT = {
+    "identical": "the same weights, bit for bit",
+    "within": "other weights, the same accuracy within the tolerance",
+    "outside": "another accuracy",
+}
+
+
+def run(
+    recipe: RecipeArgument,
+    dataset: DatasetOption = None,
+    source: SourceOption = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0.0, max=1.0, help="Difference in accuracy that is within.")
+    ] = 0.01,
+    data_root: DataRootOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Train a best-strategy file again on its own data and compare. Exit code 1 where it is outside.
+
+    \b
+    $ automl-transfer verify runs/quick/best_strategy.json
+    identical: the same weights, bit for bit; validation 0.9972, test 0.9916
+    """
+    from automl_transfer.api.rerun import task_of, verify
+    from automl_transfer.recipes.best_strategy import read_recipe
+
+    read = read_recipe(recipe)
+    with epochs_shown(read, quiet=as_json) as on_epoch:
+        verdict = verify(
+            read,
+            task_of(read, dataset),
+            source=source,
+            tolerance=tolerance,
+            device=device,
+            data_root=data_root,
+            cache_root=cache,
+            on_epoch=on_epoch,
+        )
+    if as_json:
+        print_json(
+            {
+                "verdict": verdict.word,
+                "expected": verdict.expected.model_dump(mode="json"),
+                "found": verdict.found.model_dump(mode="json"),
+                "differences": list(verdict.differences),
+            }
+        )
+    else:
+        _print(verdict)
+    if verdict.word == "outside":
+        raise typer.Exit(1)
+
+
+def _print(verdict: Verdict) -> None:
+    found, expected = verdict.found, verdict.expected
+    line = f"{verdict.word}: {WHAT[verdict.word]}; validation {found.validation.accuracy:.4f}"
+    line += f", test {found.test.accuracy:.4f}" if found.test else ""
+    if verdict.word != "identical":
+        line += f" (the file says {expected.validation.accuracy:.4f}"
+        line += f" and {expected.test.accuracy:.4f})" if expected.test else ")"
+    lines = [line]
+    if verdict.word != "identical":
+        reasons = verdict.differences or ("nothing that is known; perhaps the trial was continued elsewhere",)
+        lines += [f"  why they may differ: {reason}" for reason in reasons]
+    for line in lines:
+        console().print(line, markup=False, soft_wrap=True)

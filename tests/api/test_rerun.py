@@ -1,0 +1,127 @@
+"""A best-strategy file run again by its user: on its own data, on other data, and where it cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DIGITS = "digits?per_class=20"
+TINY = {
+    "search.trials": 1,
+    "search.max_epochs": 2,
+    "search.profile": "false",
+    "space.truncation": 3,
+    "space.freeze_depth": 4,
+}
+
+
+def run(*arguments: str | Path, cwd: Path, cache: bool = True) -> subprocess.CompletedProcess[str]:
+    place = ("--cache", str(cwd / "cache")) if cache else ()
+    return subprocess.run(
+        [sys.executable, "-m", "automl_transfer", *map(str, arguments), *place],
+        cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    settings = [part for key, value in TINY.items() for part in ("--set", f"{key}={value}")]
+    done = run("search", DIGITS, *settings, "--output", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "out" / "best_strategy.json"
+
+
+def changed(recipe: Path, where: Path, change: Any) -> Path:
+    document = json.loads(recipe.read_text())
+    change(document)
+    where.write_text(json.dumps(document))
+    return where
+
+
+def test_verify_gives_the_same_weights_in_another_process(recipe: Path, tmp_path: Path) -> None:
+    done = run("verify", recipe, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("identical: the same weights, bit for bit; validation ")
+    assert json.loads(recipe.read_text())["training"]["conditions"]["threads"] == 1
+
+
+def test_verify_says_why_results_may_differ_and_whether_they_do(recipe: Path, tmp_path: Path) -> None:
+    def other_machine(document: Any) -> None:
+        document["training"]["weights_sha256"] = "0" * 64
+        document["training"]["conditions"]["threads"] = 64
+        document["provenance"]["versions"]["timm"] = "0.0.1"
+
+    within = changed(recipe, tmp_path / "within.json", other_machine)
+    done = run("verify", within, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("within: other weights")
+    assert "why they may differ: threads was 64, is 1" in done.stdout
+    assert "why they may differ: timm was 0.0.1, is " in done.stdout
+
+    def too_good(document: Any) -> None:
+        other_machine(document)
+        document["metrics"]["test"]["accuracy"] = 0.999
+
+    done = run("verify", changed(recipe, tmp_path / "outside.json", too_good), "--json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["verdict"] == "outside"
+
+
+def test_apply_trains_it_on_other_data_and_the_result_is_a_recipe_again(recipe: Path, tmp_path: Path) -> None:
+    done = run("apply", recipe, "--dataset", "textures?patch=64", "-o", "new", "--seeds", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "over 2 seeds: mean " in done.stdout
+    written = json.loads((tmp_path / "new" / "best_strategy.json").read_text())
+    assert written["task"]["classes"] == ["brick", "grass", "gravel"]
+    assert written["task"]["resolution"] == 64
+    assert written["metrics"]["test"]["accuracy"] > 0.6
+    assert written["strategy"] == json.loads(recipe.read_text())["strategy"]
+    assert str(tmp_path) not in (tmp_path / "new" / "best_strategy.json").read_text()
+    assert run("explore", "textures?patch=64", "--sheet", "sheet.png", cwd=tmp_path).returncode == 0
+    label = run("predict", "new/model", "sheet.png", cwd=tmp_path, cache=False)
+    assert label.stdout.splitlines()[1].split(",")[1] in written["task"]["classes"]
+    again = run("verify", "new/best_strategy.json", cwd=tmp_path)
+    assert again.stdout.startswith("identical"), again.stdout + again.stderr
+
+
+def test_what_cannot_be_run_again_is_one_clear_error_and_writes_nothing(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+
+    def other_weights(document: Any) -> None:
+        document["source"]["sha256"] = "0" * 64
+
+    def from_a_file(document: Any) -> None:
+        name = "checkpoint/torchvision/resnet18@net.safetensors"
+        document["source"]["name"] = document["strategy"]["source"] = name
+
+    def unknown(document: Any) -> None:
+        document["strategy"]["depth"] = 3
+
+    foreign = changed(recipe, tmp_path / "a.json", other_weights)
+    local = changed(recipe, tmp_path / "b.json", from_a_file)
+    wrong = changed(recipe, tmp_path / "c.json", unknown)
+    before = sorted(tmp_path.iterdir())
+    for arguments, said in (
+        (("apply", recipe, "-o", "there"), "the output must be a new folder"),
+        (("apply", foreign, "-o", "new"), "must have the recipe's sha256 (000000000000"),
+        (
+            ("apply", local, "-o", "new"),
+            "say where it lies with --source checkpoint/torchvision/resnet18@PATH",
+        ),
+        (("apply", wrong, "-o", "new"), "strategy.depth"),
+        (("apply", recipe, "-o", "new", "--dataset", "nowhere"), "got 'nowhere'"),
+        (("verify", recipe, "--dataset", "digits"), "a recipe is verified on its own data"),
+        (("verify", tmp_path / "none.json"), "does not exist"),
+    ):
+        done = run(*arguments, cwd=tmp_path)
+        assert done.returncode == 2, (arguments, done.stdout, done.stderr)
+        assert said in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr
+        assert [path for path in sorted(tmp_path.iterdir()) if path.name != "cache"] == before
