@@ -125,3 +125,24 @@ def test_what_cannot_be_run_again_is_one_clear_error_and_writes_nothing(recipe: 
         assert said in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
         assert [path for path in sorted(tmp_path.iterdir()) if path.name != "cache"] == before
+
+
+def test_the_same_from_python(recipe: Path, tmp_path: Path) -> None:
+    import numpy as np
+
+    from automl_transfer.api import apply, load, read_recipe, task_of, verify
+
+    read = read_recipe(recipe)
+    epochs: list[int] = []
+    applied = apply(
+        read, task_of(read, None), tmp_path / "again", device="cpu", cache_root=tmp_path / "cache",
+        on_epoch=lambda seed, result: epochs.append(result.epoch),
+    )  # fmt: skip
+    assert epochs == [1, 2]
+    assert applied.recipe.strategy == read.strategy
+    assert applied.test_accuracy is not None
+    predictor = load(tmp_path / "again" / "model")
+    found = list(predictor.predict(np.zeros((3, 8, 8), np.uint8), top=2))
+    assert [len(prediction.top) for prediction in found] == [2, 2, 2]
+    own = task_of(applied.recipe, None)
+    assert verify(applied.recipe, own, device="cpu", cache_root=tmp_path / "cache").word == "identical"
