@@ -7,20 +7,27 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automl_transfer.api.training import constants_of, score_of, train_to_the_end, versions, with_validation
+from automl_transfer.api.training import (
+    MODEL,
+    RECIPE,
+    constants_of,
+    make_run,
+    score_on_test,
+    source_facts,
+    train_to_the_end,
+    versions,
+    write_results,
+)
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.recipes.best_strategy import (
     Recipe,
     RecipeMetrics,
-    RecipeSource,
     RecipeTraining,
     Score,
     make_recipe,
     read_recipe,
-    write_recipe,
 )
-from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.output import write_text
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, rank, ranked_epoch
 from automl_transfer.reporting.statistics import wilson
@@ -34,7 +41,7 @@ from automl_transfer.store.trials import Trials
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
 
-RANKING, RECIPE, MODEL = "ranking.json", "best_strategy.json", "model"
+RANKING = "ranking.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,22 +70,10 @@ def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool =
     earlier = _shipped_before(output, handle.name, winner, refit)
     if earlier is not None:
         return Shipped(ranking, summary, earlier)
+    assert winner.strategy is not None
     run, trained = _trained(bench, winner, refit=refit)
     recipe = _recipe(bench, winner, run, trained)
-    # Without a recipe the folder is not taken for whole, should this process end between the two.
-    (output / RECIPE).unlink(missing_ok=True)
-    save_model(
-        output / MODEL,
-        run.model,
-        architecture=bench.backbone(winner.strategy.source).architecture if winner.strategy else "",
-        in_channels=handle.task.channels,
-        resolution=handle.task.resolution,
-        classes=handle.task.classes,
-        normalisation=constants_of(run),
-        recipe=recipe,
-        replace=True,
-    )
-    write_recipe(output / RECIPE, recipe)
+    write_results(output, run, bench.backbone(winner.strategy.source), recipe)
     return Shipped(ranking, summary, recipe)
 
 
@@ -100,21 +95,18 @@ def _shipped_before(output: Path, study: str, winner: TrialRecord, refit: bool) 
 
 def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[TrainingRun, RecipeTraining]:
     """The winner's trained model: its stored weights, or trained again where there are none."""
-    from automl_transfer.training.run import TrainingRun
-    from automl_transfer.transfer.build import build_plan
-
     assert winner.strategy is not None
     search = bench.handle.spec.search
     best_epoch = winner.outcome.best_epoch if winner.outcome else None
-    task = with_validation(bench.task) if refit else bench.task
-    plan = build_plan(
+    run = make_run(
         winner.strategy,
+        bench.task,
         bench.backbone(winner.strategy.source),
-        task,
+        max_epochs=search.max_epochs,
         seed=search.seed,
         device=bench.device,
+        refit=refit,
     )
-    run = TrainingRun(plan, task, max_epochs=search.max_epochs, seed=search.seed, device=bench.device)
     stored = not refit and _load_weights(bench, winner, run)
     if not stored:
         train_to_the_end(run, stop_after=best_epoch if refit else None)
@@ -148,12 +140,8 @@ def _load_weights(bench: Workbench, winner: TrialRecord, run: TrainingRun) -> bo
 
 
 def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: RecipeTraining) -> Recipe:
-    from automl_transfer.models.registry import get_source
-
     assert winner.strategy is not None
     handle = bench.handle
-    info = get_source(winner.strategy.source).info()
-    test_rows = bench.task.indices["test"]
     best = ranked_epoch(winner, handle.task.metric)
     n = handle.task.splits.validation
     validation = Score(
@@ -169,14 +157,9 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
         task=handle.task,
         spec=handle.spec.task,
         normalisation=constants_of(run),
-        source=RecipeSource(
-            name=winner.strategy.source,
-            revision=info.revision,
-            sha256=handle.sources.get(winner.strategy.source),
-            licence=info.licence,
-        ),
+        source=source_facts(winner.strategy.source, handle.sources.get(winner.strategy.source)),
         training=training,
-        metrics=RecipeMetrics(validation=validation, test=score_of(run, "test") if len(test_rows) else None),
+        metrics=RecipeMetrics(validation=validation, test=score_on_test(run)),
         study=handle.name,
         trial=winner.number,
         root_trial=winner.root,

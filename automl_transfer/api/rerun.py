@@ -8,28 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from automl_transfer.api.training import constants_of, score_of, train_to_the_end, versions, with_validation
+from automl_transfer.api.training import (
+    constants_of,
+    make_run,
+    score_of,
+    score_on_test,
+    source_facts,
+    train_to_the_end,
+    versions,
+    write_results,
+)
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.records import EpochResult
-from automl_transfer.domain.spec import SplitFractions, TaskSpec
+from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError, OutputError, SourceError
-from automl_transfer.recipes.best_strategy import (
-    Recipe,
-    RecipeMetrics,
-    RecipeSource,
-    make_recipe,
-    write_recipe,
-)
-from automl_transfer.recipes.model_folder import save_model
+from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, make_recipe
 from automl_transfer.recipes.nothing_local import CHECKPOINT
 from automl_transfer.recipes.output import check_output_folder, whole_folder
+from automl_transfer.recipes.strict_json import validate
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
     from automl_transfer.training.run import TrainingRun
 
-RECIPE, MODEL = "best_strategy.json", "model"
 OnEpoch = Callable[[int, EpochResult], None]
 
 
@@ -70,16 +72,20 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
         recipe: What is run again.
         dataset: A name, a folder or an .npz; None for the recipe's own.
         changes: Fields to set: `resolution`, `seed`, `group_from`, `on_bad_image`.
+
+    Raises:
+        ConfigurationError: A field's value cannot be.
     """
     theirs = recipe.task
     given = {name: value for name, value in changes.items() if value is not None}
     values: dict[str, object] = {"dataset": dataset or theirs.name, "metric": theirs.metric}
     if theirs.split_seed is not None:
         values["seed"] = theirs.split_seed
-    values["splits"] = theirs.split_fractions or SplitFractions()
+    if theirs.split_fractions is not None:
+        values["splits"] = theirs.split_fractions.model_dump()
     if dataset is None or Path(dataset).name == theirs.name:
         values |= {"resolution": theirs.resolution, "channels": theirs.channels}
-    return TaskSpec.model_validate(values | given)
+    return validate(TaskSpec, values | given, "the task")
 
 
 def verify(
@@ -118,7 +124,8 @@ def verify(
             f"{task.task.fingerprint[:12]} for {spec.dataset!r}: name the same data with --dataset, or use "
             "'automl-transfer apply' on other data"
         )
-    run = _train(recipe, task, _load(recipe, source, task, same=True), recipe.training.seed, device, on_epoch)
+    backbone, training = _load(recipe, source, task, same=True), recipe.training
+    run = _train(recipe, task, backbone, training.seed, device, on_epoch, refit=training.refit)
     found = _scores(run)
     then, conditions = recipe.training.conditions, run.conditions()
     different = differences(then, conditions) if then else ("the recipe states no conditions",)
@@ -152,7 +159,8 @@ def apply(
     """Train a recipe's strategy on a task and write `best_strategy.json` and `model/` to a new folder.
 
     Depths are fractions, so that the source may be another one; classes, channels and resolution are
-    those of the task. Of several seeds the best on validation is shipped.
+    those of the task. Of several seeds the best on validation is shipped, and so validation images are
+    never trained on, also where the recipe's own model was refitted.
 
     Args:
         recipe: Whose strategy is trained.
@@ -187,17 +195,7 @@ def apply(
     run, metrics, seed = chosen
     written = _recipe_of(recipe, spec, run, metrics, seed, source or recipe.strategy.source)
     with whole_folder(output) as folder:
-        save_model(
-            folder / MODEL,
-            run.model,
-            architecture=backbone.architecture,
-            in_channels=task.task.channels,
-            resolution=task.task.resolution,
-            classes=task.task.classes,
-            normalisation=constants_of(run),
-            recipe=written,
-        )
-        write_recipe(folder / RECIPE, written)
+        write_results(folder, run, backbone, written)
     return Applied(written, numbers, tuple(scores))
 
 
@@ -226,27 +224,36 @@ def _load(recipe: Recipe, source: str | None, task: LoadedTask, *, same: bool) -
 
 
 def _train(
-    recipe: Recipe, task: LoadedTask, backbone: Backbone, seed: int, device: str, on_epoch: OnEpoch
+    recipe: Recipe,
+    task: LoadedTask,
+    backbone: Backbone,
+    seed: int,
+    device: str,
+    on_epoch: OnEpoch,
+    *,
+    refit: bool = False,
 ) -> TrainingRun:
     from automl_transfer.training.device import resolve_device
-    from automl_transfer.training.run import TrainingRun
-    from automl_transfer.transfer.build import build_plan
 
-    training, place = recipe.training, resolve_device(device)
-    task = with_validation(task) if training.refit else task
-    plan = build_plan(recipe.strategy, backbone, task, seed=seed, device=place)
-    run = TrainingRun(plan, task, max_epochs=max(1, training.epochs), seed=seed, device=place)
+    run = make_run(
+        recipe.strategy,
+        task,
+        backbone,
+        max_epochs=max(1, recipe.training.epochs),
+        seed=seed,
+        device=resolve_device(device),
+        refit=refit,
+    )
     train_to_the_end(
         run,
-        stop_after=training.best_epoch if training.refit else None,
+        stop_after=recipe.training.best_epoch if refit else None,
         on_epoch=lambda result: on_epoch(seed, result),
     )
     return run
 
 
 def _scores(run: TrainingRun) -> RecipeMetrics:
-    test = score_of(run, "test") if len(run.task.indices["test"]) else None
-    return RecipeMetrics(validation=score_of(run, "validation"), test=test)
+    return RecipeMetrics(validation=score_of(run, "validation"), test=score_on_test(run))
 
 
 def _recipe_of(
@@ -254,20 +261,19 @@ def _recipe_of(
 ) -> Recipe:
     from automl_transfer.models.registry import get_source
 
-    found = get_source(source)
-    info = found.info()
     strategy: Strategy = recipe.strategy.model_copy(update={"source": source})
     return make_recipe(
         strategy=strategy,
         task=run.task.task,
         spec=spec,
         normalisation=constants_of(run),
-        source=RecipeSource(name=source, revision=info.revision, sha256=found.sha256(), licence=info.licence),
+        source=source_facts(source, get_source(source).sha256()),
         training=recipe.training.model_copy(
             update={
                 "seed": seed,
                 "batch": run.batch,
-                "best_epoch": run.epoch if recipe.training.refit else (run.best.epoch if run.best else None),
+                "best_epoch": run.best.epoch if run.best else None,
+                "refit": False,
                 "weights_sha256": run.weights_sha256(),
                 "conditions": run.conditions(),
             }

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import StudySpec
-from automl_transfer.models.registry import get_source
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
 from automl_transfer.search.first import enqueue_first
-from automl_transfer.search.workbench import Workbench, check_device, source_digests
+from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -69,13 +68,14 @@ def _prepare(
     output: Path,
     task: LoadedTask,
     sources: dict[str, str | None],
+    backbones: Backbones,
     device: str,
     events: SearchEvents,
 ) -> Workbench:
     """Create the study, or find it again, and enqueue its first answers. Idempotent."""
     artifact_url = (output / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, task.task, artifact_url=artifact_url, sources=sources)
-    bench = Workbench.open(handle, device=device, task=task)
+    bench = Workbench.open(handle, device=device, task=task, backbones=backbones)
     trials = Trials(store)
     events.on_study(handle, trials)
     enqueue_first(bench, trials, on_profile=events.on_profile)
@@ -125,13 +125,14 @@ def search(
     check_device(device)
     sources = source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
+    backbones = Backbones(task.task.channels)
     for name in sources:
-        get_source(name).load(task.task.channels)
+        backbones.get(name)
     folder = open_output_folder(output, spec.name)
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(storage) as store:
-        bench = _prepare(spec, store, folder, task, sources, device, events)
+        bench = _prepare(spec, store, folder, task, sources, backbones, device, events)
         handle = bench.handle
         if spec.search.minutes is not None:
             stop.until(began + 60 * spec.search.minutes)

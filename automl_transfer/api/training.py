@@ -6,6 +6,7 @@ import dataclasses
 import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -13,20 +14,41 @@ import numpy as np
 from automl_transfer import __version__
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import EpochResult
-from automl_transfer.recipes.best_strategy import Score
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.recipes.best_strategy import Recipe, RecipeSource, Score, write_recipe
+from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.normalisation import Constants
 from automl_transfer.reporting.statistics import wilson
 
 if TYPE_CHECKING:
+    import torch
+
+    from automl_transfer.models.network import Backbone
     from automl_transfer.training.run import TrainingRun
 
+RECIPE, MODEL = "best_strategy.json", "model"
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy")
 
 
-def with_validation(task: LoadedTask) -> LoadedTask:
-    """The task with the validation images among those to train on."""
-    both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
-    return dataclasses.replace(task, indices={**task.indices, "train": both})
+def make_run(
+    strategy: Strategy,
+    task: LoadedTask,
+    backbone: Backbone,
+    *,
+    max_epochs: int,
+    seed: int,
+    device: torch.device,
+    refit: bool = False,
+) -> TrainingRun:
+    """A strategy ready to train; with `refit`, on the validation images as well."""
+    from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.build import build_plan
+
+    if refit:
+        both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
+        task = dataclasses.replace(task, indices={**task.indices, "train": both})
+    plan = build_plan(strategy, backbone, task, seed=seed, device=device)
+    return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device)
 
 
 def train_to_the_end(
@@ -60,6 +82,38 @@ def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
         interval=wilson(round(found.accuracy * len(rows)), len(rows)),
         n=len(rows),
     )
+
+
+def score_on_test(run: TrainingRun) -> Score | None:
+    """The model on the test split; None where the task has none."""
+    return score_of(run, "test") if len(run.task.indices["test"]) else None
+
+
+def source_facts(name: str, sha256: str | None) -> RecipeSource:
+    """What a recipe says about a source."""
+    from automl_transfer.models.registry import get_source
+
+    info = get_source(name).info()
+    return RecipeSource(name=name, revision=info.revision, sha256=sha256, licence=info.licence)
+
+
+def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe) -> None:
+    """Write `model/` and `best_strategy.json`, replacing earlier ones."""
+    task = run.task.task
+    # Without a recipe the folder is not taken for whole, should this process end between the two.
+    (folder / RECIPE).unlink(missing_ok=True)
+    save_model(
+        folder / MODEL,
+        run.model,
+        architecture=backbone.architecture,
+        in_channels=task.channels,
+        resolution=task.resolution,
+        classes=task.classes,
+        normalisation=constants_of(run),
+        recipe=recipe,
+        replace=True,
+    )
+    write_recipe(folder / RECIPE, recipe)
 
 
 def constants_of(run: TrainingRun) -> Constants | None:

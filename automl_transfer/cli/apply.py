@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import CacheOption, DataRootOption, DeviceOption, console
+from automl_transfer.cli.options import (
+    CacheOption,
+    DataRootOption,
+    DeviceOption,
+    GroupFromOption,
+    OnBadImageOption,
+    console,
+)
 from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
 
 
@@ -20,12 +27,8 @@ def run(
     resolution: Annotated[
         int | None, typer.Option("--resolution", min=8, max=4096, help="Pixels (default: the dataset's).")
     ] = None,
-    group_from: Annotated[
-        str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
-    ] = None,
-    on_bad_image: Annotated[
-        str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
-    ] = None,
+    group_from: GroupFromOption = None,
+    on_bad_image: OnBadImageOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import CacheOption, DataRootOption, JsonOption, console
+from automl_transfer.cli.options import CacheOption, DataRootOption, GroupFromOption, JsonOption, console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,9 +22,7 @@ def run(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="PNG", help="Write a contact sheet of every class.")
     ] = None,
-    group_from: Annotated[
-        str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
-    ] = None,
+    group_from: GroupFromOption = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
     ] = None,

@@ -39,6 +39,12 @@ DataRootOption = Annotated[
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", metavar="DIR", help="Where decoded images are kept.")
 ]
+GroupFromOption = Annotated[
+    str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
+]
+OnBadImageOption = Annotated[
+    str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

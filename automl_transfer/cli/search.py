@@ -13,6 +13,8 @@ from automl_transfer.cli.options import (
     CacheOption,
     DataRootOption,
     DeviceOption,
+    GroupFromOption,
+    OnBadImageOption,
     StorageFileOption,
     StorageOption,
     console,
@@ -39,12 +41,8 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
     ] = None,
-    group_from: Annotated[
-        str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
-    ] = None,
-    on_bad_image: Annotated[
-        str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
-    ] = None,
+    group_from: GroupFromOption = None,
+    on_bad_image: OnBadImageOption = None,
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
     ] = False,

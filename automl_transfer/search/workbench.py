@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,29 @@ def check_device(name: str) -> None:
     resolve_device(name)
 
 
+class Backbones:
+    """The sources' networks for images of `channels`, each loaded once and kept while it is used."""
+
+    def __init__(self, channels: int) -> None:
+        self._channels = channels
+        self._kept: OrderedDict[str, Backbone] = OrderedDict()
+
+    def get(self, source: str) -> Backbone:
+        """A source's network. Callers must not change it.
+
+        Raises:
+            SourceError: The source is unknown, not on this machine, or its weights do not fit.
+        """
+        if source not in self._kept:
+            from automl_transfer.models.registry import get_source
+
+            self._kept[source] = get_source(source).load(self._channels)
+            while len(self._kept) > KEPT_BACKBONES:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(source)
+        return self._kept[source]
+
+
 @dataclass
 class Workbench:
     """Everything that trials of one study share within one process. Not safe between threads."""
@@ -56,7 +79,7 @@ class Workbench:
     task: LoadedTask
     device: torch.device
     space: Space
-    _backbones: OrderedDict[str, Backbone] = field(default_factory=OrderedDict)
+    backbones: Backbones
 
     @classmethod
     def open(
@@ -67,6 +90,7 @@ class Workbench:
         data_root: Path | None = None,
         cache_root: Path | None = None,
         task: LoadedTask | None = None,
+        backbones: Backbones | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Workbench:
         """Load the data and check that it, and the sources' weights, are those of the study.
@@ -91,15 +115,14 @@ class Workbench:
                     f"source {name!r} of study {handle.name!r} must have sha256 {(digest or 'none')[:12]}, "
                     f"got {(here.get(name) or 'none')[:12]}: install the same weights on this machine"
                 )
-        return cls(handle, task, resolve_device(device), Space.from_settings(handle.spec.space))
+        return cls(
+            handle,
+            task,
+            resolve_device(device),
+            Space.from_settings(handle.spec.space),
+            backbones or Backbones(task.task.channels),
+        )
 
     def backbone(self, source: str) -> Backbone:
-        """The source's network, loaded once and kept while it is used. Callers must not change it."""
-        if source not in self._backbones:
-            from automl_transfer.models.registry import get_source
-
-            self._backbones[source] = get_source(source).load(self.task.task.channels)
-            while len(self._backbones) > KEPT_BACKBONES:
-                self._backbones.popitem(last=False)
-        self._backbones.move_to_end(source)
-        return self._backbones[source]
+        """The source's network, see `Backbones.get`."""
+        return self.backbones.get(source)

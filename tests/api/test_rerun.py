@@ -117,6 +117,11 @@ def test_what_cannot_be_run_again_is_one_clear_error_and_writes_nothing(recipe: 
         ),
         (("apply", wrong, "-o", "new"), "strategy.depth"),
         (("apply", recipe, "-o", "new", "--dataset", "nowhere"), "got 'nowhere'"),
+        (
+            ("apply", recipe, "-o", "new", "--on-bad-image", "eat"),
+            "on_bad_image: input should be 'refuse' or 'skip'",
+        ),
+        (("apply", recipe, "-o", "new", "--device", "abacus"), "abacus"),
         (("verify", recipe, "--dataset", "digits"), "a recipe is verified on its own data"),
         (("verify", tmp_path / "none.json"), "does not exist"),
     ):
@@ -141,6 +146,10 @@ def test_the_same_from_python(recipe: Path, tmp_path: Path) -> None:
     assert epochs == [1, 2]
     assert applied.recipe.strategy == read.strategy
     assert applied.test_accuracy is not None
+    refitted = read.model_copy(update={"training": read.training.model_copy(update={"refit": True})})
+    other = apply(refitted, task_of(read, None), tmp_path / "r", device="cpu", cache_root=tmp_path / "cache")
+    # Validation images choose the seed, so they are never trained on.
+    assert other.recipe.training == applied.recipe.training
     predictor = load(tmp_path / "again" / "model")
     found = list(predictor.predict(np.zeros((3, 8, 8), np.uint8), top=2))
     assert [len(prediction.top) for prediction in found] == [2, 2, 2]
