@@ -20,10 +20,20 @@ $(BIN)/python:
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+# Tests of pages need Chromium. It comes from the system's packages where they can be installed.
+.venv/.browser: .venv/.installed
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || { \
+	  echo 'Installing Chromium for the tests of pages ...'; \
+	  command -v apt-get >/dev/null && sudo=$$(test "$$(id -u)" = 0 || echo sudo -n) && \
+	  { $$sudo apt-get install -y -qq --no-install-recommends chromium >/dev/null || \
+	    { $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends chromium >/dev/null; }; }; } || \
+	  { echo 'Chromium is missing and could not be installed: install it with the package manager of your system'; exit 1; }
+	@touch $@
+
 quickstart: .venv/.installed  ## search for the best way to read handwritten digits, on SQLite
 	$(BIN)/automl-transfer search studies/quick.toml
 
-test: .venv/.developing  ## the whole test suite
+test: .venv/.developing .venv/.browser  ## the whole test suite
 	$(BIN)/python -m pytest
 
 check: .venv/.developing  ## lint, format and types
