@@ -49,8 +49,10 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cu
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def open_store(storage: str | None, storage_file: Path | None, *, create: bool = True) -> Store:
-    """Open the store that the options name.
+def open_store(
+    storage: str | None, storage_file: Path | None, *, create: bool = True, read_only: bool = False
+) -> Store:
+    """Open the store that the options name; with `read_only`, the right to read it is enough.
 
     Raises:
         StoreURLError: The URL cannot be used, or nothing is there although it should be.
@@ -70,7 +72,7 @@ def open_store(storage: str | None, storage_file: Path | None, *, create: bool =
         if seconds == 0:
             typer.echo(f"waiting for the database {url} ...", err=True)
 
-    return Store.open(url, on_wait=waiting)
+    return Store.open(url, on_wait=waiting, read_only=read_only)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -33,7 +33,7 @@ def run(
     from automl_transfer.reporting.table import Report
     from automl_transfer.store.trials import Trials
 
-    with open_store(storage, storage_file, create=False) as store:
+    with open_store(storage, storage_file, create=False, read_only=True) as store:
         handle = store.study(study)
         records = Trials(store).records(handle)
     ranking = rank(records, handle.task, handle.name)

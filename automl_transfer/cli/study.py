@@ -40,7 +40,7 @@ def list_studies(
     from rich.table import Table
     from rich.text import Text
 
-    with open_store(storage, storage_file, create=False) as store:
+    with open_store(storage, storage_file, create=False, read_only=True) as store:
         studies = store.studies()
     if as_json:
         print_json([asdict(study) for study in studies])

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from automl_transfer.errors import StoreURLError
+from automl_transfer.errors import StoreURLError, UserError
 
 ENVIRONMENT_VARIABLE = "AUTOML_TRANSFER_STORAGE"
 
@@ -155,9 +155,15 @@ def _read_secret(path: Path) -> StoreURL:
         url = StoreURL.parse(text.splitlines()[0] if text.strip() else "")
     except StoreURLError as error:
         raise StoreURLError(f"{path}: {error}") from None
-    if os.name == "posix" and url.has_password and mode & 0o077:
-        raise StoreURLError(
-            f"a file with a password must be readable by its owner only, got {path} with mode "
+    if url.has_password:
+        refuse_readable_by_others(path, mode, "password", StoreURLError)
+    return url
+
+
+def refuse_readable_by_others(path: Path, mode: int, holds: str, error: type[UserError]) -> None:
+    """Raise `error` where others than its owner may read or write a file that `holds` a secret."""
+    if os.name == "posix" and mode & 0o077:
+        raise error(
+            f"a file with a {holds} must be readable by its owner only, got {path} with mode "
             f"{mode & 0o777:03o}. Run: chmod 600 {path}"
         )
-    return url

@@ -1,0 +1,78 @@
+"""Serves the application with waitress."""
+
+from __future__ import annotations
+
+import errno
+import signal
+from typing import TYPE_CHECKING, Any
+
+from automl_transfer.dashboard.hosts import LOOPBACK
+from automl_transfer.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+THREADS = 8
+_READ_ONLY_BODY = 64 * 1024
+_WRITABLE_BODY = 128 * 1024 * 1024
+
+
+class Server:
+    """Listens from its construction on; `run` serves until SIGTERM, Ctrl-C or `close`.
+
+    Args:
+        app: What to serve.
+        host: Address to listen on.
+        port: 0 takes a free one, see `port`.
+        writable: Whether large bodies (uploads) are taken.
+
+    Raises:
+        ConfigurationError: The port is taken, or the address is not one of this machine.
+    """
+
+    def __init__(self, app: WSGIApplication, host: str, port: int, *, writable: bool = False) -> None:
+        import waitress
+
+        try:
+            self._server: Any = waitress.create_server(
+                app,
+                host=host,
+                port=port,
+                threads=THREADS,
+                ident=None,
+                clear_untrusted_proxy_headers=True,
+                max_request_body_size=_WRITABLE_BODY if writable else _READ_ONLY_BODY,
+            )
+        except OSError as error:
+            raise ConfigurationError(_refused(error, host, port)) from None
+        except ValueError as error:  # a name that does not resolve
+            raise ConfigurationError(
+                f"--host must be an address of this machine, got {host!r} ({error})"
+            ) from None
+        self.port = int(getattr(self._server, "effective_port", 0) or self._server.effective_listen[0][1])
+
+    def run(self) -> None:
+        """Serve; returns after SIGTERM, Ctrl-C or `close`."""
+
+        def leave(_number: int, _frame: object) -> None:
+            raise SystemExit
+
+        before = signal.signal(signal.SIGTERM, leave)
+        try:
+            self._server.run()
+        finally:
+            signal.signal(signal.SIGTERM, before)
+            self._server.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    return host in LOOPBACK or host.startswith("127.")
+
+
+def _refused(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"--port must be free, got {port}, which another program uses. Choose another; 0 finds one"
+    if error.errno == errno.EACCES:
+        return f"--port must be one that you may listen on, got {port}. Choose one above 1023"
+    return f"--host must be an address of this machine, got {host!r} ({error.strerror})"
