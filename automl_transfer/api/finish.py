@@ -30,7 +30,7 @@ from automl_transfer.recipes.best_strategy import (
 )
 from automl_transfer.recipes.output import write_text
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, rank, ranked_epoch
-from automl_transfer.reporting.statistics import wilson
+from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.summary import StudySummary, summarise
 from automl_transfer.search.checkpoints import model_key
 from automl_transfer.search.workbench import Workbench
@@ -149,7 +149,7 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
         balanced_accuracy=best.balanced_accuracy,
         macro_f1=best.macro_f1,
         nll=best.validation_loss,
-        interval=wilson(round(best.accuracy * n), n),
+        interval=clopper_pearson(round(best.accuracy * n), n),
         n=n,
     )
     return make_recipe(
