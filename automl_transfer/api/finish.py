@@ -29,6 +29,7 @@ from automl_transfer.recipes.best_strategy import (
     read_recipe,
 )
 from automl_transfer.recipes.output import write_text
+from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, rank, ranked_epoch
 from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.summary import StudySummary, summarise
@@ -64,6 +65,7 @@ def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool =
     ranking = rank(records, handle.task, handle.name)
     summary = summarise(records, ranking)
     write_text(output / RANKING, ranking.to_json())
+    publish(store, handle)
     if ranking.best is None:
         return Shipped(ranking, summary, None)
     winner = next(record for record in one_per_strategy(records) if record.root == ranking.best.root_trial)

@@ -23,6 +23,7 @@ from automl_transfer.cli import (
     launch,
     predict,
     report,
+    roles,
     search,
     sources,
     space,
@@ -46,7 +47,7 @@ app = typer.Typer(
 )
 for command in (
     init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
-    dashboard,
+    dashboard, roles,
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")

@@ -1,4 +1,4 @@
-"""`automl-transfer study`: list, rename, delete, and clear away what is not needed any more."""
+"""`automl-transfer study`: create, list, rename, delete, and clear away what is not needed any more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from automl_transfer.cli import study_create
 from automl_transfer.cli.options import (
     JsonOption,
     StorageFileOption,
@@ -16,10 +17,12 @@ from automl_transfer.cli.options import (
 )
 
 app = typer.Typer(
-    help="List, rename and delete studies, and free their disk space.",
+    help="Create, list, rename and delete studies, and free their disk space.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+app.command("create")(study_create.run)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
 

@@ -57,6 +57,7 @@ def run(
     10:15:02 info study=quick trial=7 root=7 attempt=0 starts: suffix of efficientnet-lite0
     """
     from automl_transfer.errors import ConfigurationError
+    from automl_transfer.reporting.publish import LivePage, publish
     from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
     from automl_transfer.workers.worker import Worker, WorkerOptions
@@ -95,7 +96,17 @@ def run(
                 torch.set_num_threads(threads)
             return Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
 
-        report = Worker(store, handle, open_bench, stop=stop, options=options, observer=observer).run()
+        report = Worker(
+            store,
+            handle,
+            open_bench,
+            stop=stop,
+            options=options,
+            observer=observer,
+            after_trial=LivePage(store, handle),
+        ).run()
+        if report.finished and report.trials:
+            publish(store.with_patience(0), handle)
     typer.echo(f"left after {report.trials} trials: {report.reason}", err=True)
     if stop.signal is not None:
         raise typer.Exit(INTERRUPTED)

@@ -253,8 +253,13 @@ class Store:
 def _prepare(url: StoreURL, engine: sa.Engine) -> None:
     ensure_schema(url, engine)
     with engine.begin() as connection:
-        if not url.is_sqlite and connection.execute(sa.text("SELECT pg_is_in_recovery()")).scalar():
-            raise StoreURLError(f"a store must be writable, got {url}, a standby. Use the primary server")
+        if not url.is_sqlite:
+            state = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')"
+            standby, read_only = connection.execute(sa.text(state)).one()
+            if standby:
+                raise StoreURLError(f"a store must be writable, got {url}, a standby. Use the primary server")
+            if read_only == "on":
+                raise StoreURLError(f"a store must be writable, got {url}, whose user may only read")
         # Changes nothing, but a file that cannot be written says so now and not in the first trial.
         connection.execute(sa.update(t.at_studies).where(sa.false()).values(created=0.0))
 
