@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import StorageFileOption, StorageOption, open_store
+from automl_transfer.cli.options import StorageFileOption, StorageOption, WaitOption, open_store
 
 
 def run(
@@ -43,6 +44,7 @@ def run(
     ] = False,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
+    wait: WaitOption = None,
 ) -> None:
     """Serve optuna-dashboard for a store: on this machine only, and read-only, unless you say otherwise.
 
@@ -57,7 +59,9 @@ def run(
     from automl_transfer.dashboard.server import Server, is_loopback
     from automl_transfer.dashboard.token import read_token
     from automl_transfer.errors import ConfigurationError
+    from automl_transfer.store.trials import Trials
 
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     token = read_token(token_file)
     if token is None and not is_loopback(host):
         raise ConfigurationError(
@@ -69,12 +73,15 @@ def run(
             f"--artifact-dir must be a folder, got {artifact_dir}, which is "
             f"{'not one' if artifact_dir.exists() else 'not there'}. Leave it out to use the studies' own"
         )
-    with open_store(storage, storage_file, create=False, read_only=not allow_writes) as store:
+    with open_store(
+        storage, storage_file, create=False, read_only=not allow_writes, wait=wait, study=study
+    ) as store:
         page = "/dashboard"
         if study is not None:
             handle = store.study(study)
             page = f"/dashboard/studies/{handle.study_id}"
-            if artifact_dir is None:
+            counts = Trials(store).counts(handle)
+            if artifact_dir is None and counts.complete + counts.pruned:
                 _look_for_artifacts(handle.artifact_url)
         hosts = [host, *(allow_host or [])]
         options = AppOptions(hosts, token, allow_writes, artifact_dir)

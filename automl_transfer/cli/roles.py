@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import DEFAULT_DATABASE, StorageFileOption, StorageOption, open_store
+from automl_transfer.cli.options import (
+    DEFAULT_DATABASE,
+    StorageFileOption,
+    StorageOption,
+    WaitOption,
+    open_store,
+)
 
 
 def run(
@@ -24,6 +30,7 @@ def run(
     ] = None,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
+    wait: WaitOption = None,
 ) -> None:
     """Print the SQL that makes two roles in a PostgreSQL store, or run it. Safe to repeat.
 
@@ -56,7 +63,7 @@ def run(
     url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
     require_postgresql(url)
     if apply:
-        with open_store(storage, storage_file) as store:
+        with open_store(storage, storage_file, wait=wait) as store:
             apply_roles(store, logins)
         many = f", with {len(logins)} login{'s' * (len(logins) != 1)}" if logins else ""
         typer.echo(f"roles {WORKER} and {READER} are ready{many}")

@@ -15,6 +15,8 @@ from automl_transfer.cli.options import (
     DeviceOption,
     StorageFileOption,
     StorageOption,
+    WaitOption,
+    open_store,
 )
 
 
@@ -36,6 +38,7 @@ def run(
     ] = None,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
+    wait: WaitOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
@@ -51,6 +54,8 @@ def run(
     from automl_transfer.store.url import resolve_storage
 
     spec = study_spec(what, preset, settings or [], name=study_name, search__trials=trials)
+    if wait is not None:
+        open_store(storage, storage_file, wait=wait).close()
     handle = create(
         spec,
         storage=resolve_storage(storage, storage_file, DEFAULT_DATABASE),

@@ -14,6 +14,7 @@ from automl_transfer.cli.options import (
     DeviceOption,
     StorageFileOption,
     StorageOption,
+    WaitOption,
     duration,
     open_store,
 )
@@ -26,6 +27,7 @@ def run(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the store.")],
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
+    wait: WaitOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
@@ -82,7 +84,11 @@ def run(
     )
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    with stop_on_signals(stop), open_store(storage, storage_file, create=False) as store:
+    # Before there is a trial to give back, a signal ends the process as it always does.
+    with (
+        open_store(storage, storage_file, create=False, wait=wait, study=study) as store,
+        stop_on_signals(stop),
+    ):
         handle = store.study(study)
         observer = LogObserver(handle.name)
         log_worker(observer, log_format)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 from typing import TYPE_CHECKING, Any
 
 from automl_transfer.dashboard.hosts import LOOPBACK
@@ -18,7 +17,7 @@ _WRITABLE_BODY = 128 * 1024 * 1024
 
 
 class Server:
-    """Listens from its construction on; `run` serves until SIGTERM, Ctrl-C or `close`.
+    """Listens from its construction on; `run` serves until Ctrl-C.
 
     Args:
         app: What to serve.
@@ -52,17 +51,8 @@ class Server:
         self.port = int(getattr(self._server, "effective_port", 0) or self._server.effective_listen[0][1])
 
     def run(self) -> None:
-        """Serve; returns after SIGTERM, Ctrl-C or `close`."""
-
-        def leave(_number: int, _frame: object) -> None:
-            raise SystemExit
-
-        before = signal.signal(signal.SIGTERM, leave)
-        try:
-            self._server.run()
-        finally:
-            signal.signal(signal.SIGTERM, before)
-            self._server.close()
+        """Serve; returns after Ctrl-C, or after a signal handler raised `SystemExit`."""
+        self._server.run()
 
 
 def is_loopback(host: str) -> bool:

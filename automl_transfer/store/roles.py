@@ -96,7 +96,7 @@ def apply_roles(store: Store, logins: list[RoleLogin]) -> None:
 
     Raises:
         StoreURLError: The store is SQLite, a login's URL has no user or password or is the store's own user,
-            or the store's user may not make roles.
+            or the store's user does not own the tables or may not make roles.
     """
     require_postgresql(store.url)
     for login in logins:
@@ -108,6 +108,10 @@ def apply_roles(store: Store, logins: list[RoleLogin]) -> None:
             )
 
     def step(connection: sa.Connection) -> None:
+        # A GRANT by someone else only warns.
+        owns = "SELECT pg_has_role(tableowner, 'USAGE') FROM pg_tables WHERE tablename = 'trials'"
+        if not connection.execute(sa.text(owns)).scalar():
+            raise StoreURLError(f"roles are made by the owner of the tables, got {store.url}, which is not")
         for statement in roles_sql(str(store.url.sqlalchemy.database)):
             connection.exec_driver_sql(statement)
         for login in logins:

@@ -169,7 +169,7 @@ def test_wrong_logins_are_refused_and_nothing_is_made(logins: Logins, postgres_u
             apply_roles(logins.owner, [RoleLogin(WORKER, StoreURL.parse(url))])
     with (
         Store.open(logins.worker, patience=0) as store,
-        pytest.raises(StoreURLError, match="allowed to make roles"),
+        pytest.raises(StoreURLError, match="owner of the tables"),
     ):
         apply_roles(store, [])
 
