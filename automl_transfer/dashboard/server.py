@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 from typing import TYPE_CHECKING, Any
 
 from automl_transfer.dashboard.hosts import LOOPBACK
@@ -33,22 +34,19 @@ class Server:
         import waitress
 
         try:
-            self._server: Any = waitress.create_server(
-                app,
-                host=host,
-                port=port,
-                threads=THREADS,
-                ident=None,
-                clear_untrusted_proxy_headers=True,
-                max_request_body_size=_WRITABLE_BODY if writable else _READ_ONLY_BODY,
-            )
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listening = socket.create_server((host, port), family=family, backlog=128)
         except OSError as error:
             raise ConfigurationError(_refused(error, host, port)) from None
-        except ValueError as error:  # a name that does not resolve
-            raise ConfigurationError(
-                f"--host must be an address of this machine, got {host!r} ({error})"
-            ) from None
-        self.port = int(getattr(self._server, "effective_port", 0) or self._server.effective_listen[0][1])
+        self.port = int(listening.getsockname()[1])
+        self._server: Any = waitress.create_server(
+            app,
+            sockets=[listening],
+            threads=THREADS,
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+            max_request_body_size=_WRITABLE_BODY if writable else _READ_ONLY_BODY,
+        )
 
     def run(self) -> None:
         """Serve; returns after Ctrl-C, or after a signal handler raised `SystemExit`."""

@@ -30,15 +30,15 @@ sys.path.insert(0, str(REPOSITORY / "tests" / "dashboard"))
 
 PROJECT = "automl-transfer-check"
 STUDY = "check"
-TRIALS = 14
+TRIALS = 10
 GRACE = 12
 SPEC = f"""name = "{STUDY}"
 [task]
-dataset = "digits"
+dataset = "digits?per_class=60"
 [search]
 trials = {TRIALS}
-max_epochs = 9
-min_epochs = 3
+max_epochs = 6
+min_epochs = 2
 [space]
 truncation = [3, 8]
 freeze_depth = "search"

@@ -127,13 +127,14 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     def run(*arguments: str | Path, **environment: str) -> Running:
         import os
 
-        process = subprocess.Popen(
-            [sys.executable, "-m", "automl_transfer", "dashboard", "--port", "0", *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=(tmp_path / "stderr").open("w"),
-            text=True,
-            env={**os.environ, **environment},
-        )
+        with (tmp_path / "stderr").open("w") as stderr:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "automl_transfer", "dashboard", "--port", "0", *map(str, arguments)],
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                text=True,
+                env={**os.environ, **environment},
+            )
         started.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
