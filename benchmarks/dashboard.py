@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import re
 import socket
 import statistics
 import subprocess
@@ -28,7 +27,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "dashboard"))
 SIDES = ("ours", "bare")
-NUMBER = re.compile(r"127\.0\.0\.1:(\d+)")
 
 
 def make_study(folder: Path, trials: int) -> str:
@@ -119,7 +117,6 @@ def look(base: str) -> float:
     from browser import browse
 
     with browse(base) as browser:
-        browser.page.goto(f"{base}/favicon.ico")
         began = time.perf_counter()
         browser.page.goto(f"{base}/dashboard/studies/1")
         browser.page.get_by_text("Best Trial (number=").first.wait_for(timeout=300_000)
