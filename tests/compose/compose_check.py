@@ -152,6 +152,7 @@ def prepare(folder: Path, port: int) -> Path:
         "STUDIES": str(folder / "studies"),
         "SECRETS": str(folder / "secrets"),
         "RESULTS": str(folder / "results"),
+        "WORKERS": "2",
         "WORKER_GRACE": str(GRACE),
         "DASHBOARD_PORT": str(port),
         "AUTOML_TRANSFER_IMAGE": "localhost/automl-transfer:check",
@@ -229,7 +230,7 @@ def down_and_up(compose: Compose) -> None:
     must(bool(released), "down must release the running trials", fates(seen["records"]))
     kept = ", ".join(f"trial {r['number']} with {len(r['epochs'])} epochs" for r in released)
     say(f"down took {took:.1f} s of the grace period of 60 s and released {kept}")
-    compose("up", "-d", "--scale", "worker=2")
+    compose("up", "-d")
     say("up again, two workers")
 
 
@@ -333,7 +334,7 @@ def check(compose: Compose, folder: Path, port: int, screenshot: Path | None) ->
         must(
             secret.read_text().strip() not in history, "no secret may be in the image's history", secret.name
         )
-    compose("up", "-d", "--scale", "worker=2")
+    compose("up", "-d")
     say("up: database, init, 2 workers, dashboard")
     kill_a_worker(compose)
     down_and_up(compose)
