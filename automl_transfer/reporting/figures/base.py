@@ -75,7 +75,14 @@ def family_of(strategy: Strategy) -> str:
 
 def figure(height: int = 380, **layout: Any) -> go.Figure:
     """An empty figure in the house's look, which works on light and on dark paper."""
-    axis = {"gridcolor": "rgba(128,128,128,.22)", "zeroline": False, "automargin": True, "title_standoff": 8}
+    axis = {
+        "gridcolor": "rgba(128,128,128,.22)",
+        "zeroline": False,
+        "automargin": True,
+        "title_standoff": 8,
+        "title_font": {"size": 12},
+        "tickfont": {"size": 12},
+    }
     made = go.Figure()
     made.update_layout(
         template="none",
