@@ -88,6 +88,19 @@ def _freezes(strategy: Strategy) -> str | None:
     return _eighths(int(frozen))
 
 
+def family_of(strategy: Strategy) -> str:
+    """What of the network a strategy trains, in one word or three."""
+    if not strategy.pretrained:
+        return "from scratch"
+    if strategy.tune_mode == "closed_form":
+        return "closed form"
+    if strategy.tune_mode == "head":
+        return "head only"
+    if strategy.tune_mode in ("norm", "bias"):
+        return "norm or bias"
+    return "part frozen" if strategy.active().get("freeze_depth", 0) else "all trained"
+
+
 CHOICES: dict[str, Callable[[Strategy], str | None]] = {
     "source": lambda s: s.source,
     "truncation": lambda s: _cut(s.truncation),

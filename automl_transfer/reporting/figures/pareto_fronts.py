@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from automl_transfer.reporting.effects import family_of
 from automl_transfer.reporting.figures.base import (
     FAMILIES,
     GRAY,
     FigureSpec,
-    family_of,
     figure,
     percent,
     trial_points,
