@@ -42,6 +42,8 @@ def next_round(
 
 def _still_raced(roots: Sequence[int], arms: Mapping[int, Arm], done: int, metric: Metric) -> list[int]:
     """Who goes on after `done` rounds, judged by these rounds alone."""
+    if len(roots) < 2:
+        return list(roots)
     cut = {root: Arm(root, {n: run for n, run in arms[root].runs.items() if n < done}) for root in roots}
     leader = max(roots, key=lambda root: (estimate(cut[root], metric).mean, -roots.index(root)))
     kept = []
