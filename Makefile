@@ -56,6 +56,7 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick
+	$(BIN)/python benchmarks/dashboard.py
 
 bench-store: .venv/.developing  ## trials a second beside plain study.optimize, on SQLite and PostgreSQL
 	$(BIN)/python benchmarks/store.py --full --postgres
