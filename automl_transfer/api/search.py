@@ -70,12 +70,13 @@ def _prepare(
     sources: dict[str, str | None],
     backbones: Backbones,
     device: str,
+    cache_root: Path | None,
     events: SearchEvents,
 ) -> Workbench:
     """Create the study, or find it again, and enqueue its first answers. Idempotent."""
     artifact_url = (output / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, task.task, artifact_url=artifact_url, sources=sources)
-    bench = Workbench.open(handle, device=device, task=task, backbones=backbones)
+    bench = Workbench.open(handle, device=device, cache_root=cache_root, task=task, backbones=backbones)
     trials = Trials(store)
     events.on_study(handle, trials)
     enqueue_first(bench, trials, on_profile=events.on_profile)
@@ -132,7 +133,7 @@ def search(
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
     with Store.open(storage) as store:
-        bench = _prepare(spec, store, folder, task, sources, backbones, device, events)
+        bench = _prepare(spec, store, folder, task, sources, backbones, device, cache_root, events)
         handle = bench.handle
         if spec.search.minutes is not None:
             stop.until(began + 60 * spec.search.minutes)

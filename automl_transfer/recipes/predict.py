@@ -97,7 +97,9 @@ class Predictor:
         from automl_transfer.transfer.features import batch_for, pixel_elements
 
         size = self.description.resolution
-        return batch_for(pixel_elements(size, size), self._normalise.device)
+        return batch_for(
+            pixel_elements((size, size), self.description.resolution_scale), self._normalise.device
+        )
 
     def _stream(self, sources: Iterator[Named], batch: int, top: int) -> Iterator[Prediction]:
         # The next batch is decoded while the network works on this one.
