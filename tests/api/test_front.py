@@ -15,7 +15,6 @@ from automl_transfer.api import apply, explore, load, package, search, verify
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.errors import ConfigurationError, DataError
 
-
 SMALL = {"search.profile": False, "search.max_epochs": 1, "space.truncation": 3}
 
 
