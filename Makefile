@@ -45,6 +45,8 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/quickstart.py digits mnist5k 'textures?patch=16'
 	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/batches.py
+	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/packaging.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick

@@ -1,6 +1,6 @@
 """Packaged models beside the trained ones: parity, size and latency; and a truncated winner beside its whole source.
 
-    python benchmarks/packaging.py [--repeats 15] [--winner runs/quick/model]
+    python benchmarks/packaging.py [--repeats 15] [--size 96] [--winner runs/quick/model]
 
 Four whole architectures with random weights, packaged in every format; each file's latency is measured in turns
 with its model's. Then a truncated model (the first 3 of EfficientNet-Lite0's 9 groups, pooled 4x4, as a search on
@@ -27,10 +27,10 @@ from automl_transfer.recipes.packaging.registry import FORMATS
 RECIPE = Path(__file__).resolve().parents[1] / "tests" / "recipes" / "old" / "recipe-1.json"
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 NETWORKS = (
-    ("timm/tf_efficientnet_lite0", 224),
-    ("torchvision/resnet18", 224),
-    ("timm/convnext_atto", 224),
-    ("timm/deit_tiny_patch16_224", 224),
+    "timm/tf_efficientnet_lite0",
+    "torchvision/resnet18",
+    "timm/convnext_atto",
+    "timm/deit_tiny_patch16_224",
 )
 
 
@@ -56,6 +56,7 @@ def groups_of(architecture: str) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--size", type=int, default=96, help="pixels")
     parser.add_argument("--winner", type=Path)
     given = parser.parse_args()
     packaging.REPEATS = given.repeats
@@ -64,7 +65,8 @@ def main() -> None:
           "latency in ms an image, alone / in batches of 32")  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        for architecture, size in NETWORKS:
+        for architecture in NETWORKS:
+            size = given.size
             name = architecture.partition("/")[2]
             model = folder_of(root / name, recipe, architecture, groups_of(architecture), 1, 3, size)
             for form in FORMATS:
@@ -73,7 +75,7 @@ def main() -> None:
                       f"{made.size_bytes / 1e6:6.2f} MB (weights {made.model_bytes / 1e6:6.2f})  "
                       f"{made.latency.alone:6.2f} / {made.latency.batched:6.2f}  "
                       f"(model {made.model_latency.alone:6.2f} / {made.model_latency.batched:6.2f})", flush=True)  # fmt: skip
-        winner = given.winner or folder_of(root / "winner", recipe, NETWORKS[0][0], 3, 4, 1, 32)
+        winner = given.winner or folder_of(root / "winner", recipe, NETWORKS[0], 3, 4, 1, 32)
         stated = read_description(winner)
         groups = groups_of(stated.architecture)
         whole = folder_of(

@@ -48,7 +48,7 @@ class Searched:
         return {
             str(file.relative_to(out)): (file.stat().st_mtime_ns, file.read_bytes())
             for file in sorted(out.rglob("*"))
-            if file.is_file() and file.name not in ("ranking.json", "run.json")
+            if file.is_file() and file.name not in ("ranking.json", "report.html", "run.json")
         }
 
 
