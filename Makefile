@@ -53,7 +53,7 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/batches.py
 	$(BIN)/python benchmarks/predict.py
-	$(BIN)/python benchmarks/packaging.py
+	$(BIN)/python benchmarks/packages.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick

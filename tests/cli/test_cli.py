@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -181,6 +182,28 @@ def test_predict_reads_a_list_from_standard_input(finished: Path, tmp_path: Path
     assert nothing.returncode == 2
     assert nothing.stdout == ""
     assert "standard input must list at least one image" in nothing.stderr
+
+
+def test_progress_on_a_terminal_leaves_the_rows_alone(finished: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
+    terminal, its_end = os.openpty()
+    with (tmp_path / "rows.csv").open("w") as rows:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "automl_transfer", "predict", finished / "runs/small/model", *["a.png"] * 40],
+            cwd=tmp_path, stdout=rows, stderr=its_end, env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"},
+        )  # fmt: skip
+        os.close(its_end)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(terminal, 4096):
+                shown += part
+    assert process.wait() == 0
+    os.close(terminal)
+    assert b"labelling" in shown
+    assert b"/40" in shown
+    table = (tmp_path / "rows.csv").read_text().splitlines()
+    assert len(table) == 41
+    assert all(row.startswith("a.png,") for row in table[1:])
 
 
 def test_package_prints_sizes_parity_and_latency(finished: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Packaged models beside the trained ones: parity, size and latency; and a truncated winner beside its whole source.
 
-    python benchmarks/packaging.py [--repeats 15] [--size 96] [--winner runs/quick/model]
+    python benchmarks/packages.py [--repeats 15] [--size 96] [--winner runs/quick/model]
 
 Four whole architectures with random weights, packaged in every format; each file's latency is measured in turns
 with its model's. Then a truncated model (the first 3 of EfficientNet-Lite0's 9 groups, pooled 4x4, as a search on
