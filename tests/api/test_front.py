@@ -47,7 +47,7 @@ def test_from_a_dataset_to_a_shipped_model_in_a_few_lines() -> None:
     assert [run.seed for run in over.runs] == [0, 1]
     assert over.interval[0] < over.accuracy < over.interval[1]
     assert "- **Over 2 seeds**: accuracy " in (applied.model / "README.md").read_text()
-    assert package(applied.model, "safetensors").path.resolve() == Path("smaller/model.safetensors").resolve()
+    assert package(applied.model, "safetensors").path == Path("smaller/model.safetensors")
     again = search("digits?per_class=20", trials=1, settings=SMALL)
     assert again.recipe == result.recipe
 
