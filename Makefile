@@ -46,6 +46,7 @@ page-check: .venv/.developing .venv/.browser  ## the report's pages in a real Ch
 
 bench-report: .venv/.developing  ## a report of 5,000 trials; what confirmation is worth, by simulation
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/intervals.py
 	$(BIN)/python benchmarks/confirmation.py
 
 bench: .venv/.developing  ## the benchmarks behind the figures in the README

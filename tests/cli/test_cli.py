@@ -103,6 +103,25 @@ def test_another_space_under_the_same_name_is_refused(finished: Path) -> None:
     assert "small" in error
 
 
+def test_report_as_a_page_as_csv_and_of_several_studies(finished: Path, tmp_path: Path) -> None:
+    done = run("report", "small", "--html", tmp_path / "small.html", cwd=finished)
+    assert "confirmed accuracy" in done.stdout
+    assert f"wrote {tmp_path / 'small.html'}" in done.stdout
+    assert "Content-Security-Policy" in (tmp_path / "small.html").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(run("report", "small", "--csv", cwd=finished).stdout.splitlines()))
+    ranking = json.loads((finished / "runs" / "small" / "ranking.json").read_text())
+    assert [int(row["root_trial"]) for row in rows] == [row["root_trial"] for row in ranking["rows"]]
+    assert float(rows[0]["confirmed_accuracy"]) == ranking["rows"][0]["confirmation"]["accuracy"]
+    again = (*QUICK, "--cache", "cache", "--study-name", "other", "--confirm", "off")
+    run("search", "digits?per_class=20", *again, cwd=finished)
+    done = run("report", "small", "other", "--html", "both.html", cwd=finished)
+    assert "With 2 datasets no family can be shown to be better" in done.stdout
+    assert "2 datasets compared" in (finished / "both.html").read_text(encoding="utf-8")
+    both = json.loads(run("report", "small", "other", "--json", cwd=finished).stdout)
+    assert [each["ranking"]["study"] for each in both["studies"]] == ["small", "other"]
+    assert both["studies"][1]["ranking"]["rows"][0]["confirmation"] is None
+
+
 def test_report_and_status_agree_with_the_ranking(finished: Path) -> None:
     ranking = json.loads((finished / "runs" / "small" / "ranking.json").read_text())
     assert json.loads(run("report", "small", "--json", cwd=finished).stdout) == ranking
@@ -259,6 +278,10 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
         (("search", "digits", "--storage", "mysql://root@localhost/x"), ("sqlite", "postgresql")),
         (("search", "digits", "--device", "cuda:99"), ("device", "cuda:99")),
         (("report", "nosuch"), ("study",)),
+        (("report", "small", "--json", "--csv"), ("both", "choose one")),
+        (("report", "small", "--html", "no/such/folder/x.html"), ("folder", "no/such/folder")),
+        (("search", "digits", "--confirm", "some"), ("--confirm", "off", "'some'")),
+        (("search", "digits", "--set", "search.confirm=-1"), ("search.confirm", "-1")),
         (("status", "nosuch"), ("study",)),
         (("predict", "nomodel", "."), ("nomodel",)),
         (("explore", "digits?per_klass=3"), ("per_klass", "per_class")),
