@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check bench bench-store chaos clean
+.PHONY: quickstart test check page-check bench bench-report bench-store chaos clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -41,10 +41,20 @@ check: .venv/.developing  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+page-check: .venv/.developing .venv/.browser  ## the report's pages in a real Chromium, offline
+	$(BIN)/python -m pytest tests/pages
+
+bench-report: .venv/.developing  ## a report of 5,000 trials; what confirmation is worth, by simulation
+	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/intervals.py
+	$(BIN)/python benchmarks/confirmation.py
+
 bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/quickstart.py digits mnist5k 'textures?patch=16'
 	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/batches.py
+	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/packages.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.api.evidence import EvidenceStopped, confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
+from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
+from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.first import enqueue_first
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
+from automl_transfer.space.space import SEARCH
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -39,6 +46,9 @@ class SearchEvents:
     def on_profile(self, profile: Profile) -> None:
         """A source was profiled."""
 
+    def on_confirmation(self, run: ExtraRun) -> None:
+        """One of the best strategies was trained again."""
+
     def observer(self) -> Observer:
         """Told about trials of this process."""
         return SilentObserver()
@@ -60,6 +70,21 @@ class SearchResult:
     seconds: float
     output: Path
     shipped: Shipped | None
+
+    @property
+    def ranking(self) -> Ranking | None:
+        """The strategies in order, with intervals; None where nothing was shipped."""
+        return self.shipped.ranking if self.shipped else None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The best strategy and all about it; None where no trial completed."""
+        return self.shipped.recipe if self.shipped else None
+
+    @property
+    def model(self) -> Path | None:
+        """The trained winner's folder, for `load`; None where no trial completed."""
+        return self.output / MODEL if self.recipe else None
 
 
 def _prepare(
@@ -83,7 +108,31 @@ def _prepare(
     return bench
 
 
-def search(
+def _check_initialisers(spec: StudySpec) -> None:
+    """Raise ConfigurationError where the space names an initialiser that is not there."""
+    from automl_transfer.transfer.initialise.registry import get_initialiser
+
+    setting = spec.space.get("rest_init", ())
+    for name in (setting,) if isinstance(setting, str) else setting if isinstance(setting, tuple) else ():
+        if name != SEARCH:
+            get_initialiser(str(name))
+
+
+def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> None:
+    """Train the best strategies again, until it is clear which one is best or stopping is asked for."""
+    search = bench.handle.spec.search
+    with contextlib.suppress(EvidenceStopped):
+        confirm_best(
+            store,
+            bench,
+            strategies=search.confirm,
+            max_runs=search.confirm_runs,
+            should_stop=lambda: stop.signal is not None,
+            on_run=events.on_confirmation,
+        )
+
+
+def run_study(
     spec: StudySpec,
     *,
     storage: StoreURL,
@@ -97,14 +146,14 @@ def search(
     events: SearchEvents | None = None,
     run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None = None,
 ) -> SearchResult:
-    """Run a study to the end of its budget in this process, rank it, and ship the winner.
+    """Run a study to the end of its budget, confirm and rank its best strategies, and ship the winner.
 
     The same call again goes on where an earlier one stopped.
 
     Args:
         spec: What to search, and for how long.
         storage: Where the study lies.
-        output: Folder for `ranking.json`, `best_strategy.json` and `model/`.
+        output: Folder for `ranking.json`, `report.html`, `best_strategy.json` and `model/`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
@@ -124,6 +173,7 @@ def search(
     # Whatever may be wrong is found before anything is written.
     check_output_folder(output, spec.name)
     check_device(device)
+    _check_initialisers(spec)
     sources = source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
     backbones = Backbones(task.task.channels)
@@ -149,6 +199,8 @@ def search(
                 observer=events.observer(),
             )
             reason = worker.run().reason
+        if stop.signal is None and spec.search.confirm:
+            _confirm(store, bench, stop, events)
         interrupted = stop.signal is not None
         shipped = None if interrupted else finish_search(store, bench, folder, refit=refit)
         return SearchResult(

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli.options import (
-    DEFAULT_DATABASE,
-    RUNS,
     CacheOption,
     DataRootOption,
     DeviceOption,
@@ -19,6 +17,7 @@ from automl_transfer.cli.options import (
     StorageOption,
     console,
 )
+from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -40,6 +39,10 @@ def run(
     minutes: Annotated[float | None, typer.Option("--minutes", help="Time to spend.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
+    ] = None,
+    confirm: Annotated[
+        str | None,
+        typer.Option("--confirm", metavar="K|off", help="Train the best K again, on fresh splits."),
     ] = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
@@ -63,11 +66,11 @@ def run(
     $ automl-transfer search photos/cats --minutes 30
     ...
     best: validation 0.992, test 0.989 [0.980, 0.994] (n = 360)
-    wrote runs/cats-quick/ranking.json, best_strategy.json, model/
+    wrote runs/cats-quick/: ranking.json, report.html, best_strategy.json, model/
     """
-    from automl_transfer.api.search import search
+    from automl_transfer.api.search import run_study
     from automl_transfer.cli.live import LiveSearch, print_result
-    from automl_transfer.cli.study_of import study_spec
+    from automl_transfer.space.study_of import study_spec
     from automl_transfer.store.url import resolve_storage
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
 
@@ -78,6 +81,7 @@ def run(
         name=study_name,
         search__trials=trials,
         search__minutes=minutes,
+        search__confirm=_confirm(confirm),
         task__group_from=group_from,
         task__on_bad_image=on_bad_image,
     )
@@ -94,7 +98,7 @@ def run(
             with live.workers(store, handle) as on_tick:
                 return launching.run_workers(store, handle, stop, options, on_tick=on_tick)
 
-        result = search(
+        result = run_study(
             spec,
             storage=url,
             output=folder,
@@ -111,3 +115,15 @@ def run(
         raise typer.Exit(130)
     if result.shipped is None or result.shipped.recipe is None:
         raise typer.Exit(1)
+
+
+def _confirm(text: str | None) -> int | None:
+    from automl_transfer.errors import ConfigurationError
+
+    if text is None:
+        return None
+    if text == "off":
+        return 0
+    if not text.isascii() or not text.isdigit():
+        raise ConfigurationError(f"--confirm must be a number of strategies or off, got {text!r}")
+    return int(text)

@@ -59,7 +59,13 @@ class TaskSpec(BaseModel):
 
 
 class SearchSpec(BaseModel):
-    """How the search spends its budget."""
+    """How the search spends its budget.
+
+    Attributes:
+        confirm: The best so many strategies are trained again when the search has ended, with fresh
+            seeds and fresh splits of training + validation data; 0 for none. Not part of `minutes`.
+        confirm_runs: At most so many trainings of each: the default costs what 6 to 12 complete trials do.
+    """
 
     model_config = _FROZEN
 
@@ -75,6 +81,8 @@ class SearchSpec(BaseModel):
     seed: int = Field(default=0, ge=0)
     profile: bool = True
     default_first: bool = True
+    confirm: int = Field(default=3, ge=0, le=100)
+    confirm_runs: int = Field(default=4, ge=2, le=100)
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:
