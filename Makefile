@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check page-check bench bench-report bench-store chaos clean
+.PHONY: quickstart test check page-check bench bench-report bench-store chaos compose-secrets compose-check clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -65,6 +65,12 @@ bench-store: .venv/.developing  ## trials a second beside plain study.optimize, 
 chaos: .venv/.developing  ## kills workers and databases, and counts what was lost
 	$(BIN)/python tests/chaos/chaos.py --database sqlite --progress chaos-sqlite.txt
 	$(BIN)/python tests/chaos/chaos.py --database postgresql --progress chaos-postgresql.txt
+
+compose-secrets:  ## passwords and settings for docker-compose.yml
+	$(PYTHON) scripts/compose_secrets.py
+
+compose-check: .venv/.developing .venv/.browser  ## builds the image, kills a worker container, and counts
+	$(BIN)/python tests/compose/compose_check.py
 
 clean:
 	rm -rf .venv runs dist build .pytest_cache .mypy_cache .ruff_cache
