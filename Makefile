@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check bench bench-store chaos clean
+.PHONY: quickstart test check bench bench-store chaos docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -56,5 +56,9 @@ chaos: .venv/.developing  ## kills workers and databases, and counts what was lo
 	$(BIN)/python tests/chaos/chaos.py --database sqlite --progress chaos-sqlite.txt
 	$(BIN)/python tests/chaos/chaos.py --database postgresql --progress chaos-postgresql.txt
 
+docs: .venv/.developing  ## the documentation, in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'wrote site/index.html'
+
 clean:
-	rm -rf .venv runs dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv runs dist build site .pytest_cache .mypy_cache .ruff_cache
