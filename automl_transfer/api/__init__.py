@@ -4,9 +4,11 @@
 data, `verify` again on its own; `load` opens a model folder, whose `predict` labels images.
 """
 
+from automl_transfer.api.applying import Applied, apply
 from automl_transfer.api.finish import Shipped, finish_search
-from automl_transfer.api.rerun import Applied, Verdict, apply, task_of, verify
+from automl_transfer.api.rerun import task_of
 from automl_transfer.api.search import SearchEvents, SearchResult, search
+from automl_transfer.api.verifying import Verdict, verify
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.predict import Predictor
 

@@ -11,11 +11,12 @@ from automl_transfer.api.training import (
     MODEL,
     RECIPE,
     constants_of,
+    cost_of,
+    environment,
     make_run,
     score_on_test,
     source_facts,
     train_to_the_end,
-    versions,
     write_results,
 )
 from automl_transfer.domain.records import TrialRecord
@@ -160,8 +161,9 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
         source=source_facts(winner.strategy.source, handle.sources.get(winner.strategy.source)),
         training=training,
         metrics=RecipeMetrics(validation=validation, test=score_on_test(run)),
+        cost=cost_of(winner.outcome) if winner.outcome else None,
+        environment=environment(),
         study=handle.name,
         trial=winner.number,
         root_trial=winner.root,
-        versions=versions(),
     )

@@ -13,9 +13,16 @@ import numpy as np
 
 from automl_transfer import __version__
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.domain.records import EpochResult
+from automl_transfer.domain.records import EpochResult, TrialOutcome
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.recipes.best_strategy import Recipe, RecipeSource, Score, write_recipe
+from automl_transfer.recipes.best_strategy import (
+    Cost,
+    Environment,
+    Recipe,
+    RecipeSource,
+    Score,
+    write_recipe,
+)
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.normalisation import Constants
 from automl_transfer.reporting.statistics import wilson
@@ -27,7 +34,7 @@ if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
 
 RECIPE, MODEL = "best_strategy.json", "model"
-PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy")
+PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
 
 
 def make_run(
@@ -123,12 +130,35 @@ def constants_of(run: TrainingRun) -> Constants | None:
     return run.plan.mean, run.plan.std
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that results depend on, as far as it is installed."""
-    found = {"automl-transfer": __version__, "python": platform.python_version()}
+def cost_of(outcome: TrialOutcome) -> Cost:
+    """What a trial measured, as it stands in a recipe."""
+    return Cost(
+        train_seconds=outcome.train_seconds,
+        predict_ms_per_image=outcome.predict_ms_per_image,
+        parameters=outcome.parameters,
+        trained_parameters=outcome.trained_parameters,
+    )
+
+
+def measured_cost(run: TrainingRun, seconds: float) -> Cost:
+    """The cost of a run that has ended; `seconds` is what its epochs took."""
+    from automl_transfer.training.evaluate import measure_latency
+
+    latency = measure_latency(run.model, run.task.images, run.plan.normaliser(run.device), run.device)
+    return Cost(
+        train_seconds=seconds,
+        predict_ms_per_image=latency,
+        parameters=run.plan.parameters,
+        trained_parameters=run.plan.trained_parameters,
+    )
+
+
+def environment() -> Environment:
+    """The kind of this machine, and the versions of everything that results depend on."""
+    versions = {"automl-transfer": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return Environment(system=platform.system(), machine=platform.machine(), versions=versions)

@@ -17,7 +17,7 @@ from automl_transfer.cli.options import (
 from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
 
 if TYPE_CHECKING:
-    from automl_transfer.api.rerun import Verdict
+    from automl_transfer.api.verifying import Verdict
 
 WHAT = {
     "identical": "the same weights, bit for bit",
@@ -44,7 +44,8 @@ def run(
     $ automl-transfer verify runs/quick/best_strategy.json
     identical: the same weights, bit for bit; validation 0.9972, test 0.9916
     """
-    from automl_transfer.api.rerun import task_of, verify
+    from automl_transfer.api.rerun import task_of
+    from automl_transfer.api.verifying import verify
     from automl_transfer.recipes.best_strategy import read_recipe
 
     read = read_recipe(recipe)

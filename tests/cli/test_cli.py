@@ -73,7 +73,7 @@ def test_a_search_ends_with_ranking_recipe_and_model(finished: Path) -> None:
     ranking = json.loads((results / "ranking.json").read_text())
     recipe = json.loads((results / "best_strategy.json").read_text())
     assert ranking["schema"] == "automl-transfer/ranking/1"
-    assert recipe["schema"] == "automl-transfer/recipe/1"
+    assert recipe["schema"] == "automl-transfer/recipe/2"
     assert ranking["rows"][0]["root_trial"] == recipe["provenance"]["root_trial"]
     assert recipe["metrics"]["test"]["n"] == 359
     assert recipe["metrics"]["test"]["accuracy"] > 0.8
