@@ -44,12 +44,13 @@ class TaskSpec(BaseModel):
 
     Attributes:
         dataset: A registered name (with options, as in `digits?per_class=20`), a folder or an `.npz`.
-        resolution: Pixels; None lets the dataset choose (its native size, at least 32).
-        channels: 1 or 3; None keeps gray images gray and everything else RGB.
+        resolution: Height and width in pixels. None: the dataset's native size, at least 32.
+        channels: 1 (gray) or 3 (RGB). None: gray where every image is gray.
         splits: How the images are divided, where the dataset does not come with its own splits.
         group_from: For a folder: a regular expression with one group over the relative file name,
             or a CSV with the columns `file` and `group`. One group never straddles splits.
-        on_bad_image: Refuse the dataset, or skip and list the images that cannot be read.
+        on_bad_image: What to do about images that cannot be read: refuse the dataset, or skip and list
+            them.
         seed: Of the split.
         metric: What strategies are ranked by, on the validation split.
     """
@@ -71,9 +72,10 @@ class SearchSpec(BaseModel):
 
     Attributes:
         trials: Strategies to try. Trials that continue an earlier one are not counted.
-        minutes: Time to spend; the search ends at whichever limit comes first. None sets no limit.
+        minutes: Time to spend; the search ends at whichever limit comes first. None: no limit.
         max_epochs: Epochs of a trial that is not pruned; learning-rate schedules are laid out over them.
-        sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from finished trials, `random` does not.
+        sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from earlier trials, `random` does
+            not.
         startup_trials: Trials that `tpe` draws at random before it learns.
         pruner: Who stops trials that are behind: `asha` (Li 2020), `hyperband` (Li 2018), `median`
             (Golovin 2017) or `none`.

@@ -38,7 +38,7 @@ def _section(name: tuple[str, ...]) -> Iterator[str]:
     text, _, sample = sections["text"].partition("\n\n$ ")
     yield f"## {' '.join(name)}"
     yield text
-    yield block("text", sections["usage"])
+    yield block("sh", sections["usage"])
     if "Arguments" in sections:
         rows = ((code(argument), _split(text)[0]) for argument, text in _entries(sections["Arguments"]))
         yield table(("Argument", "Meaning"), rows)

@@ -8,26 +8,19 @@ from typing import Any
 import code_facts
 import command_pages
 import model_tables
-from mkdocs.structure.files import File
 
 MAKERS = {
     "commands": command_pages.commands,
     "study file": model_tables.study_file,
     "dimensions": model_tables.dimensions,
     "best-strategy keys": model_tables.best_strategy,
+    "best-strategy schemas": model_tables.schemas,
     "error tree": code_facts.error_tree,
     "storeys": code_facts.storeys,
     "datasets": code_facts.datasets,
     "sources": code_facts.sources,
 }
 MARK = re.compile(r"^<!-- generated: (.+?) -->$", re.MULTILINE)
-SCHEMA = "reference/best-strategy.schema.json"
-
-
-def on_files(files: Any, config: Any) -> Any:
-    """Adds the best-strategy file's JSON Schema beside its page."""
-    files.append(File.generated(config, SCHEMA, content=model_tables.schema_text()))
-    return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pieces import code, table
 from pydantic import BaseModel
 
 from automl_transfer.domain.spec import SearchSpec, SplitFractions, StudySpec, TaskSpec
-from automl_transfer.recipes.best_strategy import Recipe, recipe_schema
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.recipes.best_strategy import SCHEMA_VERSION, Recipe
 from automl_transfer.space.dimensions import DIMENSIONS
+
+Model = type[BaseModel]
 
 
 def study_file() -> str:
@@ -24,8 +27,14 @@ def study_file() -> str:
         ("[task.splits]", SplitFractions),
         ("[search]", SearchSpec),
     ):
-        keys = (row for row in _keys(model) if row[0] not in ("`task`", "`search`", "`space`", "`splits`"))
-        parts += [f"### {heading}", table(("Key", "Value", "Default", "Meaning"), keys)]
+        rows = []
+        for name, schema, meaning in _fields(model):
+            if name in ("task", "splits", "search", "space"):  # tables of their own
+                continue
+            default = code(_json(schema["default"])) if schema.get("default") is not None else ""
+            needed = name in model.model_json_schema().get("required", ())
+            rows.append((code(name), _kind(schema), "required" if needed else default, meaning))
+        parts += [f"### {heading}", table(("Key", "Value", "Default", "Meaning"), rows)]
     return "\n\n".join(parts)
 
 
@@ -45,42 +54,66 @@ def dimensions() -> str:
 
 
 def best_strategy() -> str:
-    """Every key of the best-strategy file, by its object."""
+    """Every key of the best-strategy file, by its object; inner objects with a dot."""
     parts = []
     for name, field in Recipe.model_fields.items():
-        model = field.annotation
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        model = _model(field.annotation)
+        if model is None or model is Strategy:
             continue
-        keys = (row[:2] + row[3:] for row in _keys(model))
-        parts += [f"### `{name}`", _summary(model), table(("Key", "Value", "Meaning"), keys)]
+        summary = " ".join((model.__doc__ or "").partition("\n\n")[0].split())
+        parts += [f"### `{name}`", summary, table(("Key", "Value", "Meaning"), _flat(model, ""))]
     return "\n\n".join(parts)
 
 
-def schema_text() -> str:
-    """The JSON Schema as it is published."""
-    return json.dumps(recipe_schema(), indent=2, ensure_ascii=False) + "\n"
+def schemas() -> str:
+    """Links to the published JSON Schemas, the newest first."""
+    links = (f"[version {n}](../schemas/recipe-{n}.json)" for n in range(SCHEMA_VERSION, 0, -1))
+    return "Their JSON Schemas: " + ", ".join(links) + "."
 
 
-def _summary(model: type[BaseModel]) -> str:
-    text = (model.__doc__ or "").strip().partition("\n\nAttributes:")[0]
-    return " ".join(text.partition("\n\n")[0].split())
+def _flat(model: Model, above: str) -> Iterator[tuple[str, str, str]]:
+    for name, schema, meaning in _fields(model):
+        annotation = model.model_fields[name].annotation
+        inner = _model(annotation)
+        null = " or `null`" if type(None) in get_args(annotation) else ""
+        if inner is None:
+            yield code(above + name), _kind(schema) + null, meaning
+            continue
+        listed = "[]" if "array" in (schema.get("type"), *_types(schema)) else ""
+        if meaning or null:
+            kind = "list of objects" if listed else "object"
+            yield code(above + name), kind + null, meaning
+        yield from _flat(inner, f"{above}{name}{listed}.")
 
 
-def _keys(model: type[BaseModel]) -> Iterator[tuple[str, str, str, str]]:
-    schema = model.model_json_schema(by_alias=True)
+def _model(annotation: Any) -> Model | None:
+    """The model that a field holds, perhaps in a tuple or as one of several kinds."""
+    for each in (annotation, *get_args(annotation)):
+        if isinstance(each, type) and issubclass(each, BaseModel):
+            return each
+    return None
+
+
+def _fields(model: Model) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Name, JSON Schema and meaning of each field."""
+    whole = model.model_json_schema(by_alias=False)
     meanings = _meanings(model)
-    required = set(schema.get("required", ()))
-    for name, found in schema["properties"].items():
-        default = "required" if name in required else _default(found.get("default"))
-        yield code(name), _kind(found, schema.get("$defs", {})), default, meanings.get(name, "")
+    for name, schema in whole["properties"].items():
+        meaning = meanings.get(name, "").replace("None:", "Left out:")
+        yield name, _resolved(schema, whole.get("$defs", {})), meaning
 
 
-def _meanings(model: type[BaseModel]) -> dict[str, str]:
+def _resolved(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+    if "$ref" in schema:
+        return {**defs[schema["$ref"].rpartition("/")[2]], **schema}
+    return schema
+
+
+def _meanings(model: Model) -> dict[str, str]:
     """What the docstring's Attributes section says about each field."""
-    lines = (model.__doc__ or "").partition("Attributes:")[2].splitlines()
     found: dict[str, str] = {}
     names: list[str] = []
-    for line in lines:
+    for line in (model.__doc__ or "").partition("Attributes:")[2].splitlines():
         start = re.match(r"^ {8}([a-z_]+(?:, [a-z_]+)*): (.*)$", line)
         if start:
             names = start[1].split(", ")
@@ -91,39 +124,43 @@ def _meanings(model: type[BaseModel]) -> dict[str, str]:
     return found
 
 
-def _default(value: Any) -> str:
-    if value is None or isinstance(value, dict):
-        return "" if value is None else "see below"
-    return code(json.dumps(value, ensure_ascii=False))
+def _types(schema: dict[str, Any]) -> list[str]:
+    return [each.get("type", "") for each in schema.get("anyOf", ())]
 
 
-def _kind(found: dict[str, Any], defs: dict[str, Any]) -> str:
+def _kind(schema: dict[str, Any]) -> str:
     """A JSON Schema in words."""
-    if "$ref" in found:
-        name = found["$ref"].rpartition("/")[2]
-        inner = defs.get(name, {})
-        return _kind(inner, defs) if "properties" not in inner else "an object"
-    if "anyOf" in found:
-        kinds = [_kind(each, defs) for each in found["anyOf"] if each.get("type") != "null"]
-        optional = len(kinds) < len(found["anyOf"])
-        return " or ".join(dict.fromkeys(kinds)) + (", or nothing" if optional else "")
-    if "enum" in found:
-        return ", ".join(code(json.dumps(value, ensure_ascii=False)) for value in found["enum"])
-    if "const" in found:
-        return code(json.dumps(found["const"]))
-    kind = found.get("type")
+    if "anyOf" in schema:
+        kinds = (_kind(each) for each in schema["anyOf"] if each.get("type") != "null")
+        return " or ".join(dict.fromkeys(kinds))
+    if "enum" in schema:
+        return ", ".join(code(_json(value)) for value in schema["enum"])
+    if "const" in schema:
+        return code(_json(schema["const"]))
+    kind = str(schema.get("type", ""))
     if kind == "array":
-        items = found.get("items") or (found.get("prefixItems") or [{}])[0]
-        return f"list of {_kind(items, defs)}"
-    if kind == "object":
-        return "a table" if "properties" not in found else "an object"
-    words = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
-    return words.get(str(kind), str(kind)) + _bounds(found)
+        items = schema.get("items") or (schema.get("prefixItems") or [{}])[0]
+        return f"list of {_kind(items).replace('number', 'numbers')}" if items else "list"
+    words = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true or false",
+        "object": "object",
+    }
+    return words.get(kind, kind) + _bounds(schema)
 
 
-def _bounds(found: dict[str, Any]) -> str:
+def _bounds(schema: dict[str, Any]) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
     signs = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
-    bounds = [f"{sign} {found[name]:g}" for name, sign in signs if name in found]
-    if "64" in str(found.get("pattern", "")):
+    bounds = [f"{sign} {schema[name]:,}" for name, sign in signs if name in schema]
+    if low is not None and high is not None:
+        bounds = [f"{low:,} to {high:,}"]
+    if "{64}" in str(schema.get("pattern", "")):
         bounds.append("64 hex digits")
     return f" ({', '.join(bounds)})" if bounds else ""
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

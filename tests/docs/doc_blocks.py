@@ -50,6 +50,9 @@ def pages() -> list[str]:
     return sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
 
 
+TUTORIALS = [page for page in pages() if page == "index.md" or page.startswith("tutorials/")]
+
+
 def blocks(page: str) -> list[Block]:
     """The fenced blocks of a page in order."""
     found: list[Block] = []

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from doc_blocks import blocks, pages, session
-
-TUTORIALS = [page for page in pages() if page == "index.md" or page.startswith("tutorials/")]
+from doc_blocks import TUTORIALS, blocks, session
 
 
 @pytest.mark.parametrize("page", TUTORIALS)
