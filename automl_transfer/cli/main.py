@@ -20,6 +20,7 @@ from automl_transfer.cli import (
     export,
     init,
     launch,
+    package,
     predict,
     report,
     search,
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 for command in (
     init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
+    package,
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")
