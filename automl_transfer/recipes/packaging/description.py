@@ -74,6 +74,21 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
     )
 
 
+def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
+    """A package that names its network, described like a model folder."""
+    assert package.network is not None
+    return ModelDescription(
+        architecture=package.network.architecture,
+        groups_kept=package.network.groups_kept,
+        pool=package.network.pool,
+        in_channels=package.channels,
+        resolution=package.resolution,
+        classes=package.classes,
+        normalisation=package.normalisation,
+        weights_sha256=sha256,
+    )
+
+
 def read(text: str, where: str) -> PackageDescription:
     """The reverse of `to_json`.
 
