@@ -33,8 +33,8 @@ def study_file() -> str:
                 continue
             default = code(_json(schema["default"])) if schema.get("default") is not None else ""
             needed = name in model.model_json_schema().get("required", ())
-            rows.append((code(name), _kind(schema), "required" if needed else default, meaning))
-        parts += [f"### {heading}", table(("Key", "Value", "Default", "Meaning"), rows)]
+            rows.append((code(name), meaning, _kind(schema), "required" if needed else default))
+        parts += [f"### {heading}", table(("Key", "Meaning", "Value", "Default"), rows)]
     return "\n\n".join(parts)
 
 
