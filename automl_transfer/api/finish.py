@@ -1,4 +1,4 @@
-"""The end of a run: the ranking, the recipe, and the winner as a model, tested once."""
+"""The end of a run: the ranking, the report, the recipe, and the winner as a model, tested once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.api.report import ERRORS, PAGE, look_into
 from automl_transfer.api.training import (
     MODEL,
     RECIPE,
@@ -19,6 +20,7 @@ from automl_transfer.api.training import (
     train_to_the_end,
     write_results,
 )
+from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.recipes.best_strategy import (
@@ -30,14 +32,13 @@ from automl_transfer.recipes.best_strategy import (
     read_recipe,
 )
 from automl_transfer.recipes.output import write_text
-from automl_transfer.reporting.ranking import Ranking, one_per_strategy, rank, ranked_epoch
-from automl_transfer.reporting.statistics import wilson
-from automl_transfer.reporting.summary import StudySummary, summarise
+from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
+from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.reporting.study_report import StudyReport, read_study_report
 from automl_transfer.search.checkpoints import model_key
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.store import Store
-from automl_transfer.store.trials import Trials
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
@@ -49,33 +50,47 @@ RANKING = "ranking.json"
 class Shipped:
     """What a finished search leaves behind. `recipe` is None where no trial completed."""
 
-    ranking: Ranking
-    summary: StudySummary
+    report: StudyReport
     recipe: Recipe | None
+
+    @property
+    def ranking(self) -> Ranking:
+        """The strategies in order."""
+        return self.report.ranking
 
 
 def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool = False) -> Shipped:
-    """Write `ranking.json`, and for the winner `best_strategy.json` and `model/`.
+    """Write `ranking.json` and `report.html`, and for the winner `best_strategy.json` and `model/`.
 
     The test split is evaluated for the winner only, and once: where the same trial was shipped
     before, its recipe stays as it is.
     """
-    handle = bench.handle
-    records = Trials(store).records(handle)
-    ranking = rank(records, handle.task, handle.name)
-    summary = summarise(records, ranking)
-    write_text(output / RANKING, ranking.to_json())
-    if ranking.best is None:
-        return Shipped(ranking, summary, None)
-    winner = next(record for record in one_per_strategy(records) if record.root == ranking.best.root_trial)
-    earlier = _shipped_before(output, handle.name, winner, refit)
+    from automl_transfer.reporting.html.study_page import study_page
+
+    report = read_study_report(store, bench.handle.name)
+    write_text(output / RANKING, report.ranking.to_json())
+    recipe = _ship(bench, report, output, refit=refit)
+    report = look_into(report, output)
+    write_text(output / PAGE, study_page(report))
+    return Shipped(report, recipe)
+
+
+def _ship(bench: Workbench, report: StudyReport, output: Path, *, refit: bool) -> Recipe | None:
+    """The winner's recipe: of now, or of the earlier call that shipped it."""
+    best = report.ranking.best
+    if best is None:
+        return None
+    winner = next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
+    earlier = _shipped_before(output, report.study, winner, refit)
     if earlier is not None:
-        return Shipped(ranking, summary, earlier)
+        return earlier
     assert winner.strategy is not None
     run, trained = _trained(bench, winner, refit=refit)
     recipe = _recipe(bench, winner, run, trained)
+    errors = winner_errors(run, report.study, winner.root, refit=refit, test=recipe.metrics.test)
+    write_text(output / ERRORS, errors.to_json())
     write_results(output, run, bench.backbone(winner.strategy.source), recipe)
-    return Shipped(ranking, summary, recipe)
+    return recipe
 
 
 def _shipped_before(output: Path, study: str, winner: TrialRecord, refit: bool) -> Recipe | None:
@@ -150,7 +165,7 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
         balanced_accuracy=best.balanced_accuracy,
         macro_f1=best.macro_f1,
         nll=best.validation_loss,
-        interval=wilson(round(best.accuracy * n), n),
+        interval=clopper_pearson(round(best.accuracy * n), n),
         n=n,
     )
     return make_recipe(

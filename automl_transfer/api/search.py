@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.api.evidence import EvidenceStopped, confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
 from automl_transfer.search.first import enqueue_first
@@ -38,6 +41,9 @@ class SearchEvents:
 
     def on_profile(self, profile: Profile) -> None:
         """A source was profiled."""
+
+    def on_confirmation(self, run: ExtraRun) -> None:
+        """One of the best strategies was trained again."""
 
     def observer(self) -> Observer:
         """Told about trials of this process."""
@@ -82,6 +88,20 @@ def _prepare(
     return bench
 
 
+def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> None:
+    """Train the best strategies again, until it is clear which one is best or stopping is asked for."""
+    search = bench.handle.spec.search
+    with contextlib.suppress(EvidenceStopped):
+        confirm_best(
+            store,
+            bench,
+            strategies=search.confirm,
+            max_runs=search.confirm_runs,
+            should_stop=lambda: stop.signal is not None,
+            on_run=events.on_confirmation,
+        )
+
+
 def search(
     spec: StudySpec,
     *,
@@ -96,14 +116,14 @@ def search(
     events: SearchEvents | None = None,
     run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None = None,
 ) -> SearchResult:
-    """Run a study to the end of its budget in this process, rank it, and ship the winner.
+    """Run a study to the end of its budget, confirm and rank its best strategies, and ship the winner.
 
     The same call again goes on where an earlier one stopped.
 
     Args:
         spec: What to search, and for how long.
         storage: Where the study lies.
-        output: Folder for `ranking.json`, `best_strategy.json` and `model/`.
+        output: Folder for `ranking.json`, `report.html`, `best_strategy.json` and `model/`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
@@ -148,6 +168,8 @@ def search(
                 observer=events.observer(),
             )
             reason = worker.run().reason
+        if stop.signal is None and spec.search.confirm:
+            _confirm(store, bench, stop, events)
         interrupted = stop.signal is not None
         shipped = None if interrupted else finish_search(store, bench, folder, refit=refit)
         return SearchResult(

@@ -25,7 +25,7 @@ from automl_transfer.recipes.best_strategy import (
 )
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.normalisation import Constants
-from automl_transfer.reporting.statistics import wilson
+from automl_transfer.reporting.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
         balanced_accuracy=found.balanced_accuracy,
         macro_f1=found.macro_f1,
         nll=found.nll,
-        interval=wilson(round(found.accuracy * len(rows)), len(rows)),
+        interval=clopper_pearson(round(found.accuracy * len(rows)), len(rows)),
         n=len(rows),
     )
 

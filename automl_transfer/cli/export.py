@@ -34,7 +34,7 @@ def run(
 
     \b
     $ automl-transfer export quick --output best
-    wrote best/: ranking.json, best_strategy.json, model/
+    wrote best/: ranking.json, report.html, best_strategy.json, model/
     """
     from automl_transfer.api.finish import finish_search
     from automl_transfer.errors import StudyError
@@ -51,4 +51,4 @@ def run(
             f"a study must have a complete trial before it is exported, got {study!r} without one: "
             "run 'automl-transfer search' on"
         )
-    console().print(f"wrote {folder}/: ranking.json, best_strategy.json, model/", markup=False)
+    console().print(f"wrote {folder}/: ranking.json, report.html, best_strategy.json, model/", markup=False)

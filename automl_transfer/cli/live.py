@@ -20,6 +20,7 @@ from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.table import Report
 
 if TYPE_CHECKING:
+    from automl_transfer.domain.evidence import ExtraRun
     from automl_transfer.search.objective import TrialEnd
     from automl_transfer.store.store import Store
     from automl_transfer.store.trials import Trials
@@ -105,6 +106,11 @@ class LiveSearch(SearchEvents):
             f"pooled {best.grid}x{best.grid}, in {profile.seconds:.1f} s"
         )
 
+    def on_confirmation(self, run: ExtraRun) -> None:
+        """One of the best strategies was trained again, on a fresh split."""
+        score = run.score(self._spec.task.metric)
+        self._line(f"{self._clock()}  trial {run.root:>3}  {score:.3f} confirming, run {run.run + 1}")
+
     def on_claim(self, claim: Claim) -> None:
         """A trial starts."""
         self._show(f"trial {claim.number} starts")
@@ -167,7 +173,7 @@ def print_result(console: Console, result: SearchResult) -> None:
         return
     if result.shipped is None:
         return
-    console.print(Report(result.shipped.ranking, result.shipped.summary))
+    console.print(Report(result.shipped.report))
     recipe = result.shipped.recipe
     console.print(f"ended after {result.seconds:.0f} s: {result.reason}")
     if recipe is None:
@@ -181,4 +187,6 @@ def print_result(console: Console, result: SearchResult) -> None:
             f"[{low:.3f}, {high:.3f}] (n = {recipe.metrics.test.n})",
             markup=False,
         )
-    console.print(Text(f"wrote {result.output}/: ranking.json, best_strategy.json, model/"), soft_wrap=True)
+    console.print(
+        Text(f"wrote {result.output}/: ranking.json, report.html, best_strategy.json, model/"), soft_wrap=True
+    )

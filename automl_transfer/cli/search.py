@@ -41,6 +41,12 @@ def run(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
     ] = None,
+    confirm: Annotated[
+        str | None,
+        typer.Option(
+            "--confirm", metavar="K|off", help="Train the best K again, on fresh splits."
+        ),
+    ] = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
     refit: Annotated[
@@ -63,7 +69,7 @@ def run(
     $ automl-transfer search photos/cats --minutes 30
     ...
     best: validation 0.992, test 0.989 [0.980, 0.994] (n = 360)
-    wrote runs/cats-quick/ranking.json, best_strategy.json, model/
+    wrote runs/cats-quick/: ranking.json, report.html, best_strategy.json, model/
     """
     from automl_transfer.api.search import search
     from automl_transfer.cli.live import LiveSearch, print_result
@@ -78,6 +84,7 @@ def run(
         name=study_name,
         search__trials=trials,
         search__minutes=minutes,
+        search__confirm=_confirm(confirm),
         task__group_from=group_from,
         task__on_bad_image=on_bad_image,
     )
@@ -111,3 +118,15 @@ def run(
         raise typer.Exit(130)
     if result.shipped is None or result.shipped.recipe is None:
         raise typer.Exit(1)
+
+
+def _confirm(text: str | None) -> int | None:
+    from automl_transfer.errors import ConfigurationError
+
+    if text is None:
+        return None
+    if text == "off":
+        return 0
+    if not text.isascii() or not text.isdigit():
+        raise ConfigurationError(f"--confirm must be a number of strategies or off, got {text!r}")
+    return int(text)

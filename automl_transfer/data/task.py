@@ -32,6 +32,7 @@ class LoadedTask:
             versions have them.
         keys: Relative name of each image, with forward slashes.
         skipped: Images that were left out, with the reasons.
+        groups: What each image belongs to (a patient, an object), where the task says so.
     """
 
     task: Task
@@ -40,6 +41,7 @@ class LoadedTask:
     indices: Mapping[Split, Rows]
     keys: tuple[str, ...]
     skipped: tuple[BadImage, ...] = ()
+    groups: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -106,12 +108,13 @@ def load_with_details(
         )
     rows = cached.rows
     labels = inventory.labels[rows]
+    groups = None if inventory.groups is None else tuple(inventory.groups[row] for row in rows)
     indices = assign(
         labels,
         inventory.classes,
         spec.splits,
         spec.seed,
-        groups=None if inventory.groups is None else [inventory.groups[row] for row in rows],
+        groups=groups,
         declared=None if inventory.splits is None else [inventory.splits[row] for row in rows],
     )
     if opened.per_class is not None:
@@ -129,7 +132,7 @@ def load_with_details(
         metric=spec.metric,
     )
     keys = tuple(inventory.keys[row] for row in rows)
-    return LoadedDetails(LoadedTask(task, cached.images, labels, indices, keys, skipped), cached)
+    return LoadedDetails(LoadedTask(task, cached.images, labels, indices, keys, skipped, groups), cached)
 
 
 def channel_statistics(cached: CachedImages, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:

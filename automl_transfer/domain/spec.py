@@ -85,6 +85,9 @@ class SearchSpec(BaseModel):
         seed: Of the sampler, of initial weights and of the order of images.
         profile: Whether the search begins with the profile's answer, and that answer tuned on.
         default_first: Whether the default strategy is tried before the sampler's.
+        confirm: The best so many strategies are trained again when the search has ended, with fresh
+            seeds and fresh splits of training + validation data; 0 for none. Not part of `minutes`.
+        confirm_runs: At most so many trainings of each: the default costs what 6 to 12 complete trials do.
     """
 
     model_config = _FROZEN
@@ -101,6 +104,8 @@ class SearchSpec(BaseModel):
     seed: int = Field(default=0, ge=0)
     profile: bool = True
     default_first: bool = True
+    confirm: int = Field(default=3, ge=0, le=100)
+    confirm_runs: int = Field(default=4, ge=2, le=100)
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:

@@ -95,7 +95,7 @@ class RecipeTraining(BaseModel):
 
 
 class Score(BaseModel):
-    """A model on one split; `interval` is the 95% Wilson interval of the accuracy, `nll` in nats."""
+    """A model on one split; `interval` is the 95% Clopper-Pearson interval of the accuracy, `nll` in nats."""
 
     model_config = _FROZEN
 

@@ -7,10 +7,20 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Metric, Task
-from automl_transfer.reporting.statistics import best_set, wilson
+from automl_transfer.reporting.confirmed import (
+    ERROR_RATE,
+    Arm,
+    accuracy_interval,
+    arms_of,
+    difference,
+    estimate,
+    may_be_best,
+)
+from automl_transfer.reporting.statistics import best_set, clopper_pearson
 
 BEST_SET: Literal["a"] = "a"
 
@@ -32,8 +42,9 @@ class ValidationScore(BaseModel):
 
     Attributes:
         score: The task's metric, which the rows are ordered by.
-        interval: 95% Wilson interval of the accuracy, for a strategy that was named beforehand. The
-            best row was picked for its score: expect its accuracy on new images to be lower.
+        interval: 95% Clopper-Pearson interval of the accuracy, for a strategy that was named beforehand.
+            The best row was picked for its score: expect its accuracy on new images to be lower, and
+            see its confirmation.
         nll: Mean negative log-likelihood in nats.
         n: Number of images.
         seeds: Number of training runs behind the row.
@@ -49,13 +60,41 @@ class ValidationScore(BaseModel):
     seeds: int = 1
 
 
+class Confirmation(BaseModel):
+    """A strategy trained again with fresh seeds, each on a fresh split of training + validation images.
+
+    Attributes:
+        score, accuracy: Means over the runs; the score is the task's metric.
+        interval: 95% interval of the accuracy over seeds and images (`confirmed.accuracy_interval`).
+        runs: Trainings.
+        images: Different images that they were judged on.
+        behind: By how much the best row's score is higher, on the runs that both have; and its 95%
+            interval, paired. None for the best row itself.
+        seconds: All runs together.
+    """
+
+    model_config = _FROZEN
+
+    score: float
+    accuracy: float
+    interval: tuple[float, float]
+    runs: int
+    images: int
+    behind: float | None = None
+    behind_interval: tuple[float, float] | None = None
+    seconds: float
+
+
 class Row(BaseModel):
     """One strategy.
 
     Attributes:
-        set: "a" where the strategy cannot be told apart from the best (`statistics.best_set`), else
-            None. Known only where the metric is the accuracy: the curve of a trial does not hold what
-            the spread of the other metrics depends on, so there it is None in every row.
+        set: "a" where the strategy cannot be told apart from the best, else None: by its confirmation
+            (`confirmed.may_be_best`), or by its validation score where it was not confirmed
+            (`statistics.best_set`); 5% error over all comparisons. For metrics other than the accuracy
+            the curve of a trial does not hold what their spread depends on: there only confirmed
+            strategies have a set.
+        confirmation: None for a strategy that was not confirmed.
         root_trial: Number of the first trial of the strategy.
         epochs: Epochs trained until the weights that are ranked; 0 for a closed-form strategy.
     """
@@ -68,6 +107,7 @@ class Row(BaseModel):
     strategy: Strategy
     description: str
     validation: ValidationScore
+    confirmation: Confirmation | None = None
     epochs: int
     train_seconds: float
     predict_ms_per_image: float | None
@@ -105,29 +145,83 @@ class Ranking(BaseModel):
         return self.rows[0] if self.rows else None
 
 
-def rank(records: Iterable[TrialRecord], task: Task, study: str) -> Ranking:
-    """Order the strategies of a study by the task's metric on the validation split.
+def rank(records: Iterable[TrialRecord], task: Task, study: str, runs: Iterable[ExtraRun] = ()) -> Ranking:
+    """Order the strategies of a study by the task's metric.
 
     Only COMPLETE trials count: a pruned trial's last value says little about where it would have
-    ended. Ties are broken by validation NLL, then by prediction time, then by training time.
+    ended. Confirmed strategies come first, by their confirmed score: those that may be the best, then
+    those that were ruled out. The others follow by their validation score, ties broken by validation
+    NLL, then by prediction time, then by training time.
+
+    Args:
+        records: Trials of the study.
+        task: What they were trained on.
+        study: Its name.
+        runs: Confirmation runs (`domain.evidence.ExtraRun`).
     """
     everything = list(records)
     chosen = sorted(one_per_strategy(everything), key=lambda record: _order(record, task.metric))
-    scores = [_validation(record, task) for record in chosen]
-    if task.metric == "accuracy":
-        n = task.splits.validation
-        together = best_set([_correct(score.accuracy, n) for score in scores], n)
-    else:
-        together = [False] * len(scores)
+    arms = arms_of(runs)
+    confirmed = [arms[record.root] for record in chosen if record.root in arms]
+    scores = {record.root: _validation(record, task) for record in chosen}
+    together = _sets(chosen, scores, confirmed, task)
+    means = {arm.root: estimate(arm, task.metric).mean for arm in confirmed}
+    chosen.sort(key=lambda r: (r.root not in means, r.root in means and not together[r.root],
+                               -means.get(r.root, 0.0)))  # fmt: skip
+    best = arms.get(chosen[0].root) if chosen else None
     rows = tuple(
-        _row(position, record, score, in_set, task.metric)
-        for position, (record, score, in_set) in enumerate(zip(chosen, scores, together, strict=True), 1)
+        _row(
+            position,
+            record,
+            scores[record.root],
+            _confirmation(arms.get(record.root), best, task.metric),
+            together[record.root],
+            task.metric,
+        )
+        for position, record in enumerate(chosen, 1)
     )
     return Ranking(
         task=RankedTask(name=task.name, fingerprint=task.fingerprint, metric=task.metric),
         study=study,
         rows=rows,
         timeline=_timeline(everything, chosen, task.metric),
+    )
+
+
+def _sets(
+    chosen: list[TrialRecord], scores: dict[int, ValidationScore], confirmed: list[Arm], task: Task
+) -> dict[int, bool]:
+    """Which strategies are in the set of the best, by root. The error rate is shared by both stages."""
+    if task.metric == "accuracy":
+        rate = ERROR_RATE / 2.0 if confirmed else ERROR_RATE
+        n = task.splits.validation
+        kept = best_set([_correct(scores[record.root].accuracy, n) for record in chosen], n, rate)
+        together = {record.root: keep for record, keep in zip(chosen, kept, strict=True)}
+    else:
+        together = {record.root: False for record in chosen}
+        together |= {arm.root: True for arm in confirmed}
+    if confirmed:
+        looks = max(len(arm.runs) for arm in confirmed) - 1
+        for arm, keep in zip(confirmed, may_be_best(confirmed, looks, task.metric), strict=True):
+            together[arm.root] = keep
+    return together
+
+
+def _confirmation(arm: Arm | None, best: Arm | None, metric: Metric) -> Confirmation | None:
+    if arm is None:
+        return None
+    accuracy = estimate(arm)
+    gap = difference(best, arm, metric) if best is not None and best is not arm else None
+    known = gap is not None and gap.variance < float("inf")
+    return Confirmation(
+        score=estimate(arm, metric).mean,
+        accuracy=accuracy.mean,
+        interval=accuracy_interval(accuracy),
+        runs=accuracy.runs,
+        images=accuracy.images,
+        behind=gap.mean if gap is not None else None,
+        behind_interval=gap.interval() if gap is not None and known else None,
+        seconds=sum(run.seconds for run in arm.runs.values()),
     )
 
 
@@ -191,13 +285,20 @@ def _validation(record: TrialRecord, task: Task) -> ValidationScore:
     return ValidationScore(
         score=epoch.score(task.metric),
         accuracy=epoch.accuracy,
-        interval=wilson(_correct(epoch.accuracy, n), n),
+        interval=clopper_pearson(_correct(epoch.accuracy, n), n),
         nll=epoch.validation_loss,
         n=n,
     )
 
 
-def _row(position: int, record: TrialRecord, score: ValidationScore, in_set: bool, metric: Metric) -> Row:
+def _row(
+    position: int,
+    record: TrialRecord,
+    score: ValidationScore,
+    confirmation: Confirmation | None,
+    in_set: bool,
+    metric: Metric,
+) -> Row:
     assert record.strategy is not None
     strategy = record.strategy.canonical()
     return Row(
@@ -207,6 +308,7 @@ def _row(position: int, record: TrialRecord, score: ValidationScore, in_set: boo
         strategy=strategy,
         description=strategy.describe(),
         validation=score,
+        confirmation=confirmation,
         epochs=ranked_epoch(record, metric).epoch,
         train_seconds=_train_seconds(record),
         predict_ms_per_image=record.outcome.predict_ms_per_image if record.outcome else None,

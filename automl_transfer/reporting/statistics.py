@@ -1,11 +1,41 @@
-"""Intervals of proportions. Plain numbers, no scipy: the command line stays quick."""
+"""Intervals of proportions, and sets of the best. scipy is imported where it is used: it takes a while."""
 
 from __future__ import annotations
 
+import functools
 from math import hypot, sqrt
 from statistics import NormalDist
 
 Interval = tuple[float, float]
+
+
+@functools.lru_cache(maxsize=4096)
+def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+    """Exact interval of a proportion (Clopper and Pearson 1934, Biometrika 26:404).
+
+    Never covers less than its level. Wilson's interval is shorter, but near 1, where accuracies are,
+    it covers less than it says: 92.1% at p = .99 and n = 100 (docs/ranking.md).
+
+    Args:
+        successes: Number of successes, 0 <= successes <= n.
+        n: Number of independent draws, at least 1.
+        confidence: Two-sided level in (0, 1).
+
+    Raises:
+        ValueError: For counts or levels outside these ranges.
+
+    >>> [round(bound, 4) for bound in clopper_pearson(81, 263)]
+    [0.2527, 0.3676]
+    """
+    from scipy.special import betaincinv
+
+    _check_counts(successes, n)
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"confidence must lie in (0, 1), got {confidence}")
+    tail = (1.0 - confidence) / 2.0
+    low = 0.0 if successes == 0 else float(betaincinv(successes, n - successes + 1, tail))
+    high = 1.0 if successes == n else float(betaincinv(successes + 1, n - successes, 1.0 - tail))
+    return low, high
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -12,6 +12,8 @@ from rich.text import Text
 from automl_transfer.domain.records import TrialState
 from automl_transfer.reporting.plain import cell, count, plain, seconds
 from automl_transfer.reporting.ranking import Ranking, Row
+from automl_transfer.reporting.story import caveats, headline
+from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.reporting.summary import StudySummary
 
 WIDE = 110
@@ -27,29 +29,37 @@ FATES: dict[TrialState, str] = {
 
 
 class Report:
-    """A study in text: `console.print(Report(ranking, summary))`.
+    """A study in text: `console.print(Report(study_report))`.
 
     Args:
-        ranking: The strategies in order.
-        summary: Fates of the trials.
+        report: What is known about the study.
         limit: Rows to show; None shows all.
+        stories: (title, sentences) to tell after the table: what the figures of the page show.
     """
 
-    def __init__(self, ranking: Ranking, summary: StudySummary, limit: int | None = 10) -> None:
-        self.ranking = ranking
-        self.summary = summary
+    def __init__(
+        self, report: StudyReport, limit: int | None = 10, stories: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        self.report = report
         self.limit = limit
+        self.stories = stories
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self._parts(options.max_width)
 
     def _parts(self, width: int) -> Iterator[RenderableType]:
-        yield Text(_headline(self.ranking, self.summary), style="bold")
-        yield Text(_fates(self.summary))
-        if self.ranking.rows:
-            yield ranking_table(self.ranking, width, self.limit)
-            yield from (Text(note, style="dim") for note in _notes(self.ranking, self.limit))
-        yield from (Text(line) for line in _failures(self.summary))
+        ranking, summary = self.report.ranking, self.report.summary
+        yield Text(headline(self.report), style="bold")
+        yield Text(fates(summary))
+        if ranking.rows:
+            yield ranking_table(ranking, width, self.limit)
+            hidden = 0 if self.limit is None else max(0, len(ranking.rows) - self.limit)
+            if hidden:
+                yield Text(f"{hidden} more rows in ranking.json.", style="dim")
+            yield from (Text(note, style="dim") for note in caveats(self.report))
+        for title, text in self.stories:
+            yield Text.assemble((f"{title}: ", "bold"), plain(text, 1000))
+        yield from (Text(line) for line in _failures(summary))
 
 
 def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table:
@@ -63,8 +73,13 @@ def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table
     table.add_column("trial", justify="right", no_wrap=True)
     table.add_column("strategy", ratio=1, overflow="fold")
     wide = width >= WIDE
+    confirmed = any(row.confirmation for row in ranking.rows)
     if wide:
-        table.add_column(named, justify="right")
+        if confirmed:
+            table.add_column("confirmed", justify="right")
+            table.add_column("validation", justify="right")
+        else:
+            table.add_column(named, justify="right")
         table.add_column("accuracy 95%", justify="right", no_wrap=True)
         for name in ("NLL", "epochs", "training", "predicts", "weights"):
             table.add_column(name, justify="right", no_wrap=True)
@@ -72,7 +87,7 @@ def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table
         table.add_column(f"{named},\naccuracy 95%", justify="right", max_width=17)
         table.add_column("cost", justify="right", no_wrap=True)
     for row in ranking.rows[:limit]:
-        cells = _wide_cells(row) if wide else _narrow_cells(row)
+        cells = _wide_cells(row, confirmed) if wide else _narrow_cells(row)
         best = "bold" if row.rank == 1 else ""
         table.add_row(
             str(row.rank),
@@ -85,8 +100,10 @@ def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table
     return table
 
 
-def _wide_cells(row: Row) -> list[str]:
+def _wide_cells(row: Row, confirmed: bool) -> list[str]:
+    again = [f"{100 * row.confirmation.score:.2f}%" if row.confirmation else "-"] if confirmed else []
     return [
+        *again,
         f"{100 * row.validation.score:.2f}%",
         _interval(row),
         f"{row.validation.nll:.3f}",
@@ -97,8 +114,10 @@ def _wide_cells(row: Row) -> list[str]:
 
 def _narrow_cells(row: Row) -> list[str]:
     training, predicts, weights = _costs(row)
+    score = row.validation.score if row.confirmation is None else row.confirmation.score
+    again = "" if row.confirmation is None else "\nconfirmed"
     return [
-        f"{100 * row.validation.score:.2f}%\n{_interval(row)}",
+        f"{100 * score:.2f}%\n{_interval(row)}{again}",
         "\n".join(part for part in (training, predicts, weights) if part != "-") or "-",
     ]
 
@@ -112,42 +131,14 @@ def _costs(row: Row) -> tuple[str, str, str]:
 
 
 def _interval(row: Row) -> str:
-    low, high = row.validation.interval
+    low, high = (row.confirmation or row.validation).interval
     return f"{100 * low:.1f}-{100 * high:.1f}%"
 
 
-def _headline(ranking: Ranking, summary: StudySummary) -> str:
-    study, task = plain(ranking.study, 60), plain(ranking.task.name, 60)
-    best = ranking.best
-    metric = ranking.task.metric.replace("_", " ")
-    if best is None:
-        if not summary.trials:
-            return f"Study {study} on {task} has no trials yet: run `search` with its study file."
-        going = summary.counts.get(TrialState.RUNNING, 0) + summary.counts.get(TrialState.WAITING, 0)
-        then = "wait for the running ones" if going else "run `search` again to add trials"
-        return f"Study {study} on {task}: no trial to rank yet, for none is complete; {then}."
-    return (
-        f"Study {study} on {task}: best is trial {best.root_trial}, "
-        f"validation {metric} {100 * best.validation.score:.2f}% of {best.validation.n} images."
-    )
-
-
-def _fates(summary: StudySummary) -> str:
+def fates(summary: StudySummary) -> str:
+    """How many trials there are, and what became of them, in words."""
     parts = [f"{summary.counts[state]} {name}" for state, name in FATES.items() if state in summary.counts]
     return f"{summary.trials} trials: {', '.join(parts)}." if parts else "0 trials."
-
-
-def _notes(ranking: Ranking, limit: int | None) -> Iterator[str]:
-    hidden = 0 if limit is None else max(0, len(ranking.rows) - limit)
-    if hidden:
-        yield f"{hidden} more rows in ranking.json."
-    together = sum(row.set is not None for row in ranking.rows)
-    if together > 1:
-        yield (
-            f"Set a: {together} strategies that these {ranking.rows[0].validation.n} validation images "
-            "cannot tell apart from the best (5% error over all comparisons)."
-        )
-    yield "The best was picked by this score, so on new images expect less: the test split says how much."
 
 
 def _failures(summary: StudySummary) -> Iterator[str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from automl_transfer.domain.evidence import CutRecord, ProfileRecord
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
+from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.trials import Trials
 
 if TYPE_CHECKING:
@@ -34,7 +37,13 @@ def enqueue_first(
     if not keys or trials.enqueued(handle, keys[: search.trials][-1]):
         return
     first: list[tuple[str, str, Strategy]] = []
-    if search.profile and (best := best_profile(bench, on_profile=on_profile)) is not None:
+
+    def profiled(profile: Profile) -> None:
+        Evidence(trials.store).add_profile(handle, _record(profile))
+        if on_profile is not None:
+            on_profile(profile)
+
+    if search.profile and (best := best_profile(bench, on_profile=profiled)) is not None:
         first.append((PROFILE_KEY, "profile", best))
         if (tuned := tuned_from(best, space)) != default or not search.default_first:
             first.append((TUNED_KEY, "profile, tuned", tuned))
@@ -42,6 +51,16 @@ def enqueue_first(
         first.append((DEFAULT_KEY, "default", default))
     for key, label, strategy in first[: search.trials]:
         trials.enqueue(handle, fixed_draft(strategy, space, label), once=key)
+
+
+def _record(profile: Profile) -> ProfileRecord:
+    return ProfileRecord(
+        source=profile.source,
+        normalise=profile.normalise,
+        images=profile.images,
+        seconds=profile.seconds,
+        cuts=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.cuts),
+    )
 
 
 def tuned_from(best: Strategy, space: Space) -> Strategy:

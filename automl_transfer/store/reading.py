@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from optuna.trial import TrialState as OptunaState
+from pydantic import ValidationError
 
 from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
@@ -179,7 +180,7 @@ def records(connection: sa.Connection, study_id: int) -> list[TrialRecord]:
             restarts=row.restarts or 0,
             state=TrialState(row.state.name),
             value=values.get(row.trial_id),
-            strategy=Strategy.model_validate_json(row.strategy) if row.strategy else None,
+            strategy=_strategy(row.strategy),
             stop=StopReason.model_validate_json(row.stop) if row.stop else None,
             outcome=TrialOutcome.model_validate_json(row.outcome) if row.outcome else None,
             epochs=tuple(curves.get(row.trial_id, ())),
@@ -189,6 +190,14 @@ def records(connection: sa.Connection, study_id: int) -> list[TrialRecord]:
         )
         for row in main
     ]
+
+
+def _strategy(text: str | None) -> Strategy | None:
+    """A trial's strategy; None where another version of the space wrote one that this one cannot read."""
+    try:
+        return Strategy.model_validate_json(text) if text else None
+    except ValidationError:
+        return None
 
 
 def _utc(time: datetime | None) -> datetime | None:

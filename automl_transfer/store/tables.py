@@ -134,9 +134,34 @@ class SightingRow(Base):
     first_seen: Mapped[float] = mapped_column(sa.Float(53))
 
 
+class ConfirmationRow(Base):
+    """One more training of a trial's strategy: a confirmation, or an audit of a pruned trial."""
+
+    __tablename__ = "at_confirmations"
+
+    trial_id: Mapped[int] = mapped_column(_trial_key(), primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    run: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    study_id: Mapped[int] = mapped_column(_study_key(), index=True)
+    result: Mapped[str] = mapped_column(sa.Text)
+    created: Mapped[float] = mapped_column(sa.Float(53))
+
+
+class ProfileRow(Base):
+    """The profile of one source on a study's task."""
+
+    __tablename__ = "at_profiles"
+
+    study_id: Mapped[int] = mapped_column(_study_key(), primary_key=True, autoincrement=False)
+    source: Mapped[str] = mapped_column(sa.String(300), primary_key=True)
+    result: Mapped[str] = mapped_column(sa.Text)
+
+
 at_studies: sa.Table = StudyRow.__table__  # type: ignore[assignment]
 at_trials: sa.Table = TrialRow.__table__  # type: ignore[assignment]
 at_epochs: sa.Table = EpochRow.__table__  # type: ignore[assignment]
 at_leases: sa.Table = LeaseRow.__table__  # type: ignore[assignment]
 at_checkpoints: sa.Table = CheckpointRow.__table__  # type: ignore[assignment]
 at_sightings: sa.Table = SightingRow.__table__  # type: ignore[assignment]
+at_confirmations: sa.Table = ConfirmationRow.__table__  # type: ignore[assignment]
+at_profiles: sa.Table = ProfileRow.__table__  # type: ignore[assignment]

@@ -7,7 +7,7 @@ from trials_by_hand import BEGIN, CRASH, epoch, make_task, trial
 from automl_transfer.domain.records import TrialOutcome, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.reporting.ranking import Ranking, rank
-from automl_transfer.reporting.statistics import wilson
+from automl_transfer.reporting.statistics import clopper_pearson
 
 TASK = make_task()
 
@@ -91,7 +91,7 @@ def test_trials_of_other_tools_are_left_out() -> None:
 def test_the_set_of_the_best() -> None:
     ranking = rank([trial(0, 0.98), trial(1, 0.975), trial(2, 0.6)], TASK, "s")
     assert [row.set for row in ranking.rows] == ["a", "a", None]
-    assert ranking.rows[0].validation.interval == wilson(196, 200)
+    assert ranking.rows[0].validation.interval == clopper_pearson(196, 200)
 
 
 def test_other_metrics_order_the_rows_and_claim_no_set() -> None:
@@ -144,6 +144,7 @@ def test_json_as_published() -> None:
         "strategy",
         "description",
         "validation",
+        "confirmation",
         "epochs",
         "train_seconds",
         "predict_ms_per_image",

@@ -10,8 +10,7 @@ from automl_transfer.domain.records import StopKind, StopReason, TrialRecord, Tr
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Task
 from automl_transfer.reporting.plain import count, plain, seconds
-from automl_transfer.reporting.ranking import rank
-from automl_transfer.reporting.summary import summarise
+from automl_transfer.reporting.study_report import make_report
 from automl_transfer.reporting.table import Report
 
 TASK = make_task()
@@ -20,9 +19,9 @@ TASK = make_task()
 def show(
     records: list[TrialRecord], task: Task, width: int = 120, study: str = "s", limit: int | None = 10
 ) -> str:
-    ranking = rank(records, task, study)
+    report = make_report(study, task, None, records)
     stream = io.StringIO()
-    Console(file=stream, width=width).print(Report(ranking, summarise(records, ranking), limit))
+    Console(file=stream, width=width).print(Report(report, limit))
     return stream.getvalue()
 
 
@@ -32,7 +31,7 @@ def test_every_line_fits_and_every_number_is_whole(width: int) -> None:
     text = show(records, TASK, width)
     assert max(cell_len(line) for line in text.splitlines()) <= width
     if width >= 80:
-        for whole in ("98.50%", "95.7-99.5%", "1.2 ms", "3.4 M", "66.7 min", "1234"):
+        for whole in ("98.50%", "95.7-99.7%", "1.2 ms", "3.4 M", "66.7 min", "1234"):
             assert whole in text
         assert "efficientnet-lite0" in text
 
@@ -79,8 +78,7 @@ def test_failures_are_grouped_and_continuations_counted() -> None:
         trial(1, state=TrialState.FAIL, stop=CRASH),
         trial(2, 0.5, 0.6, root=0, attempt=1),
     ]
-    ranking = rank(records, TASK, "s")
-    (failure,) = summarise(records, ranking).failures
+    (failure,) = make_report("s", TASK, None, records).summary.failures
     assert (failure.trials, failure.continued) == ((0, 1), (0,))
     assert "Failed: trials 0, 1 (1 carried on by a later attempt): crashed: the worker died" in show(
         records, TASK

@@ -1,0 +1,82 @@
+"""A study's report: what the store knows, and what only the run's own folder does."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict, deque
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from automl_transfer.domain.records import TrialState
+from automl_transfer.reporting.errors_of_winner import WinnerErrors
+from automl_transfer.reporting.study_report import StudyReport, read_study_report, with_run_folder
+from automl_transfer.store.store import Store
+
+ERRORS, PAGE = "errors.json", "report.html"
+LOG_LINES = 6
+LOG_BYTES = 20_000_000
+"""Of a longer log only the end is read."""
+
+
+def read_report(store: Store, name: str, folder: Path | None = None) -> StudyReport:
+    """Read a study's report, whoever made the study.
+
+    Args:
+        store: Where it is.
+        name: Of the study.
+        folder: Its run folder; by default where its search wrote, if that is on this machine.
+
+    Raises:
+        StudyError: There is no such study.
+    """
+    report = read_study_report(store, name)
+    if report.task is None:
+        return report
+    place = folder or _run_folder(store, name)
+    return report if place is None else look_into(report, place)
+
+
+def look_into(report: StudyReport, folder: Path) -> StudyReport:
+    """The report with what the run's folder knows: the winner's errors, and logs of failed trials."""
+    failed = {r.number for r in report.records if r.state is TrialState.FAIL or (r.stop and r.attempt)}
+    return with_run_folder(report, _winner(folder, report), _logs(folder, failed))
+
+
+def _run_folder(store: Store, name: str) -> Path | None:
+    """A search keeps its artifacts in its run folder."""
+    url = store.study(name).artifact_url
+    if "://" in url and not url.startswith("file://"):
+        return None
+    folder = Path(url.removeprefix("file://")).parent
+    return folder if folder.is_dir() else None
+
+
+def _winner(folder: Path, report: StudyReport) -> WinnerErrors | None:
+    try:
+        found = WinnerErrors.model_validate_json((folder / ERRORS).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    # A file of an earlier winner would show the errors of another model.
+    best = report.ranking.best
+    same = found.study == report.study and best is not None and found.root_trial == best.root_trial
+    return found if same else None
+
+
+def _logs(folder: Path, trials: set[int]) -> dict[int, tuple[str, ...]]:
+    """The last lines about each of these trials in the logs of this machine's workers."""
+    found: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=LOG_LINES))
+    if not trials:
+        return {}
+    for path in sorted(folder.glob("logs/*.log")) + sorted(folder.glob("*.log")):
+        try:
+            with path.open("rb") as stream:
+                stream.seek(max(0, os.fstat(stream.fileno()).st_size - LOG_BYTES))
+                for line in stream.read().decode("utf-8", "replace").splitlines():
+                    told = re.search(r"\btrial=(\d+)\b", line)
+                    if told and int(told[1]) in trials:
+                        found[int(told[1])].append(line)
+        except OSError:
+            continue
+    return {number: tuple(lines) for number, lines in found.items()}

@@ -1,0 +1,47 @@
+"""Fresh splits of training + validation data, for judging a strategy again on other images."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+
+import numpy as np
+
+from automl_transfer.data.base import Rows
+from automl_transfer.data.task import LoadedTask
+
+
+def pool_of(task: LoadedTask) -> Rows:
+    """Sorted rows of the training and validation splits together. The test split stays out."""
+    return np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
+
+
+def blocks_of(task: LoadedTask) -> int:
+    """Into how many blocks the pool is cut, so that a block is about as large as the validation split."""
+    return max(2, round(len(pool_of(task)) / max(1, len(task.indices["validation"]))))
+
+
+def fresh_split(task: LoadedTask, run: int, seed: int) -> LoadedTask:
+    """The task with another split: run r is validated on one block of the pool, and trained on the rest.
+
+    The pool is cut at random into `blocks_of` blocks, stratified by class; the next cut, at random
+    again, comes when every block was used once. So the first runs are judged on different images.
+    Images of one group stay in one block. The test split is the same, and unused.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    pool, count = pool_of(task), blocks_of(task)
+    cut, block = divmod(run, count)
+    state = (seed * 1_000_003 + 7919 * (cut + 1)) % 2**31
+    labels = task.labels[pool]
+    with warnings.catch_warnings():  # a class with fewer images than blocks is missing in some of them
+        warnings.simplefilter("ignore")
+        if task.groups is None:
+            split = StratifiedKFold(count, shuffle=True, random_state=state).split(pool, labels)
+        else:
+            groups = np.array([task.groups[row] for row in pool])
+            split = StratifiedGroupKFold(count, shuffle=True, random_state=state).split(pool, labels, groups)
+        train, validation = list(split)[block]
+    return dataclasses.replace(
+        task, indices={**task.indices, "train": pool[train], "validation": pool[validation]}
+    )

@@ -1,0 +1,103 @@
+"""What is measured about a study beside its trials: confirmations, audits, profiles of its sources."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from automl_transfer.domain.task import Metric
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+RunKind = Literal["confirm", "audit"]
+
+
+class ExtraRun(BaseModel):
+    """One more training of a trial's strategy, outside of the search.
+
+    A `confirm` run has a seed and a split of its own: run r trains on the pool of training and
+    validation images without a block that it is judged on. The same r means the same seed and block
+    for every strategy, so runs are compared pair by pair. An `audit` run trains a pruned trial on, to
+    the end that it was denied: with the search's own seed and split.
+
+    Attributes:
+        root: Number of the root trial whose strategy was trained.
+        run: Counts from 0 within kind and strategy.
+        epoch: The epoch whose weights were judged.
+        images: How many were judged.
+        judged, correct: One bit an image of the pool (sorted rows of training and validation): whether
+            this run judged it, and whether the answer was right; `pack_bits`. Empty for audits.
+    """
+
+    model_config = _FROZEN
+
+    kind: RunKind
+    root: int
+    run: int = Field(ge=0)
+    seed: int = Field(ge=0)
+    epoch: int = Field(ge=0)
+    images: int = Field(ge=1)
+    accuracy: float = Field(ge=0.0, le=1.0)
+    balanced_accuracy: float = Field(ge=0.0, le=1.0)
+    macro_f1: float = Field(ge=0.0, le=1.0)
+    nll: float
+    seconds: float = Field(ge=0.0)
+    judged: str = ""
+    correct: str = ""
+
+    def score(self, metric: Metric) -> float:
+        """The value of the task's metric."""
+        return float(getattr(self, metric))
+
+
+def pack_bits(bits: Iterable[bool]) -> str:
+    """Bits as base64, eight to a byte, the first one in the highest place.
+
+    >>> pack_bits([True, False, False, False, False, False, False, True])
+    'gQ=='
+    """
+    values = list(bits)
+    values += [False] * (-len(values) % 8)
+    packed = bytes(
+        sum(bool(bit) << (7 - place) for place, bit in enumerate(values[start : start + 8]))
+        for start in range(0, len(values), 8)
+    )
+    return base64.b64encode(packed).decode("ascii")
+
+
+class CutRecord(BaseModel):
+    """The best closed-form head on one cut of a source, pooled to grid x grid, by leave-one-out.
+
+    Attributes:
+        cut: Groups kept.
+        truncation: Eighths of the groups that give this cut; None where no eighths do.
+    """
+
+    model_config = _FROZEN
+
+    cut: int
+    grid: int
+    features: int
+    loo_accuracy: float
+    loo_nll: float
+    ridge_lambda: float
+    truncation: int | None
+
+
+class ProfileRecord(BaseModel):
+    """The profile of one source on the task: how good a closed-form head is at each of its cuts.
+
+    Attributes:
+        images: Training images it was made of.
+    """
+
+    model_config = _FROZEN
+
+    source: str
+    normalise: str
+    images: int
+    seconds: float
+    cuts: tuple[CutRecord, ...]

@@ -1,0 +1,154 @@
+"""What a figure is, and the look that all of them share."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from automl_transfer.domain.records import TrialRecord, TrialState
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.reporting.plain import plain
+from automl_transfer.reporting.study_report import StudyReport
+
+# Okabe and Ito's palette: told apart with any kind of colour vision, on white and on black.
+BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+SKY, PURPLE, YELLOW, GRAY = "#56B4E9", "#CC79A7", "#F0E442", "#8A8F98"
+
+FATES: dict[TrialState, tuple[str, str, str]] = {
+    TrialState.COMPLETE: ("complete", BLUE, "circle"),
+    TrialState.PRUNED: ("pruned", GRAY, "x-thin-open"),
+    TrialState.FAIL: ("failed", VERMILLION, "diamond"),
+    TrialState.RUNNING: ("running", ORANGE, "circle-open"),
+    TrialState.WAITING: ("waiting", YELLOW, "circle-open"),
+}
+
+FAMILIES: dict[str, tuple[str, str]] = {
+    "closed form": (GREEN, "star"),
+    "head only": (SKY, "square"),
+    "part frozen": (ORANGE, "triangle-up"),
+    "all trained": (BLUE, "circle"),
+    "norm or bias": (PURPLE, "diamond"),
+    "from scratch": (VERMILLION, "x"),
+}
+
+TRIALS = "trials"
+"""`meta` of a trace whose `customdata` are trial numbers and whose `text` is their strategy in words."""
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """One figure of a report.
+
+    Attributes:
+        name: Identifier: letters, digits, hyphens.
+        title: For people.
+        reads: How to read it, one sentence, the same for every study.
+        describe: What it shows here, from the data: the text alternative. Empty where nothing is shown.
+        draw: The figure, or None where the study has nothing to show.
+    """
+
+    name: str
+    title: str
+    reads: str
+    describe: Callable[[StudyReport], str]
+    draw: Callable[[StudyReport], go.Figure | None]
+
+
+def family_of(strategy: Strategy) -> str:
+    """The family of a strategy, one of `FAMILIES`: what of the network it trains."""
+    if not strategy.pretrained:
+        return "from scratch"
+    if strategy.tune_mode == "closed_form":
+        return "closed form"
+    if strategy.tune_mode == "head":
+        return "head only"
+    if strategy.tune_mode in ("norm", "bias"):
+        return "norm or bias"
+    frozen = strategy.active().get("freeze_depth", 0)
+    return "part frozen" if frozen else "all trained"
+
+
+def figure(height: int = 380, **layout: Any) -> go.Figure:
+    """An empty figure in the house's look, which works on light and on dark paper."""
+    axis = {"gridcolor": "rgba(128,128,128,.22)", "zeroline": False, "automargin": True, "title_standoff": 8}
+    made = go.Figure()
+    made.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 56, "r": 16, "t": 12, "b": 48},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": "#5b6470"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        hoverlabel={"align": "left", "font": {"family": "system-ui, sans-serif", "size": 12}},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        **layout,
+    )
+    made.update_xaxes(**axis)
+    made.update_yaxes(**axis)
+    return made
+
+
+def hover_words(report: StudyReport, record: TrialRecord) -> str:
+    """A trial for a hover label: its number, fate and strategy, with nothing in it that is markup."""
+    fate = FATES[record.state][0]
+    words = plain(report.words(record), 240)
+    lines = textwrap.wrap(words, 56) or [""]
+    return f"trial {record.number}, {fate}<br>" + "<br>".join(html.escape(line) for line in lines)
+
+
+def trial_points(
+    report: StudyReport,
+    records: Sequence[TrialRecord],
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    name: str,
+    color: str,
+    symbol: str = "circle",
+    shows: str = "%{y:.2%}",
+    size: int = 8,
+    **changes: Any,
+) -> go.Scatter:
+    """Trials as points; hovering one shows its strategy in words."""
+    thin = symbol.endswith("-thin-open")
+    return go.Scatter(
+        x=[round(value, 5) for value in x],
+        y=[round(value, 5) for value in y],
+        mode="markers",
+        name=name,
+        meta=TRIALS,
+        customdata=[record.number for record in records],
+        text=[hover_words(report, record) for record in records],
+        hovertemplate=f"<b>{shows}</b><br>%{{text}}<extra></extra>",
+        marker={
+            "color": color,
+            "symbol": symbol,
+            "size": size,
+            "opacity": 0.85,
+            "line": {"width": 1.5 if thin else 0.5, "color": color if thin else "rgba(255,255,255,.7)"},
+        },
+        **changes,
+    )
+
+
+def percent(value: float, digits: int = 2) -> str:
+    """A share in percent.
+
+    >>> percent(0.98765)
+    '98.77%'
+    """
+    return f"{100 * value:.{digits}f}%"
+
+
+def time_axis(seconds: float) -> tuple[float, str]:
+    """What to divide seconds by for an axis up to `seconds`, and the unit's name."""
+    if seconds < 180:
+        return 1.0, "seconds"
+    if seconds < 3 * 3600:
+        return 60.0, "minutes"
+    return 3600.0, "hours"

@@ -1,0 +1,54 @@
+"""Which confirmation run comes next: runs are spent on the strategies that may still turn out best.
+
+Everything is decided from the runs that are in the store, so a race that was interrupted goes on where
+it stopped, and decides what it would have decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from automl_transfer.domain.evidence import ExtraRun
+from automl_transfer.domain.task import Metric
+from automl_transfer.reporting.confirmed import Arm, arms_of, difference, estimate
+
+FIRST_RUNS = 2
+"""Runs that every candidate gets: with fewer, nothing is known about the spread over seeds."""
+
+BEHIND = 0.05
+"""A candidate is trained no more when it would be this far behind by luck with at most this chance."""
+
+
+def next_round(
+    roots: Sequence[int], runs: Sequence[ExtraRun], max_runs: int, metric: Metric = "accuracy"
+) -> list[tuple[int, int]]:
+    """(root, run) pairs to train next, the same run for every strategy; empty when the race is over.
+
+    Round by round every strategy that is still raced gets one more run. From the second round on, one
+    that is behind the leader at a one-sided level of 5% by their paired difference drops out. The
+    leader runs to the end even when it is alone: its accuracy is what people will read.
+    """
+    known = arms_of(runs)
+    arms = {root: known.get(root, Arm(root, {})) for root in roots}
+    raced = list(roots)
+    for number in range(max_runs):
+        if number >= FIRST_RUNS:
+            raced = _still_raced(raced, arms, number, metric)
+        missing = [(root, number) for root in raced if number not in arms[root].runs]
+        if missing:
+            return missing
+    return []
+
+
+def _still_raced(roots: Sequence[int], arms: Mapping[int, Arm], done: int, metric: Metric) -> list[int]:
+    """Who goes on after `done` rounds, judged by these rounds alone."""
+    if len(roots) < 2:
+        return list(roots)
+    cut = {root: Arm(root, {n: run for n, run in arms[root].runs.items() if n < done}) for root in roots}
+    leader = max(roots, key=lambda root: (estimate(cut[root], metric).mean, -roots.index(root)))
+    kept = []
+    for root in roots:
+        gap = difference(cut[leader], cut[root], metric) if root != leader else None
+        if gap is None or gap.interval(1.0 - 2.0 * BEHIND)[0] <= 0.0:
+            kept.append(root)
+    return kept

@@ -1,0 +1,94 @@
+"""The answer of a study in sentences: the same ones on the page and in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from automl_transfer.domain.records import TrialState
+from automl_transfer.reporting.plain import plain, seconds
+from automl_transfer.reporting.study_report import StudyReport
+
+GOING = (TrialState.RUNNING, TrialState.WAITING)
+
+
+def headline(report: StudyReport) -> str:
+    """What the study found, or why nothing can be said yet. One sentence."""
+    study, best = plain(report.study, 60), report.ranking.best
+    if report.task is None:
+        return _foreign(report)
+    task = plain(report.task.name, 60)
+    if best is None:
+        if not report.records:
+            return f"Study {study} on {task} has no trials yet: run `search` with its study file."
+        going = any(record.state in GOING for record in report.records)
+        then = "wait for the running ones" if going else "run `search` again to add trials"
+        return f"Study {study} on {task}: no trial to rank yet, for none is complete; {then}."
+    confirmed = best.confirmation
+    if confirmed is not None:
+        low, high = confirmed.interval
+        how = (
+            f"confirmed {report.metric_name} {100 * confirmed.score:.2f}% over {confirmed.runs} fresh "
+            f"trainings (accuracy 95%: {100 * low:.1f} to {100 * high:.1f}%)"
+        )
+    else:
+        score = best.validation
+        how = f"validation {report.metric_name} {100 * score.score:.2f}% of {score.n} images"
+    return f"Study {study} on {task}: best is trial {best.root_trial}, {how}."
+
+
+def _foreign(report: StudyReport) -> str:
+    study = plain(report.study, 60)
+    if not report.records:
+        return f"Study {study} was made by plain Optuna and has no trials."
+    scored = [(report.score(r), r.number) for r in report.complete]
+    finished = f"{len(report.records)} trials" if len(report.records) > 1 else "one trial"
+    if not scored:
+        return (
+            f"Study {study} was made by plain Optuna: {finished}, none of them complete with a finite value."
+        )
+    values = sorted((value, number) for value, number in scored if value is not None)
+    (low, at_low), (high, at_high) = values[0], values[-1]
+    return (
+        f"Study {study} was made by plain Optuna: {finished}, values from {low:.5g} (trial {at_low}) to "
+        f"{high:.5g} (trial {at_high}). It holds no strategies to rank."
+    )
+
+
+def caveats(report: StudyReport) -> Iterator[str]:
+    """What to know before deciding by the answer."""
+    best = report.ranking.best
+    if best is None:
+        return
+    together = [row for row in report.ranking.rows if row.set is not None]
+    if len(together) > 1:
+        unconfirmed = sum(row.confirmation is None for row in together)
+        tail = f"; {unconfirmed} of them were not confirmed" if best.confirmation and unconfirmed else ""
+        yield (
+            f"Set a: {len(together)} strategies cannot be told apart from the best by these data "
+            f"(5% error over all comparisons{tail})."
+        )
+    if best.confirmation is None:
+        yield (
+            "The best was picked by this score, so on new images expect less: confirm it with "
+            "`report --confirm 3`, or see the test split."
+        )
+    else:
+        fell = best.validation.score - best.confirmation.score
+        if abs(fell) >= 0.0005:
+            yield (
+                f"Its validation score was {100 * best.validation.score:.2f}%: "
+                f"{abs(100 * fell):.2f} points {'more' if fell > 0 else 'less'} than the confirmed one."
+            )
+    winner = report.winner
+    if winner is not None and winner.test_accuracy is not None and winner.test_interval is not None:
+        low, high = winner.test_interval
+        yield (
+            f"On the test split, looked at once, the winner has accuracy {100 * winner.test_accuracy:.2f}% "
+            f"(95%: {100 * low:.1f} to {100 * high:.1f}%, {winner.test_images} images)."
+        )
+
+
+def spent(report: StudyReport) -> str:
+    """How long the study took from its first trial to its last, in words; empty where that is unknown."""
+    ends = [at for at in map(report.elapsed, report.records) if at is not None]
+    return seconds(max(ends)) if ends else ""

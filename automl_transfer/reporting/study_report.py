@@ -1,0 +1,162 @@
+"""Everything that a report knows about one study, read from the store in one go."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
+from automl_transfer.domain.records import TrialRecord, TrialState
+from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.task import Metric, Task
+from automl_transfer.errors import StudyError
+from automl_transfer.reporting.errors_of_winner import WinnerErrors
+from automl_transfer.reporting.ranking import RankedTask, Ranking, can_be_ranked, rank, ranked_epoch
+from automl_transfer.reporting.summary import StudySummary, summarise
+
+if TYPE_CHECKING:
+    from automl_transfer.store.store import Store
+
+
+@dataclass(frozen=True)
+class StudyReport:
+    """One study as a report sees it. Plain values: nothing here reads the store again.
+
+    Attributes:
+        task, spec: None for a study that plain Optuna made: it has trials, but no strategies.
+        records: All trials by number.
+        runs: Confirmations and audits.
+        profiles: Of the study's sources, as far as they were made.
+        winner: What the shipped winner gets wrong; None before one was shipped, or on another machine.
+        logs: Last lines of the log by trial number, where a log was found.
+    """
+
+    study: str
+    task: Task | None
+    spec: StudySpec | None
+    records: tuple[TrialRecord, ...]
+    ranking: Ranking
+    summary: StudySummary
+    runs: tuple[ExtraRun, ...] = ()
+    profiles: tuple[ProfileRecord, ...] = ()
+    winner: WinnerErrors | None = None
+    logs: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def metric(self) -> Metric:
+        """What the study's values are."""
+        return self.ranking.task.metric
+
+    @property
+    def metric_name(self) -> str:
+        """The metric in words; for a study without a task, "value"."""
+        return "value" if self.task is None else self.metric.replace("_", " ")
+
+    @property
+    def max_epochs(self) -> int:
+        """The horizon of every trial; the longest curve where no specification says."""
+        if self.spec is not None:
+            return self.spec.search.max_epochs
+        return max((record.epochs[-1].epoch for record in self.records if record.epochs), default=0)
+
+    @cached_property
+    def begin(self) -> float | None:
+        """When the first trial began, in seconds since 1970."""
+        return min((r.started.timestamp() for r in self.records if r.started is not None), default=None)
+
+    def elapsed(self, record: TrialRecord) -> float | None:
+        """Seconds from the study's first trial to this one's end; None where a clock is missing."""
+        if record.finished is None or self.begin is None:
+            return None
+        return max(0.0, record.finished.timestamp() - self.begin)  # clocks of workers may differ
+
+    def score(self, record: TrialRecord) -> float | None:
+        """A trial's score: of its kept epoch when complete, of its last epoch else; None without one."""
+        if record.epochs:
+            if can_be_ranked(record):
+                return ranked_epoch(record, self.metric).score(self.metric)
+            return record.epochs[-1].score(self.metric)
+        value = record.value
+        return value if value is not None and math.isfinite(value) else None
+
+    def words(self, record: TrialRecord) -> str:
+        """A trial's strategy in words."""
+        return "no strategy is recorded" if record.strategy is None else record.strategy.describe()
+
+    @cached_property
+    def complete(self) -> tuple[TrialRecord, ...]:
+        """Complete trials with a score, by number."""
+        return tuple(r for r in self.records if r.state is TrialState.COMPLETE and self.score(r) is not None)
+
+    @cached_property
+    def by_number(self) -> Mapping[int, TrialRecord]:
+        """Trials by number."""
+        return {record.number: record for record in self.records}
+
+
+def read_study_report(store: Store, name: str) -> StudyReport:
+    """Read a study, whoever made it: a few queries, however many trials.
+
+    Raises:
+        StudyError: There is no study of this name.
+    """
+    from automl_transfer.store.evidence import Evidence
+    from automl_transfer.store.trials import Trials
+
+    found = next((study for study in store.studies() if study.name == name), None)
+    if found is None or found.ours:
+        handle = store.study(name)  # or its error, which names the studies there are
+        evidence = Evidence(store)
+        return make_report(
+            handle.name,
+            handle.task,
+            handle.spec,
+            Trials(store).records(handle),
+            runs=evidence.runs(handle),
+            profiles=evidence.profiles(handle),
+        )
+    return make_report(name, None, None, Trials(store).records(found.study_id))
+
+
+def make_report(
+    study: str,
+    task: Task | None,
+    spec: StudySpec | None,
+    records: list[TrialRecord],
+    *,
+    runs: list[ExtraRun] | None = None,
+    profiles: list[ProfileRecord] | None = None,
+) -> StudyReport:
+    """Put a report together from what is known."""
+    confirmed = [run for run in runs or () if run.kind == "confirm"]
+    if task is not None:
+        ranking = rank(records, task, study, confirmed)
+    else:
+        nothing = RankedTask(name="a study of plain Optuna", fingerprint="", metric="accuracy")
+        ranking = Ranking(task=nothing, study=study, rows=(), timeline=())
+    return StudyReport(
+        study=study,
+        task=task,
+        spec=spec,
+        records=tuple(records),
+        ranking=ranking,
+        summary=summarise(records, ranking),
+        runs=tuple(runs or ()),
+        profiles=tuple(profiles or ()),
+    )
+
+
+def with_run_folder(
+    report: StudyReport,
+    winner: WinnerErrors | None,
+    logs: Mapping[int, tuple[str, ...]],
+) -> StudyReport:
+    """The same report with what only the run's own folder knows."""
+    return dataclasses.replace(report, winner=winner, logs=logs)
+
+
+__all__ = ["StudyError", "StudyReport", "make_report", "read_study_report", "with_run_folder"]
