@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 
 from automl_transfer.api.evidence import EvidenceStopped, confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
+from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
+from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.first import enqueue_first
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
+from automl_transfer.space.space import SEARCH
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -67,6 +71,21 @@ class SearchResult:
     output: Path
     shipped: Shipped | None
 
+    @property
+    def ranking(self) -> Ranking | None:
+        """The strategies in order, with intervals; None where nothing was shipped."""
+        return self.shipped.ranking if self.shipped else None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The best strategy and all about it; None where no trial completed."""
+        return self.shipped.recipe if self.shipped else None
+
+    @property
+    def model(self) -> Path | None:
+        """The trained winner's folder, for `load`; None where no trial completed."""
+        return self.output / MODEL if self.recipe else None
+
 
 def _prepare(
     spec: StudySpec,
@@ -102,7 +121,17 @@ def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEv
         )
 
 
-def search(
+def _check_initialisers(spec: StudySpec) -> None:
+    """Raise ConfigurationError where the space names an initialiser that is not there."""
+    from automl_transfer.transfer.initialise.registry import get_initialiser
+
+    setting = spec.space.get("rest_init", ())
+    for name in (setting,) if isinstance(setting, str) else setting if isinstance(setting, tuple) else ():
+        if name != SEARCH:
+            get_initialiser(str(name))
+
+
+def run_study(
     spec: StudySpec,
     *,
     storage: StoreURL,
@@ -143,6 +172,7 @@ def search(
     # Whatever may be wrong is found before anything is written.
     check_output_folder(output, spec.name)
     check_device(device)
+    _check_initialisers(spec)
     sources = source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
     backbones = Backbones(task.task.channels)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from automl_transfer import __version__
+from automl_transfer import __version__, plugins
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import EpochResult, TrialOutcome
 from automl_transfer.domain.strategy import Strategy
@@ -155,7 +155,7 @@ def measured_cost(run: TrainingRun, seconds: float) -> Cost:
 
 def environment() -> Environment:
     """The kind of this machine, and the versions of everything that results depend on."""
-    versions = {"automl-transfer": __version__, "python": platform.python_version()}
+    versions = {**plugins.used(), "automl-transfer": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

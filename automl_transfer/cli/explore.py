@@ -38,9 +38,9 @@ def run(
     """
     from rich.progress import Progress
 
-    from automl_transfer.cli.study_of import study_spec
     from automl_transfer.data.contact_sheet import write_contact_sheet
     from automl_transfer.data.explore import explore
+    from automl_transfer.space.study_of import study_spec
 
     spec = study_spec(what, "quick", settings or [], task__group_from=group_from)
     screen = console()

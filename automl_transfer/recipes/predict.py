@@ -180,7 +180,7 @@ class Predictor:
         with np.errstate(invalid="ignore"):
             shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
             probabilities = shifted / shifted.sum(axis=1, keepdims=True)
-        finite = np.isfinite(logits).all(axis=1).tolist()
+        finite = np.isfinite(logits.sum(axis=1))
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         best = np.take_along_axis(probabilities, order, axis=1).tolist()
         for name, fine, columns, values in zip(names, finite, order.tolist(), best, strict=True):
