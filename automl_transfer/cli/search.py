@@ -42,9 +42,7 @@ def run(
     ] = None,
     confirm: Annotated[
         str | None,
-        typer.Option(
-            "--confirm", metavar="K|off", help="Train the best K again, on fresh splits."
-        ),
+        typer.Option("--confirm", metavar="K|off", help="Train the best K again, on fresh splits."),
     ] = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
