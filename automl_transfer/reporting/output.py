@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
+from automl_transfer.reporting.comparison import compare, headline, never_ruled_out
 from automl_transfer.reporting.failures import failed_trials
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.reporting.table import Report
@@ -27,6 +29,14 @@ def show(console: Console, reports: Sequence[StudyReport], limit: int | None) ->
     """Print every study, and how they compare."""
     for report in reports:
         console.print(Report(report, limit, stories_of(report)))
+    if len(reports) > 1:
+        found = compare(reports)
+        console.print(Text(headline(found, len(reports)), style="bold"))
+        for each in found.ranked:
+            low, high = each.interval or (each.mean, each.mean)
+            bounds = f"(95%: {low:.1f} to {high:.1f})"
+            console.print(Text(f"  {each.family}: average rank {each.mean:.2f} {bounds}, {each.wins} wins"))
+        console.print(Text(" ".join(filter(None, (never_ruled_out(found), found.claim)))))
 
 
 def stories_of(report: StudyReport) -> list[tuple[str, str]]:
@@ -103,6 +113,10 @@ def _cell(text: str) -> str:
 
 def as_page(reports: Sequence[StudyReport]) -> str:
     """The page of one study, or the page that compares several."""
-    from automl_transfer.reporting.html.study_page import study_page
+    if len(reports) == 1:
+        from automl_transfer.reporting.html.study_page import study_page
 
-    return study_page(reports[0])
+        return study_page(reports[0])
+    from automl_transfer.reporting.html.compare_page import compare_page
+
+    return compare_page(reports)

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from automl_transfer.store.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StudyReport:
     """One study as a report sees it. Plain values: nothing here reads the store again.
+
+    Compared by identity, so that what is derived from one can be kept beside it.
 
     Attributes:
         task, spec: None for a study that plain Optuna made: it has trials, but no strategies.

@@ -13,7 +13,8 @@ from automl_transfer.domain.evidence import CutRecord, ExtraRun, ProfileRecord, 
 from automl_transfer.domain.records import StopKind, StopReason, TrialOutcome, TrialRecord, TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.reporting.study_report import StudyReport, make_report
+from automl_transfer.reporting.errors_of_winner import CalibrationBin, WinnerErrors, WrongImage
+from automl_transfer.reporting.study_report import StudyReport, make_report, with_run_folder
 
 SPACE = {
     "truncation": "search",
@@ -156,6 +157,23 @@ def profile() -> ProfileRecord:
     )
 
 
+def winner(root: int, classes: tuple[str, ...] = ("0", "1", "2")) -> WinnerErrors:
+    picture = (
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    )
+    return WinnerErrors(
+        study="by hand", root_trial=root, split="validation", images=200, classes=classes,
+        confusion=((66, 1, 0), (3, 62, 1), (0, 0, 67)),
+        calibration=(
+            CalibrationBin(low=0.5, high=0.6, images=8, confidence=0.55, correct=5),
+            CalibrationBin(low=0.9, high=1.0, images=192, confidence=0.98, correct=190),
+        ),
+        expected_calibration_error=0.012, wrong=5,
+        worst=(WrongImage(file="a.png", truth="1", answer=classes[0], probability=0.93, of_truth=0.05, thumbnail=picture),),
+        test_accuracy=0.94, test_interval=(0.9, 0.97), test_images=200,
+    )  # fmt: skip
+
+
 def make_study(trials: int = 60, name: str = "by hand", seed: int = 0, *, extras: bool = True) -> StudyReport:
     records = make_records(trials, seed)
     task = make_task(classes=("0", "1", "2"))
@@ -166,6 +184,9 @@ def make_study(trials: int = 60, name: str = "by hand", seed: int = 0, *, extras
     pruned = [r.number for r in records if r.state is TrialState.PRUNED][:8]
     runs = confirmations(roots, [0.94, 0.95, 0.90][: len(roots)])
     runs += audits(pruned, [0.8 + 0.02 * i for i in range(len(pruned))])
-    return make_report(
+    known = make_report(
         name, task, spec(name, trials=max(1, trials)), records, runs=runs, profiles=[profile()]
     )
+    best = known.ranking.best
+    logs = {17: ("10:15:02 warning trial=17 lost its worker",)}
+    return with_run_folder(known, winner(best.root_trial) if best else None, logs)

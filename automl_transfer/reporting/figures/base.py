@@ -11,7 +11,6 @@ from typing import Any
 import plotly.graph_objects as go
 
 from automl_transfer.domain.records import TrialRecord, TrialState
-from automl_transfer.domain.strategy import Strategy
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.study_report import StudyReport
 
@@ -59,23 +58,16 @@ class FigureSpec:
     draw: Callable[[StudyReport], go.Figure | None]
 
 
-def family_of(strategy: Strategy) -> str:
-    """The family of a strategy, one of `FAMILIES`: what of the network it trains."""
-    if not strategy.pretrained:
-        return "from scratch"
-    if strategy.tune_mode == "closed_form":
-        return "closed form"
-    if strategy.tune_mode == "head":
-        return "head only"
-    if strategy.tune_mode in ("norm", "bias"):
-        return "norm or bias"
-    frozen = strategy.active().get("freeze_depth", 0)
-    return "part frozen" if frozen else "all trained"
-
-
 def figure(height: int = 380, **layout: Any) -> go.Figure:
     """An empty figure in the house's look, which works on light and on dark paper."""
-    axis = {"gridcolor": "rgba(128,128,128,.22)", "zeroline": False, "automargin": True, "title_standoff": 8}
+    axis = {
+        "gridcolor": "rgba(128,128,128,.22)",
+        "zeroline": False,
+        "automargin": True,
+        "title_standoff": 8,
+        "title_font": {"size": 12},
+        "tickfont": {"size": 12},
+    }
     made = go.Figure()
     made.update_layout(
         template="none",

@@ -6,18 +6,26 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import plotly.graph_objects as go
 from plotly.utils import PlotlyJSONEncoder
 
-from automl_transfer.reporting.figures.base import TRIALS, FigureSpec, hover_words
+from automl_transfer.reporting.figures.base import TRIALS, hover_words
 from automl_transfer.reporting.figures.registry import FIGURES
 from automl_transfer.reporting.study_report import StudyReport
 
 
 @dataclass(frozen=True)
 class ShownFigure:
-    """A figure with its words; `value` is plotly's JSON."""
+    """A figure with its words; `value` is plotly's JSON.
 
-    spec: FigureSpec
+    Attributes:
+        reads: How to read it.
+        text: What it shows here: also the alternative for those who do not see it.
+    """
+
+    name: str
+    title: str
+    reads: str
     text: str
     value: dict[str, Any]
 
@@ -33,17 +41,22 @@ def figures_of(report: StudyReport) -> dict[str, ShownFigure]:
     for name, spec in FIGURES.items():
         drawn = spec.draw(report)
         if drawn is not None:
-            value = json.loads(json.dumps(drawn.to_dict(), cls=PlotlyJSONEncoder))
-            found[name] = ShownFigure(spec, spec.describe(report), _thin(value))
+            found[name] = shown(name, spec.title, spec.reads, spec.describe(report), drawn)
     return found
+
+
+def shown(name: str, title: str, reads: str, text: str, drawn: go.Figure) -> ShownFigure:
+    """A drawn figure, ready for a page."""
+    value = json.loads(json.dumps(drawn.to_dict(), cls=PlotlyJSONEncoder))
+    return ShownFigure(name, title, reads, text, _thin(value))
 
 
 def words_of(report: StudyReport, figures: dict[str, ShownFigure]) -> dict[int, str]:
     """The words of every trial that a figure shows: kept once, whatever the number of figures."""
     numbers = {
         number
-        for shown in figures.values()
-        for trace in shown.value["data"]
+        for each in figures.values()
+        for trace in each.value["data"]
         if trace.get("meta") == TRIALS
         for number in trace["customdata"]
     }

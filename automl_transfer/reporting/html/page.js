@@ -6,7 +6,7 @@
   const touch = matchMedia("(pointer: coarse)").matches;
 
   function themed(layout) {
-    const ink = css("--muted"), grid = css("--grid"), paper = css("--paper");
+    const ink = css("--muted"), grid = css("--grid");
     const changes = {
       "font.color": ink,
       "hoverlabel.bgcolor": css("--raised"), "hoverlabel.bordercolor": css("--line"),
@@ -17,12 +17,12 @@
         changes[key + ".gridcolor"] = grid;
         changes[key + ".tickcolor"] = grid;
         changes[key + ".linecolor"] = grid;
+        changes[key + ".title.font.color"] = ink;
       }
     }
     changes["modebar.bgcolor"] = "rgba(0,0,0,0)";
     changes["modebar.color"] = ink;
     changes["modebar.activecolor"] = css("--ink");
-    void paper;
     return changes;
   }
 
@@ -95,6 +95,14 @@
     recolour();
     places.forEach((place) => Plotly.relayout(place, { width: null, autosize: true }));
   });
+
+  for (const button of document.querySelectorAll(".unfold")) {
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      document.getElementById(button.dataset.table).classList.remove("folded");
+      button.remove();
+    });
+  }
 
   for (const table of document.querySelectorAll("table.sortable")) {
     const body = table.tBodies[0];

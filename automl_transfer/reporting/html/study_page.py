@@ -60,8 +60,8 @@ SECTIONS = (
         "Money and time",
         "Cost",
         "What accuracy costs, where the compute went, and whether stopping early was right.",
-        ("pareto", "compute", "audit", "curves"),
-        paired=False,
+        ("pareto-training", "pareto-prediction", "pareto-size", "compute", "audit", "curves"),
+        paired=True,
     ),
     Section(
         "errors",

@@ -1,0 +1,126 @@
+"""What the best strategies reached when they were trained again."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+
+import plotly.graph_objects as go
+
+from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, ORANGE, FigureSpec, figure
+from automl_transfer.reporting.plain import plain, seconds
+from automl_transfer.reporting.ranking import Row
+from automl_transfer.reporting.study_report import StudyReport
+
+
+def _rows(report: StudyReport) -> list[Row]:
+    return [row for row in report.ranking.rows if row.confirmation is not None]
+
+
+def describe(report: StudyReport) -> str:
+    """How far scores fell, and whether the winner changed."""
+    rows = _rows(report)
+    if not rows:
+        return ""
+    pairs = [(row.validation.score, row.confirmation.score) for row in rows if row.confirmation]
+    fell = sum(before - after for before, after in pairs) / len(pairs)
+    runs = sum(row.confirmation.runs for row in rows if row.confirmation)
+    spent = sum(row.confirmation.seconds for row in rows if row.confirmation)
+    picked = max(rows, key=lambda row: (row.validation.score, -row.validation.nll))
+    text = (
+        f"{runs} fresh trainings of {len(rows)} strateg{'ies' if len(rows) > 1 else 'y'} took "
+        f"{seconds(spent)}. On average the confirmed score is {abs(100 * fell):.2f} points "
+        f"{'below' if fell >= 0 else 'above'} the validation score. "
+    )
+    if picked.root_trial == rows[0].root_trial:
+        return text + "The strategy with the best validation score is still the best."
+    return text + (
+        f"The best validation score was trial {picked.root_trial}'s; confirmed, trial "
+        f"{rows[0].root_trial} is better."
+    )
+
+
+def draw(report: StudyReport) -> go.Figure | None:
+    """One line a strategy: its runs, their mean with its interval, and the score it was picked for."""
+    rows = _rows(report)
+    if not rows:
+        return None
+    labels = [f"#{row.rank}, trial {row.root_trial}" for row in rows]
+    words = ["<br>".join(html.escape(t) for t in textwrap.wrap(plain(row.description), 56)) for row in rows]
+    fig = figure(height=130 + 58 * len(rows))
+    by_root = {row.root_trial: label for row, label in zip(rows, labels, strict=True)}
+    runs = [run for run in report.runs if run.kind == "confirm" and run.root in by_root]
+    fig.add_trace(
+        go.Scatter(
+            x=[round(run.score(report.metric), 5) for run in runs],
+            y=[by_root[run.root] for run in runs],
+            mode="markers",
+            name="one training",
+            marker={"color": GRAY, "size": 7, "opacity": 0.7},
+            customdata=[run.run + 1 for run in runs],
+            hovertemplate="run %{customdata}: %{x:.2%}<extra></extra>",
+        )
+    )
+    means, low, high = [], [], []
+    for row in rows:
+        assert row.confirmation is not None
+        means.append(row.confirmation.score)
+        low.append(row.confirmation.accuracy - row.confirmation.interval[0])
+        high.append(row.confirmation.interval[1] - row.confirmation.accuracy)
+    fig.add_trace(
+        go.Scatter(
+            x=means,
+            y=labels,
+            mode="markers",
+            name="confirmed, 95%",
+            text=words,
+            marker={"color": GREEN, "size": 12},
+            error_x={
+                "type": "data",
+                "array": high,
+                "arrayminus": low,
+                "color": GREEN,
+                "thickness": 2,
+                "width": 6,
+            },
+            hovertemplate="<b>%{x:.2%}</b> confirmed<br>%{text}<extra></extra>",
+        )
+    )
+    fig.add_trace(
+        go.Scatter(
+            x=[row.validation.score for row in rows],
+            y=labels,
+            mode="markers",
+            name="validation score it was picked for",
+            text=words,
+            marker={"color": ORANGE, "size": 11, "symbol": "diamond-open", "line": {"width": 2}},
+            hovertemplate="<b>%{x:.2%}</b> validation<br>%{text}<extra></extra>",
+        )
+    )
+    winner = report.winner
+    if winner is not None and winner.test_accuracy is not None and report.metric == "accuracy":
+        fig.add_trace(
+            go.Scatter(
+                x=[winner.test_accuracy],
+                y=[labels[0]],
+                mode="markers",
+                name="test split, once",
+                marker={"color": BLUE, "size": 12, "symbol": "star"},
+                hovertemplate="<b>%{x:.2%}</b> test<extra></extra>",
+            )
+        )
+    fig.update_xaxes(title_text=report.metric_name, tickformat=".1%")
+    fig.update_yaxes(
+        autorange="reversed", showgrid=False, categoryorder="array", categoryarray=labels, type="category"
+    )
+    return fig
+
+
+FIGURE = FigureSpec(
+    name="confirmation",
+    title="The best strategies, trained again",
+    reads="Gray: single fresh trainings. Green: their mean, with a 95% interval over seeds and images. "
+    "Orange: the validation score that put the strategy on top.",
+    describe=describe,
+    draw=draw,
+)
