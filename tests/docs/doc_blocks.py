@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -85,6 +86,10 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
+_BEGUN: dict[str, tuple[Path, str]] = {}
+"""First commands of pages: the folder as it was afterwards, and what was printed."""
+
+
 @dataclass
 class Session:
     """Runs the blocks of one page in a folder."""
@@ -119,6 +124,19 @@ class Session:
             json.loads(block.text)
         else:
             raise AssertionError(f"{block.place}: nothing runs a block of {block.language or 'no language'}")
+
+    def begin(self, block: Block) -> None:
+        """Run a page's first block; where an earlier page began with the same command, take what it left."""
+        known = _BEGUN.get(block.text)
+        if known is None or block.language != "sh":
+            self.run(block)
+            if self.printed is not None:
+                kept = self.folder.parent / f"{self.folder.name}-begun"
+                shutil.copytree(self.folder, kept)
+                _BEGUN[block.text] = (kept, self.printed)
+        else:
+            shutil.copytree(known[0], self.folder, dirs_exist_ok=True)
+            self.printed = known[1]
 
     def _shell(self, block: Block) -> str:
         before = f'if [ -f "{self._state}" ]; then . "{self._state}"; fi\n'
