@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check bench bench-store chaos docs clean
+.PHONY: quickstart test check page-check bench bench-report bench-store chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -41,6 +41,13 @@ check: .venv/.developing  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+page-check: .venv/.developing .venv/.browser  ## the report's pages in a real Chromium, offline
+	$(BIN)/python -m pytest tests/pages
+
+bench-report: .venv/.developing  ## a report of 5,000 trials; what confirmation is worth, by simulation
+	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/confirmation.py
+
 bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/quickstart.py digits mnist5k 'textures?patch=16'
 	$(BIN)/python benchmarks/defaults.py
@@ -55,6 +62,12 @@ bench-store: .venv/.developing  ## trials a second beside plain study.optimize, 
 chaos: .venv/.developing  ## kills workers and databases, and counts what was lost
 	$(BIN)/python tests/chaos/chaos.py --database sqlite --progress chaos-sqlite.txt
 	$(BIN)/python tests/chaos/chaos.py --database postgresql --progress chaos-postgresql.txt
+
+compose-secrets:  ## passwords and settings for docker-compose.yml
+	$(PYTHON) scripts/compose_secrets.py
+
+compose-check: .venv/.developing .venv/.browser  ## builds the image, kills a worker container, and counts
+	$(BIN)/python tests/compose/compose_check.py
 
 docs: .venv/.developing  ## the documentation, in site/: open site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

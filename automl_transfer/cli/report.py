@@ -55,7 +55,8 @@ def run(
     if as_json and csv:
         raise ConfigurationError("either --json or --csv must be given, got both: choose one")
     names = list(dict.fromkeys(studies))
-    with open_store(storage, storage_file, create=False) as store:
+    read_only = not (confirm or audit)
+    with open_store(storage, storage_file, create=False, read_only=read_only) as store:
         for name in names if confirm or audit else ():
             _train(store, name, confirm, audit, device, data_root, cache)
         reports = [read_report(store, name) for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from trials_by_hand import BEGIN, CRASH, epoch, make_task
 
-from automl_transfer.domain.evidence import CutRecord, ExtraRun, ProfileRecord, pack_bits
+from automl_transfer.domain.evidence import CutRecord, ExtraRun, ProfileRecord
 from automl_transfer.domain.records import StopKind, StopReason, TrialOutcome, TrialRecord, TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
@@ -106,6 +107,11 @@ def make_records(trials: int, seed: int = 0, n: int = 200) -> list[TrialRecord]:
     return records
 
 
+def packed(bits: np.ndarray) -> str:
+    """What `pack_bits` writes, quicker."""
+    return base64.b64encode(np.packbits(bits).tobytes()).decode()
+
+
 def confirm_run(
     root: int, run: int, correct: np.ndarray, *, images: np.ndarray | None = None, pool: int | None = None
 ) -> ExtraRun:
@@ -120,7 +126,7 @@ def confirm_run(
     return ExtraRun(
         kind="confirm", root=root, run=run, seed=run, epoch=3, images=n, accuracy=mean,
         balanced_accuracy=mean, macro_f1=mean, nll=1 - mean, seconds=2.5,
-        judged=pack_bits(judged), correct=pack_bits(right),
+        judged=packed(judged), correct=packed(right),
     )  # fmt: skip
 
 

@@ -1,8 +1,10 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from automl_transfer.reporting.statistics import best_set, newcombe, wilson
+from automl_transfer.reporting.statistics import best_set, clopper_pearson, newcombe, wilson
 
 
 @pytest.mark.parametrize("n", [1, 7, 36, 360, 2000])
@@ -57,3 +59,37 @@ def test_best_set_seldom_loses_the_truly_best(p: float) -> None:
     draws, models = 500, 8
     kept = [best_set([int(k) for k in rng.binomial(200, p, models)], 200)[0] for _ in range(draws)]
     assert np.mean(kept) >= 0.95
+
+
+@pytest.mark.parametrize("n", [1, 7, 36, 360, 2000])
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
+def test_clopper_pearson_equals_scipy(n: int, confidence: float) -> None:
+    for k in {0, 1, n // 3, n // 2, max(0, n - 1), n}:
+        expected = binomtest(k, n).proportion_ci(confidence, method="exact")
+        assert clopper_pearson(k, n, confidence) == pytest.approx((expected.low, expected.high), abs=1e-10)
+
+
+@pytest.mark.parametrize("n", [100, 200, 359, 1000, 2000])
+@pytest.mark.parametrize("p", [0.8, 0.95, 0.99])
+def test_clopper_pearson_covers_in_simulation(p: float, n: int) -> None:
+    draws = np.random.default_rng([n, int(100 * p)]).binomial(n, p, 2000)
+    bounds = np.array([clopper_pearson(int(k), n) for k in draws])
+    assert np.mean((bounds[:, 0] <= p) & (p <= bounds[:, 1])) >= 0.935
+
+
+@pytest.mark.parametrize("call", [lambda: clopper_pearson(3, 2), lambda: clopper_pearson(1, 2, 1.0)])
+def test_clopper_pearson_refuses_what_cannot_be(call: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="must"):
+        call()
+
+
+@pytest.mark.parametrize("p", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("n", [100, 500, 2000])
+def test_best_set_keeps_its_error_rate(p: float, n: int) -> None:
+    """Twelve equally good models, 2,000 draws: the share of draws that lose a given one."""
+    rng = np.random.default_rng([n, int(100 * p)])
+    lost = 0
+    for counts in rng.binomial(n, p, (2000, 12)):
+        top = int(counts.max())
+        lost += not best_set([top, int(counts[0])] + [0] * 10, n)[1]
+    assert lost / 2000 <= 0.05

@@ -125,6 +125,19 @@ def kill_at_every_statement(url: str, step: str) -> None:
     print(kills)
 
 
+def add_runs(url: str, name: str, number: str) -> None:
+    """Add confirmation runs 0, 1, 2, ... of trial 0."""
+    from test_store_evidence import run_of
+
+    from automl_transfer.store.evidence import Evidence
+
+    store = Store.open(_parse(url))
+    study, evidence = store.study(name), Evidence(store)
+    for run in range(int(number)):
+        evidence.add_run(study, run_of(0, run))
+    store.close()
+
+
 def _fresh_claim(url: str, name: int) -> Claim:
     store, study = open_study(url, f"study {name}")
     trials = Trials(store)

@@ -1,0 +1,63 @@
+"""Fresh splits: other images each time, every class and group as it should be, the test split untouched."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from automl_transfer.data.folds import blocks_of, fresh_split, pool_of
+from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.spec import TaskSpec
+
+
+@pytest.fixture(scope="module")
+def digits() -> LoadedTask:
+    return load_task(TaskSpec(dataset="digits"))
+
+
+def test_runs_of_one_cut_judge_every_image_of_the_pool_once(digits: LoadedTask) -> None:
+    assert blocks_of(digits) == 4
+    splits = [fresh_split(digits, run, seed=3) for run in range(4)]
+    judged = np.concatenate([split.indices["validation"] for split in splits])
+    assert np.array_equal(np.sort(judged), pool_of(digits))
+    for split in splits:
+        train, validation = split.indices["train"], split.indices["validation"]
+        assert not set(train) & set(validation)
+        assert len(train) + len(validation) == len(pool_of(digits))
+        assert abs(len(train) - len(digits.indices["train"])) <= 10
+        assert np.array_equal(split.indices["test"], digits.indices["test"])
+        assert not set(digits.indices["test"]) & (set(train) | set(validation))
+
+
+def test_the_same_run_is_the_same_split_and_another_cut_is_another(digits: LoadedTask) -> None:
+    def block(run: int, seed: int = 3) -> list[int]:
+        return list(fresh_split(digits, run, seed).indices["validation"])
+
+    assert block(1) == block(1)
+    assert block(1) != block(5) != block(1, seed=4)
+    assert list(digits.indices["validation"]) not in [block(run) for run in range(8)]
+
+
+def test_every_class_has_its_share(digits: LoadedTask) -> None:
+    split = fresh_split(digits, 0, seed=0)
+    counts = np.bincount(digits.labels[split.indices["validation"]], minlength=10)
+    assert counts.max() - counts.min() <= 4
+
+
+def test_a_group_stays_in_one_block(digits: LoadedTask) -> None:
+    groups = tuple(f"patient {row // 7}" for row in range(len(digits.labels)))
+    grouped = dataclasses.replace(digits, groups=groups)
+    for run in range(6):
+        split = fresh_split(grouped, run, seed=1)
+        train = {groups[row] for row in split.indices["train"]}
+        assert not train & {groups[row] for row in split.indices["validation"]}
+
+
+def test_a_few_images_a_class_make_two_blocks() -> None:
+    few = load_task(TaskSpec(dataset="digits?per_class=2"))
+    assert blocks_of(few) == 2
+    split = fresh_split(few, 0, seed=0)
+    assert len(split.indices["train"]) == len(few.indices["train"])
+    assert set(few.labels[split.indices["train"]]) == set(range(10))

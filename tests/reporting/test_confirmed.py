@@ -1,0 +1,182 @@
+"""Confirmation: coverage of its intervals, error rate of its set, and who it picks. All by simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+from studies_by_hand import confirm_run, packed
+
+from automl_transfer.domain.evidence import ExtraRun, pack_bits
+from automl_transfer.reporting.confirmed import (
+    Arm,
+    accuracy_interval,
+    arms_of,
+    difference,
+    estimate,
+    may_be_best,
+)
+from automl_transfer.reporting.racing import next_round
+from automl_transfer.reporting.statistics import clopper_pearson
+
+DRAWS = 2000
+
+
+def fast_runs(
+    rng: np.random.Generator, accuracies: list[float], runs: int, n: int, spread: float, hard: float = 0.5
+) -> list[ExtraRun]:
+    """Runs of several strategies on the same blocks: their answers agree on easy and on hard images.
+
+    Each run of each strategy has its own accuracy, `spread` around the strategy's; a share of the
+    images' difficulty is common to all strategies.
+    """
+    found = []
+    for run in range(runs):
+        common = rng.random(n)
+        for root, accuracy in enumerate(accuracies):
+            level = np.clip(accuracy + spread * rng.standard_normal(), 0.0, 1.0)
+            own = np.where(rng.random(n) < hard, common, rng.random(n))
+            found.append(confirm_run(root, run, own < level, pool=runs * n))
+    return found
+
+
+@pytest.mark.parametrize("n", [100, 500, 2000])
+@pytest.mark.parametrize("p", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("spread", [0.0, 0.005])
+def test_confirmed_accuracy_covers(p: float, n: int, spread: float) -> None:
+    """Over seeds and images: four runs of n / 4 images each."""
+    rng = np.random.default_rng([n, int(1000 * p), int(1000 * spread)])
+    block, covered = n // 4, 0
+    true = float(np.clip(p + spread * np.random.default_rng(0).standard_normal(200_000), 0, 1).mean())
+    levels = np.clip(p + spread * rng.standard_normal((DRAWS, 4)), 0, 1)
+    right = rng.binomial(block, levels)
+    known: dict[tuple[int, ...], bool] = {}
+    for counts in right:
+        key = tuple(sorted(counts.tolist()))
+        if key not in known:
+            runs = {
+                run: confirm_run(0, run, np.arange(block) < count, pool=n) for run, count in enumerate(key)
+            }
+            low, high = accuracy_interval(estimate(Arm(0, runs)))
+            known[key] = low <= true <= high
+        covered += known[key]
+    assert covered / DRAWS >= 0.935
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01])
+@pytest.mark.parametrize(("p", "q"), [(0.8, 0.78), (0.95, 0.95), (0.99, 0.98)])
+def test_paired_differences_cover(p: float, q: float, spread: float) -> None:
+    rng = np.random.default_rng([int(1000 * p), int(1000 * spread)])
+    true = p - q
+    if spread:
+        noise = spread * np.random.default_rng(0).standard_normal(200_000)
+        true = float(np.clip(p + noise, 0, 1).mean() - np.clip(q + noise, 0, 1).mean())
+    covered, draws = 0, 300
+    for _ in range(draws):
+        arms = arms_of(fast_runs(rng, [p, q], runs=4, n=50, spread=spread))
+        gap = difference(arms[0], arms[1])
+        assert gap is not None
+        low, high = gap.interval()
+        covered += low <= true <= high
+    assert covered / draws >= 0.935
+
+
+def test_run_means_alone_give_the_paired_t_test() -> None:
+    """Where no metric is a mean over images, the difference is the textbook's paired t."""
+    rng = np.random.default_rng(3)
+    runs = fast_runs(rng, [0.9, 0.8], runs=5, n=40, spread=0.03)
+    arms = arms_of(runs)
+    gap = difference(arms[0], arms[1], "macro_f1")
+    assert gap is not None
+    first, second = ([arms[root].runs[run].macro_f1 for run in range(5)] for root in (0, 1))
+    expected = ttest_rel(first, second).confidence_interval(0.9)
+    assert gap.interval(0.9) == pytest.approx((expected.low, expected.high))
+
+
+def test_a_single_block_without_spread_is_clopper_pearsons_interval() -> None:
+    """With one run nothing is known of seeds: its interval is about that of one model."""
+    arm = Arm(0, {0: confirm_run(0, 0, np.arange(400) < 372)})
+    assert accuracy_interval(estimate(arm)) == pytest.approx(clopper_pearson(372, 400), abs=2e-3)
+
+
+def test_images_that_are_judged_twice_count_once() -> None:
+    places = np.arange(100)
+    once = Arm(0, {0: confirm_run(0, 0, places < 90, images=places, pool=100)})
+    again = Arm(0, {run: confirm_run(0, run, places < 90, images=places, pool=100) for run in range(6)})
+    assert estimate(again).images == 100
+    assert estimate(again).variance == pytest.approx(estimate(once).variance)
+
+
+@pytest.mark.parametrize(("p", "spread"), [(0.9, 0.0), (0.97, 0.005), (0.99, 0.0)])
+def test_the_set_keeps_the_truly_best(p: float, spread: float) -> None:
+    """Four equally good strategies, raced as a search does: ruling out any given one is a mistake."""
+    rng = np.random.default_rng([7, int(1000 * p)])
+    draws, lost = 200, 0
+    for _ in range(draws):
+        everything = fast_runs(rng, [p] * 4, runs=4, n=60, spread=spread)
+        runs = race(everything, 4, 4)
+        arms = arms_of(runs)
+        kept = may_be_best([arms[root] for root in range(4)], looks=3, error_rate=0.05)
+        lost += not kept[0]
+    assert lost / draws <= 0.05
+
+
+def test_the_set_drops_the_clearly_worse() -> None:
+    rng = np.random.default_rng(1)
+    arms = arms_of(fast_runs(rng, [0.95, 0.94, 0.7], runs=4, n=200, spread=0.0))
+    assert may_be_best([arms[root] for root in range(3)], looks=3) == [True, True, False]
+    assert may_be_best([arms[0]], looks=3) == [True]
+
+
+def race(everything: list[ExtraRun], strategies: int, max_runs: int) -> list[ExtraRun]:
+    known = {(run.root, run.run): run for run in everything}
+    done: list[ExtraRun] = []
+    while wanted := next_round(list(range(strategies)), done, max_runs):
+        done += [known[pair] for pair in wanted]
+    return done
+
+
+def test_a_race_spends_on_those_that_may_win_and_goes_on_after_an_interruption() -> None:
+    rng = np.random.default_rng(5)
+    everything = fast_runs(rng, [0.95, 0.94, 0.6], runs=4, n=200, spread=0.0)
+    runs = race(everything, 3, 4)
+    spent = {root: len(arm.runs) for root, arm in arms_of(runs).items()}
+    assert spent[2] == 2
+    assert spent[0] == 4
+    for kept in range(len(runs)):
+        known = {(run.root, run.run): run for run in everything}
+        done = runs[:kept]
+        while wanted := next_round([0, 1, 2], done, 4):
+            done = [*done, known[wanted[0]]]
+        assert {(r.root, r.run) for r in done} == {(r.root, r.run) for r in runs}
+
+
+def test_nothing_to_race() -> None:
+    assert next_round([], [], 4) == []
+    assert next_round([3], [], 2) == [(3, 0)]
+
+
+def test_confirmation_picks_the_better_one_more_often_than_the_best_validation_score() -> None:
+    """Six strategies, the best ahead by one point; 200 validation images; at 12 runs at most."""
+    rng = np.random.default_rng(11)
+    truth = [0.94, 0.93, 0.93, 0.93, 0.92, 0.92]
+    draws, by_validation, by_race, spent = 120, 0, 0, 0
+    for _ in range(draws):
+        levels = np.clip(np.array(truth) + 0.005 * rng.standard_normal(6), 0, 1)
+        validation = rng.binomial(200, levels)
+        order = np.argsort(-validation + rng.random(6) * 0.1)
+        by_validation += int(order[0]) == 0
+        everything = fast_runs(rng, [truth[int(at)] for at in order[:3]], runs=4, n=200, spread=0.005)
+        runs = race(everything, 3, 4)
+        spent += len(runs)
+        arms = arms_of(runs)
+        winner = max(arms, key=lambda root: (estimate(arms[root]).mean, -root))
+        by_race += int(order[winner]) == 0
+    assert by_race > by_validation
+    assert spent / draws <= 12
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 1000])
+def test_bits_are_packed_as_numpy_packs_them(size: int) -> None:
+    bits = np.random.default_rng(size).random(size) < 0.5
+    assert pack_bits(bits.tolist()) == packed(bits)
