@@ -128,7 +128,7 @@ def test_generated_reference_names_everything(site: Path) -> None:
 def test_every_environment_variable_in_the_code_is_documented() -> None:
     """A variable is anything that the package reads or sets in `os.environ`."""
     page = (DOCS / "reference" / "environment.md").read_text(encoding="utf-8")
-    reads = re.compile(r"""(?:environ(?:\.get|\.setdefault|\.pop)?[\[(]|getenv\()\s*["'](\w+)["']""")
+    reads = re.compile(r"""(?:os\.environ(?:\.get|\.setdefault|\.pop)?[\[(]|getenv\()\s*["'](\w+)["']""")
     constant = re.compile(r"""^\w*(?:ENVIRONMENT|VARIABLE)\w* = ["']([A-Z_]+)["']""", re.MULTILINE)
     used = set()
     for path in (ROOT / "automl_transfer").rglob("*.py"):
