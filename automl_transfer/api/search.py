@@ -142,16 +142,6 @@ def _prepare(
     return bench
 
 
-def _check_initialisers(spec: StudySpec) -> None:
-    """Raise ConfigurationError where the space names an initialiser that is not there."""
-    from automl_transfer.transfer.initialise.registry import get_initialiser
-
-    setting = spec.space.get("rest_init", ())
-    for name in (setting,) if isinstance(setting, str) else setting if isinstance(setting, tuple) else ():
-        if name != SEARCH:
-            get_initialiser(str(name))
-
-
 def create(
     spec: StudySpec,
     *,
@@ -184,6 +174,16 @@ def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEv
             should_stop=lambda: stop.signal is not None,
             on_run=events.on_confirmation,
         )
+
+
+def _check_initialisers(spec: StudySpec) -> None:
+    """Raise ConfigurationError where the space names an initialiser that is not there."""
+    from automl_transfer.transfer.initialise.registry import get_initialiser
+
+    setting = spec.space.get("rest_init", ())
+    for name in (setting,) if isinstance(setting, str) else setting if isinstance(setting, tuple) else ():
+        if name != SEARCH:
+            get_initialiser(str(name))
 
 
 def run_study(
