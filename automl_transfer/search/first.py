@@ -72,14 +72,16 @@ def _record(profile: Profile) -> ProfileRecord:
 def tuned_from(best: Strategy, space: Space, named: Collection[str]) -> Strategy:
     """The strategy that trains everything on from a profile's answer, gently.
 
-    It lies in the space, except that what the study does not name follows the profile.
+    It lies in the space, except that its head reads what the profile's does where the study allows that
+    cut and does not name what a head reads.
 
     Its head starts as the solved one. What keeps that head alive are the defaults of rate, head
     multiplier and norm policy.
     """
-    kept = {name: getattr(best, name) for name in KEPT_OF_PROFILE}
-    tuned = space.nearest({**kept, "freeze_depth": 0})
-    free = {name: value for name, value in kept.items() if name not in named}
+    tuned = space.nearest({**{name: getattr(best, name) for name in KEPT_OF_PROFILE}, "freeze_depth": 0})
+    if tuned.truncation != best.truncation:
+        return tuned
+    free = {name: getattr(best, name) for name in ("taps", "resolution_scale") if name not in named}
     return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
 
 
