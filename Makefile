@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check page-check bench bench-report bench-store chaos compose-secrets compose-check clean
+.PHONY: quickstart test check page-check bench bench-report bench-store chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -53,6 +53,8 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/quickstart.py digits mnist5k 'textures?patch=16'
 	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/batches.py
+	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/packages.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick
@@ -71,5 +73,9 @@ compose-secrets:  ## passwords and settings for docker-compose.yml
 compose-check: .venv/.developing .venv/.browser  ## builds the image, kills a worker container, and counts
 	$(BIN)/python tests/compose/compose_check.py
 
+docs: .venv/.developing  ## the documentation, in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'wrote site/index.html'
+
 clean:
-	rm -rf .venv runs dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv runs dist build site .pytest_cache .mypy_cache .ruff_cache

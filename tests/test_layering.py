@@ -13,6 +13,7 @@ STOREYS = {
     "errors": 0,
     "__init__": 0,
     "domain": 1,
+    "plugins": 1,
     "data": 2,
     "models": 2,
     "space": 2,

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from automl_transfer.domain.places import DEFAULT_DATABASE
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from automl_transfer.store.store import Store
 
-RUNS = Path("runs")
-DEFAULT_DATABASE = RUNS / "automl-transfer.db"
 
 StorageOption = Annotated[
     str | None,

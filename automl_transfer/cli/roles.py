@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli.options import (
-    DEFAULT_DATABASE,
     StorageFileOption,
     StorageOption,
     WaitOption,
     open_store,
 )
+from automl_transfer.domain.places import DEFAULT_DATABASE
 
 
 def run(

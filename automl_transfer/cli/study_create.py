@@ -8,8 +8,6 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli.options import (
-    DEFAULT_DATABASE,
-    RUNS,
     CacheOption,
     DataRootOption,
     DeviceOption,
@@ -18,6 +16,7 @@ from automl_transfer.cli.options import (
     WaitOption,
     open_store,
 )
+from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
 
 
 def run(
@@ -50,7 +49,7 @@ def run(
     quick: 16 strategies to try; run 'automl-transfer worker quick' on any machine that reaches the store
     """
     from automl_transfer.api.search import create
-    from automl_transfer.cli.study_of import study_spec
+    from automl_transfer.space.study_of import study_spec
     from automl_transfer.store.url import resolve_storage
 
     spec = study_spec(what, preset, settings or [], name=study_name, search__trials=trials)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from waitress import wasyncore
 
-from automl_transfer.api.search import search
+from automl_transfer.api.search import run_study
 from automl_transfer.dashboard.app import AppOptions, Dashboard, make_dashboard
 from automl_transfer.dashboard.server import Server
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
@@ -45,7 +45,7 @@ class Finished:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("a finished search")
     url = StoreURL.parse(f"sqlite:///{folder / 'store.db'}")
-    search(SPEC, storage=url, output=folder / "run", device="cpu", cache_root=folder / "cache")
+    run_study(SPEC, storage=url, output=folder / "run", device="cpu", cache_root=folder / "cache")
     with Store.open(url) as store:
         return Finished(folder, url, store.study("shown").study_id)
 
