@@ -37,7 +37,7 @@ SPEC = f"""name = "{STUDY}"
 dataset = "digits?per_class=60"
 [search]
 trials = {TRIALS}
-max_epochs = 8
+max_epochs = 6
 pruner = "none"
 [space]
 truncation = [3, 8]
@@ -294,11 +294,14 @@ def look(port: int, folder: Path, screenshot: Path | None) -> None:
     say("refused: " + ", ".join(f"{what} {wanted}" for what, (_, wanted) in refused.items()))
     with browse(base) as browser:
         browser.page.goto(f"{base}/dashboard/studies/1")
-        browser.troubles.clear()  # the login page is a 401
         browser.page.fill("#token", token)
         browser.page.click("button")
         browser.see("Hyperparameter Importance")
         browser.page.wait_for_load_state("networkidle")
+        browser.troubles.clear()  # the login page was a 401; from here on nothing may fail
+        browser.requests = 0
+        browser.open("/dashboard/studies/1")
+        browser.see("Hyperparameter Importance")
         browser.see("Learning curves")
         if screenshot is not None:
             browser.page.set_viewport_size({"width": 1500, "height": 2600})
