@@ -70,5 +70,5 @@ def draw_page(profiles: Sequence[SourceProfile], path: Path) -> None:
     from automl_transfer.reporting.figures.profile import FIGURE, draw_profiles
 
     figure = draw_profiles([profile.record for profile in profiles])
-    figure.update_layout(title=FIGURE.title)
+    figure.update_layout(title={"text": FIGURE.title, "y": 0.97}, margin={"t": 120}, height=560)
     write_text(path, figure.to_html(include_plotlyjs=True, full_html=True))
