@@ -56,7 +56,7 @@ def profile_sources(
     from automl_transfer.models.registry import get_source
     from automl_transfer.training.activation_cache import disk_cache
     from automl_transfer.training.device import resolve_device
-    from automl_transfer.training.profile import profile_source, record_of, strategy_of
+    from automl_transfer.training.profile import profile_source, strategy_of
 
     where = resolve_device(device)
     found = []
@@ -67,7 +67,7 @@ def profile_sources(
         best = strategy_of(profile)
         whole = Strategy(source=name, tune_mode="closed_form")
         winner_size, whole_size = (_size(strategy, name, task, where) for strategy in (best, whole))
-        found.append(SourceProfile(record_of(profile), best, winner_size, whole_size))
+        found.append(SourceProfile(profile, best, winner_size, whole_size))
     return found
 
 

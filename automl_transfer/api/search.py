@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from automl_transfer.api.evidence import EvidenceStopped, confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
-from automl_transfer.domain.evidence import ExtraRun
+from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
@@ -29,9 +28,6 @@ from automl_transfer.store.values import StudyHandle
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.worker import Observer, SilentObserver, Worker, WorkerOptions
 
-if TYPE_CHECKING:
-    from automl_transfer.training.profile import Profile
-
 ARTIFACTS = "artifacts"
 
 
@@ -44,7 +40,7 @@ class SearchEvents:
     def on_study(self, handle: StudyHandle, trials: Trials) -> None:
         """The study is in the store; trials begin."""
 
-    def on_profile(self, profile: Profile) -> None:
+    def on_profile(self, profile: ProfileRecord) -> None:
         """A source was profiled."""
 
     def on_confirmation(self, run: ExtraRun) -> None:

@@ -20,12 +20,11 @@ from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.table import Report
 
 if TYPE_CHECKING:
-    from automl_transfer.domain.evidence import ExtraRun
+    from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
     from automl_transfer.search.objective import TrialEnd
     from automl_transfer.store.store import Store
     from automl_transfer.store.trials import Trials
     from automl_transfer.store.values import Claim, Reaped, StudyHandle
-    from automl_transfer.training.profile import Profile
     from automl_transfer.workers.worker import Observer
 
 
@@ -98,12 +97,13 @@ class LiveSearch(SearchEvents):
             self._line(f"going on after {self._ended} finished trials")
         self._show("")
 
-    def on_profile(self, profile: Profile) -> None:
+    def on_profile(self, profile: ProfileRecord) -> None:
         """Say which cut of a source is best before anything is trained."""
         best = profile.best
+        assert best is not None
         self._line(
-            f"profile of {profile.source}: {best.loo_accuracy:.3f} by leave-one-out after group {best.cut}, "
-            f"pooled {best.grid}x{best.grid}, in {profile.seconds:.1f} s"
+            f"profile of {profile.source}: {best.loo_accuracy:.3f} by leave-one-out {best.where}, "
+            f"in {profile.seconds:.1f} s"
         )
 
     def on_confirmation(self, run: ExtraRun) -> None:

@@ -18,7 +18,6 @@ def print_profile(screen: Console, profile: SourceProfile) -> None:
     """A row a cut: accuracy at each grid and resolution, and a bar of the best."""
     from rich.table import Table
 
-    from automl_transfer.reporting.figures.profile import where_read
     from automl_transfer.reporting.plain import plain
 
     record = profile.record
@@ -46,8 +45,7 @@ def print_profile(screen: Console, profile: SourceProfile) -> None:
     screen.print(table)
     for number, joint in enumerate(record.joint[:3]):
         screen.print(
-            f"{'several outputs: ' if number == 0 else ' ' * 17}{100 * joint.loo_accuracy:.1f} "
-            f"{where_read(joint)}",
+            f"{'several outputs: ' if number == 0 else ' ' * 17}{100 * joint.loo_accuracy:.1f} {joint.where}",
             markup=False,
         )
     if record.best is not None:

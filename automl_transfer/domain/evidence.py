@@ -90,6 +90,13 @@ class CutRecord(BaseModel):
     taps: int = 1
     resolution_scale: float = 1.0
 
+    @property
+    def where(self) -> str:
+        """Where the head reads, in words."""
+        outputs = f"after group {self.cut}" + (f" and the {self.taps - 1} before it" if self.taps > 1 else "")
+        images = f", images x{self.resolution_scale:g}" if self.resolution_scale != 1.0 else ""
+        return f"{outputs}, pooled {self.grid}x{self.grid}{images}"
+
 
 class ProfileRecord(BaseModel):
     """The profile of one source on the task: how good a closed-form head is at each of its cuts.
@@ -98,7 +105,7 @@ class ProfileRecord(BaseModel):
         images: Training images it was made of.
         cuts: Single cuts at every grid and resolution.
         joint: The best heads that read several outputs, best first.
-        best: Of all, on more images.
+        best: The best head that a strategy can name, on more images; None in records of earlier versions.
     """
 
     model_config = _FROZEN

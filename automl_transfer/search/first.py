@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
 
+from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.trials import Trials
-
-if TYPE_CHECKING:
-    from automl_transfer.training.profile import Profile
 
 PROFILE_KEY = "first:profile"
 TUNED_KEY = "first:tuned"
@@ -24,7 +21,7 @@ KEPT_OF_PROFILE = (
 
 
 def enqueue_first(
-    bench: Workbench, trials: Trials, *, on_profile: Callable[[Profile], None] | None = None
+    bench: Workbench, trials: Trials, *, on_profile: Callable[[ProfileRecord], None] | None = None
 ) -> None:
     """Enqueue the first answers, each once per study, whoever calls this and how often.
 
@@ -39,10 +36,8 @@ def enqueue_first(
         return
     first: list[tuple[str, str, Strategy]] = []
 
-    def profiled(profile: Profile) -> None:
-        from automl_transfer.training.profile import record_of
-
-        Evidence(trials.store).add_profile(handle, record_of(profile))
+    def profiled(profile: ProfileRecord) -> None:
+        Evidence(trials.store).add_profile(handle, profile)
         if on_profile is not None:
             on_profile(profile)
 
@@ -72,11 +67,14 @@ def tuned_from(best: Strategy, space: Space, named: Collection[str]) -> Strategy
     return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
 
 
-def best_profile(bench: Workbench, *, on_profile: Callable[[Profile], None] | None = None) -> Strategy | None:
+def best_profile(
+    bench: Workbench, *, on_profile: Callable[[ProfileRecord], None] | None = None
+) -> Strategy | None:
     """The closed-form strategy of the best cut over all pretrained sources of the study."""
     from automl_transfer.training.profile import profile_source, strategy_of
 
-    best: Profile | None = None
+    best: ProfileRecord | None = None
+    least: float | None = None
     for source in bench.space.sources:
         if source.startswith("scratch"):
             continue
@@ -91,6 +89,7 @@ def best_profile(bench: Workbench, *, on_profile: Callable[[Profile], None] | No
         )
         if on_profile is not None:
             on_profile(profile)
-        if best is None or profile.best.loo_nll < best.best.loo_nll:
-            best = profile
+        assert profile.best is not None
+        if least is None or profile.best.loo_nll < least:
+            best, least = profile, profile.best.loo_nll
     return None if best is None else strategy_of(best)

@@ -7,9 +7,7 @@ boundaries at once (Head2Toe, Evci et al. 2022). Validation and test splits are 
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,58 +29,10 @@ MOST_IMAGES = 2000
 """Of more training images only `FINAL_ROWS` are passed: the choice of a cut does not need all."""
 SINGLE_ROWS, JOINT_ROWS, FINAL_ROWS = 600, 400, 1000
 """Rows that judge single cuts, many joint heads, and the best few of both."""
-FINALISTS = 2
-JOINT_KEPT = 5
-"""Joint heads that a record keeps."""
+FINALISTS, JOINT_KEPT = 2, 5
 TAPS = (2, 3, 4, 6)
 MOST_PIXELS = 25e6
 """Pixels of all images together, up to which a second, larger resolution is tried."""
-
-
-@dataclass(frozen=True)
-class CutResult:
-    """The best ridge head on one cut and grid, by leave-one-out on the training split.
-
-    Attributes:
-        cut: Groups kept.
-        grid: Activations are pooled to grid x grid.
-        features: Values per image.
-        loo_nll: Cross-entropy in nats of the calibrated leave-one-out predictions.
-        truncation: Eighths of the groups that give this cut; None where no eighths do.
-        taps: Number of topmost outputs that the head reads, the cut included.
-        resolution_scale: Images were resized by this factor.
-    """
-
-    cut: int
-    grid: int
-    features: int
-    loo_accuracy: float
-    loo_nll: float
-    ridge_lambda: float
-    truncation: int | None
-    taps: int = 1
-    resolution_scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Profile:
-    """All cuts of a source on a task; `best` is the best head that a strategy can name.
-
-    Attributes:
-        cuts: Single cuts at every grid and resolution.
-        joint: The best heads that read several boundaries, best first.
-        best: Of all of them, on more rows.
-        images: The number of training images that were used.
-        seconds: The whole time taken.
-    """
-
-    source: str
-    normalise: Normalisation
-    cuts: tuple[CutResult, ...]
-    best: CutResult
-    images: int
-    seconds: float
-    joint: tuple[CutResult, ...] = ()
 
 
 def profile_source(
@@ -95,7 +45,7 @@ def profile_source(
     normalise: Normalisation = "source",
     cache: ActivationCache | None = None,
     banks: FeatureBanks | None = None,
-) -> Profile:
+) -> ProfileRecord:
     """Profile a backbone, which stays as it is apart from its device and evaluation mode.
 
     Cut, grid, penalty, resolution and the number of boundaries read are chosen by calibrated
@@ -137,7 +87,15 @@ def profile_source(
     finalists = [*joint[:FINALISTS], min(reachable, key=_key)]
     judges = {each.scale: each for each in found}
     best = min((judges[one.resolution_scale].final(one) for one in finalists), key=_key)
-    return Profile(source, normalise, tuple(cuts), best, len(rows), time.perf_counter() - start, tuple(joint))
+    return ProfileRecord(
+        source=source,
+        normalise=normalise,
+        images=len(rows),
+        seconds=time.perf_counter() - start,
+        cuts=tuple(cuts),
+        joint=tuple(joint[:JOINT_KEPT]),
+        best=best,
+    )
 
 
 def profile_scales(resolution: int, native: int, images: int) -> tuple[float, ...]:
@@ -153,11 +111,12 @@ def profile_scales(resolution: int, native: int, images: int) -> tuple[float, ..
     return (1.0,)
 
 
-def strategy_of(profile: Profile, cut: CutResult | None = None) -> Strategy:
+def strategy_of(profile: ProfileRecord, cut: CutRecord | None = None) -> Strategy:
     """The closed-form strategy of a cut (by default the best): nothing trained, the head solved."""
     chosen = cut or profile.best
-    if chosen.truncation is None:
-        raise ValueError(f"a strategy needs a cut that eighths of the groups reach, got cut {chosen.cut}")
+    if chosen is None or chosen.truncation is None:
+        got = "none" if chosen is None else f"cut {chosen.cut}"
+        raise ValueError(f"a strategy needs a cut that eighths of the groups reach, got {got}")
     return Strategy.model_validate(
         {
             "source": profile.source,
@@ -174,19 +133,6 @@ def strategy_of(profile: Profile, cut: CutResult | None = None) -> Strategy:
     ).canonical()
 
 
-def record_of(profile: Profile) -> ProfileRecord:
-    """A profile as it is kept and shown."""
-    return ProfileRecord(
-        source=profile.source,
-        normalise=profile.normalise,
-        images=profile.images,
-        seconds=profile.seconds,
-        cuts=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.cuts),
-        joint=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.joint[:JOINT_KEPT]),
-        best=CutRecord(**dataclasses.asdict(profile.best)),
-    )
-
-
 class _Judge:
     """Scores heads on one bank."""
 
@@ -201,7 +147,7 @@ class _Judge:
         }
         self.scale = bank.scale
 
-    def singles(self) -> list[CutResult]:
+    def singles(self) -> list[CutRecord]:
         """Every finite cell by itself."""
         return [
             self._score([cell], cell[0], cell[1], 1, SINGLE_ROWS)
@@ -209,9 +155,9 @@ class _Judge:
             if cell in self._finite
         ]
 
-    def joint(self, single: CutResult) -> list[CutResult]:
+    def joint(self, single: CutRecord) -> list[CutRecord]:
         """Heads on several boundaries around the best single cut, best first."""
-        found: dict[tuple[Cell, ...], CutResult] = {}
+        found: dict[tuple[Cell, ...], CutRecord] = {}
         for cut in range(max(2, single.cut - 1), min(self._groups, single.cut + 3) + 1):
             if _eighths(cut, self._groups) is None:
                 continue
@@ -223,30 +169,30 @@ class _Judge:
                     found[tuple(cells)] = self._score(cells, cut, pool, taps, JOINT_ROWS)
         return sorted(found.values(), key=_key)
 
-    def final(self, result: CutResult) -> CutResult:
+    def final(self, result: CutRecord) -> CutRecord:
         """The same head on more rows."""
         cells = self._bank.parts(result.cut, _named(result.grid), result.taps)
         assert cells is not None
         return self._score(cells, result.cut, result.grid, result.taps, FINAL_ROWS)
 
-    def _score(self, cells: list[Cell], cut: int, grid: int, taps: int, most: int) -> CutResult:
+    def _score(self, cells: list[Cell], cut: int, grid: int, taps: int, most: int) -> CutRecord:
         positions = np.sort(self._order[:most])
         features: Tensor = self._bank.features(cells, positions)
         best = Ridge(features, self._labels[torch.from_numpy(positions)], self._classes).best()
-        return CutResult(
-            cut,
-            grid,
-            features.shape[1],
-            best.accuracy,
-            best.nll,
-            best.ridge_lambda,
+        return CutRecord(
+            cut=cut,
+            grid=grid,
+            features=features.shape[1],
+            loo_accuracy=best.accuracy,
+            loo_nll=best.nll,
+            ridge_lambda=best.ridge_lambda,
             truncation=_eighths(cut, self._groups),
             taps=taps,
             resolution_scale=self.scale,
         )
 
 
-def _key(result: CutResult) -> tuple[float, float]:
+def _key(result: CutRecord) -> tuple[float, float]:
     return result.loo_nll, -result.loo_accuracy
 
 

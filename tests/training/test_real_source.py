@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
-from automl_transfer.training.profile import Profile, profile_source, strategy_of
+from automl_transfer.training.profile import profile_source, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
@@ -40,7 +41,7 @@ def backbone() -> Backbone:
 
 
 @pytest.fixture(scope="module")
-def profile(task: LoadedTask, backbone: Backbone) -> Profile:
+def profile(task: LoadedTask, backbone: Backbone) -> ProfileRecord:
     return profile_source(backbone, "efficientnet-lite0", task, device=CPU)
 
 
@@ -93,7 +94,7 @@ def test_an_interrupted_run_continues_in_another_process_to_the_same_weights(
 
 
 def test_the_profile_names_a_cut_whose_strategy_gives_a_usable_model(
-    task: LoadedTask, backbone: Backbone, profile: Profile
+    task: LoadedTask, backbone: Backbone, profile: ProfileRecord
 ) -> None:
     assert profile.best.loo_accuracy > 0.9
     assert {cut.grid for cut in profile.cuts} == {1, 2, 4}

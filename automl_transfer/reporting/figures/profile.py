@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from automl_transfer.domain.evidence import CutRecord, ProfileRecord
+from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.reporting.figures.base import (
     BLUE,
@@ -36,19 +36,11 @@ def describe(report: StudyReport) -> str:
         usual = [c for c in profile.cuts if c.grid == 1 and c.resolution_scale == 1.0]
         last = max(usual, key=lambda c: c.cut, default=best)
         parts.append(
-            f"{plain(profile.source, 60)}: a solved head is best {where_read(best)} "
+            f"{plain(profile.source, 60)}: a solved head is best {best.where} "
             f"({percent(best.loo_accuracy, 1)}), against {percent(last.loo_accuracy, 1)} on the usual last "
             f"features; {seconds(profile.seconds)} for all cuts"
         )
     return "; ".join(parts) + "." if parts else ""
-
-
-def where_read(cut: CutRecord) -> str:
-    """Where a head reads, in words."""
-    where = f"after group {cut.cut}"
-    where += f" and the {cut.taps - 1} before it" if cut.taps > 1 else ""
-    images = f", images x{cut.resolution_scale:g}" if cut.resolution_scale != 1.0 else ""
-    return f"{where}, pooled {cut.grid}x{cut.grid}{images}"
 
 
 def draw(report: StudyReport) -> go.Figure | None:
