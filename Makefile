@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check page-check bench bench-report bench-store chaos clean
+.PHONY: quickstart test check page-check bench bench-report bench-store chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -66,5 +66,15 @@ chaos: .venv/.developing  ## kills workers and databases, and counts what was lo
 	$(BIN)/python tests/chaos/chaos.py --database sqlite --progress chaos-sqlite.txt
 	$(BIN)/python tests/chaos/chaos.py --database postgresql --progress chaos-postgresql.txt
 
+compose-secrets:  ## passwords and settings for docker-compose.yml
+	$(PYTHON) scripts/compose_secrets.py
+
+compose-check: .venv/.developing .venv/.browser  ## builds the image, kills a worker container, and counts
+	$(BIN)/python tests/compose/compose_check.py
+
+docs: .venv/.developing  ## the documentation, in site/: open site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo 'wrote site/index.html'
+
 clean:
-	rm -rf .venv runs dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv runs dist build site .pytest_cache .mypy_cache .ruff_cache

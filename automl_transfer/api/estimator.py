@@ -64,7 +64,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: Horizon of the training, where a strategy trains; the best epoch on held-out images counts.
         held_out: Share of each class in X that chooses the epoch, or the winner of a search.
         resolution: Pixels; None takes a multiple of 32 near the images' size.
-        trials, minutes: Budget of a search; by default that of the preset `quick`.
+        trials: Strategies to try in a search; by default as many as the preset `quick` says.
+        minutes: Time for a search; by default that of the preset `quick`.
         random_state: An int gives the same model again, bit for bit on the same machine and threads.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
 

@@ -34,6 +34,7 @@ from automl_transfer.recipes.best_strategy import (
     read_recipe,
 )
 from automl_transfer.recipes.output import write_text
+from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
 from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
@@ -74,6 +75,7 @@ def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool =
     recipe = _ship(bench, report, output, refit=refit)
     report = look_into(report, output)
     write_text(output / PAGE, study_page(report))
+    publish(store, bench.handle)
     return Shipped(report, recipe)
 
 

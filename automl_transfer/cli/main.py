@@ -16,6 +16,7 @@ import typer
 from automl_transfer import __version__
 from automl_transfer.cli import (
     apply,
+    dashboard,
     explore,
     export,
     init,
@@ -23,6 +24,7 @@ from automl_transfer.cli import (
     package,
     predict,
     report,
+    roles,
     search,
     sources,
     space,
@@ -46,7 +48,7 @@ app = typer.Typer(
 )
 for command in (
     init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
-    package,
+    package, dashboard, roles,
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")
