@@ -173,11 +173,11 @@ def test_images_normalised_by_themselves(tmp_path: Path) -> None:
 
 def test_a_head_on_several_groups_of_resized_images(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    name = "timm/tf_efficientnet_lite0"
-    model = build_from_description(name, 5, 4, 3, len(CLASSES), 56, taps=3, resolution_scale=1.5)
+    name = "torchvision/resnet18"
+    model = build_from_description(name, 3, 4, 3, len(CLASSES), 40, taps=2, resolution_scale=1.5)
     folder = tmp_path / "model"
     save_model(
-        folder, model, architecture=name, in_channels=3, resolution=56, classes=CLASSES, normalisation=FIXED,
+        folder, model, architecture=name, in_channels=3, resolution=40, classes=CLASSES, normalisation=FIXED,
         recipe=recipe(),
     )  # fmt: skip
     for format_ in FORMATS:
