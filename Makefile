@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check page-check bench bench-report bench-store chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test check page-check bench bench-race bench-report bench-store chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
