@@ -279,6 +279,8 @@ def _predictor(run: TrainingRun, architecture: str) -> Predictor:
         architecture=architecture,
         groups_kept=len(run.model.groups),
         pool=run.model.head.grid,
+        taps=run.model.head.taps,
+        resolution_scale=run.model.resolution_scale,
         in_channels=task.channels,
         resolution=task.resolution,
         classes=task.classes,

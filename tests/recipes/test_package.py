@@ -171,6 +171,19 @@ def test_images_normalised_by_themselves(tmp_path: Path) -> None:
         assert package(folder, format_, preprocessing=True).difference <= 1e-4
 
 
+def test_a_head_on_several_groups_of_resized_images(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    name = "torchvision/resnet18"
+    model = build_from_description(name, 3, 4, 3, len(CLASSES), 40, taps=2, resolution_scale=1.5)
+    folder = tmp_path / "model"
+    save_model(
+        folder, model, architecture=name, in_channels=3, resolution=40, classes=CLASSES, normalisation=FIXED,
+        recipe=recipe(),
+    )  # fmt: skip
+    for format_ in FORMATS:
+        assert package(folder, format_).difference <= 1e-4
+
+
 def test_the_same_model_gives_the_same_bytes(models: dict[str, Path], tmp_path: Path) -> None:
     for format_, suffix in (("torch-export", ".pt2"), ("onnx", ".onnx")):
         first = package(models["resnet"], format_, tmp_path / f"a{suffix}").path.read_bytes()

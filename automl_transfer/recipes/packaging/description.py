@@ -25,6 +25,8 @@ class Network(BaseModel):
     architecture: str = Field(min_length=1, max_length=300)
     groups_kept: int = Field(ge=1, le=10_000)
     pool: Literal[1, 2, 4]
+    taps: int = Field(default=1, ge=1, le=8)
+    resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
 
 
 class PackageDescription(BaseModel):
@@ -68,7 +70,13 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         resolution=model.resolution,
         normalisation=model.normalisation,
         classes=model.classes,
-        network=Network(architecture=model.architecture, groups_kept=model.groups_kept, pool=model.pool)
+        network=Network(
+            architecture=model.architecture,
+            groups_kept=model.groups_kept,
+            pool=model.pool,
+            taps=model.taps,
+            resolution_scale=model.resolution_scale,
+        )
         if network
         else None,
     )
@@ -81,6 +89,8 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
         architecture=package.network.architecture,
         groups_kept=package.network.groups_kept,
         pool=package.network.pool,
+        taps=package.network.taps,
+        resolution_scale=package.network.resolution_scale,
         in_channels=package.channels,
         resolution=package.resolution,
         classes=package.classes,
