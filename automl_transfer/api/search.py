@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -88,10 +87,10 @@ def _prepare(
     return bench
 
 
-def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> None:
-    """Train the best strategies again, until it is clear which one is best or stopping is asked for."""
+def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> str | None:
+    """Train the best strategies again; returns why, where it did not come to its end."""
     search = bench.handle.spec.search
-    with contextlib.suppress(EvidenceStopped):
+    try:
         confirm_best(
             store,
             bench,
@@ -100,6 +99,9 @@ def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEv
             should_stop=lambda: stop.signal is not None,
             on_run=events.on_confirmation,
         )
+    except EvidenceStopped:
+        return "while the best strategies were confirmed"
+    return None
 
 
 def search(
@@ -169,7 +171,7 @@ def search(
             )
             reason = worker.run().reason
         if stop.signal is None and spec.search.confirm:
-            _confirm(store, bench, stop, events)
+            reason = _confirm(store, bench, stop, events) or reason
         interrupted = stop.signal is not None
         shipped = None if interrupted else finish_search(store, bench, folder, refit=refit)
         return SearchResult(
