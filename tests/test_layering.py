@@ -13,6 +13,7 @@ STOREYS = {
     "errors": 0,
     "__init__": 0,
     "domain": 1,
+    "plugins": 1,
     "data": 2,
     "models": 2,
     "space": 2,
@@ -24,11 +25,12 @@ STOREYS = {
     "reporting": 7,
     "recipes": 7,
     "api": 8,
+    "dashboard": 8,
     "cli": 9,
     "__main__": 10,
 }
 NO_OPTUNA = {"domain", "data", "models", "space", "transfer", "training"}
-NO_TORCH = {"domain", "data", "space", "store", "reporting"}
+NO_TORCH = {"domain", "data", "space", "store", "reporting", "dashboard"}
 
 
 def modules() -> list[Path]:

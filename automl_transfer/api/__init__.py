@@ -1,30 +1,56 @@
 """The Python front door.
 
-`search` runs a study and ships its winner; `apply` trains a best-strategy file (`read_recipe`) on any
-data, `verify` again on its own; `load` opens a model folder, whose `predict` labels images.
+`search` finds the best way to transfer a network to a dataset and ships the winner; `explore` says what
+a dataset holds. `apply` trains a best-strategy file on any data, `verify` again on its own. `load`
+opens a model, whose `predict` labels images; `package` writes it as one file for inference.
+`TransferClassifier` is all of it as a scikit-learn estimator.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from automl_transfer.api.applying import Applied, apply
 from automl_transfer.api.finish import Shipped, finish_search
-from automl_transfer.api.rerun import Applied, Verdict, apply, task_of, verify
-from automl_transfer.api.search import SearchEvents, SearchResult, search
+from automl_transfer.api.front import explore, search
+from automl_transfer.api.rerun import task_of
+from automl_transfer.api.search import SearchEvents, SearchResult
+from automl_transfer.api.verifying import Verdict, verify
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
+from automl_transfer.recipes.package import Packaged, package
 from automl_transfer.recipes.predict import Predictor
+
+if TYPE_CHECKING:
+    from automl_transfer.api.estimator import TransferClassifier
 
 load = Predictor.load
 
 __all__ = [
     "Applied",
+    "Packaged",
     "Predictor",
     "Recipe",
     "SearchEvents",
     "SearchResult",
     "Shipped",
+    "TransferClassifier",
     "Verdict",
     "apply",
+    "explore",
     "finish_search",
     "load",
+    "package",
     "read_recipe",
     "search",
     "task_of",
     "verify",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The estimator needs scikit-learn, which takes a second to import: only whoever uses it waits."""
+    if name == "TransferClassifier":
+        from automl_transfer.api.estimator import TransferClassifier
+
+        return TransferClassifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

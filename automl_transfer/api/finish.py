@@ -11,18 +11,21 @@ from automl_transfer.api.report import ERRORS, PAGE, look_into
 from automl_transfer.api.training import (
     MODEL,
     RECIPE,
+    confirmed_of,
     constants_of,
+    cost_of,
+    environment,
     make_run,
     score_on_test,
     source_facts,
     train_to_the_end,
-    versions,
     write_results,
 )
 from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.recipes.best_strategy import (
+    Confirmed,
     Recipe,
     RecipeMetrics,
     RecipeTraining,
@@ -31,6 +34,7 @@ from automl_transfer.recipes.best_strategy import (
     read_recipe,
 )
 from automl_transfer.recipes.output import write_text
+from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
 from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
@@ -71,6 +75,7 @@ def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool =
     recipe = _ship(bench, report, output, refit=refit)
     report = look_into(report, output)
     write_text(output / PAGE, study_page(report))
+    publish(store, bench.handle)
     return Shipped(report, recipe)
 
 
@@ -85,7 +90,7 @@ def _ship(bench: Workbench, report: StudyReport, output: Path, *, refit: bool) -
         return earlier
     assert winner.strategy is not None
     run, trained = _trained(bench, winner, refit=refit)
-    recipe = _recipe(bench, winner, run, trained)
+    recipe = _recipe(bench, winner, run, trained, confirmed_of(best.confirmation))
     errors = winner_errors(run, report.study, winner.root, refit=refit, test=recipe.metrics.test)
     write_text(output / ERRORS, errors.to_json())
     write_results(output, run, bench.backbone(winner.strategy.source), recipe)
@@ -121,6 +126,8 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
         seed=search.seed,
         device=bench.device,
         refit=refit,
+        cache=bench.activations,
+        known=bench.banks,
     )
     stored = not refit and _load_weights(bench, winner, run)
     if not stored:
@@ -154,7 +161,13 @@ def _load_weights(bench: Workbench, winner: TrialRecord, run: TrainingRun) -> bo
     return expected is None or run.weights_sha256() == expected
 
 
-def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: RecipeTraining) -> Recipe:
+def _recipe(
+    bench: Workbench,
+    winner: TrialRecord,
+    run: TrainingRun,
+    training: RecipeTraining,
+    confirmation: Confirmed | None,
+) -> Recipe:
     assert winner.strategy is not None
     handle = bench.handle
     best = ranked_epoch(winner, handle.task.metric)
@@ -174,9 +187,10 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
         normalisation=constants_of(run),
         source=source_facts(winner.strategy.source, handle.sources.get(winner.strategy.source)),
         training=training,
-        metrics=RecipeMetrics(validation=validation, test=score_on_test(run)),
+        metrics=RecipeMetrics(validation=validation, test=score_on_test(run), confirmation=confirmation),
+        cost=cost_of(winner.outcome) if winner.outcome else None,
+        environment=environment(),
         study=handle.name,
         trial=winner.number,
         root_trial=winner.root,
-        versions=versions(),
     )

@@ -1,31 +1,20 @@
-"""A recipe run again: `verify` on the data it was found on, `apply` on any data."""
+"""What `apply` and `verify` share: a recipe's task, its source, its training."""
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from automl_transfer.api.training import (
-    constants_of,
-    make_run,
-    score_of,
-    score_on_test,
-    source_facts,
-    train_to_the_end,
-    versions,
-    write_results,
-)
-from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.api.training import make_run, score_of, score_on_test, train_to_the_end
+from automl_transfer.data.base import some
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.domain.strategy import Strategy
-from automl_transfer.errors import DataError, OutputError, SourceError
-from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, make_recipe
-from automl_transfer.recipes.nothing_local import CHECKPOINT
-from automl_transfer.recipes.output import check_output_folder, whole_folder
+from automl_transfer.errors import DataError, SourceError
+from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
 from automl_transfer.recipes.strict_json import validate
 
 if TYPE_CHECKING:
@@ -33,36 +22,6 @@ if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
 
 OnEpoch = Callable[[int, EpochResult], None]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a recipe gives again what it says.
-
-    Attributes:
-        word: `identical` (the same weights, bit for bit), `within` the tolerance, or `outside`.
-        differences: Conditions that are not those of the recipe, in words: why results may differ.
-    """
-
-    word: Literal["identical", "within", "outside"]
-    expected: RecipeMetrics
-    found: RecipeMetrics
-    differences: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Applied:
-    """A strategy trained on other data: one pair of scores a seed, and the seed that was shipped."""
-
-    recipe: Recipe
-    seeds: tuple[int, ...]
-    scores: tuple[RecipeMetrics, ...]
-
-    @property
-    def test_accuracy(self) -> tuple[float, float] | None:
-        """Mean and standard deviation over the seeds; None where there is no test split."""
-        found = [score.test.accuracy for score in self.scores if score.test is not None]
-        return (statistics.mean(found), statistics.pstdev(found)) if found else None
 
 
 def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
@@ -88,122 +47,42 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
     return validate(TaskSpec, values | given, "the task")
 
 
-def verify(
-    recipe: Recipe,
-    spec: TaskSpec,
-    *,
-    source: str | None = None,
-    tolerance: float = 0.01,
-    device: str = "auto",
-    data_root: Path | None = None,
-    cache_root: Path | None = None,
-    on_epoch: OnEpoch = lambda seed, result: None,
-) -> Verdict:
-    """Train a recipe again on its own data and compare.
+def recipe_of(recipe: Recipe | str | Path) -> Recipe:
+    """The recipe itself, or what a file says."""
+    return recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
 
-    Args:
-        recipe: What is claimed.
-        spec: Its task (`task_of`).
-        source: Where the source lies, for a recipe whose source is a local checkpoint.
-        tolerance: Largest difference of validation and test accuracy that is `within`.
-        device: As for a search. Conditions that differ from the recipe's are listed.
-        data_root: As for a search.
-        cache_root: As for a search.
-        on_epoch: Told about each epoch with the seed.
 
-    Raises:
-        DataError: The data are not those of the recipe.
-        SourceError: The source's weights are not those of the recipe, or not on this machine.
-    """
-    from automl_transfer.training.conditions import differences
+def spec_of(recipe: Recipe, dataset: str | TaskSpec | None) -> TaskSpec:
+    """The task itself, or what `task_of` makes of a dataset's name."""
+    return dataset if isinstance(dataset, TaskSpec) else task_of(recipe, dataset)
 
-    task = load_task(spec, data_root=data_root, cache_root=cache_root)
-    if task.task.fingerprint != recipe.task.fingerprint:
-        raise DataError(
-            f"a recipe is verified on its own data (fingerprint {recipe.task.fingerprint[:12]}), got "
-            f"{task.task.fingerprint[:12]} for {spec.dataset!r}: name the same data with --dataset, or use "
-            "'automl-transfer apply' on other data"
+
+def require_classes(recipe: Recipe, task: LoadedTask) -> None:
+    """Data under the recipe's name must be of its classes, whatever else may have changed."""
+    wanted, there = recipe.task.classes, task.task.classes
+    if wanted == there:
+        return
+    parts = [
+        f"{what} {some(names)}"
+        for what, names in (
+            ("without", [name for name in wanted if name not in there]),
+            ("with", [name for name in there if name not in wanted]),
         )
-    backbone, training = _load(recipe, source, task, same=True), recipe.training
-    run = _train(recipe, task, backbone, training.seed, device, on_epoch, refit=training.refit)
-    found = _scores(run)
-    then, conditions = recipe.training.conditions, run.conditions()
-    different = differences(then, conditions) if then else ("the recipe states no conditions",)
-    mine = versions()
-    different += tuple(
-        f"{name} was {theirs}, is {mine.get(name, 'not installed')}"
-        for name, theirs in recipe.provenance.versions.items()
-        if mine.get(name) != theirs and name not in then
+        if names
+    ] or ["in another order"]
+    raise DataError(
+        f"the recipe's own data must have its {len(wanted)} classes, got {task.task.name} "
+        f"{' and '.join(parts)}: name the right data with --dataset, or give other data another name "
+        "(./NAME for a folder here) and use 'automl-transfer apply'"
     )
-    if run.weights_sha256() == recipe.training.weights_sha256:
-        return Verdict("identical", recipe.metrics, found, different)
-    pairs = [(recipe.metrics.validation, found.validation), (recipe.metrics.test, found.test)]
-    if recipe.training.refit:  # it was trained on the validation images
-        pairs = pairs[1:]
-    near = all(abs(a.accuracy - b.accuracy) <= tolerance for a, b in pairs if a is not None and b is not None)
-    return Verdict("within" if near else "outside", recipe.metrics, found, different)
 
 
-def apply(
-    recipe: Recipe,
-    spec: TaskSpec,
-    output: Path,
-    *,
-    seeds: int = 1,
-    source: str | None = None,
-    device: str = "auto",
-    data_root: Path | None = None,
-    cache_root: Path | None = None,
-    on_epoch: OnEpoch = lambda seed, result: None,
-) -> Applied:
-    """Train a recipe's strategy on a task and write `best_strategy.json` and `model/` to a new folder.
-
-    Depths are fractions, so that the source may be another one; classes, channels and resolution are
-    those of the task. Of several seeds the best on validation is shipped, and so validation images are
-    never trained on, also where the recipe's own model was refitted.
-
-    Args:
-        recipe: Whose strategy is trained.
-        spec: The data.
-        output: A folder that does not exist yet; it appears whole.
-        seeds: Number of trainings, with seeds from the recipe's on.
-        source: Another source, or where the recipe's local checkpoint lies.
-        device: As for a search.
-        data_root: As for a search.
-        cache_root: As for a search.
-        on_epoch: Told about each epoch with the seed.
+def load_source(recipe: Recipe, source: str | None, task: LoadedTask, *, same: bool) -> Backbone:
+    """The source's network for a task's channels; with `same`, only with the weights of the recipe.
 
     Raises:
-        OutputError: The folder exists or cannot be written.
-        DataError: The data cannot be used.
-        SourceError: The source is not on this machine, or its sha256 is not the recipe's.
+        SourceError: It is not on this machine, or its sha256 is not the recipe's.
     """
-    if output.exists():
-        raise OutputError(f"the output must be a new folder, got {output}, which exists: choose another")
-    check_output_folder(output, "apply")
-    task = load_task(spec, data_root=data_root, cache_root=cache_root)
-    backbone = _load(recipe, source, task, same=source is None)
-    chosen: tuple[TrainingRun, RecipeMetrics, int] | None = None
-    scores: list[RecipeMetrics] = []
-    numbers = tuple(range(recipe.training.seed, recipe.training.seed + seeds))
-    for seed in numbers:
-        run = _train(recipe, task, backbone, seed, device, on_epoch)
-        scores.append(_scores(run))
-        if chosen is None or _rank(scores[-1]) > _rank(chosen[1]):
-            chosen = run, scores[-1], seed
-    assert chosen is not None
-    run, metrics, seed = chosen
-    written = _recipe_of(recipe, spec, run, metrics, seed, source or recipe.strategy.source)
-    with whole_folder(output) as folder:
-        write_results(folder, run, backbone, written)
-    return Applied(written, numbers, tuple(scores))
-
-
-def _rank(metrics: RecipeMetrics) -> tuple[float, float]:
-    return metrics.validation.accuracy, -(metrics.validation.nll or 0.0)
-
-
-def _load(recipe: Recipe, source: str | None, task: LoadedTask, *, same: bool) -> Backbone:
     from automl_transfer.models.registry import get_source
 
     name = source or recipe.strategy.source
@@ -223,7 +102,7 @@ def _load(recipe: Recipe, source: str | None, task: LoadedTask, *, same: bool) -
     return backbone
 
 
-def _train(
+def train_again(
     recipe: Recipe,
     task: LoadedTask,
     backbone: Backbone,
@@ -232,7 +111,10 @@ def _train(
     on_epoch: OnEpoch,
     *,
     refit: bool = False,
-) -> TrainingRun:
+    cache_root: Path | None = None,
+) -> tuple[TrainingRun, float]:
+    """The trained run, and the seconds that its epochs took."""
+    from automl_transfer.training.activation_cache import disk_cache
     from automl_transfer.training.device import resolve_device
 
     run = make_run(
@@ -243,44 +125,18 @@ def _train(
         seed=seed,
         device=resolve_device(device),
         refit=refit,
+        cache=disk_cache(cache_root),
     )
-    train_to_the_end(
-        run,
-        stop_after=recipe.training.best_epoch if refit else None,
-        on_epoch=lambda result: on_epoch(seed, result),
-    )
-    return run
+    seconds: list[float] = []
+
+    def ended(result: EpochResult) -> None:
+        seconds.append(result.seconds)
+        on_epoch(seed, result)
+
+    train_to_the_end(run, stop_after=recipe.training.best_epoch if refit else None, on_epoch=ended)
+    return run, math.fsum(seconds)
 
 
-def _scores(run: TrainingRun) -> RecipeMetrics:
+def scores_of(run: TrainingRun) -> RecipeMetrics:
+    """The trained model on validation and test images."""
     return RecipeMetrics(validation=score_of(run, "validation"), test=score_on_test(run))
-
-
-def _recipe_of(
-    recipe: Recipe, spec: TaskSpec, run: TrainingRun, metrics: RecipeMetrics, seed: int, source: str
-) -> Recipe:
-    from automl_transfer.models.registry import get_source
-
-    strategy: Strategy = recipe.strategy.model_copy(update={"source": source})
-    return make_recipe(
-        strategy=strategy,
-        task=run.task.task,
-        spec=spec,
-        normalisation=constants_of(run),
-        source=source_facts(source, get_source(source).sha256()),
-        training=recipe.training.model_copy(
-            update={
-                "seed": seed,
-                "batch": run.batch,
-                "best_epoch": run.best.epoch if run.best else None,
-                "refit": False,
-                "weights_sha256": run.weights_sha256(),
-                "conditions": run.conditions(),
-            }
-        ),
-        metrics=metrics,
-        study=recipe.provenance.study,
-        trial=recipe.provenance.trial,
-        root_trial=recipe.provenance.root_trial,
-        versions=versions(),
-    )

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 
 from automl_transfer.api.evidence import EvidenceStopped, confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
+from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
+from automl_transfer.reporting.publish import LivePage
+from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.first import enqueue_first
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
+from automl_transfer.space.space import SEARCH
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -66,25 +71,94 @@ class SearchResult:
     output: Path
     shipped: Shipped | None
 
+    @property
+    def ranking(self) -> Ranking | None:
+        """The strategies in order, with intervals; None where nothing was shipped."""
+        return self.shipped.ranking if self.shipped else None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The best strategy and all about it; None where no trial completed."""
+        return self.shipped.recipe if self.shipped else None
+
+    @property
+    def model(self) -> Path | None:
+        """The trained winner's folder, for `load`; None where no trial completed."""
+        return self.output / MODEL if self.recipe else None
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What a study needs, found in order before anything is written."""
+
+    task: LoadedTask
+    sources: dict[str, str | None]
+    backbones: Backbones
+    folder: Path
+
+
+def _check(
+    spec: StudySpec,
+    storage: StoreURL,
+    output: Path,
+    device: str,
+    data_root: Path | None,
+    cache_root: Path | None,
+    events: SearchEvents,
+) -> _Checked:
+    """Load the data and the sources; only then open the output folder."""
+    check_output_folder(output, spec.name)
+    check_device(device)
+    _check_initialisers(spec)
+    sources = source_digests(spec)
+    task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
+    backbones = Backbones(task.task.channels)
+    for name in sources:
+        backbones.get(name)
+    folder = open_output_folder(output, spec.name)
+    if storage.path is not None:
+        storage.path.parent.mkdir(parents=True, exist_ok=True)
+    return _Checked(task, sources, backbones, folder)
+
 
 def _prepare(
     spec: StudySpec,
     store: Store,
-    output: Path,
-    task: LoadedTask,
-    sources: dict[str, str | None],
-    backbones: Backbones,
+    checked: _Checked,
     device: str,
+    cache_root: Path | None,
     events: SearchEvents,
 ) -> Workbench:
     """Create the study, or find it again, and enqueue its first answers. Idempotent."""
-    artifact_url = (output / ARTIFACTS).resolve().as_posix()
-    handle = store.create_study(spec, task.task, artifact_url=artifact_url, sources=sources)
-    bench = Workbench.open(handle, device=device, task=task, backbones=backbones)
+    artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
+    handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
+    bench = Workbench.open(
+        handle, device=device, cache_root=cache_root, task=checked.task, backbones=checked.backbones
+    )
     trials = Trials(store)
     events.on_study(handle, trials)
     enqueue_first(bench, trials, on_profile=events.on_profile)
     return bench
+
+
+def create(
+    spec: StudySpec,
+    *,
+    storage: StoreURL,
+    output: Path,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    events: SearchEvents | None = None,
+) -> StudyHandle:
+    """Create a study and its first trials, for workers to run; or find it again. Runs none itself.
+
+    Arguments and errors are those of `search`.
+    """
+    events = events or SearchEvents()
+    checked = _check(spec, storage, output, device, data_root, cache_root, events)
+    with Store.open(storage) as store:
+        return _prepare(spec, store, checked, device, cache_root, events).handle
 
 
 def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> str | None:
@@ -104,7 +178,17 @@ def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEv
     return None
 
 
-def search(
+def _check_initialisers(spec: StudySpec) -> None:
+    """Raise ConfigurationError where the space names an initialiser that is not there."""
+    from automl_transfer.transfer.initialise.registry import get_initialiser
+
+    setting = spec.space.get("rest_init", ())
+    for name in (setting,) if isinstance(setting, str) else setting if isinstance(setting, tuple) else ():
+        if name != SEARCH:
+            get_initialiser(str(name))
+
+
+def run_study(
     spec: StudySpec,
     *,
     storage: StoreURL,
@@ -142,19 +226,10 @@ def search(
     began = time.monotonic()
     events = events or SearchEvents()
     stop = stop or StopRequest()
-    # Whatever may be wrong is found before anything is written.
-    check_output_folder(output, spec.name)
-    check_device(device)
-    sources = source_digests(spec)
-    task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
-    backbones = Backbones(task.task.channels)
-    for name in sources:
-        backbones.get(name)
-    folder = open_output_folder(output, spec.name)
-    if storage.path is not None:
-        storage.path.parent.mkdir(parents=True, exist_ok=True)
+    checked = _check(spec, storage, output, device, data_root, cache_root, events)
+    folder = checked.folder
     with Store.open(storage) as store:
-        bench = _prepare(spec, store, folder, task, sources, backbones, device, events)
+        bench = _prepare(spec, store, checked, device, cache_root, events)
         handle = bench.handle
         if spec.search.minutes is not None:
             stop.until(began + 60 * spec.search.minutes)
@@ -168,6 +243,7 @@ def search(
                 stop=stop,
                 options=options,
                 observer=events.observer(),
+                after_trial=LivePage(store, handle),
             )
             reason = worker.run().reason
         if stop.signal is None and spec.search.confirm:

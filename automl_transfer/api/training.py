@@ -11,23 +11,34 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from automl_transfer import __version__
+from automl_transfer import __version__, plugins
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.domain.records import EpochResult
+from automl_transfer.domain.records import EpochResult, TrialOutcome
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.recipes.best_strategy import Recipe, RecipeSource, Score, write_recipe
+from automl_transfer.recipes.best_strategy import (
+    Confirmed,
+    Cost,
+    Environment,
+    Recipe,
+    RecipeSource,
+    Score,
+    write_recipe,
+)
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.normalisation import Constants
+from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     import torch
 
     from automl_transfer.models.network import Backbone
+    from automl_transfer.training.activation_cache import ActivationCache
     from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.build import KnownFeatures
 
 RECIPE, MODEL = "best_strategy.json", "model"
-PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy")
+PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
 
 
 def make_run(
@@ -39,16 +50,21 @@ def make_run(
     seed: int,
     device: torch.device,
     refit: bool = False,
+    cache: ActivationCache | None = None,
+    known: KnownFeatures | None = None,
 ) -> TrainingRun:
-    """A strategy ready to train; with `refit`, on the validation images as well."""
+    """A strategy ready to train; with `refit`, on the validation images as well.
+
+    `cache` keeps activations of what is frozen; `known` may know features of the training images.
+    """
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import build_plan
 
     if refit:
         both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
         task = dataclasses.replace(task, indices={**task.indices, "train": both})
-    plan = build_plan(strategy, backbone, task, seed=seed, device=device)
-    return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device)
+    plan = build_plan(strategy, backbone, task, seed=seed, device=device, known=known)
+    return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device, cache=cache)
 
 
 def train_to_the_end(
@@ -123,12 +139,42 @@ def constants_of(run: TrainingRun) -> Constants | None:
     return run.plan.mean, run.plan.std
 
 
-def versions() -> dict[str, str]:
-    """Versions of everything that results depend on, as far as it is installed."""
-    found = {"automl-transfer": __version__, "python": platform.python_version()}
+def cost_of(outcome: TrialOutcome) -> Cost:
+    """What a trial measured, as it stands in a recipe."""
+    return Cost(
+        train_seconds=outcome.train_seconds,
+        predict_ms_per_image=outcome.predict_ms_per_image,
+        parameters=outcome.parameters,
+        trained_parameters=outcome.trained_parameters,
+    )
+
+
+def confirmed_of(found: Confirmation | None) -> Confirmed | None:
+    """A confirmation, as it stands in a recipe."""
+    if found is None:
+        return None
+    return Confirmed(accuracy=found.accuracy, interval=found.interval, runs=found.runs, images=found.images)
+
+
+def measured_cost(run: TrainingRun, seconds: float) -> Cost:
+    """The cost of a run that has ended; `seconds` is what its epochs took."""
+    from automl_transfer.training.evaluate import measure_latency
+
+    latency = measure_latency(run.model, run.task.images, run.plan.normaliser(run.device), run.device)
+    return Cost(
+        train_seconds=seconds,
+        predict_ms_per_image=latency,
+        parameters=run.plan.parameters,
+        trained_parameters=run.plan.trained_parameters,
+    )
+
+
+def environment() -> Environment:
+    """The kind of this machine, and the versions of everything that results depend on."""
+    versions = {**plugins.used(), "automl-transfer": __version__, "python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return Environment(system=platform.system(), machine=platform.machine(), versions=versions)

@@ -40,7 +40,8 @@ def run(
     test accuracy 0.9716 [0.9412, 0.9865] (n = 360)
     wrote cats/: best_strategy.json, model/
     """
-    from automl_transfer.api.rerun import apply, task_of
+    from automl_transfer.api.applying import apply
+    from automl_transfer.api.rerun import task_of
     from automl_transfer.recipes.best_strategy import read_recipe
 
     read = read_recipe(recipe)

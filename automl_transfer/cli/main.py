@@ -16,12 +16,15 @@ import typer
 from automl_transfer import __version__
 from automl_transfer.cli import (
     apply,
+    dashboard,
     explore,
     export,
     init,
     launch,
+    package,
     predict,
     report,
+    roles,
     search,
     sources,
     space,
@@ -45,6 +48,7 @@ app = typer.Typer(
 )
 for command in (
     init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
+    package, dashboard, roles,
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from automl_transfer.domain.places import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from automl_transfer.store.store import Store
 
-RUNS = Path("runs")
-DEFAULT_DATABASE = RUNS / "automl-transfer.db"
 
 StorageOption = Annotated[
     str | None,
@@ -49,14 +50,35 @@ DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cu
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-def open_store(storage: str | None, storage_file: Path | None, *, create: bool = True) -> Store:
-    """Open the store that the options name.
+WaitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--wait",
+        metavar="TIME",
+        help="Wait so long for a database, a login or a study that is not there yet.",
+    ),
+]
+
+
+def open_store(
+    storage: str | None,
+    storage_file: Path | None,
+    *,
+    create: bool = True,
+    read_only: bool = False,
+    wait: str | None = None,
+    study: str | None = None,
+) -> Store:
+    """Open the store that the options name; with `read_only`, the right to read it is enough.
+
+    With `wait` (`--wait`), whatever is missing may still appear, the study included: services that
+    start together need no order.
 
     Raises:
         StoreURLError: The URL cannot be used, or nothing is there although it should be.
         StoreUnavailableError: The database did not answer.
     """
-    from automl_transfer.errors import StudyError
+    from automl_transfer.errors import StoreUnavailableError, StoreURLError, StudyError
     from automl_transfer.store.store import Store
     from automl_transfer.store.url import resolve_storage
 
@@ -70,7 +92,25 @@ def open_store(storage: str | None, storage_file: Path | None, *, create: bool =
         if seconds == 0:
             typer.echo(f"waiting for the database {url} ...", err=True)
 
-    return Store.open(url, on_wait=waiting)
+    deadline = time.monotonic() + (0.0 if wait is None else duration(wait, "--wait"))
+    said = ""
+    while True:
+        try:
+            store = Store.open(url, on_wait=waiting, read_only=read_only)
+            if study is not None and wait is not None:
+                try:
+                    store.study(study)
+                except BaseException:
+                    store.close()
+                    raise
+            return store
+        except (StoreURLError, StudyError, StoreUnavailableError) as error:
+            if time.monotonic() >= deadline:
+                raise
+            if str(error) != said:
+                said = str(error)
+                typer.echo(f"waiting: {said}", err=True)
+            time.sleep(1.0)
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -57,7 +57,8 @@ def run(
     if html is not None and not html.absolute().parent.is_dir():
         raise OutputError(f"the folder of --html must exist, got {html.parent}: create it, or choose another")
     names = list(dict.fromkeys(studies))
-    with open_store(storage, storage_file, create=False) as store:
+    read_only = not (confirm or audit)
+    with open_store(storage, storage_file, create=False, read_only=read_only) as store:
         for name in names if confirm or audit else ():
             _train(store, name, confirm, audit, device, data_root, cache)
         reports = [read_report(store, name) for name in names]

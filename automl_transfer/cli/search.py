@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli.options import (
-    DEFAULT_DATABASE,
-    RUNS,
     CacheOption,
     DataRootOption,
     DeviceOption,
@@ -19,6 +17,7 @@ from automl_transfer.cli.options import (
     StorageOption,
     console,
 )
+from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -69,9 +68,9 @@ def run(
     best: validation 0.992, test 0.989 [0.980, 0.994] (n = 360)
     wrote runs/cats-quick/: ranking.json, report.html, best_strategy.json, model/
     """
-    from automl_transfer.api.search import search
+    from automl_transfer.api.search import run_study
     from automl_transfer.cli.live import LiveSearch, print_result
-    from automl_transfer.cli.study_of import study_spec
+    from automl_transfer.space.study_of import study_spec
     from automl_transfer.store.url import resolve_storage
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
 
@@ -99,7 +98,7 @@ def run(
             with live.workers(store, handle) as on_tick:
                 return launching.run_workers(store, handle, stop, options, on_tick=on_tick)
 
-        result = search(
+        result = run_study(
             spec,
             storage=url,
             output=folder,

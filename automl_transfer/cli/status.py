@@ -41,7 +41,7 @@ def run(
     """
     from rich.live import Live
 
-    with open_store(storage, storage_file, create=False) as store:
+    with open_store(storage, storage_file, create=False, read_only=True) as store:
         if as_json:
             print_json(_facts(store, study))
             return

@@ -1,4 +1,4 @@
-"""`automl-transfer study`: list, rename, delete, and clear away what is not needed any more."""
+"""`automl-transfer study`: create, list, rename, delete, and clear away what is not needed any more."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from automl_transfer.cli import study_create
 from automl_transfer.cli.options import (
     JsonOption,
     StorageFileOption,
@@ -16,10 +17,12 @@ from automl_transfer.cli.options import (
 )
 
 app = typer.Typer(
-    help="List, rename and delete studies, and free their disk space.",
+    help="Create, list, rename and delete studies, and free their disk space.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
+
+app.command("create")(study_create.run)
 
 StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
 
@@ -40,7 +43,7 @@ def list_studies(
     from rich.table import Table
     from rich.text import Text
 
-    with open_store(storage, storage_file, create=False) as store:
+    with open_store(storage, storage_file, create=False, read_only=True) as store:
         studies = store.studies()
     if as_json:
         print_json([asdict(study) for study in studies])

@@ -10,14 +10,16 @@ from automl_transfer.cli.options import (
     CacheOption,
     DataRootOption,
     DeviceOption,
+    GroupFromOption,
     JsonOption,
+    OnBadImageOption,
     console,
     print_json,
 )
 from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
 
 if TYPE_CHECKING:
-    from automl_transfer.api.rerun import Verdict
+    from automl_transfer.api.verifying import Verdict
 
 WHAT = {
     "identical": "the same weights, bit for bit",
@@ -33,6 +35,8 @@ def run(
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0.0, max=1.0, help="Difference in accuracy that is within.")
     ] = 0.01,
+    group_from: GroupFromOption = None,
+    on_bad_image: OnBadImageOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
@@ -44,14 +48,15 @@ def run(
     $ automl-transfer verify runs/quick/best_strategy.json
     identical: the same weights, bit for bit; validation 0.9972, test 0.9916
     """
-    from automl_transfer.api.rerun import task_of, verify
+    from automl_transfer.api.rerun import task_of
+    from automl_transfer.api.verifying import verify
     from automl_transfer.recipes.best_strategy import read_recipe
 
     read = read_recipe(recipe)
     with epochs_shown(read, quiet=as_json) as on_epoch:
         verdict = verify(
             read,
-            task_of(read, dataset),
+            task_of(read, dataset, group_from=group_from, on_bad_image=on_bad_image),
             source=source,
             tolerance=tolerance,
             device=device,

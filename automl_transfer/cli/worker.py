@@ -14,6 +14,7 @@ from automl_transfer.cli.options import (
     DeviceOption,
     StorageFileOption,
     StorageOption,
+    WaitOption,
     duration,
     open_store,
 )
@@ -26,6 +27,7 @@ def run(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the store.")],
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
+    wait: WaitOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
@@ -57,6 +59,7 @@ def run(
     10:15:02 info study=quick trial=7 root=7 attempt=0 starts: suffix of efficientnet-lite0
     """
     from automl_transfer.errors import ConfigurationError
+    from automl_transfer.reporting.publish import LivePage, publish
     from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
     from automl_transfer.workers.worker import Worker, WorkerOptions
@@ -81,7 +84,11 @@ def run(
     )
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    with stop_on_signals(stop), open_store(storage, storage_file, create=False) as store:
+    # Before there is a trial to give back, a signal ends the process as it always does.
+    with (
+        open_store(storage, storage_file, create=False, wait=wait, study=study) as store,
+        stop_on_signals(stop),
+    ):
         handle = store.study(study)
         observer = LogObserver(handle.name)
         log_worker(observer, log_format)
@@ -95,7 +102,17 @@ def run(
                 torch.set_num_threads(threads)
             return Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
 
-        report = Worker(store, handle, open_bench, stop=stop, options=options, observer=observer).run()
+        report = Worker(
+            store,
+            handle,
+            open_bench,
+            stop=stop,
+            options=options,
+            observer=observer,
+            after_trial=LivePage(store, handle),
+        ).run()
+        if report.finished and report.trials:
+            publish(store.with_patience(0), handle)
     typer.echo(f"left after {report.trials} trials: {report.reason}", err=True)
     if stop.signal is not None:
         raise typer.Exit(INTERRUPTED)

@@ -1,7 +1,7 @@
 """Names of datasets, and how a dataset is written: `NAME?option=value&...`, a folder or an `.npz`.
 
 A registered name comes before a folder of the same name (write `./digits` for the folder). A new
-dataset is one file and one line in `KINDS`.
+dataset is one file and one line in `KINDS`, or a plugin of another package.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
+from automl_transfer import plugins
 from automl_transfer.data.base import DatasetKind, Inventory, Request
 from automl_transfer.data.digits import Digits
 from automl_transfer.data.folder import Folder
@@ -50,7 +51,7 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
         DataError: There is no such dataset, or an option is unknown or out of range.
     """
     name, location, options = parse(spec.dataset, data_root)
-    kind = KINDS[name] if location is None else _kind_of(location)
+    kind = get_kind(name) if location is None else _kind_of(location)
     known = {**kind.options, **COMMON_OPTIONS}
     unknown = [option for option in options if option not in known]
     if unknown:
@@ -69,23 +70,46 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
     return Opened(inventory, f"{inventory.name}{joint}per_class={per_class}", per_class)
 
 
+def kinds() -> tuple[str, ...]:
+    """Names of registered datasets: those built in, and those that plugins add."""
+    return (*KINDS, *plugins.names("datasets", frozenset(KINDS)))
+
+
+def get_kind(name: str) -> DatasetKind:
+    """The registered dataset of this name.
+
+    Raises:
+        ConfigurationError: A plugin adds it, and is broken.
+    """
+    if name in KINDS:
+        return KINDS[name]
+    found = plugins.load("datasets", name, _is_kind, "a DatasetKind or a class of one")
+    kind: DatasetKind = found() if isinstance(found, type) else found
+    return kind
+
+
+def _is_kind(found: object) -> bool:
+    return isinstance(found, DatasetKind) or (isinstance(found, type) and issubclass(found, DatasetKind))
+
+
 def parse(dataset: str, data_root: Path | None = None) -> tuple[str, Path | None, dict[str, str]]:
     """Name, folder or file (None for registered names) and options of a dataset as it is written.
 
     Raises:
         DataError: There is no such dataset.
     """
-    location = None if dataset in KINDS else _find(dataset, data_root)
+    known = kinds()
+    location = None if dataset in known else _find(dataset, data_root)
     if location is not None:  # a path may contain a question mark
         return _base_name(location), location, {}
     name, mark, query = dataset.rpartition("?") if "?" in dataset else (dataset, "", "")
     options = _options(dataset, query) if mark else {}
-    if name in KINDS:
+    if name in known:
         return name, None, options
     location = _find(name, data_root)
     if location is None:
         raise DataError(
-            f"a dataset must be one of {', '.join(sorted(KINDS))}, a folder of images (one subfolder a "
+            f"a dataset must be one of {', '.join(sorted(known))}, a folder of images (one subfolder a "
             f"class) or an .npz file, got {name!r}: there is no such name, folder or file"
             + (f" below {str(data_root)!r} or the current directory" if data_root is not None else "")
         )

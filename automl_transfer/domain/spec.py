@@ -17,7 +17,13 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class SplitFractions(BaseModel):
-    """Fractions of images in each split; they add up to 1."""
+    """Fractions of images in each split; they add up to 1.
+
+    Attributes:
+        train: Images the networks learn from.
+        validation: Images that strategies are compared on.
+        test: Images that only the winner is scored on, once. 0 for none.
+    """
 
     model_config = _FROZEN
 
@@ -38,12 +44,15 @@ class TaskSpec(BaseModel):
 
     Attributes:
         dataset: A registered name (with options, as in `digits?per_class=20`), a folder or an `.npz`.
-        resolution: Pixels; None lets the dataset choose (its native size, at least 32).
-        channels: 1 or 3; None keeps gray images gray and everything else RGB.
+        resolution: Height and width in pixels. None: the dataset's native size, at least 32.
+        channels: 1 (gray) or 3 (RGB). None: gray where every image is gray.
+        splits: How the images are divided, where the dataset does not come with its own splits.
         group_from: For a folder: a regular expression with one group over the relative file name,
             or a CSV with the columns `file` and `group`. One group never straddles splits.
-        on_bad_image: Refuse the dataset, or skip and list the images that cannot be read.
+        on_bad_image: What to do about images that cannot be read: refuse the dataset, or skip and list
+            them.
         seed: Of the split.
+        metric: What strategies are ranked by, on the validation split.
     """
 
     model_config = _FROZEN
@@ -62,6 +71,20 @@ class SearchSpec(BaseModel):
     """How the search spends its budget.
 
     Attributes:
+        trials: Strategies to try. Trials that continue an earlier one are not counted.
+        minutes: Time to spend; the search ends at whichever limit comes first. None: no limit.
+        max_epochs: Epochs of a trial that is not pruned; learning-rate schedules are laid out over them.
+        sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from earlier trials, `random` does
+            not.
+        startup_trials: Trials that `tpe` draws at random before it learns.
+        pruner: Who stops trials that are behind: `asha` (Li 2020), `hyperband` (Li 2018), `median`
+            (Golovin 2017) or `none`.
+        min_epochs: Epochs before a trial may be pruned.
+        reduction_factor: For `asha` and `hyperband`: about one trial in so many passes each rung.
+        max_attempts: How often a trial is tried whose worker dies or whose data cannot be read.
+        seed: Of the sampler, of initial weights and of the order of images.
+        profile: Whether the search begins with the profile's answer, and that answer tuned on.
+        default_first: Whether the default strategy is tried before the sampler's.
         confirm: The best so many strategies are trained again when the search has ended, with fresh
             seeds and fresh splits of training + validation data; 0 for none. Not part of `minutes`.
         confirm_runs: At most so many trainings of each: the default costs what 6 to 12 complete trials do.
@@ -95,6 +118,9 @@ class StudySpec(BaseModel):
     """One task, one space, one objective.
 
     Attributes:
+        name: Of the study, in the store and below `runs/`. No slashes.
+        task: The images.
+        search: The budget.
         space: Dimension name to setting: "search" takes the dimension's whole range, a list takes a
             sub-range (two numbers) or these choices, a single value fixes the dimension. Dimensions
             that are not named keep their defaults.

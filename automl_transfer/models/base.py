@@ -71,6 +71,20 @@ class Source(ABC):
             SourceError: The weights are missing, cannot be fetched, are damaged or do not fit.
         """
 
+    def build(self, in_channels: int) -> Backbone:
+        """The same network with random weights, to be filled from a model folder.
+
+        Needed only where the backbone's `architecture` is none of timm's or torchvision's: it is then
+        the source's own name, and model folders are built by this method.
+
+        Raises:
+            SourceError: The source does not build its network.
+        """
+        raise SourceError(
+            f"the source {self.name} must build its own architecture, it does not: "
+            "give its backbone the architecture timm/NAME or torchvision/NAME, or write `build`"
+        )
+
 
 def check_channels(in_channels: int) -> None:
     """Refuse anything but gray and RGB.

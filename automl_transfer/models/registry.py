@@ -1,6 +1,6 @@
 """Sources by name: the one place that parses source names.
 
-A new kind of source is one file with a `Source` and one line in `_KINDS`.
+A new kind of source is one file with a `Source` and one line in `_KINDS`, or a plugin of another package.
 
     efficientnet-lite0                       packaged ImageNet weights
     scratch, scratch/timm/NAME, scratch/torchvision/NAME
@@ -12,10 +12,12 @@ A new kind of source is one file with a `Source` and one line in `_KINDS`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from automl_transfer.errors import SourceError
+from automl_transfer import plugins
+from automl_transfer.errors import ConfigurationError, SourceError
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import unknown
 from automl_transfer.models.base import Source, SourceInfo
@@ -62,24 +64,49 @@ _KINDS: dict[str, Callable[[str], Source]] = {
 }
 """Whole names, and prefixes that end in a slash."""
 
+_BUILT_IN = frozenset(name.rstrip("/") for name in _KINDS)
+
+logger = logging.getLogger(__name__)
+
 
 def get_source(name: str) -> Source:
     """The source of this name; reads no weights and never uses the network.
 
     Raises:
         SourceError: There is none; says what is possible and which names are close.
+        ConfigurationError: A plugin adds it, and is broken.
     """
     if "\0" in name:
         raise SourceError(f"a source name must not hold a null character, got {name!r}")
     prefix = name.partition("/")[0] + "/" if "/" in name else name
     kind = _KINDS.get(prefix)
+    added = plugins.names("sources", _BUILT_IN) if kind is None else ()
+    if prefix.rstrip("/") in added:
+        return _from_plugin(prefix.rstrip("/"), name)
     if kind is None:
-        known = [LITE0, "scratch", *(entry.name for entry in catalogue.RECOMMENDED)]
+        known = [LITE0, "scratch", *added, *(entry.name for entry in catalogue.RECOMMENDED)]
         raise SourceError(unknown("source", name, known, extra=f"; a source is one of {', '.join(FORMS)}"))
     return kind(name)
 
 
+def _from_plugin(plugin: str, name: str) -> Source:
+    make = plugins.load("sources", plugin, callable, "a function or class that takes the source's name")
+    source = make(name)
+    if not isinstance(source, Source):
+        raise ConfigurationError(f"the plugin for the source {plugin!r} must give a Source, got {source!r}")
+    return source
+
+
 def list_sources() -> list[SourceInfo]:
-    """Scratch, the packaged source and recommended ones; imports neither torch nor timm."""
+    """Scratch, the packaged source, those of plugins and recommended ones; imports neither torch nor timm.
+
+    A broken plugin is left out, with a warning that names it.
+    """
     named = [PackagedEfficientNetLite0().info(), ScratchSource("scratch").info()]
+    for plugin in plugins.names("sources", _BUILT_IN):
+        try:
+            named.append(_from_plugin(plugin, plugin).info())
+        # Another package's code, for a list that must not fail because of it.
+        except Exception as error:
+            logger.warning("the source %r is left out: %s", plugin, error)
     return named + [entry.info() for entry in catalogue.RECOMMENDED]

@@ -3,35 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from automl_transfer.domain.spec import SplitFractions, TaskSpec
-from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.task import Metric, SplitSizes, Task
-from automl_transfer.errors import ConfigurationError
-from automl_transfer.recipes.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
-from automl_transfer.recipes.nothing_local import (
+from automl_transfer.domain.nothing_local import (
     CHECKPOINT,
+    PLACE,
     is_local,
     public_name,
     public_source,
     public_text,
 )
+from automl_transfer.domain.spec import SplitFractions, TaskSpec
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import Metric, SplitSizes, Task
+from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
+from automl_transfer.recipes.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.strict_json import read_json, validate
 
-SCHEMA_NAME = "automl-transfer/recipe/"
-SCHEMA_VERSION = 1
+__all__ = ["SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "write_recipe"]
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Name = Annotated[str, Field(min_length=1, max_length=500)]
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=500, json_schema_extra={"not": {"pattern": PLACE}}),
+]
+"""A name, never a path or an address."""
+Versions = Annotated[dict[str, str], AfterValidator(lambda found: dict(sorted(found.items())))]
+Conditions = Annotated[dict[str, str | int | bool], AfterValidator(lambda found: dict(sorted(found.items())))]
 
 
 class RecipeTask(BaseModel):
@@ -86,7 +91,7 @@ class RecipeTraining(BaseModel):
     seed: int = Field(ge=0)
     refit: bool = False
     weights_sha256: Sha256 | None = None
-    conditions: dict[str, str | int | bool] = Field(default_factory=dict)
+    conditions: Conditions = Field(default_factory=dict)
 
 
 class Score(BaseModel):
@@ -102,29 +107,107 @@ class Score(BaseModel):
     n: int = Field(ge=1)
 
 
+class SeedScore(BaseModel):
+    """Accuracies of one training. `split_seed` is None where the dataset came with its own splits."""
+
+    model_config = _FROZEN
+
+    seed: int = Field(ge=0)
+    split_seed: int | None = Field(default=None, ge=0)
+    validation: Share
+    test: Share | None
+
+
+class OverSeeds(BaseModel):
+    """What the strategy does on average over seeds, which says more than the one model that is shipped.
+
+    Attributes:
+        accuracy: Mean over the runs: on the test split, or on validation where there is no test split.
+        interval: 95%, over images as over seeds.
+    """
+
+    model_config = _FROZEN
+
+    runs: tuple[SeedScore, ...] = Field(min_length=2)
+    accuracy: Share
+    interval: tuple[Share, Share]
+
+
+class Confirmed(BaseModel):
+    """The strategy trained again with fresh seeds, each on a fresh split of training + validation images.
+
+    Attributes:
+        accuracy: Mean over `runs` trainings, which were judged on `images` different images.
+        interval: 95%, over images as over seeds.
+    """
+
+    model_config = _FROZEN
+
+    accuracy: Share
+    interval: tuple[Share, Share]
+    runs: int = Field(ge=1)
+    images: int = Field(ge=1)
+
+
 class RecipeMetrics(BaseModel):
-    """Scores; the test split is evaluated once, for this strategy only, and may not exist."""
+    """Scores of the shipped model on its validation and test images, and of the strategy beyond it.
+
+    The test split is evaluated once, for this strategy only, and may not exist.
+
+    Attributes:
+        confirmation: What the search's confirmation found; None where there was none.
+        seeds: Of `apply` with several seeds.
+    """
 
     model_config = _FROZEN
 
     validation: Score
     test: Score | None
+    confirmation: Confirmed | None = None
+    seeds: OverSeeds | None = None
+
+
+class Cost(BaseModel):
+    """What the model costs, measured on the machine that trained it.
+
+    Attributes:
+        train_seconds: Of the shipped training, validation included.
+        predict_ms_per_image: From stored pixels to logits, in batches of 32.
+        parameters: Weights of the model; `trained_parameters` of them moved.
+    """
+
+    model_config = _FROZEN
+
+    train_seconds: float = Field(ge=0.0)
+    predict_ms_per_image: float = Field(ge=0.0)
+    parameters: int = Field(ge=0)
+    trained_parameters: int = Field(ge=0)
+
+
+class Environment(BaseModel):
+    """The machine's kind and the software it ran; the conditions of the training say the rest.
+
+    Attributes:
+        system: As Python's `platform.system()` says; None where it is not known.
+        machine: Kind of processor.
+        versions: Package names to versions, Python among them.
+    """
+
+    model_config = _FROZEN
+
+    system: str | None = Field(default=None, max_length=100)
+    machine: str | None = Field(default=None, max_length=100)
+    versions: Versions
 
 
 class Provenance(BaseModel):
-    """Where the strategy comes from. `versions` maps package names to versions."""
+    """Where the strategy comes from."""
 
     model_config = _FROZEN
 
     study: Name
     trial: int = Field(ge=0)
     root_trial: int = Field(ge=0)
-    versions: dict[str, str]
-
-    @field_validator("versions")
-    @classmethod
-    def _sorted(cls, versions: dict[str, str]) -> dict[str, str]:
-        return dict(sorted(versions.items()))
 
 
 class Recipe(BaseModel):
@@ -132,12 +215,14 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
-    schema_: Literal["automl-transfer/recipe/1"] = Field(default="automl-transfer/recipe/1", alias="schema")
+    schema_: Literal["automl-transfer/recipe/2"] = Field(default="automl-transfer/recipe/2", alias="schema")
     strategy: Strategy
     task: RecipeTask
     source: RecipeSource
     training: RecipeTraining
     metrics: RecipeMetrics
+    cost: Cost | None = None
+    environment: Environment
     provenance: Provenance
 
     @model_validator(mode="after")
@@ -145,6 +230,7 @@ class Recipe(BaseModel):
         mistakes = []
         for key, name in (
             ("strategy.source", self.strategy.source),
+            ("strategy.rest_init", self.strategy.rest_init),
             ("source.name", self.source.name),
             ("task.name", self.task.name),
             ("provenance.study", self.provenance.study),
@@ -182,10 +268,11 @@ def make_recipe(
     source: RecipeSource,
     training: RecipeTraining,
     metrics: RecipeMetrics,
+    cost: Cost | None,
+    environment: Environment,
     study: str,
     trial: int,
     root_trial: int,
-    versions: Mapping[str, str],
 ) -> Recipe:
     """Put a recipe together and leave everything local out of it.
 
@@ -217,12 +304,11 @@ def make_recipe(
         ),
         training=training,
         metrics=metrics,
-        provenance=Provenance(
-            study=public_name(study),
-            trial=trial,
-            root_trial=root_trial,
-            versions={package: public_text(version) for package, version in versions.items()},
+        cost=cost,
+        environment=environment.model_copy(
+            update={"versions": {name: public_text(text) for name, text in environment.versions.items()}}
         ),
+        provenance=Provenance(study=public_name(study), trial=trial, root_trial=root_trial),
     )
 
 
@@ -231,36 +317,11 @@ def write_recipe(path: Path, recipe: Recipe) -> None:
     write_text(path, recipe.to_json())
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read and check a best-strategy file.
+def read_recipe(path: str | Path) -> Recipe:
+    """Read and check a best-strategy file; files of earlier versions are brought up to this one.
 
     Raises:
         ConfigurationError: It is no recipe of a version known here; every mistake is named with its key.
     """
-    value = read_json(path)
-    _check_schema(value.get("schema"), str(path))
+    value = to_newest(read_json(Path(path)), str(path))
     return validate(Recipe, value, str(path))
-
-
-def recipe_schema() -> dict[str, Any]:
-    """The JSON Schema of the file (draft 2020-12)."""
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **Recipe.model_json_schema(by_alias=True),
-    }
-
-
-def _check_schema(schema: object, where: str) -> None:
-    name, _, version = str(schema).rpartition("/")
-    if not isinstance(schema, str) or f"{name}/" != SCHEMA_NAME or not version.isdecimal():
-        raise ConfigurationError(
-            f"schema must be {SCHEMA_NAME}{SCHEMA_VERSION}, got {str(schema)[:80]!r}: "
-            "this is no best-strategy file",
-            where,
-        )
-    if int(version) > SCHEMA_VERSION:
-        raise ConfigurationError(
-            f"schema must be at most {SCHEMA_NAME}{SCHEMA_VERSION}, got {schema[:80]}: "
-            "a newer automl-transfer wrote it, so upgrade this one",
-            where,
-        )

@@ -59,6 +59,8 @@ def save_model(
             architecture=architecture,
             groups_kept=len(model.groups),
             pool=model.head.grid,
+            taps=model.head.taps,
+            resolution_scale=model.resolution_scale,
             in_channels=in_channels,
             resolution=resolution,
             classes=classes,
@@ -89,7 +91,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Target
             f"got {digest[:16]}...: the files do not belong together or one is damaged; copy the folder again"
         )
     model = _build(description)
-    _load_weights(model, weights, description.architecture)
+    fill(model, weights, description.architecture)
     return model.eval().to(device), description
 
 
@@ -117,13 +119,22 @@ def _build(description: ModelDescription) -> TargetModel:
         architecture=description.architecture,
         groups_kept=description.groups_kept,
         pool=description.pool,
+        taps=description.taps,
+        resolution_scale=description.resolution_scale,
         in_channels=description.in_channels,
         classes=len(description.classes),
         resolution=description.resolution,
     )
 
 
-def _load_weights(model: TargetModel, weights: Path, architecture: str) -> None:
+def fill(model: TargetModel, weights: Path, architecture: str, *, optional: str = "") -> None:
+    """Put the tensors of a safetensors file into a model, in place.
+
+    `optional` is the end of names that the file may lack: these tensors stay as they are.
+
+    Raises:
+        SourceError: The file cannot be read, or does not fit; names what is wrong.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -132,6 +143,8 @@ def _load_weights(model: TargetModel, weights: Path, architecture: str) -> None:
     except (SafetensorError, OSError) as error:
         raise SourceError(f"{weights} must be a safetensors file, got {error}") from error
     expected = model.state_dict()
+    if optional:
+        stored = {name: value for name, value in expected.items() if name.endswith(optional)} | stored
     mistakes = [f"{name}: missing" for name in expected if name not in stored]
     mistakes += [f"{name}: unknown" for name in stored if name not in expected]
     mistakes += [

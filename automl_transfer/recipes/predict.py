@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from os import PathLike, cpu_count
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.data.decode import decode_image, find_images, from_array
+from automl_transfer.data.decode import decode_image, find_images, from_array, threads
 from automl_transfer.errors import DataError
 from automl_transfer.recipes.model_description import ModelDescription
-from automl_transfer.recipes.model_folder import load_model
+from automl_transfer.recipes.model_folder import file_sha256, load_model
 from automl_transfer.recipes.normalisation import constants
+from automl_transfer.recipes.packaging.description import as_model
+from automl_transfer.recipes.packaging.safetensors_file import SafetensorsFile
+from automl_transfer.recipes.packaging.safetensors_file import load as load_packaged
 from automl_transfer.recipes.predictions import Prediction
 
 if TYPE_CHECKING:
@@ -49,10 +52,19 @@ class Predictor:
         self._normalise = Normaliser(mean, std, device)
 
     @classmethod
-    def load(cls, folder: str | PathLike[str], device: torch.device | str = "cpu") -> Predictor:
-        """Read a model folder; raises SourceError where it is not one or is damaged."""
-        model, description = load_model(Path(folder), device)
-        return cls(model, description, device)
+    def load(cls, model: str | PathLike[str], device: torch.device | str = "cpu") -> Predictor:
+        """Open a model folder, or a file that `package` wrote as `safetensors`.
+
+        >>> predictor = Predictor.load("runs/quick/model")  # doctest: +SKIP
+
+        Raises:
+            SourceError: It is neither, or is damaged.
+        """
+        path = Path(model)
+        if path.is_file() and path.suffix == SafetensorsFile.suffix:
+            packaged, described = load_packaged(path, device)
+            return cls(packaged, as_model(described, file_sha256(path)), device)
+        return cls(*load_model(path, device), device)
 
     def predict(self, inputs: Inputs, *, batch: int | None = None, top: int = 5) -> Iterator[Prediction]:
         """One prediction an image, in order, as soon as its batch is done.
@@ -72,24 +84,28 @@ class Predictor:
         batch = self._batch() if batch is None else batch
         if batch < 1 or top < 1:
             raise ValueError(f"batch and top must be >= 1, got {batch} and {top}")
-        sources = _from_arrays(inputs) if isinstance(inputs, np.ndarray) else _from_paths(inputs)
-        return self._stream(sources, batch, top)
+        if not isinstance(inputs, np.ndarray):
+            return self._of_files(_from_paths(inputs), batch, top)
+        images = _checked(inputs)
+        if images.shape[1:] == self._shape:
+            return self._of_pixels(images, batch, top)
+        return self._of_files(((str(row), image) for row, image in enumerate(images)), batch, top)
 
     def logits(self, pixels: Pixels, batch: int | None = None) -> npt.NDArray[np.float32]:
         """(N, classes) logits of uint8 pixels (N, H, W, C) at the model's resolution and channels."""
         import torch
 
-        size, channels = self.description.resolution, self.description.in_channels
-        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, channels):
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != self._shape:
+            wanted = ", ".join(str(side) for side in self._shape)
             raise DataError(
-                f"pixels must be uint8 (N, {size}, {size}, {channels}), got {pixels.dtype} {pixels.shape}: "
+                f"pixels must be uint8 (N, {wanted}), got {pixels.dtype} {pixels.shape}: "
                 "`predict` resizes images"
             )
         batch = self._batch() if batch is None else batch
         parts = [np.empty((0, len(self.description.classes)), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(pixels), batch):
-                block = torch.from_numpy(np.array(pixels[start : start + batch]))
+                block = torch.from_numpy(np.require(pixels[start : start + batch], requirements=["C", "W"]))
                 parts.append(self.model(self._normalise(block)).float().cpu().numpy())
         return np.concatenate(parts)
 
@@ -97,22 +113,43 @@ class Predictor:
         from automl_transfer.transfer.features import batch_for, pixel_elements
 
         size = self.description.resolution
-        return batch_for(pixel_elements(size, size), self._normalise.device)
+        return batch_for(
+            pixel_elements((size, size), self.description.resolution_scale), self._normalise.device
+        )
 
-    def _stream(self, sources: Iterator[Named], batch: int, top: int) -> Iterator[Prediction]:
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        size = self.description.resolution
+        return size, size, self.description.in_channels
+
+    def _of_pixels(self, images: Pixels, batch: int, top: int) -> Iterator[Prediction]:
+        for start in range(0, len(images), batch):
+            block = images[start : start + batch]
+            names = [str(row) for row in range(start, start + len(block))]
+            yield from self._answers(names, self.logits(block, batch), top)
+
+    def _of_files(self, sources: Iterator[Named], batch: int, top: int) -> Iterator[Prediction]:
         # The next batch is decoded while the network works on this one.
-        with ThreadPoolExecutor(max_workers=min(8, cpu_count() or 1)) as pool:
-            ahead = self._submit(pool, sources, batch)
+        workers = threads()
+        with ThreadPoolExecutor(max_workers=workers) as pool:
+
+            def submit() -> list[Future[list[Item]]]:
+                block = list(itertools.islice(sources, batch))
+                size = max(1, -(-len(block) // workers))
+                parts = [block[start : start + size] for start in range(0, len(block), size)]
+                return [pool.submit(self._decode_all, part) for part in parts]
+
+            ahead = submit()
             try:
                 while ahead:
-                    items = [future.result() for future in ahead]
-                    ahead = self._submit(pool, sources, batch)
+                    items = [item for future in ahead for item in future.result()]
+                    ahead = submit()
                     yield from self._label(items, top)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, pool: ThreadPoolExecutor, sources: Iterator[Named], batch: int) -> list[Future[Item]]:
-        return [pool.submit(self._decode, *source) for source in itertools.islice(sources, batch)]
+    def _decode_all(self, sources: list[Named]) -> list[Item]:
+        return [self._decode(*source) for source in sources]
 
     def _decode(self, name: str, source: Path | Pixels | DataError) -> Item:
         channels, resolution = self.description.in_channels, self.description.resolution
@@ -121,29 +158,39 @@ class Predictor:
         try:
             if isinstance(source, Path):
                 return name, decode_image(source, channels=channels, resolution=resolution)
-            if source.shape == (resolution, resolution, channels):
-                return name, source
             return name, from_array(source, channels, resolution).pixels
         except (DataError, OSError, ValueError, MemoryError) as error:
             return name, str(error) or type(error).__name__
 
     def _label(self, items: Sequence[Item], top: int) -> Iterator[Prediction]:
+        names = [name for name, pixels in items if not isinstance(pixels, str)]
         readable = [pixels for _, pixels in items if not isinstance(pixels, str)]
-        logits = iter(self.logits(np.stack(readable), len(readable)) if readable else ())
+        answers: Iterator[Prediction] = iter(())
+        if readable:
+            answers = self._answers(names, self.logits(np.stack(readable), len(readable)), top)
         for name, pixels in items:
             if isinstance(pixels, str):
                 yield Prediction(name, None, None, error=pixels)
             else:
-                yield self._prediction(name, next(logits), top)
+                yield next(answers)
 
-    def _prediction(self, name: str, logits: npt.NDArray[np.float32], top: int) -> Prediction:
-        if not np.isfinite(logits).all():
-            return Prediction(name, None, None, error="the model's output is not finite")
-        shifted = np.exp(logits.astype(np.float64) - float(logits.max()))
-        probabilities = shifted / shifted.sum()
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        best = tuple((self.description.classes[i], float(probabilities[i])) for i in order)
-        return Prediction(name, best[0][0], best[0][1], best)
+    def _answers(
+        self, names: Sequence[str], logits: npt.NDArray[np.float32], top: int
+    ) -> Iterator[Prediction]:
+        """Softmax and the most probable classes, for a whole batch at once."""
+        classes = self.description.classes
+        with np.errstate(invalid="ignore"):
+            shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+            probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+        finite = np.isfinite(logits.sum(axis=1))
+        order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+        best = np.take_along_axis(probabilities, order, axis=1).tolist()
+        for name, fine, columns, values in zip(names, finite, order.tolist(), best, strict=True):
+            if not fine:
+                yield Prediction(name, None, None, error="the model's output is not finite")
+                continue
+            listed = tuple(zip((classes[column] for column in columns), values, strict=True))
+            yield Prediction(name, listed[0][0], listed[0][1], listed)
 
 
 def _from_paths(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> Iterator[Named]:
@@ -170,11 +217,12 @@ def _files_or_reason(given: str | PathLike[str]) -> list[Named]:
         return [(str(given), DataError(str(error)))]
 
 
-def _from_arrays(images: npt.NDArray[Any]) -> Iterator[Named]:
+def _checked(images: npt.NDArray[Any]) -> Pixels:
+    """The images as (N, H, W, C)."""
     stacked = images[..., None] if images.ndim == 3 else images
     if stacked.dtype != np.uint8 or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
         raise DataError(
             "images must be a uint8 array (N, H, W) or (N, H, W, 1 | 3 | 4), "
             f"got {images.dtype} {images.shape}"
         )
-    return ((str(position), image) for position, image in enumerate(stacked))
+    return stacked

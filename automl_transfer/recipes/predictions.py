@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a model says about one image.
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from automl_transfer.domain.evidence import CutRecord, ProfileRecord
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.workbench import Workbench
@@ -20,6 +18,9 @@ if TYPE_CHECKING:
 PROFILE_KEY = "first:profile"
 TUNED_KEY = "first:tuned"
 DEFAULT_KEY = "first:default"
+KEPT_OF_PROFILE = (
+    "source", "truncation", "pool", "taps", "resolution_scale", "ridge_lambda", "normalise",
+)  # fmt: skip
 
 
 def enqueue_first(
@@ -39,13 +40,15 @@ def enqueue_first(
     first: list[tuple[str, str, Strategy]] = []
 
     def profiled(profile: Profile) -> None:
-        Evidence(trials.store).add_profile(handle, _record(profile))
+        from automl_transfer.training.profile import record_of
+
+        Evidence(trials.store).add_profile(handle, record_of(profile))
         if on_profile is not None:
             on_profile(profile)
 
     if search.profile and (best := best_profile(bench, on_profile=profiled)) is not None:
         first.append((PROFILE_KEY, "profile", best))
-        if (tuned := tuned_from(best, space)) != default or not search.default_first:
+        if (tuned := tuned_from(best, space, handle.spec.space)) != default or not search.default_first:
             first.append((TUNED_KEY, "profile, tuned", tuned))
     if search.default_first:
         first.append((DEFAULT_KEY, "default", default))
@@ -53,32 +56,20 @@ def enqueue_first(
         trials.enqueue(handle, fixed_draft(strategy, space, label), once=key)
 
 
-def _record(profile: Profile) -> ProfileRecord:
-    return ProfileRecord(
-        source=profile.source,
-        normalise=profile.normalise,
-        images=profile.images,
-        seconds=profile.seconds,
-        cuts=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.cuts),
-    )
+def tuned_from(best: Strategy, space: Space, named: Collection[str]) -> Strategy:
+    """The strategy that trains everything on from a profile's answer, gently.
 
-
-def tuned_from(best: Strategy, space: Space) -> Strategy:
-    """The strategy of the space that trains everything on from a profile's answer, gently.
+    It lies in the space, except that its head reads what the profile's does where the study allows that
+    cut and does not name what a head reads.
 
     Its head starts as the solved one. What keeps that head alive are the defaults of rate, head
     multiplier and norm policy.
     """
-    return space.nearest(
-        {
-            "source": best.source,
-            "truncation": best.truncation,
-            "pool": best.pool,
-            "ridge_lambda": best.ridge_lambda,
-            "normalise": best.normalise,
-            "freeze_depth": 0,
-        }
-    )
+    tuned = space.nearest({**{name: getattr(best, name) for name in KEPT_OF_PROFILE}, "freeze_depth": 0})
+    if tuned.truncation != best.truncation:
+        return tuned
+    free = {name: getattr(best, name) for name in ("taps", "resolution_scale") if name not in named}
+    return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
 
 
 def best_profile(bench: Workbench, *, on_profile: Callable[[Profile], None] | None = None) -> Strategy | None:
@@ -95,9 +86,11 @@ def best_profile(bench: Workbench, *, on_profile: Callable[[Profile], None] | No
             bench.task,
             device=bench.device,
             seed=bench.handle.spec.search.seed,
+            cache=bench.activations,
+            banks=bench.banks,
         )
         if on_profile is not None:
             on_profile(profile)
-        if best is None or profile.best.loo_accuracy > best.best.loo_accuracy:
+        if best is None or profile.best.loo_nll < best.best.loo_nll:
             best = profile
     return None if best is None else strategy_of(best)

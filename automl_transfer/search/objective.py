@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 import time
 from collections.abc import Callable
@@ -9,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from optuna.artifacts import ArtifactMeta
 from optuna.pruners import BasePruner
 
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.policies import classify
+from automl_transfer.search.shown import TrialPictures
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.trials import Trials
@@ -22,6 +25,7 @@ from automl_transfer.store.values import Claim
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.plan import TransferPlan
 
 KEPT_MODELS = 5
 """Trained weights are kept for trials that are among this many best when they finish."""
@@ -34,12 +38,14 @@ class TrialEnd:
     Attributes:
         state: COMPLETE or PRUNED; FAIL with a reason; WAITING where it was released for another worker.
         value: The task's metric: of the best epoch when complete, of the last one when pruned.
+        artifacts: Pictures that are in the artifact store, to be named with the end.
     """
 
     state: TrialState
     stop: StopReason
     value: float | None = None
     outcome: TrialOutcome | None = None
+    artifacts: tuple[ArtifactMeta, ...] = ()
 
 
 class ShouldStop(Protocol):
@@ -67,6 +73,8 @@ class Objective:
     on_epoch: Callable[[Claim, EpochResult], None]
     checkpoint_seconds: float = 30.0
     _started: float = field(default=0.0, init=False)
+    _plan: TransferPlan | None = field(default=None, init=False)
+    _curve: list[EpochResult] = field(default_factory=list, init=False)
 
     def __call__(self, claim: Claim) -> TrialEnd:
         """Run the trial.
@@ -76,12 +84,17 @@ class Objective:
             StoreUnavailableError: The store did not answer for too long.
         """
         self._started = time.monotonic()
+        self._plan, self._curve = None, list(claim.epochs)
         try:
-            return self._run(claim)
+            end = self._run(claim)
         except (TrialLostError, StoreUnavailableError):
             raise
         except Exception as error:
-            return TrialEnd(TrialState.FAIL, classify(error))
+            end = TrialEnd(TrialState.FAIL, classify(error))
+        if not end.state.finished:
+            return end
+        pictures = TrialPictures(self.bench.handle).store(self._plan, self._curve, end.stop)
+        return dataclasses.replace(end, artifacts=pictures)
 
     def _run(self, claim: Claim) -> TrialEnd:
         from automl_transfer.training.run import TrainingAborted, TrainingRun
@@ -90,8 +103,14 @@ class Objective:
         spec = self.bench.handle.spec
         backbone = self.bench.backbone(claim.strategy.source)
         plan = build_plan(
-            claim.strategy, backbone, self.bench.task, seed=spec.search.seed, device=self.bench.device
+            claim.strategy,
+            backbone,
+            self.bench.task,
+            seed=spec.search.seed,
+            device=self.bench.device,
+            known=self.bench.banks,
         )
+        self._plan = plan
         run = TrainingRun(
             plan,
             self.bench.task,
@@ -99,6 +118,7 @@ class Objective:
             seed=spec.search.seed,
             device=self.bench.device,
             should_abort=lambda: self.should_stop(during_epoch=True) is not None,
+            cache=self.bench.activations,
         )
         identical = self._resume(claim, run)
         saved_at = time.monotonic()
@@ -115,6 +135,7 @@ class Objective:
                 break
             last = result
             self.trials.record_epoch(claim, result, result.score(spec.task.metric))
+            self._curve = [*(epoch for epoch in self._curve if epoch.epoch < result.epoch), result]
             self.on_epoch(claim, result)
             if run.finished:
                 break

@@ -7,7 +7,7 @@ import shutil
 import uuid
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from automl_transfer.errors import OutputError, UserError
 
@@ -98,6 +98,14 @@ class ArtifactStore:
         finally:
             _remove(temporary)
         return digest
+
+    def open(self, key: str) -> BinaryIO:
+        """Open a file for reading. The caller closes it.
+
+        Raises:
+            FileNotFoundError: Nothing is stored under this key.
+        """
+        return cast("BinaryIO", self._fs.open(self._path(key), "rb"))
 
     def exists(self, key: str) -> bool:
         """Whether something whole is stored under a key."""

@@ -97,5 +97,5 @@ def make_child(connection: sa.Connection, trial_id: int, max_attempts: int | Non
         )
         connection.execute(sa.insert(table).from_select(["trial_id", *names], inherited))
     strategy = Strategy.model_validate_json(parent.strategy)
-    rows.set_attribute(connection, child, strategy, parent.root, attempt, None)
+    rows.describe_trial(connection, child, strategy, parent.root, attempt)
     return number

@@ -103,5 +103,5 @@ def insert_root(
             "restarts": 0,
         },
     )
-    rows.set_attribute(connection, trial_id, draft.strategy, number, 0, None)
+    rows.describe_trial(connection, trial_id, draft.strategy, number, 0)
     return trial_id, number

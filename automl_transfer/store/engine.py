@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ READ_ONLY = "automl_transfer_read"
 SQLITE_BUSY_SECONDS = 10.0
 
 
-def make_engine(url: StoreURL, *, bootstrap: bool = False) -> sa.Engine:
+def make_engine(url: StoreURL, *, bootstrap: bool = False, read_only: bool = False) -> sa.Engine:
     """An engine on the store.
 
     SQLite: WAL, `synchronous=NORMAL` (a crash of a process loses nothing; a power cut may undo the
@@ -29,7 +30,11 @@ def make_engine(url: StoreURL, *, bootstrap: bool = False) -> sa.Engine:
         url: Of the store.
         bootstrap: For Optuna's own schema creation, which reads through a second connection while the
             first one is open and would block itself under BEGIN IMMEDIATE.
+        read_only: The database itself refuses writes on these connections. For processes that live
+            long and mostly wait: a connection that broke meanwhile is replaced before it is used.
     """
+    if read_only:
+        return _read_only_engine(url)
     if url.is_sqlite:
         engine = sa.create_engine(
             url.sqlalchemy,
@@ -48,6 +53,38 @@ def make_engine(url: StoreURL, *, bootstrap: bool = False) -> sa.Engine:
     )
     event.listen(engine, "connect", _postgres_connect)
     return engine
+
+
+def _read_only_engine(url: StoreURL) -> sa.Engine:
+    pool: dict[str, Any] = {"pool_size": 4, "max_overflow": 12, "pool_pre_ping": True}
+    if url.path is not None:
+        # mode=rw does not create a file that is gone, and still reads a WAL that needs its index made.
+        file = f"{url.path.absolute().as_uri()}?mode=rw"
+
+        def connect() -> sqlite3.Connection:
+            return sqlite3.connect(file, uri=True, timeout=SQLITE_BUSY_SECONDS, check_same_thread=False)
+
+        engine = sa.create_engine(url.sqlalchemy, creator=connect, poolclass=sa.QueuePool, **pool)
+        event.listen(engine, "connect", _sqlite_read_only_connect)
+        return engine
+    engine = sa.create_engine(
+        url.sqlalchemy, connect_args=_postgres_arguments(url), isolation_level="READ COMMITTED", **pool
+    )
+    event.listen(engine, "connect", _postgres_connect)
+    event.listen(engine, "connect", _postgres_read_only_connect)
+    return engine
+
+
+def _sqlite_read_only_connect(connection: Any, _record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA query_only=ON")
+    cursor.close()
+
+
+def _postgres_read_only_connect(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('default_transaction_read_only', 'on', false)")
+    connection.commit()
 
 
 def _sqlite_bootstrap_connect(connection: Any, _record: Any) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
+from optuna.artifacts import ArtifactMeta
 
 from automl_transfer.domain.records import StopReason, TrialOutcome
 from automl_transfer.errors import TrialLostError
@@ -52,7 +55,13 @@ def fence(connection: sa.Connection, claim: Claim, *, epoch: int | None = None) 
     must(connection.execute(statement).rowcount == 1, claim)
 
 
-def close(connection: sa.Connection, claim: Claim, stop: StopReason, outcome: TrialOutcome | None) -> bool:
+def close(
+    connection: sa.Connection,
+    claim: Claim,
+    stop: StopReason,
+    outcome: TrialOutcome | None,
+    artifacts: Sequence[ArtifactMeta] = (),
+) -> bool:
     """End a lease with its reason; False when this very claim ended it before.
 
     Raises:
@@ -73,5 +82,6 @@ def close(connection: sa.Connection, claim: Claim, stop: StopReason, outcome: Tr
             outcome=outcome.model_dump_json() if outcome is not None else None,
         )
     )
-    rows.set_attribute(connection, claim.trial_id, claim.strategy, claim.root, claim.attempt, stop)
+    rows.describe_end(connection, claim.trial_id, stop, outcome)
+    rows.attach(connection, claim.trial_id, artifacts)
     return True

@@ -8,24 +8,28 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
+from optuna.artifacts import ArtifactMeta
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.dialects import postgresql, sqlite
 
-from automl_transfer.domain.records import StopReason, TrialState
+from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now, utc
 
-ATTRIBUTE = "automl_transfer"
-"""The one user attribute of a trial: strategy in words, root, attempt, reason to stop."""
+STRATEGY, STOP, SECONDS, CONTINUES = "strategy", "stop", "seconds", "continues"
+"""The user attributes of a trial: what it is, why it stopped, how long it took, and which trial it goes
+on from. They are for people who look at a study with Optuna's tools: nothing here reads them."""
 
-ATTRIBUTE_LIMIT = 1024  # what the dashboard shows
+ATTRIBUTE_LIMIT = 1024  # characters that the dashboard shows
+ARTIFACT_PREFIX = "artifacts:"  # of the system attributes by which Optuna's tools find artifacts
 
 WAITING = OptunaState.WAITING
 RUNNING = OptunaState.RUNNING
@@ -43,12 +47,16 @@ def upsert(
     connection: sa.Connection,
     table: sa.Table,
     keys: tuple[str, ...],
-    row: dict[str, Any],
+    row: dict[str, Any] | list[dict[str, Any]],
     *,
     clocks: tuple[str, ...] = (),
 ) -> None:
-    """Insert a row, or overwrite the one with the same keys. `clocks` are columns set to now."""
-    connection.execute(_upsert(connection.dialect.name, table, keys, tuple(row), clocks), row)
+    """Insert a row, or several of the same columns, or overwrite those with the same keys.
+
+    `clocks` are columns set to now.
+    """
+    columns = tuple(row[0] if isinstance(row, list) else row)
+    connection.execute(_upsert(connection.dialect.name, table, keys, columns, clocks), row)
 
 
 @functools.cache
@@ -134,12 +142,16 @@ def _distribution_json(distribution: BaseDistribution) -> str:
 def copy_trial_rows(connection: sa.Connection, parent: int, child: int, keep_epoch: int) -> None:
     """Params, curve up to an epoch, and system attributes (a pruner's rungs) of a parent for its child.
 
-    Not copied: what TPE notes about a sample in progress; the child's params say the same.
+    Not copied: what TPE notes about a sample in progress (the child's params say the same), and artifacts.
     """
     for table, condition in (
         (t.params, sa.true()),
         (t.intermediate, t.intermediate.c.step <= keep_epoch),
-        (t.system_attributes, ~t.system_attributes.c.key.like("tpe:%")),
+        (
+            t.system_attributes,
+            ~t.system_attributes.c.key.startswith("tpe:")
+            & ~t.system_attributes.c.key.startswith(ARTIFACT_PREFIX),
+        ),
     ):
         names = [c.name for c in table.columns if not c.primary_key and c.name != "trial_id"]
         rows = sa.select(sa.literal(child), *(table.c[n] for n in names)).where(
@@ -188,30 +200,52 @@ def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value:
     upsert(connection, t.intermediate, ("trial_id", "step"), row)
 
 
-def set_attribute(
-    connection: sa.Connection,
-    trial_id: int,
-    strategy: Strategy,
-    root: int,
-    attempt: int,
-    stop: StopReason | None,
+def describe_trial(
+    connection: sa.Connection, trial_id: int, strategy: Strategy, root: int, attempt: int
 ) -> None:
-    """Our one dictionary on an Optuna trial, short enough for the dashboard to show in full."""
-    content: dict[str, Any] = {"strategy": strategy.describe(), "root": root, "attempt": attempt}
-    if stop is not None:
-        content["stop"] = str(stop)
-    for name, limit in (("stop", 300), ("strategy", 400)):
-        if name in content and len(json.dumps(content)) >= ATTRIBUTE_LIMIT:
-            content[name] = _clip(content[name], limit)
-    row = {"trial_id": trial_id, "key": ATTRIBUTE, "value_json": json.dumps(content)}
-    upsert(connection, t.user_attributes, ("trial_id", "key"), row)
+    """Say on a new trial, for people, what it is."""
+    content: dict[str, Any] = {STRATEGY: strategy.describe()}
+    if attempt:
+        content[CONTINUES] = f"trial {root}, attempt {attempt + 1}"
+    _set_attributes(connection, trial_id, content)
 
 
-def _clip(text: str, limit: int) -> str:
-    """Shorten a text so that its JSON (non-ASCII is escaped, 6 or 12 characters each) fits a limit."""
-    while len(json.dumps(text)) > limit:
-        text = text[: max(1, len(text) * 3 // 4) - 1].rstrip("…") + "…"
-    return text
+def describe_end(
+    connection: sa.Connection, trial_id: int, stop: StopReason, outcome: TrialOutcome | None
+) -> None:
+    """Say on a trial, for people, why it stopped and how many seconds it took."""
+    content: dict[str, Any] = {STOP: str(stop)}
+    if outcome is not None:
+        content[SECONDS] = round(outcome.train_seconds, 2)
+    _set_attributes(connection, trial_id, content)
+
+
+def _set_attributes(connection: sa.Connection, trial_id: int, content: Mapping[str, Any]) -> None:
+    attributes = [
+        {"trial_id": trial_id, "key": key, "value_json": json.dumps(_clip(value))}
+        for key, value in content.items()
+    ]
+    upsert(connection, t.user_attributes, ("trial_id", "key"), attributes)
+
+
+def _clip(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > ATTRIBUTE_LIMIT:
+        return value[: ATTRIBUTE_LIMIT - 1] + "…"
+    return value
+
+
+def attach(connection: sa.Connection, trial_id: int, artifacts: Sequence[ArtifactMeta]) -> None:
+    """Name a trial's artifacts as `optuna.artifacts.upload_artifact` does; their files are stored already."""
+    attributes = [
+        {
+            "trial_id": trial_id,
+            "key": f"{ARTIFACT_PREFIX}{artifact.artifact_id}",
+            "value_json": json.dumps(json.dumps(asdict(artifact))),
+        }
+        for artifact in artifacts
+    ]
+    if attributes:
+        upsert(connection, t.system_attributes, ("trial_id", "key"), attributes)
 
 
 def delete_study(connection: sa.Connection, study_id: int) -> None:

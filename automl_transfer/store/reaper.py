@@ -16,7 +16,6 @@ import uuid
 import sqlalchemy as sa
 
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
-from automl_transfer.domain.strategy import Strategy
 from automl_transfer.store import continuing
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
@@ -145,7 +144,6 @@ def _reap_one(
             t.trials.c.number,
             t.at_trials.c.root,
             t.at_trials.c.attempt,
-            t.at_trials.c.strategy,
             t.at_trials.c.stop,
             t.at_trials.c.worker,
             t.at_trials.c.closed_by,
@@ -183,7 +181,6 @@ def _reap_one(
         .where(t.at_trials.c.trial_id == trial_id)
         .values(closed_by=nonce, stop=stop.model_dump_json())
     )
-    strategy = Strategy.model_validate_json(row.strategy)
-    rows.set_attribute(connection, trial_id, strategy, row.root, row.attempt, stop)
+    rows.describe_end(connection, trial_id, stop, None)
     child = continuing.make_child(connection, trial_id, max_attempts)
     return Reaped(trial_id, row.number, row.root, row.attempt, row.worker, stop, child)

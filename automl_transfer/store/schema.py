@@ -71,6 +71,22 @@ def ensure_schema(url: StoreURL, engine: sa.Engine) -> None:
             migrate(connection, "head")
 
 
+def check_schema(url: StoreURL, engine: sa.Engine) -> None:
+    """Check that both schemas are there and current, and change nothing.
+
+    Raises:
+        StoreURLError: A schema is missing, older or newer than this program.
+    """
+    versions = _versions(engine)
+    _refuse_foreign(url, versions)
+    if not versions.current:
+        raise StoreURLError(
+            f"a store that is only read must exist already, got {url} with Optuna's schema "
+            f"{versions.optuna or 'missing'} (must be {OPTUNA_HEAD}) and ours {versions.ours or 'missing'} "
+            f"(must be {OUR_HEAD}). Start a search on it, or run 'automl-transfer study list' as its owner"
+        )
+
+
 def migrate(connection: sa.Connection, target: str) -> None:
     """Run our migrations, up or down, inside the caller's transaction.
 

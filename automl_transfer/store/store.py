@@ -18,7 +18,7 @@ from automl_transfer.errors import StoreURLError, StudyError
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine, now
 from automl_transfer.store.retry import Patience, is_denied, is_store_trouble, short
-from automl_transfer.store.schema import ensure_schema
+from automl_transfer.store.schema import check_schema, ensure_schema
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import StudyHandle, StudySummary
 
@@ -49,6 +49,7 @@ class Store:
         wait_seconds: float = 30,
         on_wait: Callable[[BaseException, float], None] | None = None,
         patience: float = 300,
+        read_only: bool = False,
     ) -> Store:
         """Open a store, creating both schemas where they are missing. Safe from many processes at once.
 
@@ -57,16 +58,20 @@ class Store:
             wait_seconds: How long a database that is not there yet is waited for.
             on_wait: Told the error and the seconds waited, before each pause.
             patience: How long every later step is tried again while the database has trouble.
+            read_only: Change nothing, now or later: the database refuses it, and the right to read is
+                enough. The store must exist.
 
         Raises:
             StoreURLError: Denied login, unwritable file, or a schema of another version.
             StoreUnavailableError: The database did not appear in time.
         """
-        _check_path(url)
-        engine = make_engine(url)
+        if not read_only:
+            _check_path(url)
+        engine = make_engine(url, read_only=read_only)
+        prepare = check_schema if read_only else _prepare
         waiting = Patience(wait_seconds, trouble=_may_appear, on_wait=on_wait)
         try:
-            waiting.run(lambda: _prepare(url, engine), f"open {url}")
+            waiting.run(lambda: prepare(url, engine), f"open {url}")
         except DBAPIError as error:
             engine.dispose()
             if is_denied(error):
@@ -248,8 +253,13 @@ class Store:
 def _prepare(url: StoreURL, engine: sa.Engine) -> None:
     ensure_schema(url, engine)
     with engine.begin() as connection:
-        if not url.is_sqlite and connection.execute(sa.text("SELECT pg_is_in_recovery()")).scalar():
-            raise StoreURLError(f"a store must be writable, got {url}, a standby. Use the primary server")
+        if not url.is_sqlite:
+            state = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')"
+            standby, read_only = connection.execute(sa.text(state)).one()
+            if standby:
+                raise StoreURLError(f"a store must be writable, got {url}, a standby. Use the primary server")
+            if read_only == "on":
+                raise StoreURLError(f"a store must be writable, got {url}, whose user may only read")
         # Changes nothing, but a file that cannot be written says so now and not in the first trial.
         connection.execute(sa.update(t.at_studies).where(sa.false()).values(created=0.0))
 

@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import sqlalchemy as sa
+from optuna.artifacts import ArtifactMeta
 from sqlalchemy.exc import IntegrityError
 
 from automl_transfer.domain.records import (
@@ -237,8 +238,17 @@ class Trials:
         value: float | None,
         stop: StopReason,
         outcome: TrialOutcome | None = None,
+        artifacts: Sequence[ArtifactMeta] = (),
     ) -> None:
         """End a trial as COMPLETE or PRUNED. Repeated with the same claim, it does nothing.
+
+        Args:
+            claim: The right to do so.
+            state: COMPLETE or PRUNED.
+            value: The objective's value.
+            stop: Why it ended.
+            outcome: What it cost.
+            artifacts: Files in the artifact store that Optuna's tools shall show with the trial.
 
         Raises:
             TrialLostError: The claim is lost.
@@ -250,7 +260,7 @@ class Trials:
             raise ValueError(f"a {state.value} trial's value must be a number, got {value}: use fail")
 
         def step(connection: sa.Connection, _repeat: bool) -> None:
-            if not leases.close(connection, claim, stop, outcome):
+            if not leases.close(connection, claim, stop, outcome, artifacts):
                 return
             leases.must(rows.set_state(connection, claim.trial_id, rows.to_optuna(state)), claim)
             if value is not None:
@@ -304,7 +314,13 @@ class Trials:
         self._write(step, "restart a trial")
 
     def fail(
-        self, claim: Claim, stop: StopReason, *, retry: bool, outcome: TrialOutcome | None = None
+        self,
+        claim: Claim,
+        stop: StopReason,
+        *,
+        retry: bool,
+        outcome: TrialOutcome | None = None,
+        artifacts: Sequence[ArtifactMeta] = (),
     ) -> int | None:
         """End a trial as FAIL; with `retry`, add its one child while attempts remain (`max_attempts`).
 
@@ -320,7 +336,7 @@ class Trials:
 
         def step(connection: sa.Connection, _repeat: bool) -> int | None:
             rows.lock_study(connection, claim.study_id)
-            if not leases.close(connection, claim, stop, outcome):
+            if not leases.close(connection, claim, stop, outcome, artifacts):
                 return continuing.child_number(connection, claim.trial_id)
             leases.must(rows.set_state(connection, claim.trial_id, rows.to_optuna(TrialState.FAIL)), claim)
             return continuing.make_child(connection, claim.trial_id) if retry else None

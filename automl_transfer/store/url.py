@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from automl_transfer.errors import StoreURLError
+from automl_transfer.errors import StoreURLError, UserError
 
 ENVIRONMENT_VARIABLE = "AUTOML_TRANSFER_STORAGE"
 
@@ -132,7 +132,7 @@ def resolve_storage(option: str | None, storage_file: Path | None, default: Path
     if option is not None:
         return StoreURL.parse(option)
     if storage_file is not None:
-        return _read_secret(storage_file)
+        return read_storage_file(storage_file)
     text = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
     if text:
         try:
@@ -142,22 +142,33 @@ def resolve_storage(option: str | None, storage_file: Path | None, default: Path
     return StoreURL(URL.create("sqlite", database=str(default)))
 
 
-def _read_secret(path: Path) -> StoreURL:
+def read_storage_file(path: Path, option: str = "--storage-file") -> StoreURL:
+    """The storage URL in a file's first line.
+
+    Raises:
+        StoreURLError: The file is missing, holds no URL, or holds a password that others can read.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         mode = path.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise StoreURLError(
-            f"--storage-file must be a readable file whose first line is a storage URL, got {path} ({reason})"
+            f"{option} must be a readable file whose first line is a storage URL, got {path} ({reason})"
         ) from None
     try:
         url = StoreURL.parse(text.splitlines()[0] if text.strip() else "")
     except StoreURLError as error:
         raise StoreURLError(f"{path}: {error}") from None
-    if os.name == "posix" and url.has_password and mode & 0o077:
-        raise StoreURLError(
-            f"a file with a password must be readable by its owner only, got {path} with mode "
+    if url.has_password:
+        refuse_readable_by_others(path, mode, "password", StoreURLError)
+    return url
+
+
+def refuse_readable_by_others(path: Path, mode: int, holds: str, error: type[UserError]) -> None:
+    """Raise `error` where others than its owner may read or write a file that `holds` a secret."""
+    if os.name == "posix" and mode & 0o077:
+        raise error(
+            f"a file with a {holds} must be readable by its owner only, got {path} with mode "
             f"{mode & 0o777:03o}. Run: chmod 600 {path}"
         )
-    return url

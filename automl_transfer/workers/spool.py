@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from optuna.artifacts import ArtifactMeta
 from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict
 
@@ -27,6 +28,7 @@ class SpooledEnd(BaseModel):
     value: float | None
     stop: StopReason
     outcome: TrialOutcome | None
+    artifacts: tuple[ArtifactMeta, ...] = ()
 
 
 class Spool:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from optuna.samplers import BaseSampler
 
-from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
+from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState
 from automl_transfer.errors import OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.draft import draw
@@ -103,7 +103,10 @@ class WorkerReport:
 
 
 class Worker:
-    """Runs trials of one study in this process. One per process: torch's threads are global."""
+    """Runs trials of one study in this process. One per process: torch's threads are global.
+
+    `after_trial` is called after each that finished; it must not raise, and holds the next one up.
+    """
 
     def __init__(
         self,
@@ -115,6 +118,7 @@ class Worker:
         options: WorkerOptions | None = None,
         observer: Observer | None = None,
         spool: Path | None = None,
+        after_trial: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._handle = handle
@@ -122,6 +126,7 @@ class Worker:
         self._stop = stop
         self._options = options or WorkerOptions()
         self._observer = observer or SilentObserver()
+        self._after_trial = after_trial
         self._spool = Spool(spool or spool_folder(store.url, handle))
         self._artifacts = ArtifactStore(handle.artifact_url)
         self._bench: Workbench | None = None
@@ -181,6 +186,8 @@ class Worker:
                         objective.checkpoints.forget()
                     self._observer.on_end(claim, end)
                     done += end.state is not TrialState.WAITING
+                    if end.state.finished:
+                        self._after_trial()
                 except TrialLostError as error:
                     log.warning("trial %d: %s", claim.number, error)
                     self._observer.on_end(claim, _lost(str(error)))
@@ -238,28 +245,27 @@ class Worker:
         if end.state is TrialState.WAITING:
             trials.release(claim, end.stop)
             return
-        path = self._spool.put(
-            SpooledEnd(claim=claim, state=end.state, value=end.value, stop=end.stop, outcome=end.outcome)
+        spooled = SpooledEnd(
+            claim=claim,
+            state=end.state,
+            value=end.value,
+            stop=end.stop,
+            outcome=end.outcome,
+            artifacts=end.artifacts,
         )
+        path = self._spool.put(spooled)
         try:
-            self._tell(claim, end.state, end.value, end.stop, end.outcome)
+            self._tell(spooled)
         except TrialLostError:
             path.unlink(missing_ok=True)
             raise
         path.unlink(missing_ok=True)
 
-    def _tell(
-        self,
-        claim: Claim,
-        state: TrialState,
-        value: float | None,
-        stop: StopReason,
-        outcome: TrialOutcome | None,
-    ) -> None:
-        if state is TrialState.FAIL:
-            self._trials.fail(claim, stop, retry=stop.kind in RETRIED)
+    def _tell(self, end: SpooledEnd) -> None:
+        if end.state is TrialState.FAIL:
+            self._trials.fail(end.claim, end.stop, retry=end.stop.kind in RETRIED, artifacts=end.artifacts)
         else:
-            self._trials.finish(claim, state, value, stop, outcome)
+            self._trials.finish(end.claim, end.state, end.value, end.stop, end.outcome, end.artifacts)
 
     def _deliver(self) -> None:
         """Hand in what an earlier process of this machine could not."""
@@ -267,7 +273,7 @@ class Worker:
             if end.claim.study_id != self._handle.study_id:
                 continue
             try:
-                self._tell(end.claim, end.state, end.value, end.stop, end.outcome)
+                self._tell(end)
             except TrialLostError:
                 log.warning(
                     "a spooled result of trial %d came too late: another worker has it", end.claim.trial_id

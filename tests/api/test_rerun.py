@@ -56,7 +56,7 @@ def test_verify_says_why_results_may_differ_and_whether_they_do(recipe: Path, tm
     def other_machine(document: Any) -> None:
         document["training"]["weights_sha256"] = "0" * 64
         document["training"]["conditions"]["threads"] = 64
-        document["provenance"]["versions"]["timm"] = "0.0.1"
+        document["environment"]["versions"]["timm"] = "0.0.1"
 
     within = changed(recipe, tmp_path / "within.json", other_machine)
     done = run("verify", within, cwd=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -73,7 +74,7 @@ def test_a_search_ends_with_ranking_recipe_and_model(finished: Path) -> None:
     ranking = json.loads((results / "ranking.json").read_text())
     recipe = json.loads((results / "best_strategy.json").read_text())
     assert ranking["schema"] == "automl-transfer/ranking/1"
-    assert recipe["schema"] == "automl-transfer/recipe/1"
+    assert recipe["schema"] == "automl-transfer/recipe/2"
     assert ranking["rows"][0]["root_trial"] == recipe["provenance"]["root_trial"]
     assert recipe["metrics"]["test"]["n"] == 359
     assert recipe["metrics"]["test"]["accuracy"] > 0.8
@@ -167,6 +168,79 @@ def test_predict_reads_files_of_any_kind_and_survives_a_broken_one(finished: Pat
         cwd=tmp_path,
     )
     assert len(json.loads(lines.stdout.splitlines()[0])["top"]) == 3
+
+
+def test_predict_reads_a_list_from_standard_input(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "größe und\nmehr"
+    folder.mkdir()
+    names = [folder / f"{number} a.png" for number in range(3)]
+    for number, name in enumerate(names):
+        Image.fromarray(np.full((9, 9), 40 * number, np.uint8)).save(name)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "plain.png")
+    command = [sys.executable, "-m", "automl_transfer", "predict", str(finished / "runs" / "small" / "model")]
+
+    def label(*arguments: str, given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, input=given, capture_output=True, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    listed = "".join(f"{name}\0" for name in (*names, tmp_path / "none.png"))
+    done = label("--null", "--format", "jsonl", "--top", "2", "-", given=listed)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == [str(name) for name in (*names, tmp_path / "none.png")]
+    assert [len(row.get("top", ())) for row in rows] == [2, 2, 2, 0]
+    assert "none.png" in rows[3]["error"]
+    assert "1 of 4 images could not be read" in done.stderr
+    lines = label("-", given=f"plain.png\r\n\n{tmp_path / 'plain.png'}")
+    table = list(csv.DictReader(lines.stdout.splitlines()))
+    assert [row["file"] for row in table] == ["plain.png", str(tmp_path / "plain.png")]
+    assert table[0]["label"] == table[1]["label"] != ""
+    nothing = label("-", given="\n")
+    assert nothing.returncode == 2
+    assert nothing.stdout == ""
+    assert "standard input must list at least one image" in nothing.stderr
+
+
+def test_progress_on_a_terminal_leaves_the_rows_alone(finished: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
+    terminal, its_end = os.openpty()
+    with (tmp_path / "rows.csv").open("w") as rows:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "automl_transfer", "predict", finished / "runs/small/model", *["a.png"] * 40],
+            cwd=tmp_path, stdout=rows, stderr=its_end, env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"},
+        )  # fmt: skip
+        os.close(its_end)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(terminal, 4096):
+                shown += part
+    assert process.wait() == 0
+    os.close(terminal)
+    assert b"labelling" in shown
+    assert b"/40" in shown
+    table = (tmp_path / "rows.csv").read_text().splitlines()
+    assert len(table) == 41
+    assert all(row.startswith("a.png,") for row in table[1:])
+
+
+def test_package_prints_sizes_parity_and_latency(finished: Path, tmp_path: Path) -> None:
+    model = finished / "runs" / "small" / "model"
+    done = run("package", model, "--format", "onnx", "--with-preprocessing", "-o", "m.onnx", cwd=tmp_path)
+    assert "takes uint8 (batch, 32, 32, 1); gives probabilities of 10 classes" in done.stdout
+    assert "parity: differs from the model by at most " in done.stdout
+    made = json.loads(
+        run("package", model, "--format", "safetensors", "-o", "m.safetensors", "--json", cwd=tmp_path).stdout
+    )
+    assert made["bytes"] == (tmp_path / "m.safetensors").stat().st_size
+    assert made["difference"] <= 1e-4
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "plain.png")
+    rows = [
+        run("predict", which, "plain.png", cwd=tmp_path).stdout
+        for which in (model, tmp_path / "m.safetensors")
+    ]
+    assert rows[0] == rows[1]
 
 
 def test_explore_prints_and_draws(tmp_path: Path) -> None:

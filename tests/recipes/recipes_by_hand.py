@@ -6,6 +6,8 @@ from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.recipes.best_strategy import (
+    Cost,
+    Environment,
     Recipe,
     RecipeMetrics,
     RecipeSource,
@@ -41,9 +43,12 @@ def recipe(**changes: Any) -> Recipe:
         "source": RecipeSource(name="timm/resnet18", revision="a1_in1k", licence="Apache-2.0"),
         "training": RecipeTraining(epochs=9, best_epoch=4, batch=64, seed=0),
         "metrics": RecipeMetrics(validation=score, test=score),
+        "cost": Cost(train_seconds=2.0, predict_ms_per_image=0.5, parameters=100, trained_parameters=10),
+        "environment": Environment(
+            system="Linux", machine="x86_64", versions={"torch": "2.14.1+cpu", "automl-transfer": "0.1.0"}
+        ),
         "study": "digits-quick",
         "trial": 7,
         "root_trial": 5,
-        "versions": {"torch": "2.14.1+cpu", "automl-transfer": "0.1.0"},
     }
     return make_recipe(**(values | changes))

@@ -5,16 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from recipes_by_hand import make_task, recipe
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError, OutputError
-from automl_transfer.recipes.best_strategy import (
-    RecipeSource,
-    read_recipe,
-    recipe_schema,
-    write_recipe,
-)
+from automl_transfer.recipes.best_strategy import Environment, RecipeSource, read_recipe, write_recipe
+from automl_transfer.recipes.schemas import generated, recipe_schema
+
+OLD = Path(__file__).parent / "old"
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def stored(folder: Path, **changes: Any) -> Path:
@@ -46,8 +46,10 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_the_file_as_published(tmp_path: Path) -> None:
     data = json.loads(recipe().to_json())
-    assert list(data) == ["schema", "strategy", "task", "source", "training", "metrics", "provenance"]
-    assert data["schema"] == "automl-transfer/recipe/1"
+    assert list(data) == [
+        "schema", "strategy", "task", "source", "training", "metrics", "cost", "environment", "provenance",
+    ]  # fmt: skip
+    assert data["schema"] == "automl-transfer/recipe/2"
     assert data["source"] == {
         "name": "timm/resnet18",
         "revision": "a1_in1k",
@@ -56,12 +58,16 @@ def test_the_file_as_published(tmp_path: Path) -> None:
     }
     assert data["task"]["splits"] == {"train": 60, "validation": 20, "test": 20}
     assert data["task"]["normalisation"] == {"kind": "fixed", "mean": [0.5], "std": [0.25]}
-    assert list(data["provenance"]["versions"]) == ["automl-transfer", "torch"]
+    assert list(data["environment"]["versions"]) == ["automl-transfer", "torch"]
     assert "二" in recipe().to_json()
 
 
 def test_equal_recipes_have_equal_bytes() -> None:
-    turned = recipe(versions={"automl-transfer": "0.1.0", "torch": "2.14.1+cpu"})
+    turned = recipe(
+        environment=Environment(
+            machine="x86_64", system="Linux", versions={"automl-transfer": "0.1.0", "torch": "2.14.1+cpu"}
+        )
+    )
     assert turned.to_json() == recipe().to_json()
 
 
@@ -81,7 +87,7 @@ def test_nothing_local_or_secret_is_in_the_file() -> None:
             sha256="cd" * 32,
             licence="mine, see C:\\Users\\berthold\\LICENCE.txt or https://berthold:hunter2@example.org/l?token=42",
         ),
-        versions={"torch": "2.14.1", "mine": "/home/berthold/mine"},
+        environment=Environment(versions={"torch": "2.14.1", "mine": "/home/berthold/mine"}),
     )
     text = made.to_json()
     assert not re.search(r"berthold|hunter2|token|secret|://|/home|Users", text)
@@ -120,14 +126,17 @@ def test_all_mistakes_are_reported_together(tmp_path: Path) -> None:
 
 def test_missing_parts_are_named(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
-    path.write_text('{"schema": "automl-transfer/recipe/1", "strategy": {}}')
-    assert "metrics: missing" in mistakes(path)
+    for version in (1, 2):
+        path.write_text(f'{{"schema": "automl-transfer/recipe/{version}", "strategy": {{}}}}')
+        assert "metrics: missing" in mistakes(path)
 
 
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ("automl-transfer/recipe/2", "newer automl-transfer"),
+        ("automl-transfer/recipe/3", "newer automl-transfer"),
+        ("automl-transfer/recipe/0", "no best-strategy file"),
+        ("automl-transfer/recipe/²", "no best-strategy file"),
         ("automl-transfer/model/1", "no best-strategy file"),
         ("automl-transfer/recipe/x", "no best-strategy file"),
         (None, "no best-strategy file"),
@@ -145,6 +154,7 @@ def test_other_schemas_are_refused(tmp_path: Path, schema: object, said: str) ->
         ("task__name", "/data/cats"),
         ("task__name", "postgresql://ann:pw@host/db"),
         ("provenance__study", "..\\digits"),
+        ("strategy__rest_init", "/usr/lib/init.py"),
     ],
 )
 def test_a_path_where_a_name_belongs_is_refused(tmp_path: Path, key: str, name: str) -> None:
@@ -214,9 +224,51 @@ def test_a_path_that_cannot_be_written(tmp_path: Path) -> None:
         write_recipe(tmp_path / "none" / "r.json", recipe())
 
 
-def test_the_json_schema_names_every_field() -> None:
-    schema = recipe_schema()
+def test_the_published_schema_is_that_of_the_models_and_stands_in_the_docs() -> None:
+    text = (ROOT / "automl_transfer/recipes/schemas/recipe-2.json").read_text(encoding="utf-8")
+    assert text == generated(), "run python -m automl_transfer.recipes.schemas"
+    for version in (1, 2):
+        Draft202012Validator.check_schema(recipe_schema(version))
+        published = ROOT / f"docs/schemas/recipe-{version}.json"
+        assert json.loads(published.read_text(encoding="utf-8")) == recipe_schema(version)
+    assert recipe_schema()["additionalProperties"] is False
     data = json.loads(recipe().to_json())
-    assert set(schema["properties"]) == set(data)
-    assert schema["additionalProperties"] is False
-    assert set(schema["$defs"]["Strategy"]["properties"]) == set(data["strategy"])
+    assert set(recipe_schema()["properties"]) == set(data)
+    assert set(recipe_schema()["$defs"]["Strategy"]["properties"]) == set(data["strategy"])
+
+
+def test_an_independent_judge_accepts_what_is_written_and_refuses_what_is_refused(tmp_path: Path) -> None:
+    judge = Draft202012Validator(recipe_schema())
+    assert list(judge.iter_errors(json.loads(recipe().to_json()))) == []
+    for change in (
+        {"surprise": 1},
+        {"strategy__freeze_depth": 9},
+        {"strategy__truncation": 0},
+        {"training__batch": "64"},
+        {"task__name": "/data/cats"},
+        {"provenance__study": "postgresql://ann:pw@host/db"},
+        {"schema": "automl-transfer/recipe/3"},
+        {"metrics__test": 1},
+    ):
+        path = stored(tmp_path, **change)
+        assert list(judge.iter_errors(json.loads(path.read_text()))), change
+        mistakes(path)
+
+
+def test_a_file_of_the_first_version_is_read() -> None:
+    path = OLD / "recipe-1.json"
+    old = json.loads(path.read_text(encoding="utf-8"))
+    assert list(Draft202012Validator(recipe_schema(1)).iter_errors(old)) == []
+    read = read_recipe(path)
+    new = json.loads(read.to_json())
+    assert list(Draft202012Validator(recipe_schema()).iter_errors(new)) == []
+    assert new["schema"] == "automl-transfer/recipe/2"
+    assert new["environment"]["versions"] == old["provenance"].pop("versions")
+    assert new["cost"] is new["metrics"].pop("seeds") is new["metrics"].pop("confirmation") is None
+    for part in ("strategy", "task", "source", "training", "metrics", "provenance"):
+        assert new[part] == old[part], part
+
+
+def test_a_field_of_a_later_version_is_unknown_in_an_earlier_one(tmp_path: Path) -> None:
+    path = stored(tmp_path, schema="automl-transfer/recipe/1")
+    assert "cost: unknown field in automl-transfer/recipe/1" in mistakes(path)

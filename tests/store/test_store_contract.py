@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import optuna
 import pytest
 import sqlalchemy as sa
+from optuna.artifacts import ArtifactMeta
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from store_helpers import (
     CRASH,
@@ -149,10 +149,12 @@ class TestContract:
         assert seen[5].intermediate_values[1] != seen[5].intermediate_values[1]
         assert seen[5].datetime_complete is not None
         assert seen[14].params == draft(21).params
-        attribute = seen[13].user_attrs["automl_transfer"]
-        assert attribute["stop"] == str(CRASH)
-        assert attribute["strategy"] == draft(21).strategy.describe()
-        assert attribute["root"] == 13
+        assert seen[13].user_attrs == {"stop": str(CRASH), "strategy": draft(21).strategy.describe()}
+        assert seen[14].user_attrs == {
+            "continues": "trial 13, attempt 2",
+            "strategy": draft(21).strategy.describe(),
+        }
+        assert seen[5].user_attrs["seconds"] == OUTCOME.train_seconds
         assert plain.best_trial.number == 11
 
         def objective(trial: optuna.Trial) -> float:
@@ -500,9 +502,24 @@ class TestContract:
         assert claim is not None
         trials.fail(claim, StopReason(kind=StopKind.BUG, detail="数据😀" * 500), retry=False)
         attributes = store.optuna_storage.get_trial(claim.trial_id).user_attrs
-        assert list(attributes) == ["automl_transfer"]
-        assert len(json.dumps(attributes["automl_transfer"])) < 1024
-        assert attributes["automl_transfer"]["stop"].startswith("bug: 数据")
+        assert sorted(attributes) == ["stop", "strategy"]
+        assert max(map(len, attributes.values())) == 1024
+        assert attributes["stop"].startswith("bug: 数据")
+        assert attributes["stop"].endswith("…")
+        store.optuna_storage.remove_session()
+
+    def test_artifacts_are_named_with_the_end_as_optuna_names_them(
+        self, store: Store, trials: Trials, study: StudyHandle
+    ) -> None:
+        shown = ArtifactMeta("0a-1", "curve.png", "image/png", None)
+        done, failed = created(trials, study), created(trials, study)
+        trials.finish(done, TrialState.COMPLETE, 0.5, DONE, OUTCOME, [shown])
+        trials.finish(done, TrialState.COMPLETE, 0.5, DONE, OUTCOME, [ArtifactMeta("0a-2", "", "", None)])
+        child = trials.fail(failed, CRASH, retry=True, artifacts=[shown])
+        seen = optuna.load_study(study_name="s", storage=store.optuna_storage).trials
+        named = [optuna.artifacts.get_all_artifact_meta(t, storage=store.optuna_storage) for t in seen]
+        assert named == [[shown], [shown], []]
+        assert child == 2
         store.optuna_storage.remove_session()
 
     def test_a_deleted_study_takes_everything_with_it(

@@ -158,5 +158,5 @@ def test_a_checkpoint_that_is_gone_starts_the_trial_over(tmp_path: Path) -> None
 def test_finished_trials_leave_no_checkpoint(tmp_path: Path) -> None:
     with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy()]) as study:
         run(study, checkpoint=0.0)
-        left = sorted(p.name for p in (tmp_path / "artifacts").rglob("*") if p.is_file())
+        left = sorted(p.name for p in (tmp_path / "artifacts").glob("trial-*/*"))
     assert left == ["model-0.safetensors"]

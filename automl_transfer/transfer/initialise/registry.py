@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from automl_transfer import plugins
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.transfer.initialise import fixed, scaled, statistics
 
@@ -33,11 +34,18 @@ def get_initialiser(name: str) -> Initialiser:
     """The initialiser of this name.
 
     Raises:
-        ConfigurationError: There is none; the message lists all.
+        ConfigurationError: There is none (the message lists all), or a plugin adds it and is broken.
     """
-    if name not in INITIALISERS:
-        raise ConfigurationError(f"rest_init must be one of {', '.join(INITIALISERS)}, got {name!r}")
-    return INITIALISERS[name]
+    if name in INITIALISERS:
+        return INITIALISERS[name]
+    added = plugins.names("initialisers", frozenset(INITIALISERS))
+    if name not in added:
+        known = ", ".join((*INITIALISERS, *added))
+        raise ConfigurationError(f"rest_init must be one of {known}, got {name!r}")
+    found: Initialiser = plugins.load(
+        "initialisers", name, callable, "a function (weight, source, generator)"
+    )
+    return found
 
 
 @torch.no_grad()

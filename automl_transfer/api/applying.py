@@ -1,0 +1,207 @@
+"""`apply`: a recipe's strategy trained on any data, and shipped."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automl_transfer.api.rerun import (
+    OnEpoch,
+    load_source,
+    recipe_of,
+    require_classes,
+    scores_of,
+    spec_of,
+    train_again,
+)
+from automl_transfer.api.training import (
+    MODEL,
+    constants_of,
+    environment,
+    measured_cost,
+    source_facts,
+    write_results,
+)
+from automl_transfer.data.task import load_task
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import ConfigurationError, OutputError
+from automl_transfer.recipes.best_strategy import (
+    Cost,
+    OverSeeds,
+    Recipe,
+    RecipeMetrics,
+    SeedScore,
+    make_recipe,
+)
+from automl_transfer.recipes.output import check_output_folder, whole_folder
+from automl_transfer.reporting.statistics import clopper_pearson
+
+if TYPE_CHECKING:
+    from automl_transfer.training.run import TrainingRun
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A strategy trained on a task.
+
+    Attributes:
+        recipe: Of the shipped model; `recipe.metrics.seeds` has every seed's scores where there were
+            several.
+        model: The model folder, for `load`.
+        seeds: The seeds of all trainings, in order; `scores` are theirs.
+    """
+
+    recipe: Recipe
+    model: Path
+    seeds: tuple[int, ...]
+    scores: tuple[RecipeMetrics, ...]
+
+    @property
+    def test_accuracy(self) -> tuple[float, float] | None:
+        """Mean and standard deviation over the seeds; None where there is no test split."""
+        found = [score.test.accuracy for score in self.scores if score.test is not None]
+        return (statistics.mean(found), statistics.pstdev(found)) if found else None
+
+
+@dataclass(frozen=True)
+class _Trained:
+    run: TrainingRun
+    metrics: RecipeMetrics
+    seed: int
+    seconds: float
+
+
+def apply(
+    recipe: Recipe | str | Path,
+    dataset: str | TaskSpec | None,
+    output: str | Path,
+    *,
+    seeds: int = 1,
+    source: str | None = None,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    on_epoch: OnEpoch = lambda seed, result: None,
+) -> Applied:
+    """Train a recipe's strategy on a task and write `best_strategy.json` and `model/` to a new folder.
+
+    Depths are fractions, so that the source may be another one; classes, channels and resolution are
+    those of the task. Of several seeds the best on validation is shipped, and so validation images are
+    never trained on, also where the recipe's own model was refitted.
+
+    >>> apply("runs/quick/best_strategy.json", "photos/cats", "cats", seeds=3)  # doctest: +SKIP
+
+    Args:
+        recipe: Whose strategy is trained, or the file that says it.
+        dataset: A name, a folder, an .npz, or a task as `task_of` makes it; None for the recipe's own.
+        output: A folder that does not exist yet; it appears whole.
+        seeds: Number of trainings, with seeds from the recipe's on.
+        source: Another source, or where the recipe's local checkpoint lies.
+        device: As for a search.
+        data_root: As for a search.
+        cache_root: As for a search.
+        on_epoch: Told about each epoch with the seed.
+
+    Raises:
+        ConfigurationError: The file is no recipe.
+        OutputError: The folder exists or cannot be written.
+        DataError: The data cannot be used, or the recipe's own data have other classes now.
+        SourceError: The source is not on this machine, or its sha256 is not the recipe's.
+    """
+    output = Path(output)
+    if seeds < 1:
+        raise ConfigurationError(f"seeds must be >= 1, got {seeds}")
+    recipe = recipe_of(recipe)
+    spec = spec_of(recipe, dataset)
+    if output.exists() or output.is_symlink():
+        raise OutputError(f"the output must be a new folder, got {output}, which exists: choose another")
+    check_output_folder(output, "apply")
+    task = load_task(spec, data_root=data_root, cache_root=cache_root)
+    if spec.dataset == recipe.task.name:
+        require_classes(recipe, task)
+    backbone = load_source(recipe, source, task, same=source is None)
+    chosen: _Trained | None = None
+    scores: list[RecipeMetrics] = []
+    numbers = tuple(range(recipe.training.seed, recipe.training.seed + seeds))
+    for seed in numbers:
+        run, seconds = train_again(recipe, task, backbone, seed, device, on_epoch, cache_root=cache_root)
+        scores.append(scores_of(run))
+        if chosen is None or _rank(scores[-1]) > _rank(chosen.metrics):
+            chosen = _Trained(run, scores[-1], seed, seconds)
+    assert chosen is not None
+    over = _over_seeds(numbers, scores, spec.seed if recipe.task.split_seed is not None else None)
+    written = _written(recipe, spec, chosen, over, source or recipe.strategy.source)
+    with whole_folder(output) as folder:
+        write_results(folder, chosen.run, backbone, written)
+    return Applied(written, output / MODEL, numbers, tuple(scores))
+
+
+def _over_seeds(
+    seeds: tuple[int, ...], scores: list[RecipeMetrics], split_seed: int | None
+) -> OverSeeds | None:
+    """Mean accuracy over seeds with a 95% interval; None for a single seed.
+
+    All models were scored on the same n images, so the mean's variance is p (1 - p) / n for the images
+    plus s^2 / S for S seeds of variance s^2: the interval of one model at the number of images that
+    has this variance (`reporting.statistics.clopper_pearson`).
+    """
+    if len(seeds) < 2:
+        return None
+    judged = [score.test or score.validation for score in scores]
+    values = [score.accuracy for score in judged]
+    mean, n = statistics.mean(values), judged[0].n
+    of_images = mean * (1.0 - mean) / n
+    of_seeds = statistics.variance(values) / len(values)
+    effective = n if of_images == 0.0 else max(1, math.floor(n * of_images / (of_images + of_seeds)))
+    return OverSeeds(
+        runs=tuple(
+            SeedScore(
+                seed=seed,
+                split_seed=split_seed,
+                validation=score.validation.accuracy,
+                test=score.test.accuracy if score.test else None,
+            )
+            for seed, score in zip(seeds, scores, strict=True)
+        ),
+        accuracy=mean,
+        interval=clopper_pearson(round(mean * effective), effective),
+    )
+
+
+def _rank(metrics: RecipeMetrics) -> tuple[float, float]:
+    return metrics.validation.accuracy, -(metrics.validation.nll or 0.0)
+
+
+def _written(recipe: Recipe, spec: TaskSpec, chosen: _Trained, over: OverSeeds | None, source: str) -> Recipe:
+    from automl_transfer.models.registry import get_source
+
+    run = chosen.run
+    strategy: Strategy = recipe.strategy.model_copy(update={"source": source})
+    cost: Cost = measured_cost(run, chosen.seconds)
+    return make_recipe(
+        strategy=strategy,
+        task=run.task.task,
+        spec=spec,
+        normalisation=constants_of(run),
+        source=source_facts(source, get_source(source).sha256()),
+        training=recipe.training.model_copy(
+            update={
+                "seed": chosen.seed,
+                "batch": run.batch,
+                "best_epoch": run.best.epoch if run.best else None,
+                "refit": False,
+                "weights_sha256": run.weights_sha256(),
+                "conditions": run.conditions(),
+            }
+        ),
+        metrics=chosen.metrics.model_copy(update={"seeds": over}),
+        cost=cost,
+        environment=environment(),
+        study=recipe.provenance.study,
+        trial=recipe.provenance.trial,
+        root_trial=recipe.provenance.root_trial,
+    )

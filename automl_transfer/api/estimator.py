@@ -1,0 +1,296 @@
+"""`TransferClassifier`: transfer learning for images as a scikit-learn estimator."""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from automl_transfer.api.front import search
+from automl_transfer.api.pixel_input import PixelInput
+from automl_transfer.api.training import make_run, train_to_the_end
+from automl_transfer.data.explore import Exploration, describe
+from automl_transfer.data.in_memory import task_in_memory
+from automl_transfer.data.task import LoadedDetails
+from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import ConfigurationError
+from automl_transfer.recipes.best_strategy import Recipe, read_recipe
+from automl_transfer.recipes.model_description import ModelDescription
+from automl_transfer.recipes.normalisation import facts
+from automl_transfer.recipes.predict import Predictor
+from automl_transfer.recipes.strict_json import validate
+
+if TYPE_CHECKING:
+    import torch
+
+    from automl_transfer.models.heads import TargetModel
+    from automl_transfer.models.network import Backbone
+    from automl_transfer.training.run import TrainingRun
+
+PROFILE, SEARCH = "profile", "search"
+DEFAULT_SOURCE = "efficientnet-lite0"
+
+
+class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Classifies images with a pretrained network, transferred as a strategy says.
+
+    X is an array of images (n, H, W) or (n, H, W, 1 | 3), or (n, pixels) with one image a row, as
+    `load_digits().data` has them: a row fills the smallest square that holds it. uint8 pixels are taken
+    as they are; other numbers are scaled linearly from the range that they have in `fit`.
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import cross_val_score
+    >>> digits = load_digits()
+    >>> cross_val_score(TransferClassifier(), digits.images, digits.target).mean()  # doctest: +SKIP
+    0.988
+
+    Args:
+        strategy: How to transfer. "profile": the cut of `source` whose closed-form head generalises best
+            (leave-one-out), from one forward pass: seconds, and nothing is trained by gradient.
+            "search": a search of strategies under the budget. A `Strategy`, a dictionary of its fields,
+            or a best-strategy file (its path, or a `Recipe`): that strategy.
+        source: The pretrained network, for "profile".
+        epochs: Horizon of the training, where a strategy trains; the best epoch on held-out images counts.
+        held_out: Share of each class in X that chooses the epoch, or the winner of a search.
+        resolution: Pixels; None takes a multiple of 32 near the images' size.
+        trials: Strategies to try in a search; by default as many as the preset `quick` says.
+        minutes: Time for a search; by default that of the preset `quick`.
+        random_state: An int gives the same model again, bit for bit on the same machine and threads.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+
+    Attributes:
+        classes_: Labels, sorted; columns of `predict_proba`.
+        n_features_in_: Size of X's second axis in `fit`.
+        strategy_: What was trained.
+        predictor_: The fitted network, see `Predictor`.
+        recipe_: The recipe of a search's winner; None for other strategies.
+    """
+
+    def __init__(
+        self,
+        strategy: str | PathLike[str] | Strategy | Recipe | Mapping[str, Any] = PROFILE,
+        *,
+        source: str = DEFAULT_SOURCE,
+        epochs: int = 9,
+        held_out: float = 0.2,
+        resolution: int | None = None,
+        trials: int | None = None,
+        minutes: float | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        device: str = "auto",
+    ) -> None:
+        self.strategy = strategy
+        self.source = source
+        self.epochs = epochs
+        self.held_out = held_out
+        self.resolution = resolution
+        self.trials = trials
+        self.minutes = minutes
+        self.random_state = random_state
+        self.device = device
+
+    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803  (scikit-learn's names)
+        """Transfer the network to images X with labels y.
+
+        Raises:
+            ValueError: X is no array of images, y no labels of them, or there is only one class.
+            ConfigurationError: A parameter cannot be.
+            SourceError: The source is not on this machine.
+        """
+        details, seed = self._prepared(X, y)
+        self.recipe_: Recipe | None = None
+        if isinstance(self.strategy, str) and self.strategy == SEARCH:
+            self._search(details, seed)
+            return self
+        run = self._run(details, seed)
+        train_to_the_end(run)
+        self.strategy_ = run.plan.strategy
+        self.predictor_ = _predictor(
+            run, _backbone(self.strategy_.source, details.loaded.task.channels).architecture
+        )
+        return self
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
+        """The most probable class of each image."""
+        probabilities = self.predict_proba(X)
+        labels: npt.NDArray[Any] = self.classes_[probabilities.argmax(axis=1)]
+        return labels
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
+        """(n, classes) probabilities, columns in the order of `classes_`."""
+        check_is_fitted(self, "predictor_")
+        logits = self.predictor_.logits(self._input.pixels(self, X)).astype(np.float64)
+        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found: npt.NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+        return found
+
+    def explore_data(self, X: Any, y: Any) -> Exploration:  # noqa: N803
+        """Classes, balance, duplicates and conflicting labels of images, before anything is trained."""
+        details, _ = clone(self)._prepared(X, y)  # a fitted estimator stays what it is
+        return describe(details.loaded, details.cached)
+
+    def generate_target_model(self, X: Any, y: Any) -> TargetModel:  # noqa: N803
+        """The network that the strategy makes for these images, before any training by gradient.
+
+        Cut, transferred, initialised, with a new head that is solved where the strategy says so. It takes
+        normalised float32 (n, channels, resolution, resolution) and gives logits.
+
+        Raises:
+            ConfigurationError: The strategy is a search, which makes many.
+        """
+        if isinstance(self.strategy, str) and self.strategy == SEARCH:
+            raise ConfigurationError(
+                "a target model needs one strategy, got a search: fit, and take `predictor_.model`"
+            )
+        details, seed = clone(self)._prepared(X, y)
+        model: TargetModel = self._run(details, seed).model
+        return model
+
+    def __sklearn_tags__(self) -> Any:
+        """Images are three-dimensional input."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _prepared(self, X: Any, y: Any) -> tuple[LoadedDetails, int]:  # noqa: N803
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None")
+        if not 0.0 <= self.held_out < 1.0:
+            raise ConfigurationError(f"held_out must be at least 0 and below 1, got {self.held_out}")
+        if self.epochs < 1:
+            raise ConfigurationError(f"epochs must be >= 1, got {self.epochs}")
+        self._input = PixelInput(self.resolution)
+        pixels, labels = self._input.fit(self, X, y)
+        check_classification_targets(labels)
+        self.classes_, encoded = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y must hold at least two classes, got one class: {self.classes_[0]!r}: "
+                "a classifier has nothing to tell apart"
+            )
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        details = task_in_memory(
+            pixels,
+            encoded.astype(np.int64),
+            _names(self.classes_),
+            held_out=0.0 if self._solves() else self.held_out,
+            seed=int(seed),
+        )
+        return details, int(seed)
+
+    def _solves(self) -> bool:
+        """Whether nothing is trained by gradient, so that no image need be held out."""
+        if isinstance(self.strategy, str) and self.strategy in (PROFILE, SEARCH):
+            return self.strategy == PROFILE
+        return _strategy(self.strategy).tune_mode == CLOSED_FORM
+
+    def _run(self, details: LoadedDetails, seed: int) -> TrainingRun:
+        from automl_transfer.training.device import resolve_device
+
+        device = resolve_device(self.device)
+        if isinstance(self.strategy, str) and self.strategy == PROFILE:
+            strategy = self._profiled(details, seed, device)
+        else:
+            strategy = _strategy(self.strategy)
+        backbone = _backbone(strategy.source, details.loaded.task.channels)
+        return make_run(strategy, details.loaded, backbone, max_epochs=self.epochs, seed=seed, device=device)
+
+    def _profiled(self, details: LoadedDetails, seed: int, device: torch.device) -> Strategy:
+        from automl_transfer.training.profile import profile_source, strategy_of
+
+        backbone = _backbone(self.source, details.loaded.task.channels)
+        return strategy_of(profile_source(backbone, self.source, details.loaded, device=device, seed=seed))
+
+    def _search(self, details: LoadedDetails, seed: int) -> None:
+        loaded = details.loaded
+        with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
+            place = Path(folder)
+            splits: dict[str, Any] = {
+                f"{kind}_{split}": array[loaded.indices[split]]
+                for split in ("train", "validation")
+                for kind, array in (("images", loaded.images), ("labels", loaded.labels))
+            }
+            np.savez(place / "arrays.npz", classes=np.array(loaded.task.classes), **splits)
+            found = search(
+                place / "arrays.npz",
+                trials=self.trials,
+                minutes=self.minutes,
+                settings={
+                    "task.resolution": loaded.task.resolution,
+                    "task.channels": loaded.task.channels,
+                    "search.seed": seed,
+                    "search.max_epochs": self.epochs,
+                },
+                output=place / "results",
+                storage=f"sqlite:///{place / 'study.db'}",
+                device=self.device,
+                cache_root=place / "cache",
+            )
+            if found.recipe is None or found.model is None:
+                raise ConfigurationError(
+                    f"a search must complete a trial, got none ({found.reason}): give it more minutes or "
+                    "trials"
+                )
+            self.recipe_, self.strategy_ = found.recipe, found.recipe.strategy
+            self.predictor_ = Predictor.load(found.model)
+
+
+def _strategy(given: str | PathLike[str] | Strategy | Recipe | Mapping[str, Any]) -> Strategy:
+    if isinstance(given, Strategy):
+        return given
+    if isinstance(given, Recipe):
+        return given.strategy
+    if isinstance(given, Mapping):
+        return validate(Strategy, dict(given), "strategy")
+    if isinstance(given, str | PathLike):
+        return read_recipe(Path(given)).strategy
+    raise ConfigurationError(
+        "strategy must be 'profile', 'search', a Strategy, its fields, or a best-strategy file, "
+        f"got {type(given).__name__}"
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _backbone(source: str, channels: int) -> Backbone:
+    """A source's network, kept for the next fit: plans work on copies."""
+    from automl_transfer.models.registry import get_source
+
+    return get_source(source).load(channels)
+
+
+def _predictor(run: TrainingRun, architecture: str) -> Predictor:
+    """The trained network as `load` would give it."""
+    task, plan = run.task.task, run.plan
+    constants = None if plan.mean is None or plan.std is None else (plan.mean, plan.std)
+    description = ModelDescription(
+        architecture=architecture,
+        groups_kept=len(run.model.groups),
+        pool=run.model.head.grid,
+        in_channels=task.channels,
+        resolution=task.resolution,
+        classes=task.classes,
+        normalisation=facts(constants),
+        weights_sha256=run.weights_sha256(),
+    )
+    return Predictor(run.model, description, run.device)
+
+
+def _names(classes: npt.NDArray[Any]) -> tuple[str, ...]:
+    """Names for labels of any type: their text, or their position where texts are empty or alike."""
+    names = [str(label) for label in classes]
+    if len(set(names)) < len(names) or not all(names):
+        names = [str(position) for position in range(len(names))]
+    return tuple(names)

@@ -1,0 +1,119 @@
+"""What people call from Python: a search from a dataset's name, and a look at a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+from automl_transfer.api.search import SearchEvents, SearchResult, run_study
+from automl_transfer.data.explore import Exploration
+from automl_transfer.data.explore import explore as explore_task
+from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
+from automl_transfer.domain.spec import StudySpec, TaskSpec
+from automl_transfer.errors import ConfigurationError
+from automl_transfer.recipes.strict_json import validate
+from automl_transfer.space.study_of import study_spec
+from automl_transfer.store.url import StoreURL, resolve_storage
+from automl_transfer.workers.signals import StopRequest
+
+__all__ = ["explore", "search"]
+
+
+def search(
+    what: str | PathLike[str] | StudySpec,
+    *,
+    minutes: float | None = None,
+    trials: int | None = None,
+    preset: str = "quick",
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    output: str | PathLike[str] | None = None,
+    storage: str | StoreURL | None = None,
+    refit: bool = False,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    stop: StopRequest | None = None,
+    events: SearchEvents | None = None,
+) -> SearchResult:
+    """Search for the best way to transfer a network to a dataset; rank, and ship the winner.
+
+    The same call goes on where an earlier one stopped, and does nothing where it ended.
+
+    >>> result = search("photos/cats", minutes=30)  # doctest: +SKIP
+    >>> result.recipe.metrics.test.accuracy, result.model  # doctest: +SKIP
+    (0.989, PosixPath('runs/cats-quick/model'))
+
+    Args:
+        what: A dataset (a registered name, a folder, an .npz), a study file ending in .toml, or a
+            specification made in code.
+        minutes: Time to spend.
+        trials: Strategies to try.
+        preset: Space and budget for a dataset: `quick` or `core`.
+        name: Of the study; by default made from the dataset and the preset.
+        settings: Any keys of a study file, dotted: `{"search.max_epochs": 3, "space.pool": [1, 4]}`.
+        output: Folder for the results; by default `runs/NAME`.
+        storage: URL of the database; by default AUTOML_TRANSFER_STORAGE, or `runs/automl-transfer.db`.
+        refit: Train the winner on training and validation images together before shipping it.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        data_root: Where relative dataset folders lie on this machine.
+        cache_root: Where decoded images are kept; None for the user's cache folder.
+        stop: Asked to stop from elsewhere; the trial under way is released, not lost.
+        events: Told what happens.
+
+    Raises:
+        UserError: Something about data, sources, study or output is wrong; nothing was written.
+        StoreUnavailableError: The store did not answer for too long; nothing is lost.
+    """
+    given: dict[str, Any] = {"search__minutes": minutes, "search__trials": trials}
+    given |= {key.replace(".", "__"): value for key, value in (settings or {}).items()}
+    if not isinstance(what, StudySpec):
+        spec = study_spec(fspath(what), preset, (), name=name, **given)
+    elif name is not None or any(value is not None for value in given.values()):
+        raise ConfigurationError(
+            "a specification states its name and budget itself, got them twice: set them in the StudySpec"
+        )
+    else:
+        spec = what
+    url = storage if isinstance(storage, StoreURL) else resolve_storage(storage, None, DEFAULT_DATABASE)
+    return run_study(
+        spec,
+        storage=url,
+        output=Path(output) if output is not None else RUNS / spec.name,
+        device=device,
+        data_root=data_root,
+        cache_root=cache_root,
+        refit=refit,
+        stop=stop,
+        events=events,
+    )
+
+
+def explore(
+    dataset: str | PathLike[str] | TaskSpec,
+    *,
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    **settings: object,
+) -> Exploration:
+    """What a dataset holds: classes, balance, sizes, channels, duplicates, unreadable files.
+
+    >>> explore("digits").imbalance  # doctest: +SKIP
+    1.05
+
+    Args:
+        dataset: A registered name, a folder, an .npz, or a task specification.
+        data_root: Where relative dataset folders lie on this machine.
+        cache_root: Where decoded images are kept; None for the user's cache folder.
+        settings: Fields of `TaskSpec`: `resolution`, `channels`, `group_from`, `seed`, ...
+
+    Raises:
+        ConfigurationError: A setting is unknown or its value cannot be.
+        DataError: The dataset cannot be used.
+    """
+    spec = dataset
+    if not isinstance(spec, TaskSpec):
+        spec = validate(TaskSpec, {"dataset": fspath(spec), **settings}, "the task")
+    return explore_task(spec, data_root=data_root, cache_root=cache_root)[0]

@@ -1,0 +1,114 @@
+"""`verify`: whether a recipe gives again what it says, and why it may not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from automl_transfer.api.rerun import (
+    OnEpoch,
+    load_source,
+    recipe_of,
+    require_classes,
+    scores_of,
+    spec_of,
+    train_again,
+)
+from automl_transfer.api.training import environment
+from automl_transfer.data.task import load_task
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.errors import DataError
+from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics
+
+if TYPE_CHECKING:
+    from automl_transfer.training.run import TrainingRun
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a recipe gives again what it says.
+
+    Attributes:
+        word: `identical` (the same weights, bit for bit), `within` the tolerance, or `outside`.
+        differences: Conditions that are not those of the recipe, in words: why results may differ.
+    """
+
+    word: Literal["identical", "within", "outside"]
+    expected: RecipeMetrics
+    found: RecipeMetrics
+    differences: tuple[str, ...]
+
+
+def verify(
+    recipe: Recipe | str | Path,
+    dataset: str | TaskSpec | None = None,
+    *,
+    source: str | None = None,
+    tolerance: float = 0.01,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    on_epoch: OnEpoch = lambda seed, result: None,
+) -> Verdict:
+    """Train a recipe again on its own data and compare.
+
+    >>> verify("runs/quick/best_strategy.json").word  # doctest: +SKIP
+    'identical'
+
+    Args:
+        recipe: What is claimed, or the file that says it.
+        dataset: Where its data lie; None looks for them by the recipe's own name.
+        source: Where the source lies, for a recipe whose source is a local checkpoint.
+        tolerance: Largest difference of validation and test accuracy that is `within`.
+        device: As for a search. Conditions that differ from the recipe's are listed.
+        data_root: As for a search.
+        cache_root: As for a search.
+        on_epoch: Told about each epoch with the seed.
+
+    Raises:
+        ConfigurationError: The file is no recipe.
+        DataError: The data are not those of the recipe.
+        SourceError: The source's weights are not those of the recipe, or not on this machine.
+    """
+    recipe = recipe_of(recipe)
+    spec = spec_of(recipe, dataset)
+    task = load_task(spec, data_root=data_root, cache_root=cache_root)
+    require_classes(recipe, task)
+    if task.task.fingerprint != recipe.task.fingerprint:
+        raise DataError(
+            f"a recipe is verified on its own data (fingerprint {recipe.task.fingerprint[:12]}), got "
+            f"{task.task.fingerprint[:12]} for {spec.dataset!r}: name the same data with --dataset, or use "
+            "'automl-transfer apply' on other data"
+        )
+    backbone, training = load_source(recipe, source, task, same=True), recipe.training
+    run, _ = train_again(
+        recipe, task, backbone, training.seed, device, on_epoch, refit=training.refit, cache_root=cache_root
+    )
+    found = scores_of(run)
+    different = _differences(recipe, run)
+    if run.weights_sha256() == training.weights_sha256:
+        return Verdict("identical", recipe.metrics, found, different)
+    pairs = [(recipe.metrics.validation, found.validation), (recipe.metrics.test, found.test)]
+    if training.refit:  # it was trained on the validation images
+        pairs = pairs[1:]
+    near = all(abs(a.accuracy - b.accuracy) <= tolerance for a, b in pairs if a is not None and b is not None)
+    return Verdict("within" if near else "outside", recipe.metrics, found, different)
+
+
+def _differences(recipe: Recipe, run: TrainingRun) -> tuple[str, ...]:
+    """Why the same recipe may give other weights here, in words."""
+    from automl_transfer.training.conditions import differences
+
+    then, now = recipe.training.conditions, run.conditions()
+    found = differences(then, now) if then else ("the recipe states no conditions",)
+    theirs, mine = recipe.environment, environment()
+    for what in ("system", "machine"):
+        was, here = getattr(theirs, what), getattr(mine, what)
+        if was is not None and was != here:
+            found += (f"{what} was {was}, is {here}",)
+    return found + tuple(
+        f"{name} was {was}, is {mine.versions.get(name, 'not installed')}"
+        for name, was in theirs.versions.items()
+        if mine.versions.get(name) != was and name not in then
+    )

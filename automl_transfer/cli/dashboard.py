@@ -1,0 +1,112 @@
+"""`automl-transfer dashboard`: look at studies in a browser."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl_transfer.cli.options import StorageFileOption, StorageOption, WaitOption, open_store
+
+
+def run(
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="Opens on this study.", show_default=False)
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 finds a free one.")] = 8080,
+    artifact_dir: Annotated[
+        Path | None,
+        typer.Option("--artifact-dir", metavar="DIR", help="Where the studies' files are on this machine."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--token-file",
+            metavar="FILE",
+            help="Ask for the token in this file. Also AUTOML_TRANSFER_DASHBOARD_TOKEN.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", metavar="NAME", help="Another name it may be reached under."),
+    ] = None,
+    allow_writes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-writes",
+            help="Let anyone who opens the page end trials, edit notes, upload and delete files, and "
+            "delete whole studies.",
+        ),
+    ] = False,
+    storage: StorageOption = None,
+    storage_file: StorageFileOption = None,
+    wait: WaitOption = None,
+) -> None:
+    """Serve optuna-dashboard for a store: on this machine only, and read-only, unless you say otherwise.
+
+    Other machines reach it with --host 0.0.0.0, which requires a token. Ctrl-C ends it.
+
+    \b
+    $ automl-transfer dashboard quick
+    quick: http://127.0.0.1:8080/dashboard/studies/1 (read-only; Ctrl-C ends it)
+    """
+    from automl_transfer.dashboard.app import AppOptions, make_dashboard
+    from automl_transfer.dashboard.methods import WRITES
+    from automl_transfer.dashboard.server import Server, is_loopback
+    from automl_transfer.dashboard.token import read_token
+    from automl_transfer.errors import ConfigurationError
+    from automl_transfer.store.trials import Trials
+
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    token = read_token(token_file)
+    if token is None and not is_loopback(host):
+        raise ConfigurationError(
+            f"a dashboard that other machines reach must ask for a token, got --host {host} without one. "
+            "Add --token-file FILE, or keep to --host 127.0.0.1"
+        )
+    if artifact_dir is not None and not artifact_dir.is_dir():
+        raise ConfigurationError(
+            f"--artifact-dir must be a folder, got {artifact_dir}, which is "
+            f"{'not one' if artifact_dir.exists() else 'not there'}. Leave it out to use the studies' own"
+        )
+    with open_store(
+        storage, storage_file, create=False, read_only=not allow_writes, wait=wait, study=study
+    ) as store:
+        page = "/dashboard"
+        if study is not None:
+            handle = store.study(study)
+            page = f"/dashboard/studies/{handle.study_id}"
+            counts = Trials(store).counts(handle)
+            if artifact_dir is None and counts.complete + counts.pruned:
+                _look_for_artifacts(handle.artifact_url)
+        hosts = [host, *(allow_host or [])]
+        options = AppOptions(hosts, token, allow_writes, artifact_dir)
+        app = make_dashboard(store, options)
+        server = Server(app.wsgi, host, port, writable=allow_writes)
+        shown = f"http://{'127.0.0.1' if is_loopback(host) else host}:{server.port}"
+        how = "anyone who opens it can change it" if allow_writes else "read-only"
+        typer.echo(f"{study or store.url}: {shown}{page} ({how}; Ctrl-C ends it)")
+        if allow_writes:
+            typer.echo(f"writes are allowed: {WRITES}", err=True)
+        if app.login is not None:
+            # Only to a person: what is printed elsewhere ends in a log.
+            link = f", or open {shown}{app.login.one_time_path()} once" if sys.stdout.isatty() else ""
+            typer.echo(f"log in with the token{link}")
+        sys.stdout.flush()
+        server.run()
+
+
+def _look_for_artifacts(url: str) -> None:
+    from automl_transfer.store.artifacts import ArtifactStore
+
+    folder = ArtifactStore(url).local_folder
+    if folder is not None and not folder.is_dir():
+        typer.echo(
+            f"the artifacts of this study must be in {folder}, which is not a folder here: pictures of "
+            "trials will be missing. Say where they are with --artifact-dir DIR",
+            err=True,
+        )

@@ -1,0 +1,77 @@
+"""`automl-transfer roles`: who may do what in a PostgreSQL store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl_transfer.cli.options import (
+    StorageFileOption,
+    StorageOption,
+    WaitOption,
+    open_store,
+)
+from automl_transfer.domain.places import DEFAULT_DATABASE
+
+
+def run(
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Run it, as the owner that the storage URL names.")
+    ] = False,
+    worker_login: Annotated[
+        list[Path] | None,
+        typer.Option("--worker-login", metavar="FILE", help="Holds the storage URL of a worker's login."),
+    ] = None,
+    reader_login: Annotated[
+        list[Path] | None,
+        typer.Option("--reader-login", metavar="FILE", help="Holds the storage URL of a reader's login."),
+    ] = None,
+    storage: StorageOption = None,
+    storage_file: StorageFileOption = None,
+    wait: WaitOption = None,
+) -> None:
+    """Print the SQL that makes two roles in a PostgreSQL store, or run it. Safe to repeat.
+
+    automl_transfer_worker runs trials, and can neither create, rename nor delete a study;
+    automl_transfer_reader only reads: enough for dashboard, status and report. A login of either
+    kind is a member; --apply makes it with the password in its URL. After an update of this
+    program, run it again.
+
+    \b
+    $ automl-transfer roles --apply --storage-file owner.url --worker-login worker.url
+    roles automl_transfer_worker and automl_transfer_reader are ready, with 1 login
+    """
+    from automl_transfer.store.roles import (
+        READER,
+        WORKER,
+        RoleLogin,
+        apply_roles,
+        login_sql,
+        require_postgresql,
+        roles_sql,
+    )
+    from automl_transfer.store.url import read_storage_file, resolve_storage
+
+    kinds = ((WORKER, worker_login, "--worker-login"), (READER, reader_login, "--reader-login"))
+    logins = [
+        RoleLogin(group, read_storage_file(file, option))
+        for group, files, option in kinds
+        for file in files or []
+    ]
+    url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
+    require_postgresql(url)
+    if apply:
+        with open_store(storage, storage_file, wait=wait) as store:
+            apply_roles(store, logins)
+        many = f", with {len(logins)} login{'s' * (len(logins) != 1)}" if logins else ""
+        typer.echo(f"roles {WORKER} and {READER} are ready{many}")
+        return
+    statements = roles_sql(str(url.sqlalchemy.database))
+    for login in logins:
+        statements += login_sql(login, None)
+    typer.echo("-- Run it as the owner of the database, whose tables exist already.")
+    typer.echo("".join(f"{statement};\n" for statement in statements), nl=False)
+    for login in logins:
+        typer.echo(f"\\password {login.user}")

@@ -1,0 +1,133 @@
+"""A token, where one is asked for: in a form, in an Authorization header, or through a link that works once.
+
+The token itself is never in a URL, a cookie, a log or a process list. A browser keeps a random session
+name that only this process knows, in a cookie that scripts cannot read and other sites cannot send.
+"""
+
+from __future__ import annotations
+
+import hmac
+import html
+import secrets
+import threading
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, quote
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from automl_transfer.dashboard.responses import answer, page
+
+COOKIE = "automl_transfer_session"
+PATH = "/login"
+SHORTEST = 16
+SESSION_SECONDS = 12 * 3600.0
+LINK_SECONDS = 600.0
+_LONGEST_FORM = 4096
+_MOST_SESSIONS = 1000
+
+_FORM = """<form method="post" action="/login">
+<input type="hidden" name="next" value="{next}">
+<label for="token">{said}</label>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<button>Open</button>
+</form>"""
+
+
+class Login:
+    """Answers 401 until a request brings the token, or the session that it was exchanged for."""
+
+    def __init__(self, app: WSGIApplication, token: str) -> None:
+        self._app = app
+        self._token = token.encode()
+        self._sessions: dict[str, float] = {}
+        self._links: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def one_time_path(self) -> str:
+        """A path that logs one browser in, once, within the next minutes."""
+        code = secrets.token_urlsafe(24)
+        with self._lock:
+            self._links[code] = time.monotonic() + LINK_SECONDS
+        return f"{PATH}?code={code}"
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        if environ.get("PATH_INFO") == PATH:
+            if environ["REQUEST_METHOD"] == "POST":
+                return self._from_form(environ, start_response)
+            if environ["REQUEST_METHOD"] == "GET" and "code=" in environ.get("QUERY_STRING", ""):
+                return self._from_link(environ, start_response)
+        if self._has_session(environ) or self._has_token(environ):
+            return self._app(environ, start_response)
+        wanted = quote(environ.get("PATH_INFO", "") or "/")
+        return self._refuse(environ, start_response, "This dashboard asks for its token", wanted)
+
+    def _from_form(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            length = min(int(environ.get("CONTENT_LENGTH") or 0), _LONGEST_FORM)
+        except ValueError:
+            length = 0
+        fields = parse_qs(environ["wsgi.input"].read(length).decode("utf-8", "replace"))
+        given, wanted = fields.get("token", [""])[0], fields.get("next", ["/"])[0]
+        if not self._is_token(given.strip()):
+            return self._refuse(environ, start_response, "That was not the token", wanted)
+        return self._welcome(start_response, wanted)
+
+    def _from_link(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        code = parse_qs(environ["QUERY_STRING"]).get("code", [""])[0]
+        with self._lock:
+            good = self._links.pop(code, 0.0) > time.monotonic()
+        if not good:
+            said = "That link was used before, or is too old. The token still works"
+            return self._refuse(environ, start_response, said, "/")
+        return self._welcome(start_response, "/")
+
+    def _welcome(self, start_response: StartResponse, wanted: str) -> Iterable[bytes]:
+        session, now = secrets.token_urlsafe(32), time.monotonic()
+        with self._lock:
+            self._sessions = {name: end for name, end in self._sessions.items() if end > now}
+            while len(self._sessions) >= _MOST_SESSIONS:
+                del self._sessions[next(iter(self._sessions))]
+            self._sessions[session] = now + SESSION_SECONDS
+        cookie = f"{COOKIE}={session}; HttpOnly; SameSite=Strict; Path=/; Max-Age={SESSION_SECONDS:.0f}"
+        start_response(
+            "303 See Other",
+            [("Location", _local(wanted)), ("Set-Cookie", cookie), ("Content-Length", "0")],
+        )
+        return []
+
+    def _refuse(
+        self, environ: WSGIEnvironment, start_response: StartResponse, said: str, wanted: str
+    ) -> Iterable[bytes]:
+        form = _FORM.format(said=html.escape(f"{said}."), next=html.escape(_local(wanted), quote=True))
+        return answer(
+            environ,
+            start_response,
+            HTTPStatus.UNAUTHORIZED,
+            f"{said}: log in with a browser, or send it as 'Authorization: Bearer TOKEN'",
+            body=page("automl-transfer dashboard", form),
+            headers=[("WWW-Authenticate", "Bearer")],
+        )
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), self._token)
+
+    def _has_token(self, environ: WSGIEnvironment) -> bool:
+        kind, _, given = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return kind.lower() == "bearer" and self._is_token(given.strip())
+
+    def _has_session(self, environ: WSGIEnvironment) -> bool:
+        try:
+            cookie = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(COOKIE)
+        except CookieError:
+            return False
+        with self._lock:
+            return cookie is not None and self._sessions.get(cookie.value, 0.0) > time.monotonic()
+
+
+def _local(wanted: str) -> str:
+    """Where to go after the login: a path of this site, and nothing that a browser reads as another one."""
+    safe = wanted.startswith("/") and not wanted.startswith(("//", "/\\", PATH)) and wanted.isprintable()
+    return quote(wanted, safe="/%?=&-._~") if safe else "/"

@@ -1,0 +1,66 @@
+"""Serves the application with waitress."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import TYPE_CHECKING, Any
+
+from automl_transfer.dashboard.hosts import LOOPBACK
+from automl_transfer.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+THREADS = 8
+_READ_ONLY_BODY = 64 * 1024
+_WRITABLE_BODY = 128 * 1024 * 1024
+
+
+class Server:
+    """Listens from its construction on; `run` serves until Ctrl-C.
+
+    Args:
+        app: What to serve.
+        host: Address to listen on.
+        port: 0 takes a free one, see `port`.
+        writable: Whether large bodies (uploads) are taken.
+
+    Raises:
+        ConfigurationError: The port is taken, or the address is not one of this machine.
+    """
+
+    def __init__(self, app: WSGIApplication, host: str, port: int, *, writable: bool = False) -> None:
+        import waitress
+
+        try:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listening = socket.create_server((host, port), family=family, backlog=128)
+        except OSError as error:
+            raise ConfigurationError(_refused(error, host, port)) from None
+        self.port = int(listening.getsockname()[1])
+        self._server: Any = waitress.create_server(
+            app,
+            sockets=[listening],
+            threads=THREADS,
+            ident=None,
+            clear_untrusted_proxy_headers=True,
+            max_request_body_size=_WRITABLE_BODY if writable else _READ_ONLY_BODY,
+        )
+
+    def run(self) -> None:
+        """Serve; returns after Ctrl-C, or after a signal handler raised `SystemExit`."""
+        self._server.run()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    return host in LOOPBACK or host.startswith("127.")
+
+
+def _refused(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"--port must be free, got {port}, which another program uses. Choose another; 0 finds one"
+    if error.errno == errno.EACCES:
+        return f"--port must be one that you may listen on, got {port}. Choose one above 1023"
+    return f"--host must be an address of this machine, got {host!r} ({error.strerror})"

@@ -1,0 +1,71 @@
+"""A task made of arrays that are in memory already: nothing is cached on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from automl_transfer.data.base import Pixels, Rows
+from automl_transfer.data.cache import CachedImages
+from automl_transfer.data.decode_all import digest_of
+from automl_transfer.data.task import LoadedDetails, LoadedTask, channel_statistics
+from automl_transfer.domain.task import Split, SplitSizes, Task
+
+
+def task_in_memory(
+    images: Pixels, labels: Rows, classes: tuple[str, ...], *, held_out: float, seed: int
+) -> LoadedDetails:
+    """A task with training and validation images, and no test split.
+
+    Args:
+        images: uint8 (N, H, W, C), square.
+        labels: int64 (N,), positions in `classes`.
+        classes: Their names.
+        held_out: Share of each class that validates, by seed; at least one image where a class has two.
+            With 0, or where no class has two, training images validate too.
+        seed: Of the choice.
+    """
+    indices = _split(labels, len(classes), held_out, seed)
+    digests = np.stack([np.frombuffer(digest_of(image), np.uint8) for image in images])
+    flat = images.reshape(len(images), -1, images.shape[3]).astype(np.int64)
+    cached = CachedImages(
+        images=images,
+        rows=np.arange(len(images), dtype=np.int64),
+        digests=digests,
+        moments=np.stack([flat.sum(axis=1), np.square(flat).sum(axis=1)], axis=2),
+        sizes=np.full((len(images), 2), images.shape[1], np.int64),
+        bad=(),
+    )
+    mean, std = channel_statistics(cached, indices["train"])
+    content = hashlib.sha256(digests.tobytes() + labels.astype("<i8").tobytes())
+    for rows in indices.values():
+        content.update(rows.astype("<i8").tobytes())
+    task = Task(
+        name="arrays",
+        fingerprint=content.hexdigest(),
+        classes=classes,
+        splits=SplitSizes(
+            train=len(indices["train"]), validation=len(indices["validation"]), test=len(indices["test"])
+        ),
+        channels=3 if images.shape[3] == 3 else 1,
+        resolution=images.shape[1],
+        channel_mean=mean,
+        channel_std=std,
+    )
+    keys = tuple(str(row) for row in range(len(images)))
+    return LoadedDetails(LoadedTask(task, images, labels, indices, keys), cached)
+
+
+def _split(labels: Rows, classes: int, held_out: float, seed: int) -> Mapping[Split, Rows]:
+    chosen: list[Rows] = []
+    for label in range(classes):
+        rows = np.random.default_rng([seed, label]).permutation(np.flatnonzero(labels == label))
+        count = min(max(1, round(held_out * len(rows))), len(rows) - 1) if held_out else 0
+        chosen.append(rows[: max(0, count)])
+    everything = np.arange(len(labels), dtype=np.int64)
+    validation = np.sort(np.concatenate(chosen)).astype(np.int64)
+    train = np.setdiff1d(everything, validation)
+    nothing = np.zeros(0, np.int64)
+    return {"train": train, "validation": validation if len(validation) else train, "test": nothing}

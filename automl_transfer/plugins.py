@@ -1,0 +1,104 @@
+"""What other packages add: datasets, sources and initialisers, found by their entry points.
+
+A package declares them in its `pyproject.toml`:
+
+    [project.entry-points."automl_transfer.datasets"]
+    shells = "shells.dataset:Shells"            # a DatasetKind, or a class of one
+    [project.entry-points."automl_transfer.sources"]
+    tinynet = "shells.source:TinyNet"           # called with the name: "tinynet" or "tinynet/..."
+    [project.entry-points."automl_transfer.initialisers"]
+    dirac = "shells.init:dirac"                 # fills a tensor: (weight, source, generator) -> None
+
+Only the registries look here, and only for names that are not built in. A plugin's code is imported when
+its name is used: one that is broken troubles nobody else.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from automl_transfer.errors import ConfigurationError
+
+Group = Literal["datasets", "sources", "initialisers"]
+
+logger = logging.getLogger(__name__)
+
+_used: dict[str, str] = {}
+
+
+def names(group: Group, built_in: frozenset[str] | set[str] = frozenset()) -> tuple[str, ...]:
+    """Names that plugins add to a group, sorted; nothing of theirs is imported.
+
+    A name that is built in already stays what it is; whoever claims it is warned about, once.
+    """
+    found = _declared(group)
+    for name in sorted(found.keys() & built_in):
+        _warn(
+            f"the plugin {_who(found[name][0])} adds {name!r} to {group}, which is built in: it is left out"
+        )
+    return tuple(sorted(found.keys() - built_in))
+
+
+def load(group: Group, name: str, check: Callable[[Any], bool], what: str) -> Any:
+    """Import what a plugin adds under a name.
+
+    Args:
+        group: Where it is added.
+        name: One of `names(group)`.
+        check: Whether the object is of the right kind.
+        what: The right kind, in words.
+
+    Raises:
+        ConfigurationError: The plugin is broken, or two of them claim the name; says whose they are.
+    """
+    points = _declared(group)[name]
+    if len(points) > 1:
+        raise ConfigurationError(
+            f"one plugin may add {name!r} to {group}, got {' and '.join(map(_who, points))}: "
+            "uninstall one of them"
+        )
+    try:
+        found = points[0].load()
+    # Another package's code: whatever it raises is its own trouble, and the user's to know.
+    except Exception as error:
+        raise ConfigurationError(
+            f"the plugin {_who(points[0])} must load, to give {name!r} of {group}, got "
+            f"{type(error).__name__}: {error}: repair or uninstall it"
+        ) from error
+    if not check(found):
+        raise ConfigurationError(
+            f"the plugin {_who(points[0])} must give {what} for {name!r} of {group}, got {found!r}"
+        )
+    if points[0].dist is not None:
+        _used[points[0].dist.name] = points[0].dist.version
+    return found
+
+
+def used() -> dict[str, str]:
+    """Packages whose plugins this process has used, with their versions."""
+    return dict(_used)
+
+
+def _who(point: EntryPoint) -> str:
+    dist = point.dist
+    return f"{dist.name} {dist.version} ({point.value})" if dist is not None else point.value
+
+
+@functools.cache
+def _declared(group: Group) -> dict[str, list[EntryPoint]]:
+    found: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=f"automl_transfer.{group}"):
+        # An editable installation may list itself twice.
+        known = found.setdefault(point.name, [])
+        if all(point.value != other.value for other in known):
+            known.append(point)
+    return found
+
+
+@functools.cache
+def _warn(text: str) -> None:
+    logger.warning(text)

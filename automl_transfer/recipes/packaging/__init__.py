@@ -1,0 +1,1 @@
+"""Inference-only files of a model: one module a format, and what they share."""

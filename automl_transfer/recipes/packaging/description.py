@@ -1,0 +1,101 @@
+"""What a packaged file says about itself: enough to feed it and to read its answers, and no more."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from automl_transfer.errors import ConfigurationError, SourceError
+from automl_transfer.recipes.model_description import ModelDescription
+from automl_transfer.recipes.normalisation import NormalisationFacts
+from automl_transfer.recipes.strict_json import parse_json, validate
+
+KEY = "automl_transfer"
+"""Where it stands in the file's own metadata."""
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+
+class Network(BaseModel):
+    """How the network is built: for formats that hold its weights only."""
+
+    model_config = _FROZEN
+
+    architecture: str = Field(min_length=1, max_length=300)
+    groups_kept: int = Field(ge=1, le=10_000)
+    pool: Literal[1, 2, 4]
+
+
+class PackageDescription(BaseModel):
+    """Input and output of a packaged model.
+
+    Attributes:
+        preprocessing: True: takes uint8 pixels (N, resolution, resolution, channels) and gives
+            `probabilities`. False: takes float32 (N, channels, resolution, resolution), normalised as
+            `normalisation` says, and gives `logits`.
+        network: None where the file holds the program itself.
+    """
+
+    model_config = _FROZEN
+
+    schema_: Literal["automl-transfer/package/1"] = Field(default="automl-transfer/package/1", alias="schema")
+    preprocessing: bool
+    output: Literal["probabilities", "logits"]
+    channels: Literal[1, 3]
+    resolution: int = Field(ge=8, le=4096)
+    normalisation: NormalisationFacts
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
+    network: Network | None = None
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one input, without the batch dimension."""
+        size = self.resolution
+        return (size, size, self.channels) if self.preprocessing else (self.channels, size, size)
+
+    def to_json(self) -> str:
+        """On one line, keys in a fixed order."""
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> PackageDescription:
+    """The description of a model folder's package."""
+    return PackageDescription(
+        preprocessing=preprocessing,
+        output="probabilities" if preprocessing else "logits",
+        channels=model.in_channels,
+        resolution=model.resolution,
+        normalisation=model.normalisation,
+        classes=model.classes,
+        network=Network(architecture=model.architecture, groups_kept=model.groups_kept, pool=model.pool)
+        if network
+        else None,
+    )
+
+
+def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
+    """A package that names its network, described like a model folder."""
+    assert package.network is not None
+    return ModelDescription(
+        architecture=package.network.architecture,
+        groups_kept=package.network.groups_kept,
+        pool=package.network.pool,
+        in_channels=package.channels,
+        resolution=package.resolution,
+        classes=package.classes,
+        normalisation=package.normalisation,
+        weights_sha256=sha256,
+    )
+
+
+def read(text: str, where: str) -> PackageDescription:
+    """The reverse of `to_json`.
+
+    Raises:
+        SourceError: It is not valid.
+    """
+    try:
+        return validate(PackageDescription, parse_json(text, where, SourceError), where)
+    except ConfigurationError as error:
+        raise SourceError(str(error)) from None

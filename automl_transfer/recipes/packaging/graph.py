@@ -1,0 +1,152 @@
+"""A model as one small program: batch norms folded, constants computed, nothing of its making left.
+
+Works on the graph that `torch.export` gives, so that it does the same for every architecture.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import Dim, ExportedProgram
+
+from automl_transfer.recipes.packaging.inference import Inference
+
+_CONVOLUTIONS = (
+    torch.ops.aten.conv1d.default,
+    torch.ops.aten.conv2d.default,
+    torch.ops.aten.conv2d.padding,
+)
+_TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "custom", "from_node")
+"""What a node remembers of the code that it comes from: paths of this machine among it."""
+
+
+def program(model: Inference, example: Tensor) -> ExportedProgram:
+    """The model as an exported program for any number of images.
+
+    Args:
+        model: What is exported.
+        example: A batch of at least two images of the right shape; only its shape and type count.
+    """
+    with torch.no_grad():
+        graph = _export(model, example).module()
+        assert isinstance(graph, fx.GraphModule)
+        _fold_batch_norms(graph)
+        _drop_identities(graph)
+        _fold_constants(graph)
+        graph.graph.eliminate_dead_code()
+        graph.delete_all_unused_submodules()
+        _drop_unused(graph)
+        graph.recompile()
+        exported = _export(graph, example)
+    _forget(exported)
+    return exported
+
+
+def _export(model: torch.nn.Module, example: Tensor) -> ExportedProgram:
+    return torch.export.export(model, (example,), dynamic_shapes=({0: Dim("batch", min=1)},), strict=False)
+
+
+def _fold_batch_norms(graph: fx.GraphModule) -> None:
+    """Fold y = gamma (W x + b - mean) / sqrt(var + eps) + beta into W and b, where nothing else reads W x."""
+    for node in list(graph.graph.nodes):
+        if node.target is not torch.ops.aten.batch_norm.default:
+            continue
+        before = node.args[0]
+        arguments = _named(node)
+        if before.target not in _CONVOLUTIONS or len(before.users) > 1 or arguments["training"]:
+            continue
+        convolution = _named(before)
+        weight, bias = _value(graph, convolution["weight"]), _value(graph, convolution["bias"])
+        mean, variance = _value(graph, arguments["running_mean"]), _value(graph, arguments["running_var"])
+        gamma, beta = _value(graph, arguments["weight"]), _value(graph, arguments["bias"])
+        if weight is None or mean is None or variance is None:
+            continue
+        scale = (variance.double() + arguments["eps"]).rsqrt()
+        scale = scale if gamma is None else scale * gamma.double()
+        shift = -mean.double() if bias is None else bias.double() - mean.double()
+        new_bias = shift * scale if beta is None else shift * scale + beta.double()
+        new_weight = weight.double() * scale.view(-1, *[1] * (weight.dim() - 1))
+        with graph.graph.inserting_before(before):
+            folded = dict(zip(_names(before), before.args, strict=False)) | dict(before.kwargs)
+            folded["weight"] = _constant(graph, new_weight.to(weight.dtype))
+            folded["bias"] = _constant(graph, new_bias.to(weight.dtype))
+        before.args, before.kwargs = (folded.pop("input"), folded.pop("weight"), folded.pop("bias")), folded
+        node.replace_all_uses_with(before)
+        graph.graph.erase_node(node)
+
+
+def _drop_identities(graph: fx.GraphModule) -> None:
+    """Dropout does nothing in evaluation mode."""
+    for node in list(graph.graph.nodes):
+        if node.target is torch.ops.aten.dropout.default and not _named(node)["train"]:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+
+
+def _fold_constants(graph: fx.GraphModule) -> None:
+    """Compute once what depends on no image, such as position embeddings resized to the resolution."""
+    for node in list(graph.graph.nodes):
+        inputs = node.all_input_nodes
+        pure = isinstance(node.target, torch._ops.OpOverload) and not node.target._schema.is_mutable
+        if node.op != "call_function" or not pure or not inputs or not node.users:
+            continue
+        if any(each.op != "get_attr" for each in inputs):
+            continue
+        values = {each: _value(graph, each) for each in inputs}
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda each, v=values: v[each])  # type: ignore[misc]
+        result = node.target(*args, **kwargs)
+        if not isinstance(result, Tensor):
+            continue
+        with graph.graph.inserting_before(node):
+            node.replace_all_uses_with(_constant(graph, result.contiguous().clone()))
+        graph.graph.erase_node(node)
+
+
+def _drop_unused(graph: fx.GraphModule) -> None:
+    """Delete tensors that no node reads any more."""
+    used = {str(node.target) for node in graph.graph.nodes if node.op == "get_attr"}
+    for module_name, module in graph.named_modules():
+        for name in list(module._buffers):
+            if (f"{module_name}.{name}" if module_name else name) not in used:
+                del module._buffers[name]
+
+
+def _forget(exported: ExportedProgram) -> None:
+    """Drop what nodes remember of the code they come from, and the example images."""
+    for module in exported.graph_module.modules():
+        if isinstance(module, fx.GraphModule):
+            for node in module.graph.nodes:
+                for key in _TRACES:
+                    node.meta.pop(key, None)
+    exported._example_inputs = None
+
+
+def _names(node: fx.Node) -> list[str]:
+    assert isinstance(node.target, torch._ops.OpOverload)
+    return [argument.name for argument in node.target._schema.arguments]
+
+
+def _named(node: fx.Node) -> dict[str, Any]:
+    """A node's arguments by name, defaults included."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    found = {argument.name: argument.default_value for argument in node.target._schema.arguments}
+    return found | dict(zip(_names(node), node.args, strict=False)) | dict(node.kwargs)
+
+
+def _value(graph: fx.GraphModule, node: Any) -> Tensor | None:
+    """The tensor that a node stands for; None where it is no constant."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return None
+    found: Any = graph
+    for part in str(node.target).split("."):
+        found = getattr(found, part)
+    return found if isinstance(found, Tensor) else None
+
+
+def _constant(graph: fx.GraphModule, value: Tensor) -> fx.Node:
+    number = sum(name.startswith("constant_") for name in graph._buffers)
+    graph.register_buffer(f"constant_{number}", value)
+    node: fx.Node = graph.graph.get_attr(f"constant_{number}")
+    return node

@@ -1,0 +1,91 @@
+"""The weights and how to build their network: for automl-transfer itself, `load` and `predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_transfer.errors import SourceError
+from automl_transfer.recipes.model_folder import fill
+from automl_transfer.recipes.packaging.base import Answers, PackageFormat
+from automl_transfer.recipes.packaging.description import KEY, PackageDescription, read
+
+if TYPE_CHECKING:
+    import torch
+
+    from automl_transfer.models.heads import TargetModel
+    from automl_transfer.recipes.packaging.inference import Inference
+
+COUNTER = "num_batches_tracked"
+"""How many batches a norm layer was trained on: nothing that inference needs."""
+
+
+class SafetensorsFile(PackageFormat):
+    """`.safetensors`: tensors under their names, the description in the header."""
+
+    suffix = ".safetensors"
+    program = False
+
+    def write(self, model: Inference, description: PackageDescription, path: Path) -> None:
+        """All buffers but the counters of training."""
+        from safetensors.torch import save_file
+
+        tensors = {
+            name: value.detach().cpu().contiguous().clone()
+            for name, value in model.model.state_dict().items()
+            if not name.endswith(COUNTER)
+        }
+        save_file(tensors, str(path), {KEY: description.to_json()})
+
+    def open(self, path: Path) -> Answers:
+        """The network, built and filled anew."""
+        import torch
+
+        from automl_transfer.recipes.packaging.inference import Inference
+
+        model, described = load(path)
+        inference = Inference(model, described.normalisation if described.preprocessing else None)
+
+        def answers(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+            with torch.inference_mode():
+                return np.asarray(inference(torch.from_numpy(images)).numpy())
+
+        return answers
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, PackageDescription]:
+    """The network of a packaged file, in evaluation mode and without a tunable parameter.
+
+    Raises:
+        SourceError: It is no such file, or its tensors do not fit its architecture; names them.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    from automl_transfer.models.target import build_from_description
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            stated = (file.metadata() or {}).get(KEY)
+    except (SafetensorError, OSError) as error:
+        raise SourceError(f"{path} must be a safetensors file, got {error}") from error
+    if stated is None:
+        raise SourceError(
+            f"a packaged model must describe itself, got {path} without: make one with "
+            "'automl-transfer package MODEL --format safetensors'"
+        )
+    described = read(stated, str(path))
+    if described.network is None:
+        raise SourceError(f"network: missing in the description of {path}")
+    model = build_from_description(
+        architecture=described.network.architecture,
+        groups_kept=described.network.groups_kept,
+        pool=described.network.pool,
+        in_channels=described.channels,
+        classes=len(described.classes),
+        resolution=described.resolution,
+    )
+    fill(model, path, described.network.architecture, optional=COUNTER)
+    return model.requires_grad_(False).eval().to(device), described

@@ -1,0 +1,62 @@
+"""What a finished trial shows to a person: pictures in the artifact store, named as Optuna does."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optuna.artifacts import ArtifactMeta
+
+from automl_transfer.domain.records import EpochResult, StopReason
+from automl_transfer.store.artifacts import ArtifactStore
+from automl_transfer.store.values import StudyHandle
+
+if TYPE_CHECKING:
+    from automl_transfer.transfer.plan import TransferPlan
+
+log = logging.getLogger(__name__)
+PNG = "image/png"
+
+
+class TrialPictures:
+    """Draws and stores a trial's plan and curve. Files lie where `optuna-dashboard --artifact-dir` looks.
+
+    What is returned is written with the trial's end, in the same transaction. Best effort: whatever goes
+    wrong is logged and costs a picture, never a trial.
+    """
+
+    def __init__(self, study: StudyHandle) -> None:
+        self._study = study
+
+    def store(
+        self, plan: TransferPlan | None, epochs: Sequence[EpochResult], stop: StopReason
+    ) -> tuple[ArtifactMeta, ...]:
+        """Store what there is to show; returns what was stored."""
+        from automl_transfer.search import pictures  # fonts and images, which a waiting worker needs not
+
+        spec = self._study.spec
+        wanted: dict[str, Callable[[], bytes]] = {}
+        if plan is not None:
+            wanted["plan.png"] = lambda: pictures.draw_plan(plan)
+        if epochs:
+            metric, horizon = spec.task.metric, spec.search.max_epochs
+            wanted["curve.png"] = lambda: pictures.draw_curve(epochs, metric, horizon, stop)
+        stored = []
+        for name, draw in wanted.items():
+            try:
+                stored.append(self._put(name, draw()))
+            except Exception as error:
+                log.warning("the trial has no %s: %s: %s", name, type(error).__name__, error)
+        return tuple(stored)
+
+    def _put(self, name: str, content: bytes) -> ArtifactMeta:
+        key = str(uuid.uuid4())
+        with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
+            file = Path(folder) / name
+            file.write_bytes(content)
+            ArtifactStore(self._study.artifact_url).put(file, key)
+        return ArtifactMeta(artifact_id=key, filename=name, mimetype=PNG, encoding=None)

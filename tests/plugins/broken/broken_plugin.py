@@ -1,0 +1,1 @@
+raise ImportError("libcrack.so.3 is missing")
