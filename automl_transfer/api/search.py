@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -158,10 +157,10 @@ def create(
         return _prepare(spec, store, checked, device, cache_root, events).handle
 
 
-def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> None:
-    """Train the best strategies again, until it is clear which one is best or stopping is asked for."""
+def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> str | None:
+    """Train the best strategies again; returns why, where it did not come to its end."""
     search = bench.handle.spec.search
-    with contextlib.suppress(EvidenceStopped):
+    try:
         confirm_best(
             store,
             bench,
@@ -170,6 +169,9 @@ def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEv
             should_stop=lambda: stop.signal is not None,
             on_run=events.on_confirmation,
         )
+    except EvidenceStopped:
+        return "while the best strategies were confirmed"
+    return None
 
 
 def _check_initialisers(spec: StudySpec) -> None:
@@ -241,7 +243,7 @@ def run_study(
             )
             reason = worker.run().reason
         if stop.signal is None and spec.search.confirm:
-            _confirm(store, bench, stop, events)
+            reason = _confirm(store, bench, stop, events) or reason
         interrupted = stop.signal is not None
         shipped = None if interrupted else finish_search(store, bench, folder, refit=refit)
         return SearchResult(
