@@ -46,12 +46,15 @@ page-check: .venv/.developing .venv/.browser  ## the report's pages in a real Ch
 
 bench-report: .venv/.developing  ## a report of 5,000 trials; what confirmation is worth, by simulation
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/intervals.py
 	$(BIN)/python benchmarks/confirmation.py
 
 bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/quickstart.py digits mnist5k 'textures?patch=16'
 	$(BIN)/python benchmarks/defaults.py
 	$(BIN)/python benchmarks/batches.py
+	$(BIN)/python benchmarks/predict.py
+	$(BIN)/python benchmarks/packages.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick

@@ -38,7 +38,7 @@ from automl_transfer.recipes.best_strategy import (
     make_recipe,
 )
 from automl_transfer.recipes.output import check_output_folder, whole_folder
-from automl_transfer.reporting.statistics import wilson
+from automl_transfer.reporting.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
@@ -146,7 +146,8 @@ def _over_seeds(
     """Mean accuracy over seeds with a 95% interval; None for a single seed.
 
     All models were scored on the same n images, so the mean's variance is p (1 - p) / n for the images
-    plus s^2 / S for S seeds of variance s^2: Wilson's interval at the number of images that has it.
+    plus s^2 / S for S seeds of variance s^2: the interval of one model at the number of images that
+    has this variance (`reporting.statistics.clopper_pearson`).
     """
     if len(seeds) < 2:
         return None
@@ -167,7 +168,7 @@ def _over_seeds(
             for seed, score in zip(seeds, scores, strict=True)
         ),
         accuracy=mean,
-        interval=wilson(round(mean * effective), effective),
+        interval=clopper_pearson(round(mean * effective), effective),
     )
 
 

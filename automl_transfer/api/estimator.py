@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 PROFILE, SEARCH = "profile", "search"
 DEFAULT_SOURCE = "efficientnet-lite0"
-UNKNOWN_SHA256 = "0" * 64
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -117,7 +116,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         run = self._run(details, seed)
         train_to_the_end(run)
         self.strategy_ = run.plan.strategy
-        self.predictor_ = _predictor(run, self._backbone(details, self.strategy_.source).architecture)
+        self.predictor_ = _predictor(
+            run, _backbone(self.strategy_.source, details.loaded.task.channels).architecture
+        )
         return self
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
@@ -136,7 +137,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def explore_data(self, X: Any, y: Any) -> Exploration:  # noqa: N803
         """Classes, balance, duplicates and conflicting labels of images, before anything is trained."""
-        details, _ = self._prepared(X, y)
+        details, _ = clone(self)._prepared(X, y)  # a fitted estimator stays what it is
         return describe(details.loaded, details.cached)
 
     def generate_target_model(self, X: Any, y: Any) -> TargetModel:  # noqa: N803
@@ -148,11 +149,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ConfigurationError: The strategy is a search, which makes many.
         """
-        details, seed = self._prepared(X, y)
         if isinstance(self.strategy, str) and self.strategy == SEARCH:
             raise ConfigurationError(
                 "a target model needs one strategy, got a search: fit, and take `predictor_.model`"
             )
+        details, seed = clone(self)._prepared(X, y)
         model: TargetModel = self._run(details, seed).model
         return model
 
@@ -196,9 +197,6 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return self.strategy == PROFILE
         return _strategy(self.strategy).tune_mode == CLOSED_FORM
 
-    def _backbone(self, details: LoadedDetails, source: str) -> Backbone:
-        return _backbone(source, details.loaded.task.channels)
-
     def _run(self, details: LoadedDetails, seed: int) -> TrainingRun:
         from automl_transfer.training.device import resolve_device
 
@@ -207,13 +205,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             strategy = self._profiled(details, seed, device)
         else:
             strategy = _strategy(self.strategy)
-        backbone = self._backbone(details, strategy.source)
+        backbone = _backbone(strategy.source, details.loaded.task.channels)
         return make_run(strategy, details.loaded, backbone, max_epochs=self.epochs, seed=seed, device=device)
 
     def _profiled(self, details: LoadedDetails, seed: int, device: torch.device) -> Strategy:
         from automl_transfer.training.profile import profile_source, strategy_of
 
-        backbone = self._backbone(details, self.source)
+        backbone = _backbone(self.source, details.loaded.task.channels)
         return strategy_of(profile_source(backbone, self.source, details.loaded, device=device, seed=seed))
 
     def _search(self, details: LoadedDetails, seed: int) -> None:
@@ -285,7 +283,7 @@ def _predictor(run: TrainingRun, architecture: str) -> Predictor:
         resolution=task.resolution,
         classes=task.classes,
         normalisation=facts(constants),
-        weights_sha256=run.weights_sha256() or UNKNOWN_SHA256,
+        weights_sha256=run.weights_sha256(),
     )
     return Predictor(run.model, description, run.device)
 

@@ -11,6 +11,7 @@ from automl_transfer.api.report import ERRORS, PAGE, look_into
 from automl_transfer.api.training import (
     MODEL,
     RECIPE,
+    confirmed_of,
     constants_of,
     cost_of,
     environment,
@@ -24,6 +25,7 @@ from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.recipes.best_strategy import (
+    Confirmed,
     Recipe,
     RecipeMetrics,
     RecipeTraining,
@@ -88,7 +90,7 @@ def _ship(bench: Workbench, report: StudyReport, output: Path, *, refit: bool) -
         return earlier
     assert winner.strategy is not None
     run, trained = _trained(bench, winner, refit=refit)
-    recipe = _recipe(bench, winner, run, trained)
+    recipe = _recipe(bench, winner, run, trained, confirmed_of(best.confirmation))
     errors = winner_errors(run, report.study, winner.root, refit=refit, test=recipe.metrics.test)
     write_text(output / ERRORS, errors.to_json())
     write_results(output, run, bench.backbone(winner.strategy.source), recipe)
@@ -157,7 +159,13 @@ def _load_weights(bench: Workbench, winner: TrialRecord, run: TrainingRun) -> bo
     return expected is None or run.weights_sha256() == expected
 
 
-def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: RecipeTraining) -> Recipe:
+def _recipe(
+    bench: Workbench,
+    winner: TrialRecord,
+    run: TrainingRun,
+    training: RecipeTraining,
+    confirmation: Confirmed | None,
+) -> Recipe:
     assert winner.strategy is not None
     handle = bench.handle
     best = ranked_epoch(winner, handle.task.metric)
@@ -177,7 +185,7 @@ def _recipe(bench: Workbench, winner: TrialRecord, run: TrainingRun, training: R
         normalisation=constants_of(run),
         source=source_facts(winner.strategy.source, handle.sources.get(winner.strategy.source)),
         training=training,
-        metrics=RecipeMetrics(validation=validation, test=score_on_test(run)),
+        metrics=RecipeMetrics(validation=validation, test=score_on_test(run), confirmation=confirmation),
         cost=cost_of(winner.outcome) if winner.outcome else None,
         environment=environment(),
         study=handle.name,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from automl_transfer.api.training import make_run, score_of, score_on_test, train_to_the_end
 from automl_transfer.data.base import some
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import DataError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
-from automl_transfer.recipes.nothing_local import CHECKPOINT
 from automl_transfer.recipes.strict_json import validate
 
 if TYPE_CHECKING:

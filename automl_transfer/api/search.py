@@ -123,12 +123,19 @@ def _check(
 
 
 def _prepare(
-    spec: StudySpec, store: Store, checked: _Checked, device: str, events: SearchEvents
+    spec: StudySpec,
+    store: Store,
+    checked: _Checked,
+    device: str,
+    cache_root: Path | None,
+    events: SearchEvents,
 ) -> Workbench:
     """Create the study, or find it again, and enqueue its first answers. Idempotent."""
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
-    bench = Workbench.open(handle, device=device, task=checked.task, backbones=checked.backbones)
+    bench = Workbench.open(
+        handle, device=device, cache_root=cache_root, task=checked.task, backbones=checked.backbones
+    )
     trials = Trials(store)
     events.on_study(handle, trials)
     enqueue_first(bench, trials, on_profile=events.on_profile)
@@ -152,7 +159,7 @@ def create(
     events = events or SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     with Store.open(storage) as store:
-        return _prepare(spec, store, checked, device, events).handle
+        return _prepare(spec, store, checked, device, cache_root, events).handle
 
 
 def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> None:
@@ -220,7 +227,7 @@ def run_study(
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     folder = checked.folder
     with Store.open(storage) as store:
-        bench = _prepare(spec, store, checked, device, events)
+        bench = _prepare(spec, store, checked, device, cache_root, events)
         handle = bench.handle
         if spec.search.minutes is not None:
             stop.until(began + 60 * spec.search.minutes)

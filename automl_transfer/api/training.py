@@ -16,6 +16,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import EpochResult, TrialOutcome
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.recipes.best_strategy import (
+    Confirmed,
     Cost,
     Environment,
     Recipe,
@@ -25,6 +26,7 @@ from automl_transfer.recipes.best_strategy import (
 )
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.normalisation import Constants
+from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
 
 if TYPE_CHECKING:
@@ -138,6 +140,13 @@ def cost_of(outcome: TrialOutcome) -> Cost:
         parameters=outcome.parameters,
         trained_parameters=outcome.trained_parameters,
     )
+
+
+def confirmed_of(found: Confirmation | None) -> Confirmed | None:
+    """A confirmation, as it stands in a recipe."""
+    if found is None:
+        return None
+    return Confirmed(accuracy=found.accuracy, interval=found.interval, runs=found.runs, images=found.images)
 
 
 def measured_cost(run: TrainingRun, seconds: float) -> Cost:

@@ -117,7 +117,10 @@ def _progress(total: int | None) -> Iterator[Callable[[Iterable[Prediction]], It
     screen = console(stderr=True)
     hidden = not screen.is_terminal or sys.stdout.isatty()
     columns = (TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=hidden) as progress:
+    # Rows go to stdout as they are, not by way of the console.
+    with Progress(
+        *columns, console=screen, transient=True, disable=hidden, redirect_stdout=False, redirect_stderr=False
+    ) as progress:
         task = progress.add_task("labelling", total=total)
 
         def shown(predictions: Iterable[Prediction]) -> Iterator[Prediction]:

@@ -50,10 +50,12 @@ def run(
     wrote quick.html
     """
     from automl_transfer.api.report import read_report
-    from automl_transfer.errors import ConfigurationError
+    from automl_transfer.errors import ConfigurationError, OutputError
 
     if as_json and csv:
         raise ConfigurationError("either --json or --csv must be given, got both: choose one")
+    if html is not None and not html.absolute().parent.is_dir():
+        raise OutputError(f"the folder of --html must exist, got {html.parent}: create it, or choose another")
     names = list(dict.fromkeys(studies))
     read_only = not (confirm or audit)
     with open_store(storage, storage_file, create=False, read_only=read_only) as store:

@@ -10,7 +10,9 @@ from automl_transfer.cli.options import (
     CacheOption,
     DataRootOption,
     DeviceOption,
+    GroupFromOption,
     JsonOption,
+    OnBadImageOption,
     console,
     print_json,
 )
@@ -33,6 +35,8 @@ def run(
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0.0, max=1.0, help="Difference in accuracy that is within.")
     ] = 0.01,
+    group_from: GroupFromOption = None,
+    on_bad_image: OnBadImageOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
@@ -52,7 +56,7 @@ def run(
     with epochs_shown(read, quiet=as_json) as on_epoch:
         verdict = verify(
             read,
-            task_of(read, dataset),
+            task_of(read, dataset, group_from=group_from, on_bad_image=on_bad_image),
             source=source,
             tolerance=tolerance,
             device=device,

@@ -74,6 +74,8 @@ class CutRecord(BaseModel):
     Attributes:
         cut: Groups kept.
         truncation: Eighths of the groups that give this cut; None where no eighths do.
+        taps: Number of topmost outputs that the head reads.
+        resolution_scale: Images were resized by this factor.
     """
 
     model_config = _FROZEN
@@ -85,6 +87,8 @@ class CutRecord(BaseModel):
     loo_nll: float
     ridge_lambda: float
     truncation: int | None
+    taps: int = 1
+    resolution_scale: float = 1.0
 
 
 class ProfileRecord(BaseModel):
@@ -92,6 +96,9 @@ class ProfileRecord(BaseModel):
 
     Attributes:
         images: Training images it was made of.
+        cuts: Single cuts at every grid and resolution.
+        joint: The best heads that read several outputs, best first.
+        best: Of all, on more images.
     """
 
     model_config = _FROZEN
@@ -101,3 +108,5 @@ class ProfileRecord(BaseModel):
     images: int
     seconds: float
     cuts: tuple[CutRecord, ...]
+    joint: tuple[CutRecord, ...] = ()
+    best: CutRecord | None = None

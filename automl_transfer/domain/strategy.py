@@ -34,7 +34,9 @@ def groups_at(eighths: int, groups: int) -> int:
 class Strategy(BaseModel):
     """A plain frozen value. Depths are eighths of the layer groups they refer to.
 
-    `truncation` counts eighths of the source's groups that the target model keeps, `transfer_depth`
+    `truncation` counts eighths of the source's groups that the target model keeps, `taps` the topmost
+    of their outputs that the head reads, each pooled to a grid of `pool`; `resolution_scale` resizes
+    images in front of the network. `transfer_depth` counts
     eighths of the kept groups whose weights are copied, `freeze_depth` eighths of the transferred
     groups that do not train. `tune_mode` says what trains: "closed_form" nothing by gradient (the
     head is solved), "head" the head only (fully connected transfer), "suffix" what is not frozen and
@@ -50,6 +52,8 @@ class Strategy(BaseModel):
     source: str = Field(default="efficientnet-lite0", min_length=1, max_length=300)
     truncation: PositiveEighths = EIGHTHS
     pool: Literal[1, 2, 4] = 1
+    taps: int = Field(default=1, ge=1, le=EIGHTHS)
+    resolution_scale: float = Field(default=1.0, ge=0.25, le=4.0)
     transfer_depth: Eighths = EIGHTHS
     tune_mode: TuneMode = "suffix"
     freeze_depth: Eighths = EIGHTHS // 2
@@ -110,9 +114,13 @@ class Strategy(BaseModel):
         """The strategy in words, on one line."""
         parts = [self.source]
         if self.truncation < EIGHTHS:
-            parts.append(f"cut after {self.truncation}/8 of its groups, pooled {self.pool}x{self.pool}")
-        elif self.pool > 1:
+            parts.append(f"cut after {self.truncation}/8 of its groups")
+        if self.taps > 1:
+            parts.append(f"top {self.taps} outputs pooled {self.pool}x{self.pool}")
+        elif self.truncation < EIGHTHS or self.pool > 1:
             parts.append(f"pooled {self.pool}x{self.pool}")
+        if self.resolution_scale != 1.0:
+            parts.append(f"images x{self.resolution_scale:g}")
         if self.pretrained:
             if self.transfer_depth == EIGHTHS:
                 parts.append("all transferred")

@@ -5,46 +5,54 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl_transfer.errors import SourceError
 
+Shape = Sequence[int]
+
 
 class PooledHead(nn.Module):
-    """Activation to logits: average pooling to a grid, then one linear layer.
+    """Activations to logits: average pooling to a grid, then one linear layer on all of them.
 
-    Maps (B, C, H, W) are pooled to `grid` x `grid` and flattened; tokens (B, N, C) lose their prefix
-    tokens, are laid out as a square map and treated the same; features (B, F) are taken as they are.
-    Maps smaller than the grid are repeated.
+    It reads the last activations of a network, one from each of its `taps` topmost boundaries (Head2Toe,
+    Evci et al. 2022). Maps (B, C, H, W) are pooled to `grid` x `grid` and flattened; tokens (B, N, C) lose
+    their prefix tokens, are laid out as a square map and treated the same; features (B, F) are taken as
+    they are. A map with fewer cells than the grid has keeps its own.
 
     Args:
-        sample_shape: Shape of one activation, without the batch dimension: (C, H, W), (N, C) or (F,).
+        shapes: Shape of one activation at each tap, bottom to top, without the batch dimension:
+            (C, H, W), (N, C) or (F,).
         classes: Number of logits.
-        grid: Height and width of the pooled map.
+        grid: Height and width of the pooled maps.
         prefix_tokens: Class and register tokens in front of the patch tokens.
 
     Attributes:
         linear: `nn.Linear(features, classes)`.
-        features: Length of a pooled activation.
+        features: Length of all pooled activations together.
+        taps: Number of activations that it reads.
     """
 
-    def __init__(
-        self, sample_shape: Sequence[int], classes: int, grid: int = 1, prefix_tokens: int = 0
-    ) -> None:
+    def __init__(self, shapes: Sequence[Shape], classes: int, grid: int = 1, prefix_tokens: int = 0) -> None:
         super().__init__()
         self.grid = grid
+        self.taps = len(shapes)
         self.prefix_tokens = prefix_tokens
-        self.features = pooled_features(sample_shape, grid)
+        self._grids = tuple(usable_grid(shape, grid, prefix_tokens) for shape in shapes)
+        self.features = sum(
+            pooled_features(shape, each) for shape, each in zip(shapes, self._grids, strict=True)
+        )
         self.linear = nn.Linear(self.features, classes)
 
-    def pool(self, activation: Tensor) -> Tensor:
-        """Pool an activation to (B, features)."""
-        return pool_activation(activation, self.grid, self.prefix_tokens)
+    def pool(self, activation: Tensor, tap: int = -1) -> Tensor:
+        """Pool the activation of one tap (the last by default) to (B, its features)."""
+        return pool_activation(activation, self._grids[tap], self.prefix_tokens)
 
-    def forward(self, activation: Tensor) -> Tensor:
-        """(B, classes) logits."""
-        logits: Tensor = self.linear(self.pool(activation))
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, features) pooled activations to (B, classes) logits."""
+        logits: Tensor = self.linear(features)
         return logits
 
 
@@ -52,36 +60,104 @@ class TargetModel(nn.Module):
     """Backbone groups, possibly fewer than the source had, and a new head.
 
     State dict keys are `groups.{i}....` and `head.linear.weight|bias`.
+
+    Args:
+        groups: They run one after the other.
+        head: Reads the outputs of the last `head.taps` groups.
+        resolution_scale: Images are resized by this factor first.
     """
 
-    def __init__(self, groups: Iterable[nn.Module], head: PooledHead) -> None:
+    def __init__(self, groups: Iterable[nn.Module], head: PooledHead, resolution_scale: float = 1.0) -> None:
         super().__init__()
         self.groups = nn.ModuleList(groups)
         self.head = head
+        self.resolution_scale = resolution_scale
 
-    def features(self, x: Tensor, start: int = 0) -> Tensor:
-        """Pooled features (B, F); `x` is the input of group `start` (images for 0)."""
-        for group in self.groups[start:]:
+    def resize(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) images at the size that the first group takes."""
+        return resize(images, self.resolution_scale)
+
+    def run(
+        self, x: Tensor, stop: int, start: int = 0, below: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Run `groups[start:stop]` on images, or on what `run(images, start)` gave.
+
+        Returns:
+            The activation that group `stop` takes, and the pooled taps below it (None where there are
+            none). Where `stop` is the number of groups: all pooled features, and None.
+        """
+        if start == len(self.groups):
+            return x, None
+        found = [] if below is None else [below]
+        x = self.resize(x) if start == 0 else x
+        for number, group in enumerate(self.groups[start:stop], start):
             x = group(x)
-        return self.head.pool(x)
+            tap = number - len(self.groups)  # counted from the top: -1 is the last group
+            if -tap <= self.head.taps:
+                found.append(self.head.pool(x, tap))
+        if stop == len(self.groups):
+            return _joined(found), None
+        return x, _joined(found) if found else None
 
-    def forward(self, x: Tensor, start: int = 0) -> Tensor:
-        """(B, classes) logits; with `start` > 0, `x` is the activation that group `start` takes."""
-        logits: Tensor = self.head.linear(self.features(x, start))
+    def features(self, x: Tensor, start: int = 0, below: Tensor | None = None) -> Tensor:
+        """Pooled features (B, F) of images, or of what `run(images, start)` gave."""
+        return self.run(x, len(self.groups), start, below)[0]
+
+    def forward(self, x: Tensor, start: int = 0, below: Tensor | None = None) -> Tensor:
+        """(B, classes) logits of images, or of what `run(images, start)` gave."""
+        logits: Tensor = self.head(self.features(x, start, below))
         return logits
 
 
-def pooled_features(sample_shape: Sequence[int], grid: int) -> int:
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+
+def resize(images: Tensor, scale: float) -> Tensor:
+    """(B, C, H, W) images scaled in both directions: bilinear upwards, area averages downwards."""
+    if scale == 1.0:
+        return images
+    size = (scaled(int(images.shape[2]), scale), scaled(int(images.shape[3]), scale))
+    if scale < 1.0:
+        return F.adaptive_avg_pool2d(images, size)
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
+
+
+def scaled(pixels: int, scale: float) -> int:
+    """A side of an image after scaling.
+
+    >>> scaled(33, 1.5)
+    50
+    """
+    return max(1, math.floor(pixels * scale + 0.5))
+
+
+def usable_grid(shape: Shape, grid: int, prefix_tokens: int = 0) -> int:
+    """The grid, or the side of the activation's map where that is smaller (1 where it has no square map).
+
+    >>> [usable_grid(shape, 4) for shape in ((8, 7, 7), (8, 3, 5), (16, 8), (15, 8), (320,))]
+    [4, 3, 4, 1, 1]
+    """
+    if len(shape) == 3:
+        return max(1, min(grid, *(int(side) for side in shape[1:])))
+    if len(shape) == 2:
+        tokens = int(shape[0]) - prefix_tokens
+        side = math.isqrt(tokens)
+        return max(1, min(grid, side)) if side * side == tokens else 1
+    return 1
+
+
+def pooled_features(shape: Shape, grid: int) -> int:
     """Length of a pooled activation of this shape (without the batch dimension)."""
-    if len(sample_shape) == 3:
-        return int(sample_shape[0]) * grid * grid
-    if len(sample_shape) == 2:
-        return int(sample_shape[1]) * grid * grid
-    if len(sample_shape) == 1:
-        return int(sample_shape[0])
+    if len(shape) == 3:
+        return int(shape[0]) * grid * grid
+    if len(shape) == 2:
+        return int(shape[1]) * grid * grid
+    if len(shape) == 1:
+        return int(shape[0])
     raise SourceError(
         "an activation must be a map (C, H, W), tokens (N, C) or features (F,), "
-        f"got the shape {tuple(sample_shape)}: this network cannot be cut here"
+        f"got the shape {tuple(shape)}: this network cannot be cut here"
     )
 
 

@@ -8,12 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from automl_transfer.domain.spec import SplitFractions, TaskSpec
-from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.task import Metric, SplitSizes, Task
-from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
-from automl_transfer.recipes.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
-from automl_transfer.recipes.nothing_local import (
+from automl_transfer.domain.nothing_local import (
     CHECKPOINT,
     PLACE,
     is_local,
@@ -21,6 +16,11 @@ from automl_transfer.recipes.nothing_local import (
     public_source,
     public_text,
 )
+from automl_transfer.domain.spec import SplitFractions, TaskSpec
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import Metric, SplitSizes, Task
+from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
+from automl_transfer.recipes.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.strict_json import read_json, validate
 
@@ -133,16 +133,37 @@ class OverSeeds(BaseModel):
     interval: tuple[Share, Share]
 
 
+class Confirmed(BaseModel):
+    """The strategy trained again with fresh seeds, each on a fresh split of training + validation images.
+
+    Attributes:
+        accuracy: Mean over `runs` trainings, which were judged on `images` different images.
+        interval: 95%, over images as over seeds.
+    """
+
+    model_config = _FROZEN
+
+    accuracy: Share
+    interval: tuple[Share, Share]
+    runs: int = Field(ge=1)
+    images: int = Field(ge=1)
+
+
 class RecipeMetrics(BaseModel):
-    """Scores of the shipped model, and of the strategy over several seeds where it was trained so.
+    """Scores of the shipped model on its validation and test images, and of the strategy beyond it.
 
     The test split is evaluated once, for this strategy only, and may not exist.
+
+    Attributes:
+        confirmation: What the search's confirmation found; None where there was none.
+        seeds: Of `apply` with several seeds.
     """
 
     model_config = _FROZEN
 
     validation: Score
     test: Score | None
+    confirmation: Confirmed | None = None
     seeds: OverSeeds | None = None
 
 

@@ -32,12 +32,12 @@ def to_newest(value: Document, where: str) -> Document:
 
 
 def _from_1(value: Document, where: str) -> Document:
-    """Versions moved from `provenance` to `environment`; `cost` and `metrics.seeds` are new."""
+    """Versions moved from `provenance` to `environment`; the cost and scores beyond one model are new."""
     new = dict(value)
     early: list[str] = [name for name in ("environment", "cost") if name in value]
     metrics, provenance = value.get("metrics"), value.get("provenance")
-    if isinstance(metrics, dict) and "seeds" in metrics:
-        early.append("metrics.seeds")
+    if isinstance(metrics, dict):
+        early += [f"metrics.{name}" for name in ("confirmation", "seeds") if name in metrics]
     if early:
         raise ConfigurationError([f"{name}: unknown field in {SCHEMA_NAME}1" for name in early], where)
     new["environment"] = {}

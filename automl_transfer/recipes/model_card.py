@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from automl_transfer.recipes.best_strategy import Cost, OverSeeds, Recipe, Score
+from automl_transfer.recipes.best_strategy import Confirmed, Cost, OverSeeds, Recipe, Score
 from automl_transfer.recipes.model_description import ModelDescription
 
 MOST_CLASSES = 50
@@ -29,6 +29,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         f"- **Test**: {_score(recipe.metrics.test)}",
         f"- **Validation**: {_score(recipe.metrics.validation)} "
         "The strategy was picked by it, so it is optimistic.",
+        *_confirmed(recipe.metrics.confirmation),
         *_over_seeds(recipe.metrics.seeds),
         *_cost(recipe.cost),
         f"- **Trained on**: the {trained} images of {_plain(recipe.task.name)} "
@@ -54,6 +55,16 @@ def _score(score: Score | None) -> str:
     if score.balanced_accuracy is not None:
         text += f", balanced accuracy {100 * score.balanced_accuracy:.2f}%"
     return text + "."
+
+
+def _confirmed(found: Confirmed | None) -> list[str]:
+    if found is None:
+        return []
+    low, high = found.interval
+    return [
+        f"- **Confirmed**: accuracy {100 * found.accuracy:.2f}% on average (95% interval "
+        f"{100 * low:.1f} to {100 * high:.1f}%) over {found.runs} trainings with fresh seeds and splits."
+    ]
 
 
 def _over_seeds(seeds: OverSeeds | None) -> list[str]:

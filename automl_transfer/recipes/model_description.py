@@ -27,6 +27,8 @@ class ModelDescription(BaseModel):
         architecture: As `models.registry.build_architecture` takes it.
         groups_kept: Leading layer groups of that architecture that the model has.
         pool: Height and width of the grid in front of the head.
+        taps: Number of topmost group outputs that the head reads.
+        resolution_scale: Images are resized by this factor in front of the first group.
         weights_sha256: Of the file `model.safetensors`.
     """
 
@@ -36,6 +38,8 @@ class ModelDescription(BaseModel):
     architecture: str = Field(min_length=1, max_length=300)
     groups_kept: int = Field(ge=1, le=10_000)
     pool: Literal[1, 2, 4]
+    taps: int = Field(default=1, ge=1, le=8)
+    resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
     in_channels: Literal[1, 3]
     resolution: int = Field(ge=8, le=4096)
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)

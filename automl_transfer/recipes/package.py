@@ -147,8 +147,8 @@ def compare_latency(
 
 
 def _target(folder: Path, suffix: str, output: str | PathLike[str] | None) -> Path:
-    name = folder.absolute().resolve()
-    target = Path(output) if output is not None else name.parent / f"{name.name}{suffix}"
+    beside = folder if folder.name not in ("", "..") else folder.resolve()
+    target = Path(output) if output is not None else beside.parent / f"{beside.name}{suffix}"
     if target.exists() or target.is_symlink():
         raise OutputError(
             f"the output must be a new file, got {target}, which exists: choose another --output"

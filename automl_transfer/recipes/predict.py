@@ -113,7 +113,9 @@ class Predictor:
         from automl_transfer.transfer.features import batch_for, pixel_elements
 
         size = self.description.resolution
-        return batch_for(pixel_elements(size, size), self._normalise.device)
+        return batch_for(
+            pixel_elements((size, size), self.description.resolution_scale), self._normalise.device
+        )
 
     @property
     def _shape(self) -> tuple[int, int, int]:

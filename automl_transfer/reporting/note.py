@@ -54,7 +54,18 @@ def _headline(report: StudyReport, best: Row | None) -> str:
     return (
         f"## {'The answer' if done else 'The answer so far'}: trial {best.root_trial}\n\n"
         f"Validation {report.metric_name} **{100 * best.validation.score:.2f}%** of {n} images "
-        f"(accuracy {100 * low:.1f} to {100 * high:.1f}%, 95% interval)."
+        f"(accuracy {100 * low:.1f} to {100 * high:.1f}%, 95% interval)." + _confirmed(best)
+    )
+
+
+def _confirmed(best: Row) -> str:
+    found = best.confirmation
+    if found is None:
+        return ""
+    low, high = found.interval
+    return (
+        f"\n\nConfirmed: accuracy **{100 * found.accuracy:.2f}%** ({100 * low:.1f} to {100 * high:.1f}%) "
+        f"over {found.runs} fresh trainings, each on a split of its own."
     )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from automl_transfer.domain.evidence import ExtraRun
+from automl_transfer.domain.nothing_local import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Metric, Task
@@ -301,6 +302,7 @@ def _row(
 ) -> Row:
     assert record.strategy is not None
     strategy = record.strategy.canonical()
+    strategy = strategy.model_copy(update={"source": public_source(strategy.source)})
     return Row(
         rank=position,
         set=BEST_SET if in_set else None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 from automl_transfer.domain.evidence import CutRecord, ProfileRecord
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 PROFILE_KEY = "first:profile"
 TUNED_KEY = "first:tuned"
 DEFAULT_KEY = "first:default"
+JOINT_KEPT = 5
+KEPT_OF_PROFILE = (
+    "source", "truncation", "pool", "taps", "resolution_scale", "ridge_lambda", "normalise",
+)  # fmt: skip
 
 
 def enqueue_first(
@@ -45,7 +49,7 @@ def enqueue_first(
 
     if search.profile and (best := best_profile(bench, on_profile=profiled)) is not None:
         first.append((PROFILE_KEY, "profile", best))
-        if (tuned := tuned_from(best, space)) != default or not search.default_first:
+        if (tuned := tuned_from(best, space, handle.spec.space)) != default or not search.default_first:
             first.append((TUNED_KEY, "profile, tuned", tuned))
     if search.default_first:
         first.append((DEFAULT_KEY, "default", default))
@@ -60,25 +64,25 @@ def _record(profile: Profile) -> ProfileRecord:
         images=profile.images,
         seconds=profile.seconds,
         cuts=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.cuts),
+        joint=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.joint[:JOINT_KEPT]),
+        best=CutRecord(**dataclasses.asdict(profile.best)),
     )
 
 
-def tuned_from(best: Strategy, space: Space) -> Strategy:
-    """The strategy of the space that trains everything on from a profile's answer, gently.
+def tuned_from(best: Strategy, space: Space, named: Collection[str]) -> Strategy:
+    """The strategy that trains everything on from a profile's answer, gently.
+
+    It lies in the space, except that its head reads what the profile's does where the study allows that
+    cut and does not name what a head reads.
 
     Its head starts as the solved one. What keeps that head alive are the defaults of rate, head
     multiplier and norm policy.
     """
-    return space.nearest(
-        {
-            "source": best.source,
-            "truncation": best.truncation,
-            "pool": best.pool,
-            "ridge_lambda": best.ridge_lambda,
-            "normalise": best.normalise,
-            "freeze_depth": 0,
-        }
-    )
+    tuned = space.nearest({**{name: getattr(best, name) for name in KEPT_OF_PROFILE}, "freeze_depth": 0})
+    if tuned.truncation != best.truncation:
+        return tuned
+    free = {name: getattr(best, name) for name in ("taps", "resolution_scale") if name not in named}
+    return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
 
 
 def best_profile(bench: Workbench, *, on_profile: Callable[[Profile], None] | None = None) -> Strategy | None:
@@ -95,9 +99,11 @@ def best_profile(bench: Workbench, *, on_profile: Callable[[Profile], None] | No
             bench.task,
             device=bench.device,
             seed=bench.handle.spec.search.seed,
+            cache=bench.activations,
+            banks=bench.banks,
         )
         if on_profile is not None:
             on_profile(profile)
-        if best is None or profile.best.loo_accuracy > best.best.loo_accuracy:
+        if best is None or profile.best.loo_nll < best.best.loo_nll:
             best = profile
     return None if best is None else strategy_of(best)

@@ -103,7 +103,12 @@ class Objective:
         spec = self.bench.handle.spec
         backbone = self.bench.backbone(claim.strategy.source)
         plan = build_plan(
-            claim.strategy, backbone, self.bench.task, seed=spec.search.seed, device=self.bench.device
+            claim.strategy,
+            backbone,
+            self.bench.task,
+            seed=spec.search.seed,
+            device=self.bench.device,
+            known=self.bench.banks,
         )
         self._plan = plan
         run = TrainingRun(
@@ -113,6 +118,7 @@ class Objective:
             seed=spec.search.seed,
             device=self.bench.device,
             should_abort=lambda: self.should_stop(during_epoch=True) is not None,
+            cache=self.bench.activations,
         )
         identical = self._resume(claim, run)
         saved_at = time.monotonic()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.data.cache import default_cache_root
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import StudyError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import torch
 
     from automl_transfer.models.network import Backbone
+    from automl_transfer.training.activation_cache import ActivationCache
+    from automl_transfer.training.feature_bank import FeatureBanks
 
 KEPT_BACKBONES = 2
 
@@ -80,6 +83,8 @@ class Workbench:
     device: torch.device
     space: Space
     backbones: Backbones
+    activations: ActivationCache
+    banks: FeatureBanks
 
     @classmethod
     def open(
@@ -98,7 +103,9 @@ class Workbench:
         Raises:
             StudyError: The data or a source on this machine differ from the study's, saying which.
         """
+        from automl_transfer.training.activation_cache import DiskCache, default_budget
         from automl_transfer.training.device import resolve_device
+        from automl_transfer.training.feature_bank import FeatureBanks
 
         if task is None:
             task = load_task(handle.spec.task, data_root=data_root, cache_root=cache_root, progress=progress)
@@ -121,6 +128,8 @@ class Workbench:
             resolve_device(device),
             Space.from_settings(handle.spec.space),
             backbones or Backbones(task.task.channels),
+            DiskCache(cache_root or default_cache_root(), default_budget()),
+            FeatureBanks(),
         )
 
     def backbone(self, source: str) -> Backbone:

@@ -79,6 +79,16 @@ _TABLE = (
     Dimension(
         "pool", "categorical", "grid of average pooling before the head", "He 2014 (SPP)", choices=(1, 2, 4)
     ),
+    Dimension(
+        "taps", "int", "topmost group outputs that the head reads", "Head2Toe, Evci 2022", low=1, high=6
+    ),
+    Dimension(
+        "resolution_scale",
+        "categorical",
+        "images resized in front of the network",
+        "Tan & Le 2019 (resolution)",
+        choices=(0.5, 1.0, 1.5, 2.0),
+    ),
     Dimension("transfer_depth", "int", "groups whose weights are copied", "Yosinski 2014", low=0, high=8),
     Dimension(
         "tune_mode",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import forward_rows, read_pixels
+from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 
 
@@ -39,6 +39,8 @@ def predict_logits(
     modes = [(module, module.training) for module in model.modules()]
     model.to(device).eval()
     try:
+        elements = pixel_elements(images.shape[1:3], scale=model.resolution_scale)
+        batch = batch or batch_for(elements, device)
         return np.asarray(forward_rows(model, images, indices, normalise, batch).float().numpy())
     finally:
         for module, training in modes:

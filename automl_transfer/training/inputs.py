@@ -1,21 +1,26 @@
-"""What the trained part of a model takes: pixels, or the activations of its frozen prefix."""
+"""What the trained part of a model takes: pixels, or the stored activations of its frozen prefix."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.models.heads import TargetModel
+from automl_transfer.models.network import Backbone
+from automl_transfer.training.activation_cache import ActivationCache, Values
+from automl_transfer.training.cache_plan import choose_cut
 from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.pixels import Normaliser
 
-MOST_BYTES = 256 * 2**20
-"""Activations of a frozen prefix are kept in memory up to this size, else computed each time."""
+Rest = tuple[Tensor, Tensor | None]
+"""What `TargetModel.features` goes on from: an activation, and the pooled taps below it."""
 
 
 class Inputs(Protocol):
@@ -32,8 +37,8 @@ class Inputs(Protocol):
     def read(self, rows: np.ndarray) -> Tensor:
         """The rows, on the CPU."""
 
-    def prepare(self, x: Tensor) -> Tensor:
-        """The rows on the device, as input of group `start`."""
+    def prepare(self, x: Tensor) -> Rest:
+        """The rows on the device, as `TargetModel.features` takes them with `start`."""
 
 
 class PixelInputs:
@@ -46,58 +51,80 @@ class PixelInputs:
         self._normalise = normalise
         self._model = model
         self.start = prefix
-        self.elements = pixel_elements(*images.shape[1:3])
+        self.elements = pixel_elements(images.shape[1:3], scale=model.resolution_scale)
 
     def read(self, rows: np.ndarray) -> Tensor:
         """uint8 (B, H, W, C)."""
         return read_pixels(self._images, rows)
 
-    def prepare(self, x: Tensor) -> Tensor:
-        """Normalised pixels, or the prefix's activation."""
-        activation = self._normalise(x)
-        if self.start:
-            with torch.no_grad():
-                for group in self._model.groups[: self.start]:
-                    activation = group(activation)
-        return activation
+    def prepare(self, x: Tensor) -> Rest:
+        """Normalised pixels, or what follows from the prefix."""
+        images = self._normalise(x)
+        if self.start == 0:
+            return images, None
+        with torch.no_grad():
+            return self._model.run(images, self.start)
 
 
 class StoredInputs:
-    """The frozen prefix's activations of all rows that are needed, computed once.
+    """What follows from the frozen prefix, for all rows that are needed, from the cache.
 
-    Where everything but the head is frozen, pooled features are stored.
+    A stored row is the activation, maps with channels last, and then the pooled taps below it.
     """
 
     in_memory = True
 
-    def __init__(self, pixels: PixelInputs, indices: np.ndarray, model: TransferModel, rows: int) -> None:
-        self.start = pixels.start
-        whole = self.start == len(model.groups)
-
-        def run(x: Tensor) -> Tensor:
-            activation = pixels.prepare(x)
-            return model.head.pool(activation) if whole else activation
-
-        self._device = next(model.parameters()).device
-        self._values = forward_batches(pixels.read, run, indices, batch_for(pixels.elements, self._device))
-        self.elements = min(pixels.elements, math.prod(self._values.shape[1:]))
-        self._position = np.full(rows, -1, dtype=np.int64)
-        self._position[indices] = np.arange(len(indices))
+    def __init__(
+        self, values: Values, rows: np.ndarray, like: Rest, start: int, *, total: int, elements: int
+    ) -> None:
+        self.start = start
+        self._values = values
+        self._shape = tuple(like[0].shape[1:])
+        self._device = like[0].device
+        self._width = math.prod(self._shape)
+        self._has_taps = like[1] is not None
+        self.elements = elements
+        self._position = np.full(total, -1, dtype=np.int64)
+        self._position[rows] = np.arange(len(rows))
 
     def read(self, rows: np.ndarray) -> Tensor:
-        """(B, ...) activations."""
-        return self._values[torch.from_numpy(self._position[rows])]
+        """(B, width) stored rows."""
+        return torch.from_numpy(self._values[self._position[rows]])
 
-    def prepare(self, x: Tensor) -> Tensor:
-        """The same on the device, maps laid out channels last (picking rows loses that)."""
-        x = x.to(self._device, non_blocking=True)
-        return x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+    def prepare(self, x: Tensor) -> Rest:
+        """The activation as the next group takes it, and the taps below."""
+        x = x.to(self._device, non_blocking=True).float()
+        below = x[:, self._width :] if self._has_taps else None
+        return unpacked(x[:, : self._width].contiguous(), self._shape), below
+
+
+def packed(rest: Rest) -> Tensor:
+    """(B, width) rows as they are stored."""
+    x, below = rest
+    flat = x.permute(0, 2, 3, 1).reshape(len(x), -1) if x.dim() == 4 else x.reshape(len(x), -1)
+    return flat if below is None else torch.cat([flat, below], dim=1)
+
+
+def unpacked(flat: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The activation of stored rows: maps come out channels last, without a copy."""
+    if len(shape) == 3:
+        channels, height, width = shape
+        return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
+    return flat.view(-1, *shape)
 
 
 def inputs_for(
-    model: TransferModel, task: LoadedTask, normalise: Normaliser, prefix: int, indices: np.ndarray
+    model: TransferModel,
+    task: LoadedTask,
+    normalise: Normaliser,
+    prefix: int,
+    indices: np.ndarray,
+    *,
+    cache: ActivationCache,
+    passes: int,
+    dtype: str = "float32",
 ) -> Inputs:
-    """Stored activations of the frozen prefix where they fit in memory, else pixels.
+    """Stored activations of (a part of) the frozen prefix where that pays, else pixels.
 
     Args:
         model: Its leading groups make the activations.
@@ -105,14 +132,103 @@ def inputs_for(
         normalise: From pixels to the network's input.
         prefix: Number of frozen leading groups.
         indices: All rows that will be asked for.
+        cache: Where activations are kept.
+        passes: How often each row will be asked for.
+        dtype: Of stored values.
     """
-    pixels = PixelInputs(task.images, normalise, model, prefix)
-    if prefix == 0 or len(indices) == 0:
-        return pixels
+    whole = PixelInputs(task.images, normalise, model, prefix)
+    rows = np.unique(indices)
+    if prefix == 0 or len(rows) == 0 or passes < 2:
+        return whole
+    model.eval()
+    sample = whole.read(rows[:1])
     with torch.no_grad():
-        model.eval()
-        sample = pixels.prepare(pixels.read(indices[:1]))
-        if prefix == len(model.groups):
-            sample = model.head.pool(sample)
-    size = math.prod(sample.shape[1:]) * sample.element_size() * len(indices)
-    return StoredInputs(pixels, indices, model, len(task.images)) if size <= MOST_BYTES else pixels
+        cut = choose_cut(model, normalise(sample), prefix, len(rows), passes, dtype, cache.holds)
+        if cut == 0:
+            return whole
+        pixels = PixelInputs(task.images, normalise, model, cut)
+        like = pixels.prepare(sample)
+    width = packed(like).shape[1]
+
+    def fill(values: Values) -> None:
+        batch = batch_for(pixels.elements, normalise.device)
+        forward_batches(pixels.read, lambda x: packed(pixels.prepare(x)), rows, batch, into=values)
+
+    reads = [[model.head.taps - (len(model.groups) - cut), model.head.grid]]
+    key = activation_key(model, task, normalise, cut, rows, reads=reads, scale=model.resolution_scale)
+    stored = cache.get(key, (len(rows), width), dtype, fill)
+    if stored is None:
+        return whole
+    found = StoredInputs(
+        stored, rows, like, cut, total=len(task.images), elements=min(pixels.elements, width)
+    )
+    return found if cut == prefix else Resumed(found, model, prefix)
+
+
+class Resumed:
+    """Stored activations of a part of the frozen prefix; the rest of it runs without gradients."""
+
+    in_memory = True
+
+    def __init__(self, stored: StoredInputs, model: TransferModel, prefix: int) -> None:
+        self._stored = stored
+        self._model = model
+        self.start = prefix
+        self.elements = stored.elements
+
+    def read(self, rows: np.ndarray) -> Tensor:
+        """(B, width) stored rows."""
+        return self._stored.read(rows)
+
+    def prepare(self, x: Tensor) -> Rest:
+        """What follows from the whole prefix."""
+        activation, below = self._stored.prepare(x)
+        with torch.no_grad():
+            return self._model.run(activation, self.start, self._stored.start, below)
+
+
+def activation_key(
+    model: TargetModel | Backbone,
+    task: LoadedTask,
+    normalise: Normaliser,
+    cut: int,
+    rows: np.ndarray,
+    *,
+    reads: list[list[int]],
+    scale: float,
+) -> dict[str, Any]:
+    """Everything that the values of an entry depend on, besides their number and type.
+
+    Args:
+        model: Its leading groups are run.
+        task: The images.
+        normalise: From pixels to the network's input.
+        cut: Number of groups.
+        rows: Of the task, in order.
+        reads: What is pooled on the way.
+        scale: Images are resized by this factor.
+    """
+    return {
+        "weights": weights_digest(model, cut),
+        "task": task.task.fingerprint,
+        "rows": hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:32],
+        "cut": cut,
+        "reads": reads,
+        "transform": normalise.facts(),
+        "resolution": [*task.images.shape[1:], scale],
+        "threads": torch.get_num_threads(),
+        "device": str(normalise.device),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+    }
+
+
+def weights_digest(model: TargetModel | Backbone, groups: int) -> str:
+    """Digest over the weights and buffers of the leading groups, and over what they are."""
+    found = hashlib.sha256()
+    for number, group in enumerate(model.groups[:groups]):
+        found.update(repr(group).encode())
+        for name, tensor in group.state_dict().items():
+            found.update(f"{number}.{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()[:32]

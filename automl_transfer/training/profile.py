@@ -1,8 +1,8 @@
 """The profile of a source on a task: how good a closed-form head is at every cut of the network.
 
-One forward pass over the training split keeps average-pooled activations at every group boundary;
-ridge regression with leave-one-out then judges each (compare Head2Toe, Evci et al. 2022). Validation
-and test splits are not looked at.
+One forward pass over the training split keeps average-pooled activations at every group boundary, at one
+or two resolutions; ridge regression with leave-one-out then judges each, and heads that read several
+boundaries at once (Head2Toe, Evci et al. 2022). Validation and test splits are not looked at.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import EIGHTHS, Normalisation, Strategy, groups_at
 from automl_transfer.errors import DataError
-from automl_transfer.models.heads import pool_activation, pooled_features
+from automl_transfer.models.heads import scaled
 from automl_transfer.models.network import Backbone
-from automl_transfer.transfer.features import forward_rows
+from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
+from automl_transfer.training.feature_bank import GRIDS, Cell, FeatureBank, FeatureBanks, build_bank
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge
 
-GRIDS = (1, 2, 4)
-MOST_FEATURES = 2048
-"""Finer grids of wide layers are left out: they cost the most and do not generalise better."""
-MOST_IMAGES = 5000
-"""More training images are thinned evenly: the choice of a cut does not need them."""
+MOST_IMAGES = 2000
+"""Of more training images only `FINAL_ROWS` are passed: the choice of a cut does not need all."""
+SINGLE_ROWS, JOINT_ROWS, FINAL_ROWS = 600, 400, 1000
+"""Rows that judge single cuts, many joint heads, and the best few of both."""
+FINALISTS = 2
+TAPS = (2, 3, 4, 6)
+MOST_PIXELS = 25e6
+"""Pixels of all images together, up to which a second, larger resolution is tried."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class CutResult:
         features: Values per image.
         loo_nll: Cross-entropy in nats of the calibrated leave-one-out predictions.
         truncation: Eighths of the groups that give this cut; None where no eighths do.
+        taps: Number of topmost outputs that the head reads, the cut included.
+        resolution_scale: Images were resized by this factor.
     """
 
     cut: int
@@ -50,13 +56,20 @@ class CutResult:
     loo_nll: float
     ridge_lambda: float
     truncation: int | None
+    taps: int = 1
+    resolution_scale: float = 1.0
 
 
 @dataclass(frozen=True)
 class Profile:
-    """All cuts of a source on a task; `best` is the best one that a strategy can name.
+    """All cuts of a source on a task; `best` is the best head that a strategy can name.
 
-    `images` is the number of training images that were used, `seconds` the whole time taken.
+    Attributes:
+        cuts: Single cuts at every grid and resolution.
+        joint: The best heads that read several boundaries, best first.
+        best: Of all of them, on more rows.
+        images: The number of training images that were used.
+        seconds: The whole time taken.
     """
 
     source: str
@@ -65,6 +78,7 @@ class Profile:
     best: CutResult
     images: int
     seconds: float
+    joint: tuple[CutResult, ...] = ()
 
 
 def profile_source(
@@ -75,18 +89,23 @@ def profile_source(
     device: torch.device,
     seed: int = 0,
     normalise: Normalisation = "source",
+    cache: ActivationCache | None = None,
+    banks: FeatureBanks | None = None,
 ) -> Profile:
     """Profile a backbone, which stays as it is apart from its device and evaluation mode.
 
-    Cut, grid and penalty are chosen by leave-one-out accuracy, then by cross-entropy.
+    Cut, grid, penalty, resolution and the number of boundaries read are chosen by calibrated
+    leave-one-out cross-entropy, which ties less than accuracy where images are few.
 
     Args:
         backbone: The source's network.
         source: The name that strategies give the source.
         task: Its training split alone is looked at.
         device: Where the forward pass runs.
-        normalise: How pixels are normalised.
         seed: Of the choice of images, where there are more than needed.
+        normalise: How pixels are normalised.
+        cache: Where activations are kept; by default nowhere.
+        banks: Takes the activations, for heads that are solved later.
 
     Raises:
         SourceError: The images are too small for this network.
@@ -97,41 +116,37 @@ def profile_source(
     mean, std = fixed or (None, None)
     normaliser = Normaliser(mean, std, device)
     rows = _choose(task.indices["train"], seed)
-    shapes = backbone.shapes(task.task.resolution)
-    wanted = [
-        (cut, grid, pooled_features(shape, grid))
-        for cut, shape in enumerate(shapes, start=1)
-        for grid in GRIDS
-        if _is_new(shape, grid, backbone.prefix_tokens)
-    ]
-    wanted = [entry for entry in wanted if entry[2] <= MOST_FEATURES]
     model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-
-    def pooled(x: Tensor) -> Tensor:
-        found, done = [], 0
-        for cut, grid, _ in wanted:
-            x = model.run(x, done, cut)
-            done = cut
-            found.append(pool_activation(x, grid, backbone.prefix_tokens))
-        return torch.cat(found, dim=1)
-
-    features = forward_rows(pooled, task.images, rows, normaliser)
-    labels = torch.from_numpy(np.array(task.labels[rows], dtype=np.int64))
-    cuts = []
-    columns = torch.split(features, [size for *_, size in wanted], dim=1)
-    for (cut, grid, size), values in zip(wanted, columns, strict=True):
-        if not bool(torch.isfinite(values).all()):
-            continue
-        best = Ridge(values, labels, len(task.task.classes)).best()
-        eighths = _eighths(cut, len(backbone.groups))
-        cuts.append(
-            CutResult(cut, grid, size, best.accuracy, best.nll, best.ridge_lambda, truncation=eighths)
-        )
+    found = []
+    for scale in profile_scales(task.task.resolution, backbone.resolution, len(rows)):
+        bank = build_bank(model, task, normaliser, rows, scale, cache or MemoryCache(0))
+        if banks is not None:
+            banks.add(source, normalise, bank)
+        found.append(_Judge(bank, task, len(backbone.groups), seed))
+    cuts = [result for judge in found for result in judge.singles()]
     reachable = [result for result in cuts if result.truncation is not None]
     if not reachable:
         raise DataError(f"activations of {source} must be finite, got NaN or infinity at every cut")
-    best_cut = max(reachable, key=lambda result: (result.loo_accuracy, -result.loo_nll))
-    return Profile(source, normalise, tuple(cuts), best_cut, len(rows), time.perf_counter() - start)
+    by_nll = sorted(cuts, key=_key)
+    judge = next(each for each in found if each.scale == by_nll[0].resolution_scale)
+    joint = judge.joint(by_nll[0])
+    finalists = [*joint[:FINALISTS], min(reachable, key=_key)]
+    judges = {each.scale: each for each in found}
+    best = min((judges[one.resolution_scale].final(one) for one in finalists), key=_key)
+    return Profile(source, normalise, tuple(cuts), best, len(rows), time.perf_counter() - start, tuple(joint))
+
+
+def profile_scales(resolution: int, native: int, images: int) -> tuple[float, ...]:
+    """Resolutions to profile: the task's, and a larger one up to the source's own, where that is cheap.
+
+    >>> profile_scales(32, 224, 1000), profile_scales(128, 224, 300), profile_scales(224, 224, 300)
+    ((1.0, 2.0), (1.0, 1.5), (1.0,))
+    """
+    for scale in (2.0, 1.5):
+        size = scaled(resolution, scale)
+        if size <= native and images * size**2 <= MOST_PIXELS:
+            return (1.0, scale)
+    return (1.0,)
 
 
 def strategy_of(profile: Profile, cut: CutResult | None = None) -> Strategy:
@@ -139,16 +154,88 @@ def strategy_of(profile: Profile, cut: CutResult | None = None) -> Strategy:
     chosen = cut or profile.best
     if chosen.truncation is None:
         raise ValueError(f"a strategy needs a cut that eighths of the groups reach, got cut {chosen.cut}")
-    return Strategy(
-        source=profile.source,
-        truncation=chosen.truncation,
-        pool=chosen.grid,
-        transfer_depth=EIGHTHS,
-        tune_mode="closed_form",
-        head_init="ridge",
-        ridge_lambda=chosen.ridge_lambda,
-        normalise=profile.normalise,
+    return Strategy.model_validate(
+        {
+            "source": profile.source,
+            "truncation": chosen.truncation,
+            "pool": _named(chosen.grid),
+            "taps": chosen.taps,
+            "resolution_scale": chosen.resolution_scale,
+            "transfer_depth": EIGHTHS,
+            "tune_mode": "closed_form",
+            "head_init": "ridge",
+            "ridge_lambda": chosen.ridge_lambda,
+            "normalise": profile.normalise,
+        }
     ).canonical()
+
+
+class _Judge:
+    """Scores heads on one bank."""
+
+    def __init__(self, bank: FeatureBank, task: LoadedTask, groups: int, seed: int) -> None:
+        self._bank = bank
+        self._labels = torch.from_numpy(np.array(task.labels[bank.rows], dtype=np.int64))
+        self._classes = len(task.task.classes)
+        self._groups = groups
+        self._order = np.random.default_rng([seed, 1]).permutation(len(bank.rows))
+        self._finite = {
+            cell for cell in bank.cells() if bool(np.isfinite(bank.values[:, bank.columns[cell]]).all())
+        }
+        self.scale = bank.scale
+
+    def singles(self) -> list[CutResult]:
+        """Every finite cell by itself."""
+        return [
+            self._score([cell], cell[0], cell[1], 1, SINGLE_ROWS)
+            for cell in self._bank.cells()
+            if cell in self._finite
+        ]
+
+    def joint(self, single: CutResult) -> list[CutResult]:
+        """Heads on several boundaries around the best single cut, best first."""
+        found: dict[tuple[Cell, ...], CutResult] = {}
+        for cut in range(max(2, single.cut - 1), min(self._groups, single.cut + 3) + 1):
+            if _eighths(cut, self._groups) is None:
+                continue
+            for pool in GRIDS:
+                for taps in (t for t in TAPS if t <= cut):
+                    cells = self._bank.parts(cut, pool, taps)
+                    if cells is None or not self._finite.issuperset(cells) or tuple(cells) in found:
+                        continue
+                    found[tuple(cells)] = self._score(cells, cut, pool, taps, JOINT_ROWS)
+        return sorted(found.values(), key=_key)
+
+    def final(self, result: CutResult) -> CutResult:
+        """The same head on more rows."""
+        cells = self._bank.parts(result.cut, _named(result.grid), result.taps)
+        assert cells is not None
+        return self._score(cells, result.cut, result.grid, result.taps, FINAL_ROWS)
+
+    def _score(self, cells: list[Cell], cut: int, grid: int, taps: int, most: int) -> CutResult:
+        positions = np.sort(self._order[:most])
+        features: Tensor = self._bank.features(cells, positions)
+        best = Ridge(features, self._labels[torch.from_numpy(positions)], self._classes).best()
+        return CutResult(
+            cut,
+            grid,
+            features.shape[1],
+            best.accuracy,
+            best.nll,
+            best.ridge_lambda,
+            truncation=_eighths(cut, self._groups),
+            taps=taps,
+            resolution_scale=self.scale,
+        )
+
+
+def _key(result: CutResult) -> tuple[float, float]:
+    return result.loo_nll, -result.loo_accuracy
+
+
+def _named(grid: int) -> int:
+    """The grid that a strategy names to get this one, which small maps may have cut down."""
+    return next(named for named in GRIDS if named >= grid)
 
 
 def _eighths(cut: int, groups: int) -> int | None:
@@ -156,19 +243,7 @@ def _eighths(cut: int, groups: int) -> int | None:
     return next((k for k in range(1, EIGHTHS + 1) if max(1, groups_at(k, groups)) == cut), None)
 
 
-def _is_new(shape: tuple[int, ...], grid: int, prefix_tokens: int) -> bool:
-    """Whether a grid says more than the coarser ones: the activation must be large enough."""
-    if grid == 1:
-        return True
-    if len(shape) == 3:
-        return min(shape[1:]) >= grid
-    if len(shape) == 2:
-        side = int((shape[0] - prefix_tokens) ** 0.5)
-        return side * side == shape[0] - prefix_tokens and side >= grid
-    return False
-
-
 def _choose(indices: np.ndarray, seed: int) -> np.ndarray:
     if len(indices) <= MOST_IMAGES:
-        return indices
-    return np.sort(np.random.default_rng(seed).choice(indices, MOST_IMAGES, replace=False))
+        return indices  # all of them: heads can be solved from the same pass
+    return np.sort(np.random.default_rng(seed).choice(indices, FINAL_ROWS, replace=False))

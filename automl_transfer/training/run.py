@@ -17,6 +17,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
+from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import epoch_order, split_batches, split_micro
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.evaluate import scores
@@ -56,6 +57,7 @@ class TrainingRun:
             suit the device.
         accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
         should_abort: Asked before every step; true gives up the epoch under way (`TrainingAborted`).
+        cache: Where activations of the frozen prefix are kept; by default in this process's memory.
 
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
@@ -73,6 +75,7 @@ class TrainingRun:
         batch: int | None = None,
         accumulate: int = 1,
         should_abort: Callable[[], bool] = lambda: False,
+        cache: ActivationCache | None = None,
     ) -> None:
         self.plan = plan
         self.task = task
@@ -80,6 +83,7 @@ class TrainingRun:
         self.seed = seed
         self.device = device
         self._should_abort = should_abort
+        self._cache = cache or MemoryCache()
         self.model = plan.model.to(device)
         self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
         self.epoch = -1 if self.closed_form else 0
@@ -200,7 +204,7 @@ class TrainingRun:
         self.model.eval()
         logits = forward_batches(
             inputs.read,
-            lambda x: self.model(inputs.prepare(x), start=inputs.start),
+            lambda stored: self._logits(inputs, stored),
             rows,
             batch_for(inputs.elements, self.device),
         )
@@ -275,10 +279,23 @@ class TrainingRun:
             # A closed-form model sees each image once: nothing to store.
             prefix = 0 if self.closed_form else self.plan.frozen_prefix
             normalise = self.plan.normaliser(self.device)
-            self._inputs_made = inputs_for(self.model, self.task, normalise, prefix, np.concatenate(rows))
+            self._inputs_made = inputs_for(
+                self.model,
+                self.task,
+                normalise,
+                prefix,
+                np.concatenate(rows),
+                cache=self._cache,
+                passes=self.max_epochs,
+            )
             if not self._batch_is_settled:
                 self._use_batch(min(self.batch, batch_for(self._inputs_made.elements, self.device)))
         return self._inputs_made
+
+    def _logits(self, inputs: Inputs, stored: Tensor) -> Tensor:
+        x, below = inputs.prepare(stored)
+        logits: Tensor = self.model(x, inputs.start, below)
+        return logits
 
     def _key(self, result: EpochResult) -> tuple[float, float]:
         return result.score(self.task.task.metric), -result.validation_loss

@@ -83,7 +83,8 @@ class Stepper:
             labels = [self._labels[torch.from_numpy(part)].to(self._device) for part in step]
             total = sum((self._loss.weight(part) for part in labels), start=0.0)
             for part in labels:
-                logits = model(inputs.prepare(next(reader)), start=inputs.start)
+                x, below = inputs.prepare(next(reader))
+                logits = model(x, inputs.start, below)
                 loss = self._loss(logits, part, total)
                 loss.backward()  # type: ignore[no-untyped-call]
                 losses[number] += loss.detach()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.conditions import is_active
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import SourceError
-from automl_transfer.models.heads import PooledHead
+from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.heads import SOLVED, initialise_head
@@ -25,10 +27,31 @@ from automl_transfer.transfer.plan import GroupRow, TransferPlan
 from automl_transfer.transfer.select import Selection, select_groups
 
 
+class KnownFeatures(Protocol):
+    """Somebody who may know what a source's pooled activations are."""
+
+    def features(self, strategy: Strategy, kept: int, rows: np.ndarray) -> Tensor | None:
+        """What the head on `kept` unchanged groups reads of the training rows (n, F), or None."""
+
+
 def build_plan(
-    strategy: Strategy, backbone: Backbone, task: LoadedTask, *, seed: int, device: torch.device
+    strategy: Strategy,
+    backbone: Backbone,
+    task: LoadedTask,
+    *,
+    seed: int,
+    device: torch.device,
+    known: KnownFeatures | None = None,
 ) -> TransferPlan:
     """Apply a strategy: the same arguments give the same weights; the backbone stays as it is.
+
+    Args:
+        strategy: What to do.
+        backbone: The source's network.
+        task: Its training split is looked at where a head is solved or statistics are adapted.
+        seed: Of everything that is drawn.
+        device: Where the model will train.
+        known: Asked before a pass over the images; what it knows are the bits of that pass.
 
     Raises:
         ConfigurationError: `rest_init` is no initialiser; the message lists those that are.
@@ -51,10 +74,9 @@ def build_plan(
     scale_weights(transferred, strategy.weight_scale)
     shrink_and_perturb(transferred, strategy.shrink, strategy.perturb, generator)
 
-    head = PooledHead(
-        body.shapes(task.task.resolution)[-1], len(task.task.classes), strategy.pool, body.prefix_tokens
-    )
-    model = TransferModel(body.groups, head).to(device)  # type: ignore[no-untyped-call, unused-ignore]
+    shapes = body.shapes(scaled(task.task.resolution, strategy.resolution_scale))[-strategy.taps :]
+    head = PooledHead(shapes, len(task.task.classes), strategy.pool, body.prefix_tokens)
+    model = TransferModel(body.groups, head, strategy.resolution_scale).to(device)  # type: ignore[no-untyped-call, unused-ignore]
     model = model.to(memory_format=torch.channels_last)
     freeze(model, strategy, selection)
     model.eval()
@@ -63,8 +85,15 @@ def build_plan(
     mean, std = fixed if fixed is not None else (None, None)
     normalise = Normaliser(mean, std, device)
     train = task.indices["train"]
-    adapt_statistics(model, _to_adapt(model, strategy, selection), task.images, train, normalise)
-    initialise_head(model, strategy, task.images, task.labels, train, normalise, generator)
+    adapted = _to_adapt(model, strategy, selection)
+    adapt_statistics(model, adapted, task.images, train, normalise)
+    unchanged = (
+        selection.transferred == selection.kept
+        and strategy.weight_scale == strategy.shrink == 1.0
+        and not adapted
+    )
+    features = known.features(strategy, selection.kept, train) if known is not None and unchanged else None
+    initialise_head(model, strategy, task.images, task.labels, train, normalise, generator, features)
 
     anchor = _anchor(model, strategy, selection)
     return TransferPlan(
@@ -132,6 +161,11 @@ def _anchor(model: TransferModel, strategy: Strategy, selection: Selection) -> d
     } or None
 
 
+def _head_note(model: TransferModel) -> str:
+    pooled = f"pooled {model.head.grid}x{model.head.grid}, linear"
+    return pooled if model.head.taps == 1 else f"top {model.head.taps} outputs {pooled}"
+
+
 def _rows(
     model: TransferModel, strategy: Strategy, selection: Selection, backbone: Backbone
 ) -> tuple[GroupRow, ...]:
@@ -150,9 +184,7 @@ def _rows(
         rows.append(
             GroupRow(
                 name="head" if is_head else backbone.group_names[number],
-                note=f"pooled {strategy.pool}x{strategy.pool}, linear"
-                if is_head
-                else backbone.group_notes[number],
+                note=_head_note(model) if is_head else backbone.group_notes[number],
                 transferred=transferred,
                 frozen=trained == 0,
                 init=strategy.head_init if is_head else init,

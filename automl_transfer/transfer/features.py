@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -52,9 +52,9 @@ def batch_for(elements: int, device: torch.device | str) -> int:
     return min(MOST_IN_BATCH, max(LEAST_IN_BATCH, BATCH_ELEMENTS // max(1, elements)))
 
 
-def pixel_elements(height: int, width: int) -> int:
-    """Activations of a usual network's first layer: 32 channels at half the resolution."""
-    return 8 * height * width
+def pixel_elements(size: Sequence[int], scale: float = 1.0) -> int:
+    """Activations of a usual network's first layer: 32 channels at half the (scaled) height and width."""
+    return int(8 * size[0] * size[1] * scale**2)
 
 
 @torch.no_grad()
@@ -63,15 +63,16 @@ def forward_batches(
     function: Callable[[Tensor], Tensor],
     indices: np.ndarray,
     batch: int,
+    into: np.ndarray | None = None,
 ) -> Tensor:
     """`function(read(rows))` over batches of indices, joined along the rows, on the CPU.
 
-    Out of memory halves the batch.
+    Out of memory halves the batch. With `into`, results are written there (and cast to its type).
 
     Raises:
         OutOfMemoryError: Not even a batch of one fits.
     """
-    found: Tensor | None = None
+    found = None if into is None else torch.from_numpy(into)
     start = 0
     while start < len(indices):
         rows = indices[start : start + batch]
@@ -108,5 +109,5 @@ def forward_rows(
         lambda rows: read_pixels(images, rows),
         lambda pixels: function(normalise(pixels)),
         indices,
-        batch or batch_for(pixel_elements(*images.shape[1:3]), normalise.device),
+        batch or batch_for(pixel_elements(images.shape[1:3]), normalise.device),
     )

@@ -21,8 +21,8 @@ class TransferModel(TargetModel):
     `train()` has no effect on them, whoever calls it.
     """
 
-    def __init__(self, groups: Iterable[nn.Module], head: PooledHead) -> None:
-        super().__init__(groups, head)
+    def __init__(self, groups: Iterable[nn.Module], head: PooledHead, resolution_scale: float = 1.0) -> None:
+        super().__init__(groups, head, resolution_scale)
         self._frozen_groups: frozenset[int] = frozenset()
         self._held_norms: frozenset[int] = frozenset()
 

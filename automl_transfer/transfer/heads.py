@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import forward_rows
+from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements
 from automl_transfer.transfer.pixels import Normaliser
-from automl_transfer.transfer.ridge import Ridge, calibrate, fold, standardisation
+from automl_transfer.transfer.ridge import calibrate, fold, standardisation
+from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
 
 SOLVED = ("ncm", "ridge")
 """Head initialisations that need the training images."""
 
 MOST_VALUES = 20_000_000
-"""Most feature values (rows x features) a head is solved from; more rows are thinned evenly."""
+"""Most feature values (rows x features) in memory at a time: ridge adds more rows in parts, others thin."""
 
 _ABSENT_LOGIT = -30.0
 
@@ -62,8 +63,8 @@ def solve_ncm(features: Tensor, labels: Tensor, classes: int, strategy: Strategy
 
 
 def solve_ridge(features: Tensor, labels: Tensor, classes: int, strategy: Strategy) -> tuple[Tensor, Tensor]:
-    """Ridge regression with calibrated logits, weight (C, F) and bias (C,); see `transfer.ridge`."""
-    return Ridge(features, labels, classes).head(strategy.ridge_lambda)
+    """Ridge regression with calibrated logits, weight (C, F) and bias (C,); see `transfer.ridge_at`."""
+    return ridge_head(features, labels, classes, strategy.ridge_lambda)
 
 
 _DRAWN: dict[str, Callable[[Tensor, torch.Generator], None]] = {"zero": _zero, "he": _he, "xavier": _xavier}
@@ -79,8 +80,19 @@ def initialise_head(
     indices: np.ndarray,
     normalise: Normaliser,
     generator: torch.Generator,
+    known: Tensor | None = None,
 ) -> None:
     """Fill `model.head.linear` in place; `images`, `labels` and `indices` state the training split.
+
+    Args:
+        model: Its groups make the features.
+        strategy: Its `head_init`, and what belongs to it.
+        images: uint8 (N, H, W, C).
+        labels: int64 (N,).
+        indices: Rows to solve from.
+        normalise: From pixels to the network's input.
+        generator: Of what is drawn.
+        known: (len(indices), F) what `model.features` gives for these rows, where somebody has it.
 
     Raises:
         DataError: A solved head needs more images than there are, or features are not finite.
@@ -92,23 +104,50 @@ def initialise_head(
         linear.weight.copy_(weight)
         linear.bias.zero_()
         return
-    rows = thin(indices, MOST_VALUES // linear.in_features)
-    if len(rows) < 2:
-        raise DataError(f"a solved head needs at least 2 training images, got {len(rows)}")
+    if len(indices) < 2:
+        raise DataError(f"a solved head needs at least 2 training images, got {len(indices)}")
+    batch = batch_for(pixel_elements(images.shape[1:3], scale=model.resolution_scale), normalise.device)
+
+    def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        found = forward_rows(model.features, images, rows, normalise, batch) if known is None else known
+        if not bool(torch.isfinite(found).all()):
+            raise DataError(
+                f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
+                "choose a smaller weight_scale, another rest_init or another head_init"
+            )
+        return found, torch.from_numpy(labels[rows])
+
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    features = forward_rows(model.features, images, rows, normalise)
+    most = max(2, MOST_VALUES // linear.in_features)
+    if strategy.head_init == "ridge" and known is None and len(indices) > most:
+        weight, bias = _ridge_in_parts(features_of, indices, most, linear.out_features, strategy.ridge_lambda)
+    else:
+        features, targets = features_of(indices if known is not None else thin(indices, most))
+        weight, bias = _SOLVERS[strategy.head_init](features, targets, linear.out_features, strategy)
     for module, training in modes:
         module.training = training
-    if not bool(torch.isfinite(features).all()):
-        raise DataError(
-            f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
-            "choose a smaller weight_scale, another rest_init or another head_init"
-        )
-    solve = _SOLVERS[strategy.head_init]
-    weight, bias = solve(features, torch.from_numpy(labels[rows]), linear.out_features, strategy)
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
+
+
+def _ridge_in_parts(
+    features_of: Callable[[np.ndarray], tuple[Tensor, Tensor]],
+    indices: np.ndarray,
+    most: int,
+    classes: int,
+    ridge_lambda: float,
+) -> tuple[Tensor, Tensor]:
+    """Ridge on all rows, of which only a part is in memory at a time; calibrated on the first part."""
+    sums = NormalEquations(classes)
+    order = np.random.default_rng(len(indices)).permutation(indices)
+    first: tuple[Tensor, Tensor] | None = None
+    for start in range(0, len(order), most):
+        part = features_of(order[start : start + most])
+        first = part if first is None else first
+        sums.add(*part)
+    assert first is not None
+    return sums.head(ridge_lambda, *first)
 
 
 def thin(indices: np.ndarray, most: int) -> np.ndarray:

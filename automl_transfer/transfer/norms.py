@@ -44,7 +44,10 @@ def adapt_statistics(
         return
     rows = indices[np.linspace(0, len(indices) - 1, min(len(indices), ADAPT_IMAGES)).astype(np.int64)]
     # Equal batches, because the average does not weigh them.
-    parts = max(1, len(rows) // batch_for(pixel_elements(*images.shape[1:3]), normalise.device))
+    parts = max(
+        1,
+        len(rows) // batch_for(pixel_elements(images.shape[1:3], model.resolution_scale), normalise.device),
+    )
     batch = -(-len(rows) // parts)
     rows = np.resize(rows, batch * parts)
     momenta = [layer.momentum for layer in layers]
@@ -56,9 +59,7 @@ def adapt_statistics(
         layer.training = True
     try:
         for start in range(0, len(rows), batch):
-            activation = normalise(read_pixels(images, rows[start : start + batch]))
-            for group in model.groups:
-                activation = group(activation)
+            model.run(normalise(read_pixels(images, rows[start : start + batch])), len(model.groups))
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

@@ -26,6 +26,7 @@ class Normaliser:
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
+        self._facts = None if mean is None or std is None else [list(mean), list(std)]
         self._scale: Tensor | None = None
         self._shift: Tensor | None = None
         if mean is not None and std is not None:
@@ -35,6 +36,10 @@ class Normaliser:
             shift = -torch.tensor(tuple(mean), dtype=torch.float64) / divisor
             self._scale = scale.float().view(shape).to(self.device)
             self._shift = shift.float().view(shape).to(self.device)
+
+    def facts(self) -> list[list[float]] | None:
+        """Mean and std, plain; None where each image has its own."""
+        return self._facts
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 (B, H, W, C) to float32 (B, C, H, W), laid out channels last."""

@@ -61,10 +61,8 @@ class Ridge:
         if self.primal:
             values, vectors = torch.linalg.eigh(x.T @ x)
             self._basis = x @ vectors  # (n, F)
-            self._back: tuple[Tensor, ...] = (vectors,)  # (F, F): basis coefficients to weights
         else:
             values, self._basis = torch.linalg.eigh(x @ x.T)  # (n, n)
-            self._back = (x.T, self._basis)  # their product is (F, n)
         self._values = values.clamp_min(0.0)
         self._targets = y
         self._projected = self._basis.T @ y
@@ -87,31 +85,16 @@ class Ridge:
         return predicted
 
     def best(self, lambdas: Sequence[float] = LAMBDAS) -> RidgeScore:
-        """The lambda with the best leave-one-out accuracy, ties by calibrated cross-entropy."""
-        predictions = {value: self.leave_one_out(value) for value in lambdas}
-        hits = {value: int((p.argmax(1) == self.labels).sum()) for value, p in predictions.items()}
-        most = max(hits.values())
-        scores = [self._score(value, predictions[value]) for value in lambdas if hits[value] == most]
-        return min(scores, key=lambda score: score.nll)
+        """The lambda with the least calibrated leave-one-out cross-entropy, which ties less than accuracy."""
+        return min((self.score(value) for value in lambdas), key=lambda score: score.nll)
 
     def score(self, ridge_lambda: float) -> RidgeScore:
         """Leave-one-out accuracy and calibrated cross-entropy of one lambda."""
-        return self._score(ridge_lambda, self.leave_one_out(ridge_lambda))
-
-    def _score(self, ridge_lambda: float, predictions: Tensor) -> RidgeScore:
+        predictions = self.leave_one_out(ridge_lambda)
         accuracy = float((predictions.argmax(1) == self.labels).double().mean())
         beta = calibrate(predictions, self.labels)
         nll = float(torch.nn.functional.cross_entropy(beta * predictions, self.labels))
         return RidgeScore(float(ridge_lambda), accuracy, nll, beta)
-
-    def head(self, ridge_lambda: float) -> tuple[Tensor, Tensor]:
-        """Weight (C, F) and bias (C,) of a linear layer on raw features, giving calibrated logits."""
-        inverse: Tensor = 1.0 / (self._values + ridge_lambda * self.features)
-        weights = inverse[:, None] * self._projected
-        for factor in reversed(self._back):
-            weights = factor @ weights  # in the end (F, C), for standardised features
-        beta = calibrate(self.leave_one_out(ridge_lambda), self.labels)
-        return fold(beta * weights.T, beta * self.prior, self.mean, self.scale)
 
 
 def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,9 +111,13 @@ def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
     square = torch.zeros_like(total)
     for start in range(0, n, _CHUNK):
         square += (features[start : start + _CHUNK].double() - mean).square().sum(0)
-    std = (square / n).sqrt()
+    return mean, floored((square / n).sqrt())
+
+
+def floored(std: Tensor) -> Tensor:
+    """Standard deviations (F,), none below a thousandth of their mean; ones where nothing varies."""
     floor = _STD_FLOOR * float(std.mean())
-    return mean, std.clamp_min(floor) if floor > 0 else torch.ones_like(std)
+    return std.clamp_min(floor) if floor > 0 else torch.ones_like(std)
 
 
 def fold(weight: Tensor, bias: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:

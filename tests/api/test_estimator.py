@@ -113,7 +113,9 @@ def test_colour_images_and_their_classes() -> None:
 
 def test_the_data_are_explored_before_anything_is_trained() -> None:
     twice = np.concatenate([IMAGES[:20], IMAGES[:1]])
-    found = TransferClassifier(SMALL).explore_data(twice, np.r_[LABELS[:20], [5]])
+    estimator = TransferClassifier(SMALL, random_state=0).fit(IMAGES[:100], LABELS[:100] % 2)
+    found = estimator.explore_data(twice, np.r_[LABELS[:20], [5]])
+    assert list(estimator.classes_) == [0, 1]
     assert found.images == 21
     assert found.duplicates.conflicting == 1
     assert [each.name for each in found.classes] == [str(digit) for digit in range(10)]

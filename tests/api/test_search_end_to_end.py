@@ -43,12 +43,12 @@ class Searched:
         return search(spec, storage=self.storage, output=self.folder / "out", device="cpu", **options)
 
     def files(self) -> dict[str, tuple[int, bytes]]:
-        """What was shipped: the two files that every call writes anew are left out."""
+        """What was shipped: the files that every call writes anew are left out."""
         out = self.folder / "out"
         return {
             str(file.relative_to(out)): (file.stat().st_mtime_ns, file.read_bytes())
             for file in sorted(out.rglob("*"))
-            if file.is_file() and file.name not in ("ranking.json", "run.json")
+            if file.is_file() and file.name not in ("ranking.json", "report.html", "run.json")
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -102,6 +103,25 @@ def test_another_space_under_the_same_name_is_refused(finished: Path) -> None:
     assert "small" in error
 
 
+def test_report_as_a_page_as_csv_and_of_several_studies(finished: Path, tmp_path: Path) -> None:
+    done = run("report", "small", "--html", tmp_path / "small.html", cwd=finished)
+    assert "confirmed accuracy" in done.stdout
+    assert f"wrote {tmp_path / 'small.html'}" in done.stdout
+    assert "Content-Security-Policy" in (tmp_path / "small.html").read_text(encoding="utf-8")
+    rows = list(csv.DictReader(run("report", "small", "--csv", cwd=finished).stdout.splitlines()))
+    ranking = json.loads((finished / "runs" / "small" / "ranking.json").read_text())
+    assert [int(row["root_trial"]) for row in rows] == [row["root_trial"] for row in ranking["rows"]]
+    assert float(rows[0]["confirmed_accuracy"]) == ranking["rows"][0]["confirmation"]["accuracy"]
+    again = (*QUICK, "--cache", "cache", "--study-name", "other", "--confirm", "off")
+    run("search", "digits?per_class=20", *again, cwd=finished)
+    done = run("report", "small", "other", "--html", "both.html", cwd=finished)
+    assert "With 2 datasets no family can be shown to be better" in done.stdout
+    assert "2 datasets compared" in (finished / "both.html").read_text(encoding="utf-8")
+    both = json.loads(run("report", "small", "other", "--json", cwd=finished).stdout)
+    assert [each["ranking"]["study"] for each in both["studies"]] == ["small", "other"]
+    assert both["studies"][1]["ranking"]["rows"][0]["confirmation"] is None
+
+
 def test_report_and_status_agree_with_the_ranking(finished: Path) -> None:
     ranking = json.loads((finished / "runs" / "small" / "ranking.json").read_text())
     assert json.loads(run("report", "small", "--json", cwd=finished).stdout) == ranking
@@ -150,6 +170,79 @@ def test_predict_reads_files_of_any_kind_and_survives_a_broken_one(finished: Pat
     assert len(json.loads(lines.stdout.splitlines()[0])["top"]) == 3
 
 
+def test_predict_reads_a_list_from_standard_input(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "größe und\nmehr"
+    folder.mkdir()
+    names = [folder / f"{number} a.png" for number in range(3)]
+    for number, name in enumerate(names):
+        Image.fromarray(np.full((9, 9), 40 * number, np.uint8)).save(name)
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "plain.png")
+    command = [sys.executable, "-m", "automl_transfer", "predict", str(finished / "runs" / "small" / "model")]
+
+    def label(*arguments: str, given: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, *arguments], cwd=tmp_path, input=given, capture_output=True, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    listed = "".join(f"{name}\0" for name in (*names, tmp_path / "none.png"))
+    done = label("--null", "--format", "jsonl", "--top", "2", "-", given=listed)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["file"] for row in rows] == [str(name) for name in (*names, tmp_path / "none.png")]
+    assert [len(row.get("top", ())) for row in rows] == [2, 2, 2, 0]
+    assert "none.png" in rows[3]["error"]
+    assert "1 of 4 images could not be read" in done.stderr
+    lines = label("-", given=f"plain.png\r\n\n{tmp_path / 'plain.png'}")
+    table = list(csv.DictReader(lines.stdout.splitlines()))
+    assert [row["file"] for row in table] == ["plain.png", str(tmp_path / "plain.png")]
+    assert table[0]["label"] == table[1]["label"] != ""
+    nothing = label("-", given="\n")
+    assert nothing.returncode == 2
+    assert nothing.stdout == ""
+    assert "standard input must list at least one image" in nothing.stderr
+
+
+def test_progress_on_a_terminal_leaves_the_rows_alone(finished: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
+    terminal, its_end = os.openpty()
+    with (tmp_path / "rows.csv").open("w") as rows:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "automl_transfer", "predict", finished / "runs/small/model", *["a.png"] * 40],
+            cwd=tmp_path, stdout=rows, stderr=its_end, env={**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"},
+        )  # fmt: skip
+        os.close(its_end)
+        shown = b""
+        with contextlib.suppress(OSError):  # how Linux says that the other end is closed
+            while part := os.read(terminal, 4096):
+                shown += part
+    assert process.wait() == 0
+    os.close(terminal)
+    assert b"labelling" in shown
+    assert b"/40" in shown
+    table = (tmp_path / "rows.csv").read_text().splitlines()
+    assert len(table) == 41
+    assert all(row.startswith("a.png,") for row in table[1:])
+
+
+def test_package_prints_sizes_parity_and_latency(finished: Path, tmp_path: Path) -> None:
+    model = finished / "runs" / "small" / "model"
+    done = run("package", model, "--format", "onnx", "--with-preprocessing", "-o", "m.onnx", cwd=tmp_path)
+    assert "takes uint8 (batch, 32, 32, 1); gives probabilities of 10 classes" in done.stdout
+    assert "parity: differs from the model by at most " in done.stdout
+    made = json.loads(
+        run("package", model, "--format", "safetensors", "-o", "m.safetensors", "--json", cwd=tmp_path).stdout
+    )
+    assert made["bytes"] == (tmp_path / "m.safetensors").stat().st_size
+    assert made["difference"] <= 1e-4
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "plain.png")
+    rows = [
+        run("predict", which, "plain.png", cwd=tmp_path).stdout
+        for which in (model, tmp_path / "m.safetensors")
+    ]
+    assert rows[0] == rows[1]
+
+
 def test_explore_prints_and_draws(tmp_path: Path) -> None:
     done = run("explore", "digits", "--sheet", "sheet.png", "--cache", "cache", cwd=tmp_path)
     assert "1,797 images in 10 classes" in done.stdout
@@ -185,6 +278,10 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
         (("search", "digits", "--storage", "mysql://root@localhost/x"), ("sqlite", "postgresql")),
         (("search", "digits", "--device", "cuda:99"), ("device", "cuda:99")),
         (("report", "nosuch"), ("study",)),
+        (("report", "small", "--json", "--csv"), ("both", "choose one")),
+        (("report", "small", "--html", "no/such/folder/x.html"), ("folder", "no/such/folder")),
+        (("search", "digits", "--confirm", "some"), ("--confirm", "off", "'some'")),
+        (("search", "digits", "--set", "search.confirm=-1"), ("search.confirm", "-1")),
         (("status", "nosuch"), ("study",)),
         (("predict", "nomodel", "."), ("nomodel",)),
         (("explore", "digits?per_klass=3"), ("per_klass", "per_class")),

@@ -27,6 +27,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "source": st.sampled_from(["efficientnet-lite0", "scratch", "scratch/timm/resnet18", "timm/vit 模型"]),
     "truncation": st.integers(1, 8),
     "pool": st.sampled_from([1, 2, 4]),
+    "taps": st.integers(1, 8),
+    "resolution_scale": st.floats(0.25, 4.0),
     "transfer_depth": EIGHTHS,
     "tune_mode": st.sampled_from(["head", "suffix", "full", "body", "norm", "bias"]),
     "freeze_depth": EIGHTHS,

@@ -15,6 +15,7 @@ from automl_transfer.models.families.registry import FAMILIES
 from automl_transfer.models.heads import PooledHead, TargetModel
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import build_architecture
+from automl_transfer.models.target import truncate
 
 STATED = Preprocessing((0.5,) * 3, (0.5,) * 3, 224)
 NETWORKS = {  # the smallest of each family, its groups, and the smallest image of a power of two
@@ -65,7 +66,7 @@ def test_groups_compute_the_network_at_every_cut(architecture: str) -> None:
     assert torch.equal(backbone.run(backbone.run(images, stop=half), half), backbone(images))
     for kept, shape in enumerate(backbone.shapes(smallest), 1):
         for grid in (1, 2, 4):
-            head = PooledHead(shape, 5, grid, backbone.prefix_tokens)
+            head = PooledHead([shape], 5, grid, backbone.prefix_tokens)
             assert type(head.linear) is nn.Linear
             target = TargetModel(list(backbone.groups)[:kept], head).eval()
             if grid == 2 and kept not in (1, half, groups):
@@ -74,7 +75,8 @@ def test_groups_compute_the_network_at_every_cut(architecture: str) -> None:
             assert target.features(small).shape == (2, head.features)
             if kept in (1, groups):
                 assert target(small).shape == (2, 5)
-                assert torch.equal(target(target.groups[0](small), start=1), target(small))
+                rest, below = target.run(small, 1)
+                assert torch.equal(target(rest, 1, below), target(small))
 
 
 def test_every_family_is_covered() -> None:
@@ -212,18 +214,39 @@ def test_head_pools_maps_tokens_and_features() -> None:
     maps = torch.arange(2 * 3 * 4 * 4, dtype=torch.float32).view(2, 3, 4, 4)
     tokens = torch.cat([torch.full((2, 1, 3), 1e9), maps.flatten(2).transpose(1, 2)], dim=1)
     for grid in (1, 2, 4):
-        by_maps = PooledHead((3, 4, 4), 5, grid).pool(maps)
-        by_tokens = PooledHead((17, 3), 5, grid, prefix_tokens=1).pool(tokens)
+        by_maps = PooledHead([(3, 4, 4)], 5, grid).pool(maps)
+        by_tokens = PooledHead([(17, 3)], 5, grid, prefix_tokens=1).pool(tokens)
         assert by_maps.shape == (2, 3 * grid * grid)
         assert torch.allclose(by_maps, by_tokens)
-    assert torch.equal(
-        PooledHead((3, 1, 1), 5, 4).pool(maps[:, :, :1, :1]), maps[:, :, 0, 0].repeat_interleave(16, 1)
-    )
-    assert PooledHead((7,), 5, 4)(torch.zeros(2, 7)).shape == (2, 5)
-    with pytest.raises(SourceError, match=r"form a square.*got 3"):
-        PooledHead((3, 8), 2, 2).pool(torch.zeros(1, 3, 8))
+    # A map keeps its own cells where it has fewer than the grid; tokens that form no square are one cell.
+    assert torch.equal(PooledHead([(3, 1, 1)], 5, 4).pool(maps[:, :, :1, :1]), maps[:, :, 0, 0])
+    assert PooledHead([(3, 8)], 2, 2).pool(torch.zeros(1, 3, 8)).shape == (1, 8)
+    assert PooledHead([(7,)], 5, 4)(torch.zeros(2, 7)).shape == (2, 5)
     with pytest.raises(SourceError, match="must be a map"):
-        PooledHead((1, 2, 3, 4), 2)
+        PooledHead([(1, 2, 3, 4)], 2)
+
+
+@torch.no_grad()
+def test_a_head_reads_several_outputs_and_goes_on_from_any_of_them() -> None:
+    backbone = build_architecture("timm/resnet18", 3)
+    images = torch.randn(2, 3, 32, 32)
+    for taps, scale in ((1, 2.0), (3, 1.0), (6, 1.5)):
+        model = truncate(backbone, 6, 5, pool=2, resolution=32, taps=taps, resolution_scale=scale)
+        side = round(32 * scale)
+        resized = torch.nn.functional.interpolate(images, size=(side, side), mode="bilinear")
+        x, parts = resized if scale != 1.0 else images, []
+        for group in backbone.groups[:6]:
+            x = group(x)
+            parts.append(torch.nn.functional.adaptive_avg_pool2d(x, min(2, x.shape[-1])).flatten(1))
+        expected = torch.cat(parts[-taps:], dim=1)
+        assert torch.allclose(model.features(images), expected, atol=1e-5)
+        for stop in range(7):
+            rest, below = model.run(images, stop) if stop else (images, None)
+            assert (below is not None) == (6 - taps < stop < 6)
+            assert torch.equal(model.features(rest, stop, below), model.features(images))
+            assert torch.equal(model(rest, stop, below), model(images))
+    with pytest.raises(SourceError, match=r"taps must be 1 to the groups kept \(2\), got 3"):
+        truncate(backbone, 2, 5, taps=3)
 
 
 def test_a_backbone_needs_a_note_for_each_group() -> None:

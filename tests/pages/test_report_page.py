@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def test_reads_well_without_eyes(open_page: Open, kind: Callable[[], str]) -> No
     opened = open_page(kind())
     levels = opened.run("[...document.querySelectorAll('h1,h2,h3,h4')].map(h => Number(h.tagName[1]))")
     assert levels.count(1) == 1
-    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     assert opened.run("document.documentElement.lang") == "en"
     for part in ("header", "main", "footer", "nav"):
         assert opened.page.locator(part).count() == 1

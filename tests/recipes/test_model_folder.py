@@ -73,6 +73,8 @@ def test_the_description_as_agreed_with_the_checkpoint_source(saved: Path) -> No
         "architecture": ARCHITECTURE,
         "groups_kept": 2,
         "pool": 2,
+        "taps": 1,
+        "resolution_scale": 1.0,
         "in_channels": 1,
         "resolution": 32,
         "classes": ["null", "eins", "二"],

@@ -194,7 +194,7 @@ def test_first_answers_are_enqueued_once_even_from_two_processes(tmp_path: Path,
         first = {c.label: c.strategy for c in claims}
         assert first["profile"].tune_mode == "closed_form"
         assert first["default"] == bench.space.default()
-        assert first["profile, tuned"] == tuned_from(first["profile"], bench.space)
+        assert first["profile, tuned"] == tuned_from(first["profile"], bench.space, bench.handle.spec.space)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.network import Backbone
+from automl_transfer.training.activation_cache import ActivationCache
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
@@ -75,11 +76,19 @@ def make_run(
     backbone: Backbone | None = None,
     batch: int | None = None,
     accumulate: int = 1,
+    cache: ActivationCache | None = None,
     **changes: Any,
 ) -> TrainingRun:
     plan = build_plan(strategy(**changes), backbone or small_backbone(), task, seed=seed, device=CPU)
     return TrainingRun(
-        plan, task, max_epochs=max_epochs, seed=seed, device=CPU, batch=batch, accumulate=accumulate
+        plan,
+        task,
+        max_epochs=max_epochs,
+        seed=seed,
+        device=CPU,
+        batch=batch,
+        accumulate=accumulate,
+        cache=cache,
     )
 
 

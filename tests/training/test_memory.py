@@ -85,5 +85,5 @@ def test_large_images_go_through_in_small_batches_and_steps_stay_whole(
     next(runs[0].epochs())
     next(runs[1].epochs())
     assert [(run.batch, run.accumulate) for run in runs] == [(16, 2), (32, 1)]
-    assert [batch_for(pixel_elements(side, side), "cpu") for side in (16, 32, 64, 224)] == [256, 256, 64, 8]
-    assert batch_for(pixel_elements(224, 224), "cuda") == 256
+    assert [batch_for(pixel_elements((side, side)), "cpu") for side in (16, 32, 64, 224)] == [256, 256, 64, 8]
+    assert batch_for(pixel_elements((224, 224)), "cuda") == 256

@@ -13,6 +13,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.errors import DataError
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
+from automl_transfer.training.feature_bank import FeatureBanks
 from automl_transfer.training.profile import profile_source, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
@@ -25,9 +26,9 @@ def test_the_best_cut_becomes_a_strategy_with_the_profiles_accuracy(task: Loaded
     backbone = get_source(name).load(1) if name != "small" else small_backbone()
     profile = profile_source(backbone, name, task, device=CPU)
     best, strategy = profile.best, strategy_of(profile)
-    assert best.loo_accuracy == max(c.loo_accuracy for c in profile.cuts if c.truncation is not None)
+    assert best.loo_nll <= min(c.loo_nll for c in profile.cuts if c.truncation is not None)
     assert select_groups(strategy, len(backbone.groups), pretrained=True).kept == best.cut
-    assert (strategy.tune_mode, strategy.head_init, strategy.pool) == ("closed_form", "ridge", best.grid)
+    assert (strategy.tune_mode, strategy.head_init, strategy.taps) == ("closed_form", "ridge", best.taps)
     plan = build_plan(strategy, backbone, task, seed=0, device=CPU)
     assert plan.model.head.linear.in_features == best.features
     (result,) = TrainingRun(plan, task, max_epochs=3, seed=0, device=CPU).epochs()
@@ -40,15 +41,38 @@ def test_the_best_cut_becomes_a_strategy_with_the_profiles_accuracy(task: Loaded
 
 def test_cuts_are_told_with_their_sizes_and_the_eighths_that_reach_them(task: LoadedTask) -> None:
     profile = profile_source(get_source("efficientnet-lite0").load(1), "efficientnet-lite0", task, device=CPU)
+    assert {cut.resolution_scale for cut in profile.cuts} == {1.0, 2.0}
     by_cut = {cut.cut: cut.truncation for cut in profile.cuts}
     assert by_cut == {1: 1, 2: 2, 3: 3, 4: None, 5: 4, 6: 5, 7: 6, 8: 7, 9: 8}
-    assert {(cut.cut, cut.grid) for cut in profile.cuts if cut.features == 320} == {(8, 1)}
+    assert {(cut.cut, cut.grid) for cut in profile.cuts if cut.features == 320} == {(8, 1), (5, 2)}
+    assert [cut.loo_nll for cut in profile.joint] == sorted(cut.loo_nll for cut in profile.joint)
+    assert {cut.taps for cut in profile.joint} == {2, 3, 4, 6}
     assert all(cut.ridge_lambda in LAMBDAS for cut in profile.cuts)
     assert all(0.0 <= cut.loo_accuracy <= 1.0 and cut.loo_nll > 0.0 for cut in profile.cuts)
     assert profile.images == len(task.indices["train"])
     unreachable = next(cut for cut in profile.cuts if cut.truncation is None)
     with pytest.raises(ValueError, match="eighths of the groups reach, got cut 4"):
         strategy_of(profile, unreachable)
+
+
+def test_a_head_is_solved_from_the_profiles_pass_with_the_same_bits(task: LoadedTask) -> None:
+    backbone, banks = get_source("efficientnet-lite0").load(1), FeatureBanks()
+    profile = profile_source(backbone, "efficientnet-lite0", task, device=CPU, banks=banks)
+    rows = task.indices["train"]
+    for chosen in (profile.best, profile.joint[0], profile.cuts[-1]):
+        strategy = strategy_of(profile, chosen)
+        assert banks.features(strategy, chosen.cut, rows) is not None
+        known, passed = (
+            build_plan(strategy, backbone, task, seed=0, device=CPU, known=each) for each in (banks, None)
+        )
+        assert torch.equal(known.model.head.linear.weight, passed.model.head.linear.weight)
+        assert torch.equal(known.model.head.linear.bias, passed.model.head.linear.bias)
+    changed = strategy.model_copy(update={"weight_scale": 2.0})
+    assert banks.features(strategy, chosen.cut, rows[:-1]) is None
+    known, passed = (
+        build_plan(changed, backbone, task, seed=0, device=CPU, known=each) for each in (banks, None)
+    )
+    assert torch.equal(known.model.head.linear.weight, passed.model.head.linear.weight)
 
 
 def test_only_the_training_split_is_looked_at(task: LoadedTask) -> None:
@@ -66,7 +90,8 @@ def test_only_the_training_split_is_looked_at(task: LoadedTask) -> None:
 def test_more_images_than_needed_are_thinned_by_the_seed(
     task: LoadedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("automl_transfer.training.profile.MOST_IMAGES", 100)
+    monkeypatch.setattr("automl_transfer.training.profile.MOST_IMAGES", 150)
+    monkeypatch.setattr("automl_transfer.training.profile.FINAL_ROWS", 100)
     one, again, other = (
         profile_source(small_backbone(), "small", task, device=CPU, seed=seed) for seed in (0, 0, 1)
     )
@@ -76,7 +101,7 @@ def test_more_images_than_needed_are_thinned_by_the_seed(
 
 
 def test_cuts_with_too_many_features_are_left_out(task: LoadedTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("automl_transfer.training.profile.MOST_FEATURES", 50)
+    monkeypatch.setattr("automl_transfer.training.feature_bank.MOST_FEATURES", 50)
     profile = profile_source(small_backbone(), "small", task, device=CPU)
     assert {(cut.cut, cut.grid) for cut in profile.cuts} == {(1, 1), (1, 2), (2, 1), (2, 2), (3, 1)}
 

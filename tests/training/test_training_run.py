@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.errors import NotANumberError, TrialDataError
+from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import epoch_order
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.loss import Loss, balanced_weights
@@ -103,8 +104,9 @@ def test_only_what_the_plan_trains_moves(task: LoadedTask, mode: str) -> None:
     assert not any(name.startswith(frozen) for name in moved if frozen)
 
 
+@pytest.mark.parametrize("taps", [1, 3])
 def test_a_frozen_prefix_is_run_once_and_gives_what_running_it_each_time_gives(
-    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+    task: LoadedTask, taps: int
 ) -> None:
     calls = []
 
@@ -113,19 +115,22 @@ def test_a_frozen_prefix_is_run_once_and_gives_what_running_it_each_time_gives(
             calls.append(len(x))
             return x
 
-    def run_once() -> TrainingRun:
+    def run_once(cache: ActivationCache) -> TrainingRun:
         backbone = small_backbone()
-        backbone.groups[0].append(Counting())  # type: ignore[operator]
-        run = make_run(task, max_epochs=2, tune_mode="suffix", freeze_depth=4, backbone=backbone)
+        # Enough work in front of the cut that keeping its result pays.
+        for layer in (nn.Conv2d(8, 256, 3, padding=1), nn.Conv2d(256, 8, 3, padding=1), Counting()):
+            backbone.groups[0].append(layer)  # type: ignore[operator]
+        run = make_run(
+            task, max_epochs=2, tune_mode="suffix", freeze_depth=4, backbone=backbone, taps=taps, cache=cache
+        )
         calls.clear()
         list(run.epochs())
         return run
 
-    stored = run_once()
+    stored = run_once(MemoryCache())
     images = len(task.indices["train"]) + len(task.indices["validation"])
-    assert sum(calls) == images + 1  # one to learn the size
-    monkeypatch.setattr("automl_transfer.training.inputs.MOST_BYTES", 0)
-    live = run_once()
+    assert sum(calls) == images + 2  # two to learn costs and sizes
+    live = run_once(MemoryCache(0))
     assert sum(calls) == 2 * images + 1
     for name, value in stored.model.state_dict().items():
         torch.testing.assert_close(value, live.model.state_dict()[name], atol=1e-3, rtol=1e-3)

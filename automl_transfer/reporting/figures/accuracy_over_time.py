@@ -11,6 +11,7 @@ from automl_transfer.reporting.figures.base import (
     FigureSpec,
     figure,
     percent,
+    share_format,
     time_axis,
     trial_points,
 )
@@ -109,9 +110,7 @@ def draw(report: StudyReport) -> go.Figure | None:
         shown = sorted(value for *_, y in groups for value in y)
         # A few hopeless trials must not flatten the others: they are reached by zooming out.
         low = max(0.0, shown[len(shown) // 20] - 0.02)
-        fig.update_yaxes(
-            tickformat=".0%" if top - low > 0.05 else ".1%", range=[low, top + 0.03 * (top - low + 0.05)]
-        )
+        fig.update_yaxes(tickformat=share_format([low, top]), range=[low, top + 0.03 * (top - low + 0.05)])
     return fig
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,6 +135,17 @@ def percent(value: float, digits: int = 2) -> str:
     '98.77%'
     """
     return f"{100 * value:.{digits}f}%"
+
+
+def share_format(values: Iterable[float]) -> str:
+    """Format of an axis of shares: as many digits as its ticks need to differ.
+
+    >>> share_format([0.2, 0.9]), share_format([0.95, 0.99]), share_format([0.991, 0.994])
+    ('.0%', '.1%', '.2%')
+    """
+    known = list(values)
+    span = max(known, default=1.0) - min(known, default=0.0)
+    return ".0%" if span > 0.08 else ".1%" if span > 0.008 else ".2%"
 
 
 def time_axis(seconds: float) -> tuple[float, str]:

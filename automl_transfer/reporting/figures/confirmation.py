@@ -7,7 +7,7 @@ import textwrap
 
 import plotly.graph_objects as go
 
-from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, ORANGE, FigureSpec, figure
+from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, ORANGE, FigureSpec, figure, share_format
 from automl_transfer.reporting.plain import plain, seconds
 from automl_transfer.reporting.ranking import Row
 from automl_transfer.reporting.study_report import StudyReport
@@ -109,7 +109,8 @@ def draw(report: StudyReport) -> go.Figure | None:
                 hovertemplate="<b>%{x:.2%}</b> test<extra></extra>",
             )
         )
-    fig.update_xaxes(title_text=report.metric_name, tickformat=".1%")
+    bounds = [bound for row in rows if row.confirmation for bound in row.confirmation.interval]
+    fig.update_xaxes(title_text=report.metric_name, tickformat=share_format(bounds))
     fig.update_yaxes(
         autorange="reversed", showgrid=False, categoryorder="array", categoryarray=labels, type="category"
     )

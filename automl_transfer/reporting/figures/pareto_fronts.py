@@ -11,6 +11,7 @@ from automl_transfer.reporting.figures.base import (
     FigureSpec,
     figure,
     percent,
+    share_format,
     trial_points,
 )
 from automl_transfer.reporting.pareto import COSTS, front, score_of
@@ -74,7 +75,7 @@ def _draw(report: StudyReport, kind: str) -> go.Figure | None:
                 )
             )
     fig.update_xaxes(title_text=title, type="log", minor={"showgrid": False}, nticks=6)
-    fig.update_yaxes(title_text=report.metric_name, tickformat=".1%")
+    fig.update_yaxes(title_text=report.metric_name, tickformat=share_format(map(score_of, rows)))
     return fig
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import plotly.graph_objects as go
 
+from automl_transfer.domain.evidence import CutRecord
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.reporting.figures.base import (
     BLUE,
@@ -28,15 +31,23 @@ def describe(report: StudyReport) -> str:
     for profile in report.profiles:
         if not profile.cuts:
             continue
-        best = max(profile.cuts, key=lambda cut: (cut.loo_accuracy, -cut.loo_nll))
-        last = max((c for c in profile.cuts if c.grid == 1), key=lambda c: c.cut, default=best)
+        best = profile.best or min(profile.cuts, key=lambda cut: (cut.loo_nll, -cut.loo_accuracy))
+        usual = [c for c in profile.cuts if c.grid == 1 and c.resolution_scale == 1.0]
+        last = max(usual, key=lambda c: c.cut, default=best)
         parts.append(
-            f"{plain(profile.source, 60)}: a solved head is best after group {best.cut}, pooled "
-            f"{best.grid}x{best.grid} ({percent(best.loo_accuracy, 1)}), against "
-            f"{percent(last.loo_accuracy, 1)} on the usual last features; {seconds(profile.seconds)} for "
-            "all cuts"
+            f"{plain(profile.source, 60)}: a solved head is best {_read(best)} "
+            f"({percent(best.loo_accuracy, 1)}), against {percent(last.loo_accuracy, 1)} on the usual last "
+            f"features; {seconds(profile.seconds)} for all cuts"
         )
     return "; ".join(parts) + "." if parts else ""
+
+
+def _read(cut: CutRecord) -> str:
+    """Where a head reads, in words."""
+    where = f"after group {cut.cut}"
+    where += f" and the {cut.taps - 1} before it" if cut.taps > 1 else ""
+    images = f", images x{cut.resolution_scale:g}" if cut.resolution_scale != 1.0 else ""
+    return f"{where}, pooled {cut.grid}x{cut.grid}{images}"
 
 
 def draw(report: StudyReport) -> go.Figure | None:
@@ -47,17 +58,23 @@ def draw(report: StudyReport) -> go.Figure | None:
     fig = figure()
     several = len(profiles) > 1
     for at, profile in enumerate(profiles):
-        for grid, color in GRIDS.items():
-            cuts = sorted((c for c in profile.cuts if c.grid == grid), key=lambda c: c.cut)
+        scales = sorted({cut.resolution_scale for cut in profile.cuts})
+        for (grid, color), scale in itertools.product(GRIDS.items(), scales):
+            cuts = sorted(
+                (c for c in profile.cuts if c.grid == grid and c.resolution_scale == scale),
+                key=lambda c: c.cut,
+            )
             if cuts:
                 name = f"solved head, pooled {grid}x{grid}"
+                name += f", images x{scale:g}" if scale != 1.0 else ""
+                dash = DASHES[(at * len(scales) + scales.index(scale)) % len(DASHES)]
                 fig.add_trace(
                     go.Scatter(
                         x=[cut.cut for cut in cuts],
                         y=[round(cut.loo_accuracy, 5) for cut in cuts],
                         mode="lines+markers",
                         name=f"{plain(profile.source, 30)}: {name}" if several else name,
-                        line={"color": color, "width": 2, "dash": DASHES[at % len(DASHES)]},
+                        line={"color": color, "width": 2, "dash": dash},
                         customdata=[cut.features for cut in cuts],
                         hovertemplate="<b>%{y:.2%}</b> by leave-one-out after group %{x}<br>"
                         "%{customdata} features<extra></extra>",

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from automl_transfer import __version__
 from automl_transfer.reporting.comparison import Comparison, compare, headline, never_ruled_out
 from automl_transfer.reporting.effects import family_of
-from automl_transfer.reporting.figures.base import BLUE, FAMILIES, GRAY, figure, percent
+from automl_transfer.reporting.figures.base import BLUE, FAMILIES, GRAY, figure, percent, share_format
 from automl_transfer.reporting.html.document import page
 from automl_transfer.reporting.html.figures_of import ShownFigure, shown
 from automl_transfer.reporting.pareto import score_of
@@ -76,7 +76,8 @@ def _winners(found: Comparison) -> ShownFigure | None:
                 hovertemplate="<b>%{x:.2%}</b> %{customdata[1]}<br>%{customdata[0]}<extra></extra>",
             )
         )
-    fig.update_xaxes(title_text="score", tickformat=".0%")
+    scores = [score_of(row) for each in found.best for row in each.values()]
+    fig.update_xaxes(title_text="score", tickformat=share_format(scores))
     fig.update_yaxes(
         type="category", autorange="reversed", showgrid=False, categoryorder="array", categoryarray=names
     )

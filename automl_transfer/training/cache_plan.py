@@ -1,0 +1,83 @@
+"""Which part of a frozen prefix to keep: seconds of computation saved against seconds of reading."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from automl_transfer.models.heads import TargetModel
+
+CPU_RATE, ACCELERATOR_RATE = 2e10, 2e12
+"""Multiply-adds a second of small networks: 2 Xeon cores gave 1.5e10 to 3e10 (`benchmarks/limits.py`)."""
+BANDWIDTH = 1e9
+"""Bytes a second of rows picked from a mapped file that the system still has in memory."""
+
+
+@torch.no_grad()
+def choose_cut(
+    model: TargetModel,
+    images: Tensor,
+    prefix: int,
+    rows: int,
+    passes: int,
+    dtype: str,
+    holds: Callable[[int], bool],
+) -> int:
+    """The number of leading groups whose output should be stored; 0 for none.
+
+    The same model, numbers and cache give the same answer, whatever else the machine does: costs are
+    counted, not measured.
+
+    Args:
+        model: In evaluation mode.
+        images: One normalised image (1, C, H, W).
+        prefix: Number of frozen leading groups.
+        rows: Images.
+        passes: How often each is needed.
+        dtype: Of stored values.
+        holds: Whether the cache may keep so many bytes.
+    """
+    rate = CPU_RATE if images.device.type == "cpu" else ACCELERATOR_RATE
+    best, most = 0, 0.0
+    spent = 0.0
+    x, below = images, None
+    for cut in range(1, prefix + 1):
+        with multiply_adds(model) as counted:
+            x, below = model.run(x, cut, cut - 1, below)
+        spent += counted[0]
+        width = math.prod(x.shape[1:]) + (0 if below is None else below.shape[1])
+        size = rows * width * np.dtype(dtype).itemsize
+        gain = rows * (passes - 1) * spent / rate - passes * size / BANDWIDTH
+        if gain > most and holds(size):
+            best, most = cut, gain
+    return best
+
+
+@contextmanager
+def multiply_adds(model: nn.Module) -> Iterator[list[float]]:
+    """Counts the multiply-adds of convolutions and linear layers that run meanwhile."""
+    counted = [0.0]
+
+    def count(layer: nn.Module, inputs: Any, output: Any) -> None:
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        assert isinstance(output, Tensor)
+        each = weight[0].numel() if isinstance(layer, nn.Conv2d) else weight.shape[1]
+        counted[0] += output.numel() * each
+
+    hooks = [
+        layer.register_forward_hook(count)
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    try:
+        yield counted
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,139 @@
+"""The pass that pays five times: pooled activations of a source at every cut and grid, kept for reuse.
+
+A bank holds them for rows of the training split, at one resolution. The profile judges cuts on it, and
+heads of models that leave the source's weights as they are are solved from it without another pass: its
+batches are those that `transfer.heads` would run, so that the same bits come out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.strategy import Normalisation, Strategy
+from automl_transfer.models.heads import pool_activation, pooled_features, resize, scaled, usable_grid
+from automl_transfer.models.network import Backbone
+from automl_transfer.training.activation_cache import ActivationCache, Values
+from automl_transfer.training.inputs import activation_key
+from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
+from automl_transfer.transfer.pixels import Normaliser
+
+GRIDS = (1, 2, 4)
+MOST_FEATURES = 2048
+"""Finer grids of wide layers are left out: they cost the most and do not generalise better."""
+
+Cell = tuple[int, int]
+"""A cut (groups kept) and the grid that its output is pooled to."""
+
+
+@dataclass(frozen=True)
+class FeatureBank:
+    """Pooled activations of some rows.
+
+    Attributes:
+        rows: Rows of the task, (n,).
+        scale: Images were resized by this factor.
+        columns: Where the features of each cell lie in `values`.
+        grids: The grid that a cut's output can be pooled to, at most, for each wanted one.
+        values: float32 (n, all features).
+    """
+
+    rows: np.ndarray
+    scale: float
+    columns: dict[Cell, slice]
+    grids: dict[Cell, int]
+    values: Values
+
+    def cells(self) -> Iterator[Cell]:
+        """Every cut and grid, coarser grids first."""
+        yield from self.columns
+
+    def parts(self, cut: int, pool: int, taps: int) -> list[Cell] | None:
+        """The cells that a head reads, bottom to top; None where one was left out for its width."""
+        cells = [(each, self.grids[each, pool]) for each in range(max(1, cut - taps + 1), cut + 1)]
+        return cells if all(cell in self.columns for cell in cells) else None
+
+    def features(self, cells: list[Cell], rows: np.ndarray | slice = slice(None)) -> Tensor:
+        """float32 (n, F) features of these cells side by side, for all rows or some positions."""
+        return torch.from_numpy(
+            np.concatenate([self.values[rows, self.columns[cell]] for cell in cells], axis=1)
+        )
+
+
+def build_bank(
+    backbone: Backbone,
+    task: LoadedTask,
+    normalise: Normaliser,
+    rows: np.ndarray,
+    scale: float,
+    cache: ActivationCache,
+) -> FeatureBank:
+    """One forward pass over some rows, or what an earlier one left in the cache.
+
+    Raises:
+        SourceError: The images are too small for this network.
+    """
+    shapes = backbone.shapes(scaled(task.task.resolution, scale))
+    grids = {
+        (cut, grid): usable_grid(shape, grid, backbone.prefix_tokens)
+        for cut, shape in enumerate(shapes, start=1)
+        for grid in GRIDS
+    }
+    columns: dict[Cell, slice] = {}
+    end = 0
+    for (cut, _), usable in grids.items():
+        size = pooled_features(shapes[cut - 1], usable)
+        if (cut, usable) not in columns and size <= MOST_FEATURES:
+            columns[cut, usable] = slice(end, end + size)
+            end += size
+
+    def pooled(pixels: Tensor) -> Tensor:
+        x = resize(normalise(pixels), scale)
+        found = []
+        for cut, group in enumerate(backbone.groups, start=1):
+            x = group(x)
+            found += [pool_activation(x, usable, backbone.prefix_tokens) for c, usable in columns if c == cut]
+        return torch.cat(found, dim=1)
+
+    def fill(values: Values) -> None:
+        batch = batch_for(pixel_elements(task.images.shape[1:3], scale=scale), normalise.device)
+        forward_batches(lambda some: read_pixels(task.images, some), pooled, rows, batch, into=values)
+
+    shape = (len(rows), end)
+    reads = [list(cell) for cell in columns]
+    key = activation_key(backbone, task, normalise, len(backbone.groups), rows, reads=reads, scale=scale)
+    values = cache.get(key, shape, "float32", fill)
+    if values is None:
+        values = np.empty(shape, np.float32)
+        fill(values)
+    return FeatureBank(rows, scale, columns, grids, values)
+
+
+@dataclass
+class FeatureBanks:
+    """The banks of one process, by source, normalisation and resolution."""
+
+    _banks: dict[tuple[str, Normalisation, float], FeatureBank] = field(default_factory=dict)
+
+    def add(self, source: str, normalise: Normalisation, bank: FeatureBank) -> None:
+        """Keep a bank."""
+        self._banks[source, normalise, bank.scale] = bank
+
+    def features(self, strategy: Strategy, kept: int, rows: np.ndarray) -> Tensor | None:
+        """What the head of a source that is left as it is reads of these rows; None where nobody knows.
+
+        Args:
+            strategy: Names the source, the normalisation, the resolution and what the head reads.
+            kept: Groups kept.
+            rows: Of the training split.
+        """
+        bank = self._banks.get((strategy.source, strategy.normalise, strategy.resolution_scale))
+        if bank is None or not np.array_equal(bank.rows, rows):
+            return None
+        cells = bank.parts(kept, strategy.pool, strategy.taps)
+        return None if cells is None else bank.features(cells)

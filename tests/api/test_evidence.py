@@ -1,0 +1,152 @@
+"""Confirmation and audit on real images: what is trained, what is kept, and how it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import automl_transfer.training.evaluate as evaluate
+from automl_transfer.api import search
+from automl_transfer.api.evidence import EvidenceStopped, audit_pruned, audited, confirm_best
+from automl_transfer.api.report import ERRORS, PAGE, read_report
+from automl_transfer.domain.evidence import ExtraRun
+from automl_transfer.domain.records import TrialState
+from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.reporting.audit import audit
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.store.evidence import Evidence
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.url import StoreURL
+
+SPEC = StudySpec(
+    name="evidence",
+    task=TaskSpec(dataset="digits?per_class=20"),
+    search=SearchSpec(trials=6, max_epochs=3, startup_trials=6, confirm=0),
+    space={"truncation": (3, 4), "tune_mode": ("head", "suffix"), "learning_rate": (1e-4, 1e-2)},
+)
+
+
+class Study:
+    def __init__(self, folder: Path) -> None:
+        self.out = folder / "out"
+        self.url = StoreURL.parse(str(folder / "study.db"))
+        search(SPEC, storage=self.url, output=self.out, device="cpu")
+        self.store = Store.open(self.url)
+        self.handle = self.store.study(SPEC.name)
+        self.bench = Workbench.open(self.handle, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    made = Study(tmp_path_factory.mktemp("evidence"))
+    yield made
+    made.store.close()
+    torch.set_num_threads(before)
+
+
+def test_confirmation_and_its_end(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one test, because each part starts from what the one before left in the store."""
+    report = read_report(study.store, SPEC.name)
+    assert report.ranking.best is not None
+    assert report.ranking.best.confirmation is None
+    assert report.profiles
+    test_rows = set(study.bench.task.indices["test"].tolist())
+    seen: list[set[int]] = []
+    real = evaluate.predict_logits
+
+    def watched(model: Any, images: Any, indices: np.ndarray, *rest: Any) -> np.ndarray:
+        seen.append(set(indices.tolist()))
+        return real(model, images, indices, *rest)
+
+    monkeypatch.setattr(evaluate, "predict_logits", watched)
+
+    # Stopped after two runs and called again, it does what one call does.
+    done: list[ExtraRun] = []
+    with pytest.raises(EvidenceStopped):
+        confirm_best(
+            study.store, study.bench, strategies=2, max_runs=3, should_stop=lambda: len(done) >= 2,
+            on_run=done.append,
+        )  # fmt: skip
+    assert len(Evidence(study.store).runs(study.handle)) == len(done)
+    runs = confirm_best(study.store, study.bench, strategies=2, max_runs=3)
+    assert confirm_best(study.store, study.bench, strategies=2, max_runs=3, on_run=done.append) == runs
+    assert {(r.root, r.run) for r in done} <= {(r.root, r.run) for r in runs}
+    assert not any(rows & test_rows for rows in seen)
+
+    # Runs of one number share seed and images; runs of another number have others.
+    first, second = sorted({run.root for run in runs})
+    by = {(run.root, run.run): run for run in runs}
+    assert by[first, 0].seed == by[second, 0].seed != by[first, 1].seed
+    assert by[first, 0].judged == by[second, 0].judged != by[first, 1].judged
+    assert not {run.seed for run in runs} & {SPEC.search.seed}
+
+    ranking = read_report(study.store, SPEC.name).ranking
+    confirmed = [row for row in ranking.rows if row.confirmation]
+    assert [row.rank for row in confirmed] == [1, 2]
+    best = confirmed[0].confirmation
+    assert best is not None
+    assert best.runs == 3
+    assert best.interval[0] <= best.accuracy <= best.interval[1]
+    assert confirmed[0].set == "a"
+
+
+def test_a_run_is_the_same_again(study: Study) -> None:
+    """Seeds and splits are of the study: another machine would get the same run."""
+    from automl_transfer.api.evidence import _confirm
+
+    record = next(r for r in Trials(study.store).records(study.handle) if r.state is TrialState.COMPLETE)
+    one, other = (_confirm(study.bench, record, 1, lambda: False) for _ in range(2))
+    assert one.model_copy(update={"seconds": 0.0}) == other.model_copy(update={"seconds": 0.0})
+
+
+def test_the_winner_ships_with_its_errors_and_a_page(study: Study) -> None:
+    result = search(SPEC, storage=study.url, output=study.out, device="cpu")
+    assert result.shipped is not None
+    report = result.shipped.report
+    assert report.winner is not None
+    assert report.winner.split == "validation"
+    assert sum(map(sum, report.winner.confusion)) == report.winner.images
+    assert sum(each.images for each in report.winner.calibration) == report.winner.images
+    assert report.winner.wrong == sum(
+        n for t, row in enumerate(report.winner.confusion) for a, n in enumerate(row) if t != a
+    )
+    assert len(report.winner.worst) == min(12, report.winner.wrong)
+    page = (study.out / PAGE).read_text(encoding="utf-8")
+    assert "What the winner gets wrong" in page
+    assert str(study.out) not in page
+    # A file that belongs to another winner is not shown as this one's.
+    text = (study.out / ERRORS).read_text(encoding="utf-8")
+    other = text.replace(f'"root_trial": {report.winner.root_trial},', '"root_trial": 99,')
+    (study.out / ERRORS).write_text(other, encoding="utf-8")
+    assert read_report(study.store, SPEC.name).winner is None
+    (study.out / ERRORS).write_text(text, encoding="utf-8")
+
+
+def test_an_audit_runs_pruned_trials_to_their_end_once(study: Study) -> None:
+    trials = Trials(study.store)
+    records = trials.records(study.handle)
+    chosen = audited(records, SPEC.search.seed)
+    pruned = sorted(r.number for r in records if r.state is TrialState.PRUNED)
+    assert sorted(r.number for r in chosen) == pruned
+    assert pruned, "this study is made so that something is pruned"
+    done: list[ExtraRun] = []
+    runs = audit_pruned(study.store, study.bench, trials=1, on_run=done.append)
+    assert [run.root for run in runs] == [chosen[0].root]
+    again = audit_pruned(study.store, study.bench, trials=len(chosen), on_run=done.append)
+    assert len(done) == len(again) == len(chosen)
+    # Its first epochs are those of the trial: the search's own seed and split.
+    found = audit(read_report(study.store, SPEC.name))
+    assert found is not None
+    assert found.pruned == len(pruned)
+    for record, _, run in found.trials:
+        assert run.accuracy >= max(e.accuracy for e in record.epochs) - 1e-9
+        assert run.epoch <= SPEC.search.max_epochs
+    assert 0 <= found.interval[0] <= found.wrong / len(found.trials) <= found.interval[1] <= 1
