@@ -67,7 +67,7 @@ def compare(reports: Sequence[StudyReport]) -> Comparison:
         ranked=averages,
         claim=_claim(averages, len(ranked)),
         shared=_shared(ranked),
-        effects=tuple(tuple(effects(report)) for report in ranked),
+        effects=tuple(effects(report) for report in ranked),
     )
 
 

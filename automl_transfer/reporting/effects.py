@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from automl_transfer.domain.records import TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
@@ -67,6 +68,11 @@ class Effect:
     best: float
 
 
+@functools.lru_cache(maxsize=20_000)
+def _active(strategy: Strategy) -> Mapping[str, Any]:
+    return strategy.active()
+
+
 def _eighths(value: int) -> str:
     if value in (0, 8):
         return "none" if value == 0 else "all"
@@ -82,7 +88,7 @@ def _cut(value: int) -> str:
 def _freezes(strategy: Strategy) -> str | None:
     if strategy.tune_mode == "head":
         return "all but the head"
-    frozen = strategy.active().get("freeze_depth")
+    frozen = _active(strategy).get("freeze_depth")
     if frozen is None:
         return "none" if strategy.tune_mode in ("full", "body") else None
     return _eighths(int(frozen))
@@ -98,7 +104,7 @@ def family_of(strategy: Strategy) -> str:
         return "head only"
     if strategy.tune_mode in ("norm", "bias"):
         return "norm or bias"
-    return "part frozen" if strategy.active().get("freeze_depth", 0) else "all trained"
+    return "part frozen" if _active(strategy).get("freeze_depth", 0) else "all trained"
 
 
 CHOICES: dict[str, Callable[[Strategy], str | None]] = {
@@ -106,13 +112,14 @@ CHOICES: dict[str, Callable[[Strategy], str | None]] = {
     "truncation": lambda s: _cut(s.truncation),
     "transfer depth": lambda s: _eighths(s.transfer_depth) if s.pretrained else "from scratch",
     "freeze depth": _freezes,
-    "rest initialised": lambda s: s.active().get("rest_init"),
-    "head initialised": lambda s: s.active().get("head_init"),
+    "rest initialised": lambda s: _active(s).get("rest_init"),
+    "head initialised": lambda s: _active(s).get("head_init"),
 }
 """The families of a strategy: what it is at each choice; None where the choice has no effect in it."""
 
 
-def effects(report: StudyReport) -> list[Effect]:
+@functools.lru_cache(maxsize=8)
+def effects(report: StudyReport) -> tuple[Effect, ...]:
     """Every level of every choice that has enough trials on both sides."""
     found = outcomes(report).trials
     best: dict[tuple[str, str], float] = {}
@@ -121,7 +128,7 @@ def effects(report: StudyReport) -> list[Effect]:
             level = level_of(record.strategy) if record.strategy else None
             if level is not None:
                 best[choice, level] = max(best.get((choice, level), 0.0), report.score(record) or 0.0)
-    effects = []
+    found_effects = []
     for choice, level_of in CHOICES.items():
         levels: dict[str, list[float]] = {}
         for record, score in found:
@@ -136,10 +143,10 @@ def effects(report: StudyReport) -> list[Effect]:
             if len(scores) < FEWEST or len(others) < FEWEST:
                 continue
             difference, interval = welch(scores, others)
-            effects.append(
+            found_effects.append(
                 Effect(choice, level, len(scores), difference, interval, best.get((choice, level), math.nan))
             )
-    return effects
+    return tuple(found_effects)
 
 
 def welch(

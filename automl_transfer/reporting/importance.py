@@ -14,7 +14,7 @@ from automl_transfer.reporting.effects import Outcomes, outcomes
 from automl_transfer.reporting.study_report import StudyReport
 
 FEWEST = 10
-MOST = 2000
+MOST = 1000
 """Trials that are looked at, evenly thinned: more change nothing that can be seen."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
@@ -87,6 +88,13 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:
 
 def hover_words(report: StudyReport, record: TrialRecord) -> str:
     """A trial for a hover label: its number, fate and strategy, with nothing in it that is markup."""
+    return _words(report, record.number)
+
+
+@functools.lru_cache(maxsize=20_000)
+def _words(report: StudyReport, number: int) -> str:
+    """Kept, because every figure that shows a trial asks for it."""
+    record = report.by_number[number]
     fate = FATES[record.state][0]
     words = plain(report.words(record), 240)
     lines = textwrap.wrap(words, 56) or [""]
