@@ -59,6 +59,9 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick
 
+bench-race: .venv/.developing  ## seconds to the accuracy that plain Optuna has after 15 minutes; records that first
+	$(BIN)/python benchmarks/race/race.py
+
 bench-store: .venv/.developing  ## trials a second beside plain study.optimize, on SQLite and PostgreSQL
 	$(BIN)/python benchmarks/store.py --full --postgres
 

@@ -128,7 +128,7 @@ def apply(
     scores: list[RecipeMetrics] = []
     numbers = tuple(range(recipe.training.seed, recipe.training.seed + seeds))
     for seed in numbers:
-        run, seconds = train_again(recipe, task, backbone, seed, device, on_epoch)
+        run, seconds = train_again(recipe, task, backbone, seed, device, on_epoch, cache_root=cache_root)
         scores.append(scores_of(run))
         if chosen is None or _rank(scores[-1]) > _rank(chosen.metrics):
             chosen = _Trained(run, scores[-1], seed, seconds)

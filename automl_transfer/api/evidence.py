@@ -139,6 +139,7 @@ def _confirm(bench: Workbench, record: TrialRecord, number: int, should_stop: Sh
         max_epochs=search.max_epochs,
         seed=seed,
         device=bench.device,
+        cache=bench.activations,
     )
     kept = ranked_epoch(record, bench.handle.task.metric).epoch
     train_to_the_end(run, stop_after=kept, on_epoch=lambda result: _go_on(should_stop, result))
@@ -174,6 +175,8 @@ def _audit(bench: Workbench, record: TrialRecord, should_stop: ShouldStop) -> Ex
         max_epochs=search.max_epochs,
         seed=search.seed,
         device=bench.device,
+        cache=bench.activations,
+        known=bench.banks,
     )
     train_to_the_end(run, on_epoch=lambda result: _go_on(should_stop, result))
     assert run.best is not None

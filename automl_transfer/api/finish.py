@@ -126,6 +126,8 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
         seed=search.seed,
         device=bench.device,
         refit=refit,
+        cache=bench.activations,
+        known=bench.banks,
     )
     stored = not refit and _load_weights(bench, winner, run)
     if not stored:

@@ -111,8 +111,10 @@ def train_again(
     on_epoch: OnEpoch,
     *,
     refit: bool = False,
+    cache_root: Path | None = None,
 ) -> tuple[TrainingRun, float]:
     """The trained run, and the seconds that its epochs took."""
+    from automl_transfer.training.activation_cache import disk_cache
     from automl_transfer.training.device import resolve_device
 
     run = make_run(
@@ -123,6 +125,7 @@ def train_again(
         seed=seed,
         device=resolve_device(device),
         refit=refit,
+        cache=disk_cache(cache_root),
     )
     seconds: list[float] = []
 

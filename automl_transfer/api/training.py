@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     import torch
 
     from automl_transfer.models.network import Backbone
+    from automl_transfer.training.activation_cache import ActivationCache
     from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.build import KnownFeatures
 
 RECIPE, MODEL = "best_strategy.json", "model"
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
@@ -48,16 +50,21 @@ def make_run(
     seed: int,
     device: torch.device,
     refit: bool = False,
+    cache: ActivationCache | None = None,
+    known: KnownFeatures | None = None,
 ) -> TrainingRun:
-    """A strategy ready to train; with `refit`, on the validation images as well."""
+    """A strategy ready to train; with `refit`, on the validation images as well.
+
+    `cache` keeps activations of what is frozen; `known` may know features of the training images.
+    """
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import build_plan
 
     if refit:
         both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
         task = dataclasses.replace(task, indices={**task.indices, "train": both})
-    plan = build_plan(strategy, backbone, task, seed=seed, device=device)
-    return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device)
+    plan = build_plan(strategy, backbone, task, seed=seed, device=device, known=known)
+    return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device, cache=cache)
 
 
 def train_to_the_end(

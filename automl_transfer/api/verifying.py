@@ -82,7 +82,9 @@ def verify(
             "'automl-transfer apply' on other data"
         )
     backbone, training = load_source(recipe, source, task, same=True), recipe.training
-    run, _ = train_again(recipe, task, backbone, training.seed, device, on_epoch, refit=training.refit)
+    run, _ = train_again(
+        recipe, task, backbone, training.seed, device, on_epoch, refit=training.refit, cache_root=cache_root
+    )
     found = scores_of(run)
     different = _differences(recipe, run)
     if run.weights_sha256() == training.weights_sha256:

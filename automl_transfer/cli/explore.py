@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import CacheOption, DataRootOption, GroupFromOption, JsonOption, console
+from automl_transfer.cli.options import (
+    CacheOption,
+    DataRootOption,
+    DeviceOption,
+    GroupFromOption,
+    JsonOption,
+    console,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,9 +36,16 @@ def run(
     ] = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Compare the study's sources with the dataset, cut by cut.")
+    ] = False,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="HTML", help="Draw the profile: accuracy over cuts.")
+    ] = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a dataset: balance, sizes, channels, duplicates, unreadable files.
+    """Describe a dataset: balance, sizes, channels, duplicates, unreadable files; compare sources with it.
 
     \b
     $ automl-transfer explore digits --sheet digits.png
@@ -38,8 +53,11 @@ def run(
     """
     from rich.progress import Progress
 
+    from automl_transfer.cli.profile_table import draw_page, print_profile
     from automl_transfer.data.contact_sheet import write_contact_sheet
     from automl_transfer.data.explore import explore
+    from automl_transfer.domain.conditions import is_pretrained
+    from automl_transfer.space.space import Space
     from automl_transfer.space.study_of import study_spec
 
     spec = study_spec(what, "quick", settings or [], task__group_from=group_from)
@@ -51,12 +69,28 @@ def run(
             bar.update(task, description=step, completed=done, total=total)
 
         found, loaded = explore(spec.task, data_root=data_root, cache_root=cache, progress=progress)
+        profiles = []
+        if profile or figure is not None:
+            from automl_transfer.api.profiling import profile_sources
+
+            sources = [
+                name for name in Space.from_settings(spec.space).sources if is_pretrained({"source": name})
+            ]
+            profiles = profile_sources(loaded, sources, device=device, cache_root=cache, on_source=progress)
     if sheet is not None:
         write_contact_sheet(loaded, sheet)
+    if figure is not None:
+        draw_page(profiles, figure)
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
+        records = [each.record.model_dump(mode="json") for each in profiles]
+        facts = found.model_dump(mode="json") | ({"profiles": records} if profiles else {})
+        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
         return
     _print(screen, found)
+    for each in profiles:
+        print_profile(screen, each)
+    if figure is not None:
+        screen.print(f"wrote {figure}", markup=False)
     if sheet is not None:
         screen.print(f"wrote {sheet}", markup=False)
 

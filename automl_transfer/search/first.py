@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from automl_transfer.domain.evidence import CutRecord, ProfileRecord
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.workbench import Workbench
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 PROFILE_KEY = "first:profile"
 TUNED_KEY = "first:tuned"
 DEFAULT_KEY = "first:default"
-JOINT_KEPT = 5
 KEPT_OF_PROFILE = (
     "source", "truncation", "pool", "taps", "resolution_scale", "ridge_lambda", "normalise",
 )  # fmt: skip
@@ -43,7 +40,9 @@ def enqueue_first(
     first: list[tuple[str, str, Strategy]] = []
 
     def profiled(profile: Profile) -> None:
-        Evidence(trials.store).add_profile(handle, _record(profile))
+        from automl_transfer.training.profile import record_of
+
+        Evidence(trials.store).add_profile(handle, record_of(profile))
         if on_profile is not None:
             on_profile(profile)
 
@@ -55,18 +54,6 @@ def enqueue_first(
         first.append((DEFAULT_KEY, "default", default))
     for key, label, strategy in first[: search.trials]:
         trials.enqueue(handle, fixed_draft(strategy, space, label), once=key)
-
-
-def _record(profile: Profile) -> ProfileRecord:
-    return ProfileRecord(
-        source=profile.source,
-        normalise=profile.normalise,
-        images=profile.images,
-        seconds=profile.seconds,
-        cuts=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.cuts),
-        joint=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.joint[:JOINT_KEPT]),
-        best=CutRecord(**dataclasses.asdict(profile.best)),
-    )
 
 
 def tuned_from(best: Strategy, space: Space, named: Collection[str]) -> Strategy:

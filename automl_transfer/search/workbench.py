@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automl_transfer.data.cache import default_cache_root
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import StudyError
@@ -103,7 +102,7 @@ class Workbench:
         Raises:
             StudyError: The data or a source on this machine differ from the study's, saying which.
         """
-        from automl_transfer.training.activation_cache import DiskCache, default_budget
+        from automl_transfer.training.activation_cache import disk_cache
         from automl_transfer.training.device import resolve_device
         from automl_transfer.training.feature_bank import FeatureBanks
 
@@ -128,7 +127,7 @@ class Workbench:
             resolve_device(device),
             Space.from_settings(handle.spec.space),
             backbones or Backbones(task.task.channels),
-            DiskCache(cache_root or default_cache_root(), default_budget()),
+            disk_cache(cache_root),
             FeatureBanks(),
         )
 

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
+from automl_transfer.data.cache import default_cache_root
 from automl_transfer.errors import ConfigurationError
 
 BUDGET_VARIABLE = "AUTOML_TRANSFER_CACHE_GB"
@@ -217,6 +218,11 @@ class DiskCache(ActivationCache):
         if not self._warned:
             _log.warning("the activation cache in %s cannot be used: %s", self._root, reason)
             self._warned = True
+
+
+def disk_cache(cache_root: Path | None = None) -> DiskCache:
+    """The cache that all processes of this user share; `cache_root` as for decoded images."""
+    return DiskCache(cache_root or default_cache_root(), default_budget())
 
 
 def default_budget() -> int:

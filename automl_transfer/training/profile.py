@@ -7,6 +7,7 @@ boundaries at once (Head2Toe, Evci et al. 2022). Validation and test splits are 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.evidence import CutRecord, ProfileRecord
 from automl_transfer.domain.strategy import EIGHTHS, Normalisation, Strategy, groups_at
 from automl_transfer.errors import DataError
 from automl_transfer.models.heads import scaled
@@ -30,6 +32,8 @@ MOST_IMAGES = 2000
 SINGLE_ROWS, JOINT_ROWS, FINAL_ROWS = 600, 400, 1000
 """Rows that judge single cuts, many joint heads, and the best few of both."""
 FINALISTS = 2
+JOINT_KEPT = 5
+"""Joint heads that a record keeps."""
 TAPS = (2, 3, 4, 6)
 MOST_PIXELS = 25e6
 """Pixels of all images together, up to which a second, larger resolution is tried."""
@@ -168,6 +172,19 @@ def strategy_of(profile: Profile, cut: CutResult | None = None) -> Strategy:
             "normalise": profile.normalise,
         }
     ).canonical()
+
+
+def record_of(profile: Profile) -> ProfileRecord:
+    """A profile as it is kept and shown."""
+    return ProfileRecord(
+        source=profile.source,
+        normalise=profile.normalise,
+        images=profile.images,
+        seconds=profile.seconds,
+        cuts=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.cuts),
+        joint=tuple(CutRecord(**dataclasses.asdict(cut)) for cut in profile.joint[:JOINT_KEPT]),
+        best=CutRecord(**dataclasses.asdict(profile.best)),
+    )
 
 
 class _Judge:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.pixels import Normaliser
@@ -62,8 +63,18 @@ class TransferPlan:
         """Turns stored pixels into this model's input."""
         return Normaliser(self.mean, self.std, device)
 
+    @property
+    def caching(self) -> str:
+        """What of this plan's activations can be kept between epochs, or why nothing can."""
+        if self.strategy.tune_mode == CLOSED_FORM:
+            return "kept between epochs: nothing, every image is seen once"
+        if self.frozen_prefix == 0:
+            return f"kept between epochs: nothing, {self.rows[0].name} trains"
+        last = self.rows[self.frozen_prefix - 1].name
+        return f"kept between epochs: the output of {last}, where disk and memory allow it"
+
     def describe(self) -> str:
-        """A table for people: one line per layer group, then the head."""
+        """A table for people: one line per layer group, then the head, and what can be cached."""
         header = ("group", "note", "transferred", "frozen", "init", "parameters", "trained", "learning rate")
         lines = [header]
         for row in self.rows:
@@ -76,10 +87,11 @@ class TransferPlan:
         lines.append(("total", "", "", "", "", *totals, ""))
         widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
         numbers = (5, 6, 7)
-        return "\n".join(
+        lines_of_text = [
             "  ".join(
                 cell.rjust(width) if column in numbers else cell.ljust(width)
                 for column, (cell, width) in enumerate(zip(line, widths, strict=True))
             ).rstrip()
             for line in lines
-        )
+        ]
+        return "\n".join([*lines_of_text, self.caching])

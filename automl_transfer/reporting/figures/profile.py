@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from automl_transfer.domain.evidence import CutRecord
+from automl_transfer.domain.evidence import CutRecord, ProfileRecord
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.reporting.figures.base import (
     BLUE,
@@ -35,14 +36,14 @@ def describe(report: StudyReport) -> str:
         usual = [c for c in profile.cuts if c.grid == 1 and c.resolution_scale == 1.0]
         last = max(usual, key=lambda c: c.cut, default=best)
         parts.append(
-            f"{plain(profile.source, 60)}: a solved head is best {_read(best)} "
+            f"{plain(profile.source, 60)}: a solved head is best {where_read(best)} "
             f"({percent(best.loo_accuracy, 1)}), against {percent(last.loo_accuracy, 1)} on the usual last "
             f"features; {seconds(profile.seconds)} for all cuts"
         )
     return "; ".join(parts) + "." if parts else ""
 
 
-def _read(cut: CutRecord) -> str:
+def where_read(cut: CutRecord) -> str:
     """Where a head reads, in words."""
     where = f"after group {cut.cut}"
     where += f" and the {cut.taps - 1} before it" if cut.taps > 1 else ""
@@ -55,6 +56,26 @@ def draw(report: StudyReport) -> go.Figure | None:
     profiles = [profile for profile in report.profiles if profile.cuts]
     if not profiles:
         return None
+    fig = draw_profiles(profiles)
+    for profile in profiles:
+        points = _trained(report, profile.source, {c.truncation: c.cut for c in profile.cuts if c.truncation})
+        if points:
+            fig.add_trace(
+                trial_points(
+                    report,
+                    [record for record, _, _ in points],
+                    [cut for _, cut, _ in points],
+                    [score for _, _, score in points],
+                    name="trained trials, validation",
+                    color=BLUE,
+                    symbol="diamond",
+                )
+            )
+    return fig
+
+
+def draw_profiles(profiles: Sequence[ProfileRecord]) -> go.Figure:
+    """Accuracy of solved heads over the cuts of each source."""
     fig = figure()
     several = len(profiles) > 1
     for at, profile in enumerate(profiles):
@@ -80,19 +101,6 @@ def draw(report: StudyReport) -> go.Figure | None:
                         "%{customdata} features<extra></extra>",
                     )
                 )
-        points = _trained(report, profile.source, {c.truncation: c.cut for c in profile.cuts if c.truncation})
-        if points:
-            fig.add_trace(
-                trial_points(
-                    report,
-                    [record for record, _, _ in points],
-                    [cut for _, cut, _ in points],
-                    [score for _, _, score in points],
-                    name="trained trials, validation",
-                    color=BLUE,
-                    symbol="diamond",
-                )
-            )
     fig.update_xaxes(title_text="groups of the source that are kept", dtick=1)
     fig.update_yaxes(title_text="accuracy", tickformat=".0%")
     return fig

@@ -1,0 +1,82 @@
+"""The comparison of sources with a task, before any search: what a solved head reaches at every cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.evidence import ProfileRecord
+from automl_transfer.domain.strategy import Strategy
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Sized:
+    """What a model costs: parameters, and milliseconds to predict one image (median over batches)."""
+
+    parameters: int
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class SourceProfile:
+    """One source on a task.
+
+    Attributes:
+        record: Accuracy over cuts.
+        strategy: The best solved head, as a strategy.
+        winner, whole: What it costs, and what the whole source with a new head costs.
+    """
+
+    record: ProfileRecord
+    strategy: Strategy
+    winner: Sized
+    whole: Sized
+
+
+def profile_sources(
+    task: LoadedTask,
+    sources: Sequence[str],
+    *,
+    device: str = "auto",
+    cache_root: Path | None = None,
+    on_source: Callable[[str, int, int], None] = lambda name, done, total: None,
+) -> list[SourceProfile]:
+    """Profile pretrained sources on a task; only training images are looked at.
+
+    Raises:
+        SourceError: A source is unknown, not on this machine, or its network too deep for the images.
+        DataError: Activations are not finite at any cut.
+    """
+    from automl_transfer.models.registry import get_source
+    from automl_transfer.training.activation_cache import disk_cache
+    from automl_transfer.training.device import resolve_device
+    from automl_transfer.training.profile import profile_source, record_of, strategy_of
+
+    where = resolve_device(device)
+    found = []
+    for number, name in enumerate(sources):
+        on_source(name, number, len(sources))
+        backbone = get_source(name).load(task.task.channels)
+        profile = profile_source(backbone, name, task, device=where, cache=disk_cache(cache_root))
+        best = strategy_of(profile)
+        whole = Strategy(source=name, tune_mode="closed_form")
+        winner_size, whole_size = (_size(strategy, name, task, where) for strategy in (best, whole))
+        found.append(SourceProfile(record_of(profile), best, winner_size, whole_size))
+    return found
+
+
+def _size(strategy: Strategy, source: str, task: LoadedTask, device: torch.device) -> Sized:
+    from automl_transfer.models.registry import get_source
+    from automl_transfer.training.evaluate import measure_latency
+    from automl_transfer.transfer.build import build_plan
+
+    # Costs do not depend on what the head knows.
+    cheap = strategy.model_copy(update={"tune_mode": "head", "head_init": "zero"})
+    plan = build_plan(cheap, get_source(source).load(task.task.channels), task, seed=0, device=device)
+    return Sized(plan.parameters, measure_latency(plan.model, task.images, plan.normaliser(device), device))
