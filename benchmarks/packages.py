@@ -57,6 +57,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--size", type=int, default=96, help="pixels")
+    parser.add_argument(
+        "--networks", nargs="*", default=NETWORKS, help="whole architectures to package; none skips them"
+    )
     parser.add_argument("--winner", type=Path)
     given = parser.parse_args()
     packaging.REPEATS = given.repeats
@@ -65,7 +68,7 @@ def main() -> None:
           "latency in ms an image, alone / in batches of 32")  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
-        for architecture in NETWORKS:
+        for architecture in given.networks:
             size = given.size
             name = architecture.partition("/")[2]
             model = folder_of(root / name, recipe, architecture, groups_of(architecture), 1, 3, size)
