@@ -63,11 +63,12 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
 
     from automl_transfer.reporting.ranking import rank
     from automl_transfer.reporting.summary import summarise
+    from automl_transfer.store.evidence import Evidence
     from automl_transfer.store.trials import Trials
 
     trials, handle = Trials(store), store.study(study)
     records = trials.records(handle)
-    ranking = rank(records, handle.task, handle.name)
+    ranking = rank(records, handle.task, handle.name, Evidence(store).runs(handle, "confirm"))
     summary = summarise(records, ranking)
     best = ranking.best
     return {

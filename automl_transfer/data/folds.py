@@ -17,8 +17,15 @@ def pool_of(task: LoadedTask) -> Rows:
 
 
 def blocks_of(task: LoadedTask) -> int:
-    """Into how many blocks the pool is cut, so that a block is about as large as the validation split."""
-    return max(2, round(len(pool_of(task)) / max(1, len(task.indices["validation"]))))
+    """Into how many blocks the pool is cut, so that a block is about as large as the validation split.
+
+    Never into more than there are groups, for a group stays whole.
+    """
+    pool = pool_of(task)
+    blocks = max(2, round(len(pool) / max(1, len(task.indices["validation"]))))
+    if task.groups is not None:
+        blocks = min(blocks, len({task.groups[row] for row in pool}))
+    return blocks
 
 
 def fresh_split(task: LoadedTask, run: int, seed: int) -> LoadedTask:

@@ -55,6 +55,17 @@ def test_a_group_stays_in_one_block(digits: LoadedTask) -> None:
         assert not train & {groups[row] for row in split.indices["validation"]}
 
 
+def test_few_groups_make_few_blocks_and_none_is_empty(digits: LoadedTask) -> None:
+    grouped = dataclasses.replace(
+        digits, groups=tuple(f"camera {row % 3}" for row in range(len(digits.labels)))
+    )
+    assert blocks_of(grouped) == 3
+    for run in range(3):
+        split = fresh_split(grouped, run, seed=1)
+        assert len(split.indices["validation"]) > 0
+        assert len(split.indices["train"]) > 0
+
+
 def test_a_few_images_a_class_make_two_blocks() -> None:
     few = load_task(TaskSpec(dataset="digits?per_class=2"))
     assert blocks_of(few) == 2

@@ -65,7 +65,7 @@ def draw(report: StudyReport) -> go.Figure | None:
             "%{customdata[0]} trials<extra></extra>",
         )
     )
-    fig.update_xaxes(title_text=f"points of {report.metric_name}, against all other trials")
+    fig.update_xaxes(title_text=f"points of {report.metric_name}", tickangle=0)
     fig.update_yaxes(autorange="reversed", showgrid=False)
     return fig
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
@@ -78,8 +81,14 @@ def _panel(fig: go.Figure, report: StudyReport, effect: PartialEffect, place: di
     if effect.categorical:
         axis = {"type": "category", "categoryarray": [str(value) for value in effect.values]}
     elif effect.log:
-        axis = {"type": "log", "dtick": 1, "exponentformat": "power"}
+        axis = {"type": "log", "tickvals": _decades(effect.values), "exponentformat": "power", "tickangle": 0}
     fig.update_xaxes(title_text=effect.name.replace("_", " "), **axis, **place)
+
+
+def _decades(values: Sequence[float]) -> list[float]:
+    """At most five powers of ten within a range."""
+    low, high = math.ceil(math.log10(min(values)) - 0.1), math.floor(math.log10(max(values)) + 0.1)
+    return [10.0**power for power in range(low, high + 1, max(1, -(-(high - low) // 4)))]
 
 
 def _top(effect: PartialEffect) -> int:
