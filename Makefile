@@ -58,6 +58,7 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/store.py --quick
+	$(BIN)/python benchmarks/dashboard.py
 
 bench-race: .venv/.developing  ## seconds to the accuracy that plain Optuna has after 15 minutes; records that first
 	$(BIN)/python benchmarks/race/race.py

@@ -61,7 +61,6 @@ def run(
     from automl_transfer.errors import ConfigurationError
     from automl_transfer.store.trials import Trials
 
-    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     token = read_token(token_file)
     if token is None and not is_loopback(host):
         raise ConfigurationError(
@@ -97,6 +96,7 @@ def run(
             link = f", or open {shown}{app.login.one_time_path()} once" if sys.stdout.isatty() else ""
             typer.echo(f"log in with the token{link}")
         sys.stdout.flush()
+        signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
         server.run()
 
 
