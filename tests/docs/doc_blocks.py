@@ -148,7 +148,6 @@ class Session:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=240,
             check=False,
         )
         assert done.returncode == 0, f"{block.place} ended with {done.returncode}:\n{done.stdout}"

@@ -16,6 +16,7 @@ OTHERS = [
 DATABASE = "guides/several-machines.md"
 
 
+@pytest.mark.timeout(1200)  # a whole page, perhaps beside other work
 @pytest.mark.parametrize("page", OTHERS)
 def test_every_block_of_a_page_does_what_it_says(
     page: str, tmp_path: Path, request: pytest.FixtureRequest

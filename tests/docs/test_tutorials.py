@@ -8,6 +8,7 @@ import pytest
 from doc_blocks import TUTORIALS, blocks, session
 
 
+@pytest.mark.timeout(1200)  # a whole page, perhaps beside other work
 @pytest.mark.parametrize("page", TUTORIALS)
 def test_every_block_of_a_tutorial_does_what_the_page_says(page: str, tmp_path: Path) -> None:
     reader = session(tmp_path / "here")
