@@ -25,7 +25,8 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "dashboard"))
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path[:0] = [str(TESTS), str(TESTS / "dashboard")]
 SIDES = ("ours", "bare")
 
 

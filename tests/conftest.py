@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chromium import launched
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("AUTOML_TRANSFER_STORAGE", None)
@@ -86,3 +87,10 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store of tests.db'}"
     return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A real browser, one for all tests of this process."""
+    with launched() as browser:
+        yield browser

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+from chromium import launched
 
 
 @dataclass
@@ -35,24 +33,11 @@ class Browser:
         self.page.get_by_text(words).first.wait_for(timeout=30_000)
 
 
-def executable() -> str:
-    """The system's Chromium."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if (path := shutil.which(name)) is not None:
-            return path
-    raise RuntimeError("tests of pages need Chromium: make test installs it")
-
-
 @contextmanager
-def browse(base: str, folder: Path | None = None) -> Iterator[Browser]:
-    """A fresh browser on a server. Downloads end in `folder`."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=executable(), args=FLAGS, downloads_path=str(folder) if folder else None
-        )
-        page = chromium.new_page(viewport={"width": 1500, "height": 1000})
+def browse(base: str, chromium: Any = None) -> Iterator[Browser]:
+    """A fresh page on a server, in a browser of its own where none is given."""
+    with nullcontext(chromium) if chromium is not None else launched() as running:
+        page = running.new_page(viewport={"width": 1500, "height": 1000})
         browser = Browser(page, base)
 
         def console(message: Any) -> None:
@@ -69,4 +54,4 @@ def browse(base: str, folder: Path | None = None) -> Iterator[Browser]:
         page.on("requestfailed", lambda r: browser.troubles.append(f"failed: {r.url} {r.failure}"))
         page.on("response", response)
         yield browser
-        chromium.close()
+        page.close()

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from browser import browse
-from conftest import Finished, Running, Serve
+from served import Finished, Running, Serve
 
 from automl_transfer.cli.main import main
 from automl_transfer.store.roles import READER, RoleLogin, apply_roles
@@ -158,7 +158,7 @@ def test_a_sqlite_file_that_goes_and_comes_back(finished: Finished, serve: Serve
 
 
 def test_a_postgresql_reader_sees_it_go_and_come_back(
-    postgres_server: Any, postgres_url: str, serve: Serve
+    postgres_server: Any, postgres_url: str, serve: Serve, chromium: Any
 ) -> None:
     import optuna
 
@@ -171,7 +171,7 @@ def test_a_postgresql_reader_sees_it_go_and_come_back(
     served = serve(reader)
     detail = f"/api/studies/{study._study_id}"
     assert len(json.loads(served.ask(detail)[2])["trials"]) == 3
-    with browse(served.base) as browser:
+    with browse(served.base, chromium) as browser:
         browser.open(f"/dashboard/studies/{study._study_id}")
         browser.see("Hyperparameter Importance")
         assert browser.troubles == []

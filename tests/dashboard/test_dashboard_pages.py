@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from browser import browse
-from conftest import Finished, Serve
 from optuna.artifacts import ArtifactMeta
+from served import Finished, Serve
 
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.strategy import Strategy
@@ -25,8 +26,8 @@ PICTURES = (
 )
 
 
-def test_study_note_trial_pictures_and_figures(finished: Finished, serve: Serve) -> None:
-    with browse(serve().base) as browser:
+def test_study_note_trial_pictures_and_figures(finished: Finished, serve: Serve, chromium: Any) -> None:
+    with browse(serve().base, chromium) as browser:
         browser.open("/")
         browser.see("shown")
         browser.open(f"/dashboard/studies/{finished.study_id}")
@@ -54,7 +55,7 @@ def test_study_note_trial_pictures_and_figures(finished: Finished, serve: Serve)
         assert browser.requests > 10
 
 
-def test_a_note_cannot_run_scripts(finished: Finished, serve: Serve, tmp_path: Path) -> None:
+def test_a_note_cannot_run_scripts(finished: Finished, serve: Serve, chromium: Any, tmp_path: Path) -> None:
     url = _copy_of(finished, tmp_path)
     with Store.open(url) as store:
         study = optuna.load_study(study_name="shown", storage=store.optuna_storage)
@@ -62,14 +63,16 @@ def test_a_note_cannot_run_scripts(finished: Finished, serve: Serve, tmp_path: P
 
         save_note(study, 'hello <img src="/nothing" onerror="document.title=\'taken over\'">')
         store.optuna_storage.remove_session()
-    with browse(serve(url).base) as browser:
+    with browse(serve(url).base, chromium) as browser:
         browser.open(f"/dashboard/studies/{finished.study_id}/note")
         browser.see("hello")
         browser.page.wait_for_load_state("networkidle")
         assert browser.page.title() == "Optuna Dashboard"
 
 
-def test_an_svg_with_a_script_is_harmless(finished: Finished, serve: Serve, tmp_path: Path) -> None:
+def test_an_svg_with_a_script_is_harmless(
+    finished: Finished, serve: Serve, chromium: Any, tmp_path: Path
+) -> None:
     url = _copy_of(finished, tmp_path)
     with Store.open(url) as store:
         study, trials = store.study("shown"), Trials(store)
@@ -95,7 +98,7 @@ def test_an_svg_with_a_script_is_harmless(finished: Finished, serve: Serve, tmp_
         assert headers["x-content-type-options"] == "nosniff"
         assert "sandbox" in headers["content-security-policy"]
         assert "access-control-allow-origin" not in headers
-    with browse(served.base, tmp_path / "downloads") as browser:
+    with browse(served.base, chromium) as browser:
         with (
             browser.page.expect_download() as download,
             pytest.raises(Exception, match="Download is starting"),

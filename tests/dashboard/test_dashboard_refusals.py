@@ -6,7 +6,7 @@ import json
 from http.cookies import SimpleCookie
 
 import pytest
-from conftest import Finished, Serve
+from served import Finished, Serve
 
 from automl_transfer.dashboard.headers import POLICY
 from automl_transfer.store.store import Store
