@@ -14,6 +14,8 @@ from automl_transfer.domain.strategy import Strategy
 if TYPE_CHECKING:
     import torch
 
+    from automl_transfer.models.network import Backbone
+
 
 @dataclass(frozen=True)
 class Sized:
@@ -66,17 +68,16 @@ def profile_sources(
         profile = profile_source(backbone, name, task, device=where, cache=disk_cache(cache_root))
         best = strategy_of(profile)
         whole = Strategy(source=name, tune_mode="closed_form")
-        winner_size, whole_size = (_size(strategy, name, task, where) for strategy in (best, whole))
+        winner_size, whole_size = (_size(strategy, backbone, task, where) for strategy in (best, whole))
         found.append(SourceProfile(profile, best, winner_size, whole_size))
     return found
 
 
-def _size(strategy: Strategy, source: str, task: LoadedTask, device: torch.device) -> Sized:
-    from automl_transfer.models.registry import get_source
+def _size(strategy: Strategy, backbone: Backbone, task: LoadedTask, device: torch.device) -> Sized:
     from automl_transfer.training.evaluate import measure_latency
     from automl_transfer.transfer.build import build_plan
 
     # Costs do not depend on what the head knows.
     cheap = strategy.model_copy(update={"tune_mode": "head", "head_init": "zero"})
-    plan = build_plan(cheap, get_source(source).load(task.task.channels), task, seed=0, device=device)
+    plan = build_plan(cheap, backbone, task, seed=0, device=device)
     return Sized(plan.parameters, measure_latency(plan.model, task.images, plan.normaliser(device), device))
