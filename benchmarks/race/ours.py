@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tasks import TASKS, load, spec
+from tasks import TASKS, load, machine, spec
 
 from automl_transfer.api.training import make_run, score_of, train_to_the_end
 from automl_transfer.domain.records import TrialRecord, TrialState
@@ -104,7 +104,7 @@ def race(name: str, seed: int, minutes: float) -> dict[str, Any]:
     return {
         "task": name, "seed": seed, "minutes": minutes, "curve": curve, "seconds": whole,
         "final_test": recipe["metrics"]["test"]["accuracy"], "trials": len(records),
-        "threads": torch.get_num_threads(),
+        "machine": machine(),
     }  # fmt: skip
 
 

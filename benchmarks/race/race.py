@@ -40,11 +40,11 @@ def reached(curve: list[dict[str, float]], target: float) -> float:
     return next((point["seconds"] for point in curve if point["test"] >= target), math.inf)
 
 
-def record(folder: Path, tasks: list[str]) -> dict[tuple[str, int], dict[str, Any]]:
+def record(folder: Path, tasks: list[str], seeds: list[int]) -> dict[tuple[str, int], dict[str, Any]]:
     """The peer's cells; those that are missing are run."""
     cells = {}
-    for task in tasks:
-        for seed in SEEDS:
+    for seed in seeds:
+        for task in tasks:
             file = folder / f"peer-{task}-{seed}.json"
             if not file.exists():
                 print(f"recording the peer on {task}, seed {seed} ({MINUTES:g} minutes)", flush=True)
@@ -70,10 +70,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--record", action="store_true", help="only record the peer's missing cells")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--recorded", type=Path, default=HERE / "recorded")
     parser.add_argument("--results", type=Path, default=HERE / "data")
     options = parser.parse_args()
-    cells = record(options.recorded, options.tasks)
+    cells = record(options.recorded, options.tasks, options.seeds)
     if options.record:
         return
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {THREADS} threads each")

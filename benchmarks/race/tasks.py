@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from stamps import fetch
 
 from automl_transfer.data.task import LoadedTask, load_task
@@ -32,3 +35,22 @@ def spec(name: str, seed: int) -> TaskSpec:
 def load(name: str, seed: int) -> LoadedTask:
     """Its images."""
     return load_task(spec(name, seed))
+
+
+def machine() -> dict[str, Any]:
+    """What the cell runs on, with a yardstick: milliseconds of one training step of a fixed small network."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(16, 64, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 3, padding=1)
+    ).to(memory_format=torch.channels_last)
+    images = torch.rand(64, 16, 32, 32).contiguous(memory_format=torch.channels_last)
+    steps = []
+    for _ in range(25):
+        began = time.perf_counter()
+        network(images).square().mean().backward()
+        steps.append(1000 * (time.perf_counter() - began))
+    return {
+        "cpu": names[0] if names else "unknown", "cores": len(names), "threads": torch.get_num_threads(),
+        "step_ms": round(statistics.median(steps), 2),
+    }  # fmt: skip
