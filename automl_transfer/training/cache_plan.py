@@ -25,7 +25,7 @@ def choose_cut(
     images: Tensor,
     prefix: int,
     rows: int,
-    passes: int,
+    passes: float,
     dtype: str,
     holds: Callable[[int], bool],
 ) -> int:
@@ -38,8 +38,8 @@ def choose_cut(
         model: In evaluation mode.
         images: One normalised image (1, C, H, W).
         prefix: Number of frozen leading groups.
-        rows: Images.
-        passes: How often each is needed.
+        rows: Images, each view of one counted.
+        passes: How often each is needed, on average.
         dtype: Of stored values.
         holds: Whether the cache may keep so many bytes.
     """

@@ -18,13 +18,14 @@ from automl_transfer.training.cache_plan import choose_cut
 from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.views import NO_VIEWS, Augment, Images, Views
 
 Rest = tuple[Tensor, Tensor | None]
 """What `TargetModel.features` goes on from: an activation, and the pooled taps below it."""
 
 
 class Inputs(Protocol):
-    """Rows of a task as input of group `start` (the number of groups for the head).
+    """Rows of a task, or numbers of `Views`, as input of group `start` (the number of groups for the head).
 
     `read` may run in another thread; `prepare` runs where the model runs.
     """
@@ -46,7 +47,7 @@ class PixelInputs:
 
     in_memory = False
 
-    def __init__(self, images: np.ndarray, normalise: Normaliser, model: TransferModel, prefix: int) -> None:
+    def __init__(self, images: Images, normalise: Normaliser, model: TransferModel, prefix: int) -> None:
         self._images = images
         self._normalise = normalise
         self._model = model
@@ -121,8 +122,9 @@ def inputs_for(
     indices: np.ndarray,
     *,
     cache: ActivationCache,
-    passes: int,
+    passes: float,
     dtype: str = "float32",
+    augment: Augment = NO_VIEWS,
 ) -> Inputs:
     """Stored activations of (a part of) the frozen prefix where that pays, else pixels.
 
@@ -131,14 +133,16 @@ def inputs_for(
         task: The images.
         normalise: From pixels to the network's input.
         prefix: Number of frozen leading groups.
-        indices: All rows that will be asked for.
+        indices: All rows, or numbers of views, that will be asked for.
         cache: Where activations are kept.
-        passes: How often each row will be asked for.
+        passes: How often each will be asked for, on average.
         dtype: Of stored values.
+        augment: How the views come about.
     """
-    whole = PixelInputs(task.images, normalise, model, prefix)
+    images = Views(task.images, augment)
+    whole = PixelInputs(images, normalise, model, prefix)
     rows = np.unique(indices)
-    if prefix == 0 or len(rows) == 0 or passes < 2:
+    if prefix == 0 or len(rows) == 0 or passes <= 1:
         return whole
     model.eval()
     sample = whole.read(rows[:1])
@@ -146,7 +150,7 @@ def inputs_for(
         cut = choose_cut(model, normalise(sample), prefix, len(rows), passes, dtype, cache.holds)
         if cut == 0:
             return whole
-        pixels = PixelInputs(task.images, normalise, model, cut)
+        pixels = PixelInputs(images, normalise, model, cut)
         like = pixels.prepare(sample)
     width = packed(like).shape[1]
 
@@ -156,12 +160,12 @@ def inputs_for(
 
     reads = [[model.head.taps - (len(model.groups) - cut), model.head.grid]]
     key = activation_key(model, task, normalise, cut, rows, reads=reads, scale=model.resolution_scale)
+    if (facts := augment.facts()) is not None:
+        key["views"] = facts
     stored = cache.get(key, (len(rows), width), dtype, fill)
     if stored is None:
         return whole
-    found = StoredInputs(
-        stored, rows, like, cut, total=len(task.images), elements=min(pixels.elements, width)
-    )
+    found = StoredInputs(stored, rows, like, cut, total=images.shape[0], elements=min(pixels.elements, width))
     return found if cut == prefix else Resumed(found, model, prefix)
 
 

@@ -40,6 +40,7 @@ from automl_transfer.training.steps import Stepper, TrainingAborted
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.plan import TransferPlan
+from automl_transfer.transfer.views import Views
 
 __all__ = ["TrainingAborted", "TrainingRun"]
 
@@ -262,7 +263,9 @@ class TrainingRun:
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         assert self._stepper is not None
         order = epoch_order(self.task.indices["train"], self.seed, epoch)
-        batches = split_batches(order, self._effective, self._smallest)
+        view = (epoch - 1) % self.plan.augment.count
+        numbers = Views(self.task.images, self.plan.augment).numbers(order, [view])
+        batches = split_batches(numbers, self._effective, self._smallest)
         return self._stepper.train(
             self._inputs(),
             [split_micro(rows, self.batch, self._smallest) for rows in batches],
@@ -273,9 +276,7 @@ class TrainingRun:
 
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
-            rows = [self.task.indices["validation"]]
-            if not self.closed_form:
-                rows.append(self.task.indices["train"])
+            rows, passes = self._asked_for()
             # A closed-form model sees each image once: nothing to store.
             prefix = 0 if self.closed_form else self.plan.frozen_prefix
             normalise = self.plan.normaliser(self.device)
@@ -284,13 +285,24 @@ class TrainingRun:
                 self.task,
                 normalise,
                 prefix,
-                np.concatenate(rows),
+                rows,
                 cache=self._cache,
-                passes=self.max_epochs,
+                passes=passes,
+                augment=self.plan.augment,
             )
             if not self._batch_is_settled:
                 self._use_batch(min(self.batch, batch_for(self._inputs_made.elements, self.device)))
         return self._inputs_made
+
+    def _asked_for(self) -> tuple[np.ndarray, float]:
+        """The rows and numbers of views that the run needs, and how often each on average."""
+        validation, train = self.task.indices["validation"], self.task.indices["train"]
+        if self.closed_form:
+            return validation, 1.0
+        views = range(min(self.plan.augment.count, self.max_epochs))
+        numbers = Views(self.task.images, self.plan.augment).numbers(train, views)
+        found = np.concatenate([validation, numbers])
+        return found, self.max_epochs * (len(validation) + len(train)) / len(found)
 
     def _logits(self, inputs: Inputs, stored: Tensor) -> Tensor:
         x, below = inputs.prepare(stored)

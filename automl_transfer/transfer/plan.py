@@ -12,6 +12,7 @@ from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.views import NO_VIEWS, Augment
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class TransferPlan:
         anchor: Starting values by parameter name for L2-SP; None without it.
         frozen_prefix: Number of leading groups that are frozen, in evaluation mode and deterministic.
         mean, std: Normalisation constants per channel; None where each image has its own.
+        augment: How training images are seen.
     """
 
     strategy: Strategy
@@ -48,6 +50,7 @@ class TransferPlan:
     frozen_prefix: int
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    augment: Augment = NO_VIEWS
 
     @property
     def parameters(self) -> int:
@@ -68,10 +71,11 @@ class TransferPlan:
         """What of this plan's activations can be kept between epochs, or why nothing can."""
         if self.strategy.tune_mode == CLOSED_FORM:
             return "kept between epochs: nothing, every image is seen once"
+        views = "" if self.augment.count == 1 else f" for {self.augment.count} views of each training image"
         if self.frozen_prefix == 0:
             return f"kept between epochs: nothing, {self.rows[0].name} trains"
         last = self.rows[self.frozen_prefix - 1].name
-        return f"kept between epochs: the output of {last}, where disk and memory allow it"
+        return f"kept between epochs: the output of {last}{views}, where disk and memory allow it"
 
     def describe(self) -> str:
         """A table for people: one line per layer group, then the head, and what can be cached."""
