@@ -70,7 +70,8 @@ class TransferPlan:
     def caching(self) -> str:
         """What of this plan's activations can be kept between epochs, or why nothing can."""
         if self.strategy.tune_mode == CLOSED_FORM:
-            return "kept between epochs: nothing, every image is seen once"
+            seen = "image" if self.augment.count == 1 else "view"
+            return f"kept between epochs: nothing, every {seen} is seen once"
         views = "" if self.augment.count == 1 else f" for {self.augment.count} views of each training image"
         if self.frozen_prefix == 0:
             return f"kept between epochs: nothing, {self.rows[0].name} trains"
