@@ -169,6 +169,7 @@ def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEv
             bench,
             strategies=search.confirm,
             max_runs=search.confirm_runs,
+            bounded=True,
             should_stop=lambda: stop.signal is not None,
             on_run=events.on_confirmation,
         )
