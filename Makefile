@@ -61,6 +61,7 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/dashboard.py
 
 bench-race: .venv/.developing  ## seconds to the accuracy that plain Optuna has after 15 minutes; records that first
+	$(BIN)/python benchmarks/race/race.py --record
 	$(BIN)/python benchmarks/race/race.py
 
 bench-store: .venv/.developing  ## trials a second beside plain study.optimize, on SQLite and PostgreSQL
