@@ -142,9 +142,19 @@ def inputs_for(
         return whole
     model.eval()
     sample = whole.read(rows[:1])
+    refused: list[int] = []
+
+    def holds(size: int) -> bool:
+        if fits := cache.holds(size):
+            return fits
+        refused.append(size)
+        return False
+
     with torch.no_grad():
-        cut = choose_cut(model, normalise(sample), prefix, len(rows), passes, dtype, cache.holds)
+        cut = choose_cut(model, normalise(sample), prefix, len(rows), passes, dtype, holds)
         if cut == 0:
+            if refused:
+                cache.tell_too_small(min(refused))
             return whole
         pixels = PixelInputs(task.images, normalise, model, cut)
         like = pixels.prepare(sample)
