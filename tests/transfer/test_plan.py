@@ -243,6 +243,19 @@ def test_a_solved_head_is_fitted_to_the_statistics_that_training_begins_with(tas
         assert np.mean(predicted == task.labels[rows]) > 0.95
 
 
+def test_a_head_that_is_solved_in_parts_is_the_head_of_all_images(
+    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"tune_mode": "closed_form", "head_init": "ridge", "ridge_lambda": 0.1}
+    whole = plan(task, **changes).model.head.linear
+    monkeypatch.setattr("automl_transfer.transfer.heads.MOST_VALUES", 60 * whole.in_features)
+    monkeypatch.setattr("automl_transfer.transfer.heads.MOST_IN_BATCH", 32)  # 60 rows, then 32 at a time
+    parts = plan(task, **changes).model.head.linear
+    # Calibrated on the first part: a factor apart.
+    torch.testing.assert_close(parts.weight / parts.weight.norm(), whole.weight / whole.weight.norm())
+    assert float(parts.weight.norm() / whole.weight.norm()) == pytest.approx(1.0, abs=0.3)
+
+
 @pytest.mark.parametrize("head_init", ["he", "xavier"])
 def test_drawn_heads_are_drawn(task: LoadedTask, head_init: str) -> None:
     head = plan(task, head_init=head_init).model.head.linear
