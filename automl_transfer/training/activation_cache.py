@@ -24,7 +24,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -217,15 +217,14 @@ class DiskCache(ActivationCache):
         return sorted(found, key=lambda entry: entry[:2])
 
     def _clear_left_overs(self, name: str) -> None:
-        """Delete what builders that were killed left behind; `name` is locked by the caller."""
+        """Delete what killed builders left behind, whose locks are free; the caller holds `name`'s."""
         for folder in self._root.glob("*.tmp"):
             other = folder.name.partition("-")[0]
-            lock = FileLock(str(self._root / f"{other}.lock"), timeout=0)
-            try:
-                with nullcontext() if other == name else lock:
-                    shutil.rmtree(folder, ignore_errors=True)
-            except Timeout:
-                pass  # it is being built
+            if other == name:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            with suppress(Timeout), FileLock(str(self._root / f"{other}.lock"), timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _make_room(self, needed: int) -> None:
         with FileLock(str(self._root / "room.lock"), timeout=PATIENCE):
