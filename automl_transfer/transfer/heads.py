@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
+from automl_transfer.models.fuse import with_fused
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements
+from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import calibrate, fold, standardisation
 from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
@@ -119,8 +120,11 @@ def initialise_head(
     batch = batch_for(pixel_elements(images.shape[1:3], scale=model.resolution_scale), normalise.device)
 
     def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        numbers = images.numbers(rows)
-        found = forward_rows(model.features, images, numbers, normalise, batch) if known is None else known
+        if body is None:
+            assert known is not None
+            found = known
+        else:
+            found = forward_rows(body.features, images, images.numbers(rows), normalise, batch)
         if not bool(torch.isfinite(found).all()):
             raise DataError(
                 f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
@@ -130,6 +134,9 @@ def initialise_head(
 
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
+    body = None
+    if known is None:
+        body = with_fused(model, normalise(read_pixels(images, indices[:1])), len(model.groups))
     most = max(2, MOST_VALUES // linear.in_features // images.count)
     classes = linear.out_features
     if strategy.head_init == "ridge" and known is None and len(indices) > most:
