@@ -159,9 +159,19 @@ def inputs_for(
         return whole
     model.eval()
     sample = whole.read(rows[:1])
+    refused: list[int] = []
+
+    def holds(size: int) -> bool:
+        if fits := cache.holds(size):
+            return fits
+        refused.append(size)
+        return False
+
     with torch.no_grad():
-        cut, dtype = choose_cut(model, normalise(sample), prefix, len(rows), passes, cache.holds, dtypes)
+        cut, dtype = choose_cut(model, normalise(sample), prefix, len(rows), passes, holds, dtypes)
         if cut == 0:
+            if refused:
+                cache.tell_too_small(min(refused))
             return whole
         pixels = PixelInputs(images, normalise, model, cut)
         like = model.run(normalise(sample), cut)

@@ -80,7 +80,10 @@ def profile_source(
     cuts = [result for judge in found for result in judge.singles()]
     reachable = [result for result in cuts if result.truncation is not None]
     if not reachable:
-        raise DataError(f"activations of {source} must be finite, got NaN or infinity at every cut")
+        raise DataError(
+            f"activations of {source} must be finite, got NaN or infinity at every cut that a strategy can "
+            "name: its weights may be damaged; load them again, or take another source"
+        )
     by_nll = sorted(cuts, key=_key)
     judge = next(each for each in found if each.scale == by_nll[0].resolution_scale)
     joint = judge.joint(by_nll[0])
@@ -95,6 +98,7 @@ def profile_source(
         cuts=tuple(cuts),
         joint=tuple(joint[:JOINT_KEPT]),
         best=best,
+        left_out=tuple(sorted({cut for judge in found for cut in judge.not_finite()})),
     )
 
 
@@ -146,6 +150,10 @@ class _Judge:
             cell for cell in bank.cells() if bool(np.isfinite(bank.values[:, bank.columns[cell]]).all())
         }
         self.scale = bank.scale
+
+    def not_finite(self) -> set[int]:
+        """Cuts with NaN or infinite activations."""
+        return {cell[0] for cell in self._bank.cells() if cell not in self._finite}
 
     def singles(self) -> list[CutRecord]:
         """Every finite cell by itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -12,7 +13,13 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
 from automl_transfer.models.fuse import with_fused
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
+from automl_transfer.transfer.features import (
+    MOST_IN_BATCH,
+    batch_for,
+    forward_rows,
+    pixel_elements,
+    read_pixels,
+)
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import calibrate, fold, standardisation
 from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
@@ -162,8 +169,10 @@ def _ridge_in_parts(
     sums = NormalEquations(classes)
     order = np.random.default_rng(len(indices)).permutation(indices)
     first: tuple[Tensor, Tensor] | None = None
-    for start in range(0, len(order), most):
-        part = features_of(order[start : start + most])
+    # All but the first, which is kept, are small: one more of them is in memory at a time.
+    edges = [0, *range(most, len(order), max(MOST_IN_BATCH, most // 8)), len(order)]
+    for start, stop in pairwise(edges):
+        part = features_of(order[start:stop])
         first = part if first is None else first
         sums.add(*part)
     assert first is not None
