@@ -36,7 +36,7 @@ class Stepper:
         self._rates = [float(group["lr"]) for group in plan.parameter_groups]
         self._trained = [p for group in plan.parameter_groups for p in group["params"]]
         self._anchor = Anchor(plan.model, plan.anchor, strategy.anchor_weight)
-        self._labels = torch.from_numpy(np.array(task.labels, dtype=np.int64))
+        self._labels = torch.from_numpy(np.tile(np.array(task.labels, dtype=np.int64), plan.augment.count))
         weights = None
         if strategy.class_weights:
             labels = task.labels[task.indices["train"]]
