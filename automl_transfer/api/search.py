@@ -24,6 +24,7 @@ from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import StudyHandle
+from automl_transfer.training.activation_cache import default_budget
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.worker import Observer, SilentObserver, Worker, WorkerOptions
 
@@ -105,6 +106,7 @@ def _check(
     """Load the data and the sources; only then open the output folder."""
     check_output_folder(output, spec.name)
     check_device(device)
+    default_budget()
     _check_initialisers(spec)
     sources = source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)

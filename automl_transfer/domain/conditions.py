@@ -75,6 +75,7 @@ CONDITIONS: dict[str, Condition] = {
     "label_smoothing": Condition("tune_mode is not closed_form", _trains),
     "class_weights": Condition("tune_mode is not closed_form", _trains),
     "batch": Condition("tune_mode is not closed_form", _trains),
+    "views": Condition("augmentation is not none", lambda v: v["augmentation"] != "none"),
 }
 """Dimensions that are not always active. A dimension that is not listed here always is."""
 

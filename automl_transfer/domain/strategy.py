@@ -17,6 +17,10 @@ PositiveEighths = Annotated[int, Field(ge=1, le=EIGHTHS)]
 TuneMode = Literal["closed_form", "head", "suffix", "full", "body", "norm", "bias"]
 HeadInit = Literal["zero", "he", "xavier", "ncm", "ridge"]
 Normalisation = Literal["source", "dataset", "per_image"]
+Augmentation = Literal["none", "affine", "flip_affine"]
+
+_ADDED: dict[str, Any] = {"augmentation": "none"}
+"""Dimensions younger than stored keys: at this value a strategy does, and is called, what it was before."""
 
 
 def groups_at(eighths: int, groups: int) -> int:
@@ -41,7 +45,8 @@ class Strategy(BaseModel):
     groups that do not train. `tune_mode` says what trains: "closed_form" nothing by gradient (the
     head is solved), "head" the head only (fully connected transfer), "suffix" what is not frozen and
     the head, "full" everything, "body" the convolutional part under a head that keeps its initial
-    weights, "norm" and "bias" only those tensors and the head.
+    weights, "norm" and "bias" only those tensors and the head. With an `augmentation`, each training
+    image is seen in `views` fixed ways, one an epoch in turn; a solved head sees all of them.
 
     The defaults keep what a solved head starts with: at ten times the rate, or with norm layers that
     follow each batch, the first epoch destroys it (`benchmarks/defaults.py`).
@@ -79,6 +84,8 @@ class Strategy(BaseModel):
     class_weights: bool = False
     normalise: Normalisation = "source"
     batch: int = Field(default=64, ge=1, le=65536)
+    augmentation: Augmentation = "none"
+    views: int = Field(default=8, ge=2, le=16)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -107,6 +114,7 @@ class Strategy(BaseModel):
         """A stable identifier: equal for strategies that do the same."""
         # Zero has two signs, and they do the same.
         values = {n: v + 0.0 if isinstance(v, float) else v for n, v in self.active().items()}
+        values = {n: v for n, v in values.items() if n not in _ADDED or v != _ADDED[n]}
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -154,4 +162,6 @@ class Strategy(BaseModel):
                 parts.append(f"{self.anchor} {self.anchor_weight:.2g}")
         if self.normalise != "source":
             parts.append(f"{self.normalise} normalisation")
+        if self.augmentation != "none":
+            parts.append(f"{self.views} {self.augmentation} views")
         return ", ".join(parts)

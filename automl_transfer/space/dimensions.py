@@ -194,6 +194,14 @@ _TABLE = (
         choices=("source", "dataset", "per_image"),
     ),
     Dimension("batch", "categorical", "images a step", "Goyal 2017", choices=(16, 32, 64, 128, 256)),
+    Dimension(
+        "augmentation",
+        "categorical",
+        "how views of training images differ (flips are wrong for digits and letters)",
+        "Simard 2003",
+        choices=("none", "affine", "flip_affine"),
+    ),
+    Dimension("views", "int", "fixed views of each training image", "Hoffer 2020", low=2, high=16),
 )
 
 DIMENSIONS: dict[str, Dimension] = {dimension.name: dimension for dimension in _TABLE}

@@ -125,7 +125,10 @@ class Profiler:
         cuts = [result for judge in self._judges.values() for result in judge.singles]
         reachable = [result for result in cuts if result.truncation is not None]
         if not reachable:
-            raise DataError(f"activations of {self._source} must be finite, got NaN or infinity at every cut")
+            raise DataError(
+                f"activations of {self._source} must be finite, got NaN or infinity at every cut that a "
+                "strategy can name: its weights may be damaged; load them again, or take another source"
+            )
         first = min(cuts, key=_key)
         joint = self._judges[first.resolution_scale].joint(first)
         finalists = [*joint[:FINALISTS], min(reachable, key=_key)]
@@ -139,6 +142,7 @@ class Profiler:
             cuts=tuple(cuts),
             joint=tuple(joint[:JOINT_KEPT]),
             best=best,
+            left_out=tuple(sorted({cut for judge in self._judges.values() for cut in judge.not_finite})),
         )
 
 
@@ -182,6 +186,7 @@ class _Judge:
 
     Attributes:
         singles: Every finite cell by itself.
+        not_finite: Cuts with NaN or infinite activations.
     """
 
     def __init__(self, bank: FeatureBank, task: LoadedTask, groups: int, seed: int) -> None:
@@ -193,6 +198,7 @@ class _Judge:
         self._finite = {
             cell for cell in bank.cells() if bool(np.isfinite(bank.values[:, bank.columns[cell]]).all())
         }
+        self.not_finite = {cell[0] for cell in bank.cells() if cell not in self._finite}
         self.singles = [
             self._score([cell], cell[0], cell[1], 1, SINGLE_ROWS)
             for cell in bank.cells()

@@ -40,6 +40,7 @@ from automl_transfer.training.steps import Stepper, TrainingAborted
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.plan import TransferPlan
+from automl_transfer.transfer.views import Views
 
 __all__ = ["TrainingAborted", "TrainingRun"]
 
@@ -172,6 +173,7 @@ class TrainingRun:
             self._batch_is_settled = True
         try:
             self.model.load_state_dict(under(tensors, "model."))
+            self._inputs_made = None  # of the weights before
             self._best_tensors = under(tensors, "best.")
             self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
             if self._optimizer is not None:
@@ -262,7 +264,9 @@ class TrainingRun:
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         assert self._stepper is not None
         order = epoch_order(self.task.indices["train"], self.seed, epoch)
-        batches = split_batches(order, self._effective, self._smallest)
+        view = (epoch - 1) % self.plan.augment.count
+        numbers = Views(self.task.images, self.plan.augment).numbers(order, [view])
+        batches = split_batches(numbers, self._effective, self._smallest)
         return self._stepper.train(
             self._inputs(),
             [split_micro(rows, self.batch, self._smallest) for rows in batches],
@@ -273,24 +277,31 @@ class TrainingRun:
 
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
-            rows = [self.task.indices["validation"]]
-            if not self.closed_form:
-                rows.append(self.task.indices["train"])
-            # A closed-form model sees each image once: nothing to store.
-            prefix = 0 if self.closed_form else self.plan.frozen_prefix
+            rows, passes = self._asked_for()
             normalise = self.plan.normaliser(self.device)
             self._inputs_made = inputs_for(
                 self.model,
                 self.task,
                 normalise,
-                prefix,
-                np.concatenate(rows),
+                self.plan.frozen_prefix,
+                rows,
                 cache=self._cache,
-                passes=self.max_epochs,
+                passes=passes,
+                augment=self.plan.augment,
             )
             if not self._batch_is_settled:
                 self._use_batch(min(self.batch, batch_for(self._inputs_made.elements, self.device)))
         return self._inputs_made
+
+    def _asked_for(self) -> tuple[np.ndarray, float]:
+        """The rows and numbers of views that the run needs, and how often each on average."""
+        validation, train = self.task.indices["validation"], self.task.indices["train"]
+        if self.closed_form:
+            return validation, 1.0
+        views = range(min(self.plan.augment.count, self.max_epochs))
+        numbers = Views(self.task.images, self.plan.augment).numbers(train, views)
+        found = np.concatenate([validation, numbers])
+        return found, self.max_epochs * (len(validation) + len(train)) / len(found)
 
     def _logits(self, inputs: Inputs, stored: Tensor) -> Tensor:
         x, below = inputs.prepare(stored)
@@ -310,5 +321,6 @@ class TrainingRun:
 
     def conditions(self) -> dict[str, Any]:
         """What the run's rounding depends on: threads, realised batch, device and more."""
-        stored = self._inputs().in_memory
-        return current_conditions(self.device, batch=self.batch, accumulate=self.accumulate, stored=stored)
+        return current_conditions(
+            self.device, batch=self.batch, accumulate=self.accumulate, inputs=self._inputs()
+        )

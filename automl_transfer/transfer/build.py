@@ -25,6 +25,7 @@ from automl_transfer.transfer.optimise import group_rates, parameter_groups
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.plan import GroupRow, TransferPlan
 from automl_transfer.transfer.select import Selection, select_groups
+from automl_transfer.transfer.views import Augment, Views
 
 
 class KnownFeatures(Protocol):
@@ -92,8 +93,11 @@ def build_plan(
         and strategy.weight_scale == strategy.shrink == 1.0
         and not adapted
     )
+    augment = Augment.of(strategy, seed)
+    unchanged = unchanged and augment.count == 1
     features = known.features(strategy, selection.kept, train) if known is not None and unchanged else None
-    initialise_head(model, strategy, task.images, task.labels, train, normalise, generator, features)
+    views = Views(task.images, augment)
+    initialise_head(model, strategy, views, task.labels, train, normalise, generator, features)
 
     anchor = _anchor(model, strategy, selection)
     return TransferPlan(
@@ -105,6 +109,7 @@ def build_plan(
         frozen_prefix=model.frozen_prefix,
         mean=mean,
         std=std,
+        augment=augment,
     )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from automl_transfer.errors import OutOfMemoryError, TrialDataError
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.views import Images
 
 MOST_IN_BATCH = 256
 LEAST_IN_BATCH = 8
@@ -30,7 +31,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_MESSAGES)
 
 
-def read_pixels(images: np.ndarray, rows: np.ndarray) -> Tensor:
+def read_pixels(images: Images, rows: np.ndarray) -> Tensor:
     """uint8 (B, H, W, C) rows of a (memory-mapped) array, in the order given.
 
     Raises:
@@ -99,7 +100,7 @@ def forward_batches(
 
 def forward_rows(
     function: Callable[[Tensor], Tensor],
-    images: np.ndarray,
+    images: Images,
     indices: np.ndarray,
     normalise: Normaliser,
     batch: int | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,11 +11,19 @@ from torch import Tensor, nn
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
+from automl_transfer.models.fuse import with_fused
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements
+from automl_transfer.transfer.features import (
+    MOST_IN_BATCH,
+    batch_for,
+    forward_rows,
+    pixel_elements,
+    read_pixels,
+)
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import calibrate, fold, standardisation
 from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
+from automl_transfer.transfer.views import Views
 
 SOLVED = ("ncm", "ridge")
 """Head initialisations that need the training images."""
@@ -37,21 +46,25 @@ def _xavier(weight: Tensor, generator: torch.Generator) -> None:
     nn.init.xavier_uniform_(weight, generator=generator)
 
 
-def solve_ncm(features: Tensor, labels: Tensor, classes: int, strategy: Strategy) -> tuple[Tensor, Tensor]:
+def solve_ncm(
+    features: Tensor, labels: Tensor, classes: int, strategy: Strategy, views: int = 1
+) -> tuple[Tensor, Tensor]:
     """Nearest class mean as a linear layer, weight (C, F) and bias (C,).
 
     On standardised features z, logit_c = beta (z mu_c - |mu_c|^2 / 2), which orders classes by distance
-    (Mensink et al. 2013); beta is calibrated on means that leave each image out.
+    (Mensink et al. 2013); beta is calibrated on means that leave each image, with all its views, out.
     """
     mean, scale = standardisation(features)
     z = (features.double() - mean) / scale
     counts = torch.bincount(labels, minlength=classes).double()
     means = torch.zeros(classes, z.shape[1], dtype=torch.float64).index_add_(0, labels, z)
     means /= counts.clamp_min(1.0)[:, None]
+    image = z.view(-1, views, z.shape[1]).sum(1)
+    z, labels = z[::views], labels[::views]
     scores = z @ means.T - 0.5 * means.square().sum(1)
-    left = counts[labels] - 1.0
+    left = counts[labels] - views
     # The mean of the image's own class without it; of a lone image, the mean of all (zero).
-    own = (counts[labels][:, None] * means[labels] - z) / left.clamp_min(1.0)[:, None]
+    own = (counts[labels][:, None] * means[labels] - image) / left.clamp_min(1.0)[:, None]
     own[left == 0] = 0.0
     own_scores = (z * own).sum(1) - 0.5 * own.square().sum(1)
     scores.scatter_(1, labels[:, None], own_scores[:, None])
@@ -62,9 +75,11 @@ def solve_ncm(features: Tensor, labels: Tensor, classes: int, strategy: Strategy
     return weight, bias
 
 
-def solve_ridge(features: Tensor, labels: Tensor, classes: int, strategy: Strategy) -> tuple[Tensor, Tensor]:
+def solve_ridge(
+    features: Tensor, labels: Tensor, classes: int, strategy: Strategy, views: int = 1
+) -> tuple[Tensor, Tensor]:
     """Ridge regression with calibrated logits, weight (C, F) and bias (C,); see `transfer.ridge_at`."""
-    return ridge_head(features, labels, classes, strategy.ridge_lambda)
+    return ridge_head(features, labels, classes, strategy.ridge_lambda, views)
 
 
 _DRAWN: dict[str, Callable[[Tensor, torch.Generator], None]] = {"zero": _zero, "he": _he, "xavier": _xavier}
@@ -75,7 +90,7 @@ _SOLVERS = {"ncm": solve_ncm, "ridge": solve_ridge}
 def initialise_head(
     model: TargetModel,
     strategy: Strategy,
-    images: np.ndarray,
+    images: Views,
     labels: np.ndarray,
     indices: np.ndarray,
     normalise: Normaliser,
@@ -84,15 +99,18 @@ def initialise_head(
 ) -> None:
     """Fill `model.head.linear` in place; `images`, `labels` and `indices` state the training split.
 
+    A solved head is solved on all views of these images.
+
     Args:
         model: Its groups make the features.
         strategy: Its `head_init`, and what belongs to it.
-        images: uint8 (N, H, W, C).
+        images: All views of N images.
         labels: int64 (N,).
         indices: Rows to solve from.
         normalise: From pixels to the network's input.
         generator: Of what is drawn.
-        known: (len(indices), F) what `model.features` gives for these rows, where somebody has it.
+        known: (len(indices) x views, F) what `model.features` gives for all views of these rows, those
+            of an image side by side, where somebody has it.
 
     Raises:
         DataError: A solved head needs more images than there are, or features are not finite.
@@ -109,22 +127,30 @@ def initialise_head(
     batch = batch_for(pixel_elements(images.shape[1:3], scale=model.resolution_scale), normalise.device)
 
     def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        found = forward_rows(model.features, images, rows, normalise, batch) if known is None else known
+        if body is None:
+            assert known is not None
+            found = known
+        else:
+            found = forward_rows(body.features, images, images.numbers(rows), normalise, batch)
         if not bool(torch.isfinite(found).all()):
             raise DataError(
                 f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
                 "choose a smaller weight_scale, another rest_init or another head_init"
             )
-        return found, torch.from_numpy(labels[rows])
+        return found, torch.from_numpy(labels[rows].repeat(images.count))
 
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    most = max(2, MOST_VALUES // linear.in_features)
+    body = None
+    if known is None:
+        body = with_fused(model, normalise(read_pixels(images, indices[:1])), len(model.groups))
+    most = max(2, MOST_VALUES // linear.in_features // images.count)
+    classes = linear.out_features
     if strategy.head_init == "ridge" and known is None and len(indices) > most:
-        weight, bias = _ridge_in_parts(features_of, indices, most, linear.out_features, strategy.ridge_lambda)
+        weight, bias = _ridge_in_parts(features_of, indices, most, classes, strategy, images.count)
     else:
         features, targets = features_of(indices if known is not None else thin(indices, most))
-        weight, bias = _SOLVERS[strategy.head_init](features, targets, linear.out_features, strategy)
+        weight, bias = _SOLVERS[strategy.head_init](features, targets, classes, strategy, images.count)
     for module, training in modes:
         module.training = training
     linear.weight.copy_(weight)
@@ -136,18 +162,21 @@ def _ridge_in_parts(
     indices: np.ndarray,
     most: int,
     classes: int,
-    ridge_lambda: float,
+    strategy: Strategy,
+    views: int,
 ) -> tuple[Tensor, Tensor]:
     """Ridge on all rows, of which only a part is in memory at a time; calibrated on the first part."""
     sums = NormalEquations(classes)
     order = np.random.default_rng(len(indices)).permutation(indices)
     first: tuple[Tensor, Tensor] | None = None
-    for start in range(0, len(order), most):
-        part = features_of(order[start : start + most])
+    # All but the first, which is kept, are small: one more of them is in memory at a time.
+    edges = [0, *range(most, len(order), max(MOST_IN_BATCH, most // 8)), len(order)]
+    for start, stop in pairwise(edges):
+        part = features_of(order[start:stop])
         first = part if first is None else first
         sums.add(*part)
     assert first is not None
-    return sums.head(ridge_lambda, *first)
+    return sums.head(strategy.ridge_lambda, *first, views)
 
 
 def thin(indices: np.ndarray, most: int) -> np.ndarray:

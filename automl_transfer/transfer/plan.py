@@ -11,7 +11,9 @@ from torch import Tensor
 from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.transfer.freeze import TransferModel
+from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.views import NO_VIEWS, Augment
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class TransferPlan:
         anchor: Starting values by parameter name for L2-SP; None without it.
         frozen_prefix: Number of leading groups that are frozen, in evaluation mode and deterministic.
         mean, std: Normalisation constants per channel; None where each image has its own.
+        augment: How training images are seen.
     """
 
     strategy: Strategy
@@ -48,6 +51,7 @@ class TransferPlan:
     frozen_prefix: int
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
+    augment: Augment = NO_VIEWS
 
     @property
     def parameters(self) -> int:
@@ -66,12 +70,21 @@ class TransferPlan:
     @property
     def caching(self) -> str:
         """What of this plan's activations can be kept between epochs, or why nothing can."""
-        if self.strategy.tune_mode == CLOSED_FORM:
+        first, mode = self.rows[0], self.strategy.tune_mode
+        if mode == CLOSED_FORM:
             return "kept between epochs: nothing, every image is seen once"
+        views = "" if self.augment.count == 1 else f" for {self.augment.count} views of each training image"
         if self.frozen_prefix == 0:
-            return f"kept between epochs: nothing, {self.rows[0].name} trains"
+            part = {"norm": "the norm layers of ", "bias": "the biases of "}.get(mode, "")
+            what = f"{part}{first.name} {'train' if part else 'trains'}"
+            return f"kept between epochs: nothing, {what}" + ("" if first.transferred else " from scratch")
         last = self.rows[self.frozen_prefix - 1].name
-        return f"kept between epochs: the output of {last}, where disk and memory allow it"
+        kept = (
+            f"kept between epochs: the output of {last} or of a group below it{views}, as time and room allow"
+        )
+        if self.strategy.norm_policy == "adapt" and batch_norms(self.model.groups[: self.frozen_prefix]):
+            kept += "; trials on other training images share nothing of it, since its norm layers follow them"
+        return kept
 
     def describe(self) -> str:
         """A table for people: one line per layer group, then the head, and what can be cached."""

@@ -1,6 +1,10 @@
 """Closed-form ridge at one penalty, by Cholesky factors: ten times cheaper than every penalty at once.
 
-The same model as `transfer.ridge`. Where there are more rows than features, only sums over rows are kept
+The same model as `transfer.ridge`. Where each image gives several rows (its views, side by side), all of
+them are left out together, or an image's other views would tell its label: the residuals of a group b are
+(I - H_bb)^-1 (y_b - yhat_b), H the hat matrix. Only the first row of a group calibrates: it is the image
+as it is. The penalty is multiplied by the views, so that lambda means the same for any number of them.
+ Where there are more rows than features, only sums over rows are kept
 (the normal equations), so that any number of images can be added in parts, in constant memory.
 """
 
@@ -13,7 +17,7 @@ from torch import Tensor
 
 from automl_transfer.transfer.ridge import calibrate, floored, fold
 
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 class NormalEquations:
@@ -47,45 +51,52 @@ class NormalEquations:
             self._counts += torch.bincount(part, minlength=self._classes)
         self.n += len(labels)
 
-    def head(self, ridge_lambda: float, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def head(
+        self, ridge_lambda: float, features: Tensor, labels: Tensor, views: int = 1
+    ) -> tuple[Tensor, Tensor]:
         """Weight (C, F) and bias (C,) of a linear layer on raw features, giving calibrated logits.
 
         Args:
-            ridge_lambda: The penalty is this times the number of features.
+            ridge_lambda: The penalty is this times the number of features and of views.
             features: Rows among those that were added; their leave-one-out predictions calibrate.
             labels: Of these rows.
+            views: Rows of one image, which lie side by side.
         """
         centre = self._sum / self.n
-        gram = self._gram - self.n * torch.outer(centre, centre)
+        gram = torch.addr(self._gram, centre, centre, alpha=-self.n)
         scale = floored((gram.diagonal() / self.n).clamp_min(0.0).sqrt())
         prior = self._counts / self.n
         gram /= torch.outer(scale, scale)
-        gram.diagonal().add_(ridge_lambda * len(scale))
+        gram.diagonal().add_(ridge_lambda * len(scale) * views)
         cross = (self._cross - torch.outer(centre, self._counts)) / scale[:, None]
         factor = torch.linalg.cholesky(gram)
         weights = torch.cholesky_solve(cross, factor)  # (F, C), for standardised features
         mean = self._shift + centre
         parts = []
-        for rows, part in chunks(features, labels):
+        for rows, part in chunks(features, labels, views):
             x = (rows.double() - mean) / scale
-            leverage = torch.linalg.solve_triangular(factor, x.T, upper=False).square().sum(0) + 1.0 / self.n
+            root = torch.linalg.solve_triangular(factor, x.T, upper=False).T.reshape(-1, views, len(scale))
+            unexplained = torch.eye(views, dtype=torch.float64) - root @ root.mT - 1.0 / self.n
             target = torch.nn.functional.one_hot(part, self._classes).double()
-            residual = (target - prior - x @ weights) / (1.0 - leverage).clamp_min(1e-9)[:, None]
-            parts.append(target - residual)
-        beta = calibrate(torch.cat(parts), labels)
+            parts.append(_left_out(target, target - prior - x @ weights, unexplained))
+        beta = calibrate(torch.cat(parts), labels[::views])
         return fold(beta * weights.T, beta * prior, mean, scale)
 
 
-def ridge_head(features: Tensor, labels: Tensor, classes: int, ridge_lambda: float) -> tuple[Tensor, Tensor]:
-    """Weight (C, F) and bias (C,) of the calibrated ridge head of (n, F) features, n >= 2."""
+def ridge_head(
+    features: Tensor, labels: Tensor, classes: int, ridge_lambda: float, views: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Weight (C, F) and bias (C,) of the calibrated ridge head of (n, F) features, n / views >= 2 images."""
     if features.shape[1] > len(features):
-        return _dual(features, labels, classes, ridge_lambda)
+        return _dual(features, labels, classes, ridge_lambda, views)
     sums = NormalEquations(classes)
     sums.add(features, labels)
-    return sums.head(ridge_lambda, features, labels)
+    return sums.head(ridge_lambda, features, labels, views)
 
 
-def _dual(features: Tensor, labels: Tensor, classes: int, ridge_lambda: float) -> tuple[Tensor, Tensor]:
+def _dual(
+    features: Tensor, labels: Tensor, classes: int, ridge_lambda: float, views: int
+) -> tuple[Tensor, Tensor]:
     n, size = features.shape
     x = features.double()
     mean = x.mean(0)
@@ -94,20 +105,36 @@ def _dual(features: Tensor, labels: Tensor, classes: int, ridge_lambda: float) -
     x /= scale
     targets = torch.nn.functional.one_hot(labels, classes).double()
     prior = targets.mean(0)
-    penalty = ridge_lambda * size
+    penalty = ridge_lambda * size * views
     kernel = x @ x.T
     kernel.diagonal().add_(penalty)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(kernel))
     dual = inverse @ (targets - prior)
     # The hat matrix is I - penalty * inverse, intercept apart.
-    unexplained = (penalty * inverse.diagonal() - 1.0 / n).clamp_min(1e-9)
-    beta = calibrate(targets - penalty * dual / unexplained[:, None], labels)
+    places = torch.arange(n).view(-1, views)
+    unexplained = penalty * inverse[places[:, :, None], places[:, None, :]] - 1.0 / n
+    beta = calibrate(_left_out(targets, penalty * dual, unexplained), labels[::views])
     return fold(beta * (x.T @ dual).T, beta * prior, mean, scale)
 
 
-def chunks(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows in parts that fit in a processor's caches."""
+def _left_out(targets: Tensor, residuals: Tensor, unexplained: Tensor) -> Tensor:
+    """(n / views, C) predictions of each group's first row by the model fitted without the group.
+
+    Args:
+        targets: (n, C) one-hot labels.
+        residuals: (n, C) what the fit leaves of them.
+        unexplained: (n / views, views, views) blocks of I - H.
+    """
+    values, vectors = torch.linalg.eigh(unexplained)
+    along = vectors.mT @ residuals.view(*unexplained.shape[:2], -1) / values.clamp_min(1e-9)[:, :, None]
+    first: Tensor = (vectors[:, :1] @ along)[:, 0]
+    return targets[:: unexplained.shape[1]] - first
+
+
+def chunks(features: Tensor, labels: Tensor, views: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows in parts that fit in a processor's caches and split no image's views."""
+    size = _CHUNK // views * views
     parts: zip[tuple[Tensor, Tensor]] = zip(
-        torch.split(features, _CHUNK), torch.split(labels, _CHUNK), strict=True
+        torch.split(features, size), torch.split(labels, size), strict=True
     )
     return parts

@@ -54,6 +54,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "class_weights": st.booleans(),
     "normalise": st.sampled_from(["source", "dataset", "per_image"]),
     "batch": st.integers(1, 65536),
+    "augmentation": st.sampled_from(["none", "affine", "flip_affine"]),
+    "views": st.integers(2, 16),
 }
 TRAINED = st.builds(Strategy, **FIELDS)
 SOLVED = st.builds(Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")})
@@ -97,6 +99,11 @@ def test_both_zeros_have_one_key() -> None:
     assert Strategy(weight_decay=-0.0).key() == Strategy(weight_decay=0.0).key()
 
 
+def test_strategies_of_before_there_were_views_keep_their_keys() -> None:
+    assert Strategy().key() == "bc1fdcc165b8f604"
+    assert Strategy(augmentation="affine").key() != Strategy().key()
+
+
 def test_strategy_is_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Strategy().learning_rate = 1.0  # type: ignore[misc]
@@ -118,6 +125,9 @@ def test_strategy_is_frozen() -> None:
         ({"source": ""}, "at least 1"),
         ({"batch": 0}, "greater than or equal to 1"),
         ({"lr": 1.0}, "not permitted"),
+        ({"augmentation": "mixup"}, "'none', 'affine' or 'flip_affine'"),
+        ({"views": 0}, "greater than or equal to 2"),
+        ({"views": 17}, "less than or equal to 16"),
         ({"tune_mode": "closed_form", "head_init": "zero"}, "head_init must be ridge"),
     ],
 )
@@ -155,6 +165,7 @@ def test_depths_are_monotone_and_reach_both_ends(groups: int) -> None:
         ("layer_decay", {"tune_mode": "body"}, {"tune_mode": "norm"}),
         ("learning_rate", {}, {"tune_mode": "closed_form"}),
         ("batch", {}, {"tune_mode": "closed_form"}),
+        ("views", {"augmentation": "affine", "tune_mode": "closed_form"}, {}),
     ],
 )
 def test_conditions(dimension: str, active: dict[str, Any], inactive: dict[str, Any]) -> None:

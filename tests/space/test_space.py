@@ -133,6 +133,8 @@ MISTAKES: dict[str, tuple[DimensionSetting, str]] = {
     "perturb": (True, "must be a number"),
     "ridge_lambda": (10**400, "too large"),
     "head_lr_mult": (float("nan"), "finite"),
+    "augmentation": ("mixup", "'flip_affine', got 'mixup'"),
+    "views": (17, "less than or equal to 16, got 17"),
 }
 
 

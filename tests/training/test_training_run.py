@@ -13,12 +13,14 @@ from small_runs import CPU, make_run, small_backbone
 from torch import Tensor, nn
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import NotANumberError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import epoch_order
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.loss import Loss, balanced_weights
 from automl_transfer.training.run import TrainingAborted, TrainingRun
+from automl_transfer.transfer.views import Views
 
 
 @pytest.mark.parametrize(
@@ -129,11 +131,79 @@ def test_a_frozen_prefix_is_run_once_and_gives_what_running_it_each_time_gives(
 
     stored = run_once(MemoryCache())
     images = len(task.indices["train"]) + len(task.indices["validation"])
-    assert sum(calls) == images + 2  # two to learn costs and sizes
+    assert sum(calls) == images + 4  # to learn costs, sizes, which norms can be folded, and that they are
     live = run_once(MemoryCache(0))
-    assert sum(calls) == 2 * images + 1
+    assert sum(calls) == 2 * images + 3
     for name, value in stored.model.state_dict().items():
         torch.testing.assert_close(value, live.model.state_dict()[name], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("mode", [{"freeze_depth": 4}, {"freeze_depth": 8}], ids=["group 1", "all groups"])
+def test_views_that_are_kept_give_the_weights_of_views_that_are_made_each_time(
+    task: LoadedTask, mode: dict[str, Any]
+) -> None:
+    def trained(cache: ActivationCache) -> tuple[TrainingRun, list[EpochResult]]:
+        backbone = small_backbone()
+        for layer in (nn.Conv2d(8, 256, 3, padding=1), nn.Conv2d(256, 8, 3, padding=1)):
+            backbone.groups[0].append(layer)  # type: ignore[operator]
+        views = {"augmentation": "affine", "views": 3}
+        run = make_run(
+            task, max_epochs=7, tune_mode="suffix", batch=32, backbone=backbone, cache=cache, **mode, **views
+        )
+        return run, list(run.epochs())
+
+    (stored, results), (live, others) = trained(MemoryCache()), trained(MemoryCache(0))
+    assert (stored.conditions()["stored"], live.conditions()["stored"]) == (True, False)
+    assert stored.weights_sha256() == live.weights_sha256()
+    assert [r.validation_loss for r in results] == [r.validation_loss for r in others]
+
+
+@pytest.mark.parametrize("mode", ["full", "closed_form"])
+def test_views_change_what_is_trained_on_and_not_what_is_judged(task: LoadedTask, mode: str) -> None:
+    asked: list[np.ndarray] = []
+
+    class Watched(np.ndarray):
+        def __getitem__(self, rows: Any) -> Any:
+            asked.append(np.array(rows))
+            return np.asarray(self)[rows]
+
+    changes = {"tune_mode": mode, "head_init": "ridge", "ridge_lambda": 0.1, "norm_policy": "frozen"}
+    watched = dataclasses.replace(task, images=task.images.view(Watched))
+    plain, seen = (
+        make_run(each, max_epochs=1, **changes, **views)
+        for each, views in ((task, {}), (watched, {"augmentation": "affine", "views": 2}))
+    )
+    assert np.array_equal(np.unique(np.concatenate(asked)), task.indices["train"])  # the head is solved
+    assert plain.weights_sha256() != seen.weights_sha256()
+    list(seen.epochs())
+    rows = task.indices["validation"]
+    logits = predict_logits(seen.load_best() or seen.model, task.images, rows, seen.plan.normaliser(CPU))
+    assert seen.best is not None
+    assert scores(logits, task.labels[rows], 10).nll == pytest.approx(seen.best.validation_loss, rel=1e-5)
+    assert not np.isin(task.indices["test"], np.concatenate(asked)).any()
+
+
+def test_epochs_go_through_the_views_in_turn(task: LoadedTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_run(task, max_epochs=3, augmentation="flip_affine", views=2, cache=MemoryCache(0))
+    asked: list[np.ndarray] = []
+    read = Views.__getitem__
+
+    def watched(views: Views, numbers: np.ndarray) -> np.ndarray:
+        asked.append(numbers)
+        return read(views, numbers)
+
+    monkeypatch.setattr(Views, "__getitem__", watched)
+    for result in run.epochs():
+        numbers = np.sort(np.concatenate(asked))
+        train = task.indices["train"] + len(task.images) * ((result.epoch - 1) % 2)
+        assert np.array_equal(numbers, np.sort(np.concatenate([task.indices["validation"], train])))
+        asked.clear()
+
+
+def test_a_plan_says_that_views_are_kept(task: LoadedTask) -> None:
+    plan = make_run(task, augmentation="affine", views=5, tune_mode="head").plan
+    assert "the output of g3 for 5 views of each training image" in plan.describe()
+    assert "5 affine views" in plan.strategy.describe()
 
 
 def test_accumulated_batches_give_the_step_of_the_whole_batch(task: LoadedTask) -> None:

@@ -67,6 +67,47 @@ def test_the_head_is_the_ridge_solution_on_raw_features(n: int, features: int) -
     torch.testing.assert_close(logits, beta * expected, atol=1e-8, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("images", "features"), [(20, 9), (12, 60)], ids=["primal", "dual"])
+def test_a_head_on_views_is_calibrated_on_images_left_out_with_all_their_views(
+    images: int, features: int
+) -> None:
+    views = 3
+    first, image_labels = sample(images, features)
+    generator = torch.Generator().manual_seed(1)
+    x = first.repeat_interleave(views, 0)
+    x[torch.arange(len(x)) % views > 0] += torch.randn(images * (views - 1), features, generator=generator)
+    labels = image_labels.repeat_interleave(views)
+    weight, bias = ridge_head(x, labels, 3, 0.05, views)
+
+    mean, scale = standardisation(x)
+    z, y = (x.double() - mean) / scale, torch.nn.functional.one_hot(labels, 3).double()
+
+    def fitted(kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        centre, middle = z[kept].mean(0), y[kept].mean(0)
+        a, penalty = z[kept] - centre, 0.05 * features * views * torch.eye(features, dtype=torch.float64)
+        return torch.linalg.solve(a.T @ a + penalty, a.T @ (y[kept] - middle)), centre, middle
+
+    alone = []
+    for image in range(images):
+        weights, centre, middle = fitted(torch.arange(len(x)) // views != image)
+        alone.append((z[image * views] - centre) @ weights + middle)
+    weights, centre, middle = fitted(torch.ones(len(x), dtype=torch.bool))
+    expected = calibrate(torch.stack(alone), image_labels) * ((z - centre) @ weights + middle)
+    torch.testing.assert_close(x.double() @ weight.T + bias, expected, atol=1e-7, rtol=1e-6)
+
+
+def test_equal_views_change_nothing() -> None:
+    x, labels = sample(40, 7)
+    for solve in (lambda *rows, views: ridge_head(*rows, 3, 0.1, views), ncm):
+        once = solve(x, labels, views=1)
+        thrice = solve(x.repeat_interleave(3, 0), labels.repeat_interleave(3), views=3)
+        torch.testing.assert_close(thrice, once, atol=1e-9, rtol=1e-7)
+
+
+def ncm(x: Tensor, labels: Tensor, *, views: int) -> tuple[Tensor, Tensor]:
+    return solve_ncm(x, labels, 3, Strategy(), views)
+
+
 def test_calibration_finds_the_best_temperature() -> None:
     x, labels = sample(400, 10, noise=3.0)
     predictions = Ridge(x, labels, 3).leave_one_out(0.1)
