@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 
 PROFILE_KEY = "first:profile"
 LARGER_KEY = "first:larger"
+VIEWS_KEY = "first:views"
 TUNED_KEY = "first:tuned"
 DEFAULT_KEY = "first:default"
 KEPT_OF_PROFILE = (
     "source", "truncation", "pool", "taps", "resolution_scale", "ridge_lambda", "normalise",
 )  # fmt: skip
 TUNED_ON = {"freeze_depth": 4, "head_lr_mult": 0.01}
-"""How training goes on from a solved head without destroying it (`benchmarks/tuning.py`)."""
+"""How training goes on from a solved head without destroying it (docs/performance.md)."""
+VIEWED_PIXELS = 20e6
+"""Pixels of all views of all training images together, up to which a head is solved on views."""
+LEAST_VIEWS, MOST_VIEWS = 4, 16
 
 
 class FirstAnswers:
@@ -32,8 +37,9 @@ class FirstAnswers:
 
     One forward pass of every pretrained source over the training split finds the cut whose closed-form
     head generalises best (leave-one-out): the first trial, seconds after the start. The second one reads
-    larger images, where that generalises better. The third one trains on from the better of them, as far
-    as the space allows. Then comes the default. No more are enqueued than the study has trials.
+    larger images, where that generalises better. The third one solves the head of the better of them on
+    augmented views, where images are few enough. The fourth one trains on from it, as far as the space
+    allows. Then comes the default. No more are enqueued than the study has trials.
 
     Args:
         bench: The study's images and networks.
@@ -79,6 +85,8 @@ class FirstAnswers:
                 best = self._look_closer(small)
                 if best != small:
                     self._enqueue(LARGER_KEY, "profile, larger images", _strategy(best))
+                if (viewed := self._viewed(_strategy(best))) is not None:
+                    self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
                 tuned = tuned_from(_strategy(best), space, handle.spec.space)
                 if tuned != default or not search.default_first:
                     self._enqueue(TUNED_KEY, "profile, tuned", tuned)
@@ -119,6 +127,18 @@ class FirstAnswers:
         self._tell(found)
         return found if _nll(found) < _nll(small) else small
 
+    def _viewed(self, strategy: Strategy) -> Strategy | None:
+        """The same head solved on augmented views; None where they are too many or not wanted."""
+        bench = self._bench
+        if "augmentation" in bench.handle.spec.space and not _offers(bench.space, "augmentation", "affine"):
+            return None
+        side = bench.task.task.resolution * strategy.resolution_scale
+        affordable = VIEWED_PIXELS / (len(bench.task.indices["train"]) * side**2)
+        if affordable < LEAST_VIEWS:
+            return None
+        views = min(MOST_VIEWS, 2 ** int(math.log2(affordable)))
+        return strategy.model_copy(update={"augmentation": "affine", "views": views}).canonical()
+
     def _tell(self, profile: ProfileRecord) -> None:
         self._profiles[profile.source] = profile
         self._on_profile(profile)
@@ -151,6 +171,13 @@ def tuned_from(best: Strategy, space: Space, named: Collection[str]) -> Strategy
         return tuned
     free = {name: getattr(best, name) for name in ("taps", "resolution_scale") if name not in named}
     return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
+
+
+def _offers(space: Space, name: str, value: Any) -> bool:
+    """Whether a strategy of this space can have this value."""
+    return (
+        any(d.name == name and value in d.choices for d in space.searched) or space.fixed.get(name) == value
+    )
 
 
 def _strategy(profile: ProfileRecord) -> Strategy:
