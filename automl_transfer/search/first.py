@@ -27,9 +27,11 @@ KEPT_OF_PROFILE = (
 )  # fmt: skip
 TUNED_ON = {"freeze_depth": 4, "head_lr_mult": 0.01}
 """How training goes on from a solved head without destroying it (docs/performance.md)."""
-VIEWED_PIXELS = 20e6
+VIEWED_PIXELS = 70e6
 """Pixels of all views of all training images together, up to which a head is solved on views."""
 LEAST_VIEWS, MOST_VIEWS = 4, 16
+VIEWED_PENALTY = 0.3
+"""With views a head needs less of the penalty that leave-one-out chose without them."""
 
 
 class FirstAnswers:
@@ -137,7 +139,9 @@ class FirstAnswers:
         if affordable < LEAST_VIEWS:
             return None
         views = min(MOST_VIEWS, 2 ** int(math.log2(affordable)))
-        return strategy.model_copy(update={"augmentation": "affine", "views": views}).canonical()
+        penalty = max(1e-6, VIEWED_PENALTY * strategy.ridge_lambda)
+        changes = {"augmentation": "affine", "views": views, "ridge_lambda": penalty}
+        return strategy.model_copy(update=changes).canonical()
 
     def _tell(self, profile: ProfileRecord) -> None:
         self._profiles[profile.source] = profile

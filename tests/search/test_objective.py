@@ -256,8 +256,10 @@ def test_first_answers_fit_the_space_and_the_budget(
             assert tuned.truncation == wanted
         if (viewed := answers.get(VIEWS)) is not None:
             plain = answers.get(LARGER, answers["profile"])
-            assert viewed.model_copy(update={"augmentation": "none"}).key() == plain.key()
+            same = {"augmentation": "none", "ridge_lambda": plain.ridge_lambda}
+            assert viewed.model_copy(update=same).key() == plain.key()
             assert (viewed.augmentation, viewed.views) == ("affine", 16)
+            assert viewed.ridge_lambda < plain.ridge_lambda
 
 
 def test_other_data_or_weights_are_refused(tmp_path: Path, task: LoadedTask) -> None:
