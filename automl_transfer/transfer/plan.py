@@ -81,6 +81,7 @@ class TransferPlan:
         last = self.rows[self.frozen_prefix - 1].name
         kept = (
             f"kept between epochs: the output of {last} or of a group below it{views}, as time and room allow"
+            ", as float16 where float32 has no room"
         )
         if self.strategy.norm_policy == "adapt" and batch_norms(self.model.groups[: self.frozen_prefix]):
             kept += "; trials on other training images share nothing of it, since its norm layers follow them"
