@@ -57,6 +57,7 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/packages.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/views.py
 	$(BIN)/python benchmarks/store.py --quick
 	$(BIN)/python benchmarks/dashboard.py
 
