@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check page-check bench bench-race bench-report bench-store chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test check page-check bench bench-limits bench-race bench-growth bench-report bench-store chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -61,8 +61,16 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/store.py --quick
 	$(BIN)/python benchmarks/dashboard.py
 
+bench-limits: .venv/.developing  ## what makes a step cheaper; training and the profile's pass beside bare loops
+	$(BIN)/python benchmarks/steps.py
+	$(BIN)/python benchmarks/limits.py
+
 bench-race: .venv/.developing  ## seconds to the accuracy that plain Optuna has after 15 minutes; records that first
+	$(BIN)/python benchmarks/race/race.py --record
 	$(BIN)/python benchmarks/race/race.py
+
+bench-growth: .venv/.developing  ## seconds and memory of profile and heads, at 2,000 to 100,000 images
+	$(BIN)/python benchmarks/growth.py
 
 bench-store: .venv/.developing  ## trials a second beside plain study.optimize, on SQLite and PostgreSQL
 	$(BIN)/python benchmarks/store.py --full --postgres

@@ -105,6 +105,8 @@ class LiveSearch(SearchEvents):
             f"profile of {profile.source}: {best.loo_accuracy:.3f} by leave-one-out {best.where}, "
             f"in {profile.seconds:.1f} s"
         )
+        if profile.warning:
+            self._line(f"profile of {profile.source}: {profile.warning}")
 
     def on_confirmation(self, run: ExtraRun) -> None:
         """One of the best strategies was trained again, on a fresh split."""

@@ -43,6 +43,8 @@ def print_profile(screen: Console, profile: SourceProfile) -> None:
         table.add_row(str(cut), *shown, "#" * (1 + round((BAR - 1) * (best[cut] - low) / span)))
     screen.print()
     screen.print(table)
+    if record.warning:
+        screen.print(record.warning, markup=False)
     for number, joint in enumerate(record.joint[:3]):
         screen.print(
             f"{'several outputs: ' if number == 0 else ' ' * 17}{100 * joint.loo_accuracy:.1f} {joint.where}",

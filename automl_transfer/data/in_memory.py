@@ -29,12 +29,14 @@ def task_in_memory(
     """
     indices = _split(labels, len(classes), held_out, seed)
     digests = np.stack([np.frombuffer(digest_of(image), np.uint8) for image in images])
-    flat = images.reshape(len(images), -1, images.shape[3]).astype(np.int64)
+    flat = images.reshape(len(images), -1, images.shape[3])
+    # As decoding an image does it: whole arrays of int64 would take sixteen times the images' memory.
+    squares = np.einsum("npc,npc->nc", flat, flat, dtype=np.int64, casting="safe")
     cached = CachedImages(
         images=images,
         rows=np.arange(len(images), dtype=np.int64),
         digests=digests,
-        moments=np.stack([flat.sum(axis=1), np.square(flat).sum(axis=1)], axis=2),
+        moments=np.stack([flat.sum(axis=1, dtype=np.int64), squares], axis=2),
         sizes=np.full((len(images), 2), images.shape[1], np.int64),
         bad=(),
     )

@@ -106,6 +106,7 @@ class ProfileRecord(BaseModel):
         cuts: Single cuts at every grid and resolution.
         joint: The best heads that read several outputs, best first.
         best: The best head that a strategy can name, on more images; None in records of earlier versions.
+        left_out: Cuts with NaN or infinite activations, at some grid or resolution: no head reads these.
     """
 
     model_config = _FROZEN
@@ -117,3 +118,10 @@ class ProfileRecord(BaseModel):
     cuts: tuple[CutRecord, ...]
     joint: tuple[CutRecord, ...] = ()
     best: CutRecord | None = None
+    left_out: tuple[int, ...] = ()
+
+    @property
+    def warning(self) -> str:
+        """What a person should know, in words; empty where there is nothing."""
+        cuts = ", ".join(map(str, self.left_out))
+        return f"left out for NaN or infinite activations: after group {cuts}" if cuts else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -90,7 +91,8 @@ class TargetModel(nn.Module):
             return x, None
         found = [] if below is None else [below]
         x = self.resize(x) if start == 0 else x
-        for number, group in enumerate(self.groups[start:stop], start):
+        # Not a slice: that would build a module list in every step.
+        for number, group in enumerate(islice(self.groups, start, stop), start):
             x = group(x)
             tap = number - len(self.groups)  # counted from the top: -1 is the last group
             if -tap <= self.head.taps:

@@ -16,7 +16,8 @@ class Backbone(nn.Module):
     """Ordered, executable layer groups g1 ... gG; the original classifier is not part of it.
 
     Every boundary between groups is a place where a network may be cut: activations there are
-    (B, C, H, W) maps, (B, N, C) tokens or (B, F) features, and no group changes its input in place.
+    (B, C, H, W) maps, (B, N, C) tokens or (B, F) features, and no group changes its input in place. In
+    evaluation mode an image's activations depend on that image alone.
 
     Attributes:
         architecture: For instance "timm/tf_efficientnet_lite0"; `build_architecture` takes it.
@@ -27,6 +28,9 @@ class Backbone(nn.Module):
         pretrained: Whether the weights were trained (or are random).
         prefix_tokens: Class and register tokens in front of the patch tokens (transformers only).
         notes: What a person should know about how the weights were loaded.
+
+    Raises:
+        SourceError: A batch norm has no running statistics.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Backbone(nn.Module):
             raise ValueError(
                 f"a backbone needs one note per group and at least one, got {len(groups)}, {len(group_notes)}"
             )
+        _refuse_batch_statistics(architecture, groups)
         self.architecture = architecture
         self.groups = nn.ModuleList(groups)
         self.group_names = tuple(f"g{number}" for number in range(1, len(groups) + 1))
@@ -101,3 +106,16 @@ class Backbone(nn.Module):
             for module, training in modes:
                 module.training = training
         return tuple(found)
+
+
+def _refuse_batch_statistics(architecture: str, groups: Sequence[nn.Module]) -> None:
+    for number, group in enumerate(groups, start=1):
+        for name, layer in group.named_modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.running_mean is None:
+                raise SourceError(
+                    "batch norms must have running statistics, got none in "
+                    f"{name or type(layer).__name__} of group {number} of {architecture}: it normalises by "
+                    "the batch, so that what the network says of an image depends on the images beside it: "
+                    "nothing of it can be frozen, stored or trusted for one image. Build it with "
+                    "track_running_stats=True, or with group or layer norm"
+                )

@@ -24,6 +24,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,10 @@ class ActivationCache(ABC):
             builds it.
         """
 
+    @abstractmethod
+    def tell_too_small(self, least: int) -> None:
+        """Somebody would have saved time by storing `least` bytes, for which there is no room."""
+
 
 class MemoryCache(ActivationCache):
     """Keeps the most recent arrays of one process in memory, up to a number of bytes."""
@@ -98,6 +103,9 @@ class MemoryCache(ActivationCache):
             self._kept[name] = values
         self._kept.move_to_end(name)
         return self._kept[name]
+
+    def tell_too_small(self, least: int) -> None:
+        """Nothing: nobody chose this limit."""
 
 
 class DiskCache(ActivationCache):
@@ -140,9 +148,18 @@ class DiskCache(ActivationCache):
             self._warn(f"{error.strerror or error}")
         return None
 
+    def tell_too_small(self, least: int) -> None:
+        """Log it, once."""
+        budget = f"{BUDGET_VARIABLE} allows {self._budget / 1e9:.3g} GB"
+        disk = f"the disk has {self._free() / 1e9:.3g} GB free, of which {SPARE / 1e9:.3g} GB must stay free"
+        self._warn(
+            f"{least / 1e9:.3g} GB at least would save time, {budget if least > self._budget else disk}"
+        )
+
     def _build(
         self, name: str, key: Mapping[str, Any], shape: tuple[int, int], dtype: str, fill: Fill
     ) -> Values | None:
+        self._clear_left_overs(name)
         self._make_room(_size(shape, dtype))
         with tempfile.TemporaryDirectory(dir=self._root, prefix=f"{name}-", suffix=".tmp") as temporary:
             folder = Path(temporary) / "entry"
@@ -179,7 +196,8 @@ class DiskCache(ActivationCache):
             )
             if not whole:
                 return None
-            os.utime(folder / "metadata.json")  # used just now
+            with suppress(OSError):  # a folder that can only be read serves what is there
+                os.utime(folder / "metadata.json")  # used just now
         except (OSError, ValueError, KeyError, TypeError, EOFError):
             return None
         return values
@@ -197,6 +215,16 @@ class DiskCache(ActivationCache):
         except OSError:
             pass  # gone meanwhile, or no folder yet
         return sorted(found, key=lambda entry: entry[:2])
+
+    def _clear_left_overs(self, name: str) -> None:
+        """Delete what killed builders left behind, whose locks are free; the caller holds `name`'s."""
+        for folder in self._root.glob("*.tmp"):
+            other = folder.name.partition("-")[0]
+            if other == name:
+                shutil.rmtree(folder, ignore_errors=True)
+                continue
+            with suppress(Timeout), FileLock(str(self._root / f"{other}.lock"), timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _make_room(self, needed: int) -> None:
         with FileLock(str(self._root / "room.lock"), timeout=PATIENCE):
@@ -216,7 +244,11 @@ class DiskCache(ActivationCache):
 
     def _warn(self, reason: str) -> None:
         if not self._warned:
-            _log.warning("the activation cache in %s cannot be used: %s", self._root, reason)
+            _log.warning(
+                "the activation cache in %s cannot be used (%s): what is frozen is computed every time anew",
+                self._root,
+                reason,
+            )
             self._warned = True
 
 

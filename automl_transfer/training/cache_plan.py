@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from automl_transfer.models.heads import TargetModel
 
-CPU_RATE, ACCELERATOR_RATE = 2e10, 2e12
-"""Multiply-adds a second of small networks: 2 Xeon cores gave 1.5e10 to 3e10 (`benchmarks/limits.py`)."""
-BANDWIDTH = 1e9
+CPU_RATE, ACCELERATOR_RATE = 3e10, 2e12
+"""Multiply-adds a second of a small network's forward pass."""
+BANDWIDTH = 2e9
 """Bytes a second of rows picked from a mapped file that the system still has in memory."""
+DTYPES = ("float32", "float16")
+"""Types to store in, the first that fits: half the bytes cost rounding (`tests/training/test_float16.py`)."""
 
 
 @torch.no_grad()
@@ -26,10 +28,10 @@ def choose_cut(
     prefix: int,
     rows: int,
     passes: float,
-    dtype: str,
     holds: Callable[[int], bool],
-) -> int:
-    """The number of leading groups whose output should be stored; 0 for none.
+    dtypes: Sequence[str] = DTYPES,
+) -> tuple[int, str]:
+    """The number of leading groups whose output should be stored, 0 for none, and the type to store it in.
 
     The same model, numbers and cache give the same answer, whatever else the machine does: costs are
     counted, not measured.
@@ -40,11 +42,11 @@ def choose_cut(
         prefix: Number of frozen leading groups.
         rows: Images, each view of one counted.
         passes: How often each is needed, on average.
-        dtype: Of stored values.
         holds: Whether the cache may keep so many bytes.
+        dtypes: Of stored values: the first that fits.
     """
     rate = CPU_RATE if images.device.type == "cpu" else ACCELERATOR_RATE
-    best, most = 0, 0.0
+    best, most = (0, dtypes[0]), 0.0
     spent = 0.0
     x, below = images, None
     for cut in range(1, prefix + 1):
@@ -52,10 +54,12 @@ def choose_cut(
             x, below = model.run(x, cut, cut - 1, below)
         spent += counted[0]
         width = math.prod(x.shape[1:]) + (0 if below is None else below.shape[1])
-        size = rows * width * np.dtype(dtype).itemsize
-        gain = rows * (passes - 1) * spent / rate - passes * size / BANDWIDTH
-        if gain > most and holds(size):
-            best, most = cut, gain
+        for dtype in dtypes:
+            size = rows * width * np.dtype(dtype).itemsize
+            gain = rows * (passes - 1) * spent / rate - passes * size / BANDWIDTH
+            if gain > most and holds(size):
+                best, most = (cut, dtype), gain
+                break
     return best
 
 

@@ -9,18 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 
-_CHECKED = ("threads", "dtype", "batch", "accumulate", "stored", "device", "cpu", "torch")
+from automl_transfer.training.inputs import Inputs
+
+_CHECKED = ("threads", "dtype", "batch", "accumulate", "stored", "prefix", "device", "cpu", "torch")
 
 
-def current_conditions(device: torch.device, *, batch: int, accumulate: int, stored: bool) -> dict[str, Any]:
+def current_conditions(
+    device: torch.device, *, batch: int, accumulate: int, inputs: Inputs
+) -> dict[str, Any]:
     """What rounding depends on: threads, dtype, realised batch, stored activations, device, versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    # How a frozen prefix is computed; runs without one, and those of before, have no such condition.
+    prefix = {} if inputs.start == 0 else {"prefix": f"norms folded, {inputs.dtype}"}
     return {
         "threads": torch.get_num_threads(),
         "dtype": str(torch.get_default_dtype()).removeprefix("torch."),
         "batch": batch,
         "accumulate": accumulate,
-        "stored": stored,
+        "stored": inputs.in_memory,
+        **prefix,
         "device": name,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Normalisation, Strategy
+from automl_transfer.models.fuse import fused
 from automl_transfer.models.heads import pool_activation, pooled_features, resize, scaled, usable_grid
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, Values
@@ -92,17 +93,24 @@ def build_bank(
             columns[cut, usable] = slice(end, end + size)
             end += size
 
-    def pooled(pixels: Tensor) -> Tensor:
+    def pooled(groups: list[nn.Module], pixels: Tensor) -> Tensor:
         x = resize(normalise(pixels), scale)
         found = []
-        for cut, group in enumerate(backbone.groups, start=1):
+        for cut, group in enumerate(groups, start=1):
             x = group(x)
             found += [pool_activation(x, usable, backbone.prefix_tokens) for c, usable in columns if c == cut]
         return torch.cat(found, dim=1)
 
     def fill(values: Values) -> None:
         batch = batch_for(pixel_elements(task.images.shape[1:3], scale=scale), normalise.device)
-        forward_batches(lambda some: read_pixels(task.images, some), pooled, rows, batch, into=values)
+        groups = fused(backbone.groups, resize(normalise(read_pixels(task.images, rows[:1])), scale))
+        forward_batches(
+            lambda some: read_pixels(task.images, some),
+            lambda pixels: pooled(groups, pixels),
+            rows,
+            batch,
+            into=values,
+        )
 
     shape = (len(rows), end)
     reads = [list(cell) for cell in columns]

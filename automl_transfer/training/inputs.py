@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,10 +13,11 @@ import torch
 from torch import Tensor
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.models.fuse import with_fused
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, Values
-from automl_transfer.training.cache_plan import choose_cut
+from automl_transfer.training.cache_plan import DTYPES, choose_cut
 from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.pixels import Normaliser
@@ -22,6 +25,9 @@ from automl_transfer.transfer.views import NO_VIEWS, Augment, Images, Views
 
 Rest = tuple[Tensor, Tensor | None]
 """What `TargetModel.features` goes on from: an activation, and the pooled taps below it."""
+LARGEST_HALF = float(np.finfo(np.float16).max)
+
+_log = logging.getLogger(__name__)
 
 
 class Inputs(Protocol):
@@ -34,6 +40,8 @@ class Inputs(Protocol):
     in_memory: bool
     elements: int
     """Activations of the largest layer above, an image."""
+    dtype: str
+    """Of the values that `prepare` starts from, where they were rounded to it."""
 
     def read(self, rows: np.ndarray) -> Tensor:
         """The rows, on the CPU."""
@@ -43,14 +51,16 @@ class Inputs(Protocol):
 
 
 class PixelInputs:
-    """Stored pixels; the frozen prefix runs without gradients, in evaluation mode."""
+    """Stored pixels; the frozen prefix runs without gradients, in evaluation mode, its norms folded."""
 
     in_memory = False
+    dtype = "float32"
 
     def __init__(self, images: Images, normalise: Normaliser, model: TransferModel, prefix: int) -> None:
         self._images = images
         self._normalise = normalise
         self._model = model
+        self._fused: TargetModel | None = None
         self.start = prefix
         self.elements = pixel_elements(images.shape[1:3], scale=model.resolution_scale)
 
@@ -64,7 +74,9 @@ class PixelInputs:
         if self.start == 0:
             return images, None
         with torch.no_grad():
-            return self._model.run(images, self.start)
+            if self._fused is None:
+                self._fused = with_fused(self._model, images[:1], self.start)
+            return self._fused.run(images, self.start)
 
 
 class StoredInputs:
@@ -85,6 +97,7 @@ class StoredInputs:
         self._width = math.prod(self._shape)
         self._has_taps = like[1] is not None
         self.elements = elements
+        self.dtype = str(values.dtype)
         self._position = np.full(total, -1, dtype=np.int64)
         self._position[rows] = np.arange(len(rows))
 
@@ -123,7 +136,7 @@ def inputs_for(
     *,
     cache: ActivationCache,
     passes: float,
-    dtype: str = "float32",
+    dtypes: Sequence[str] = DTYPES,
     augment: Augment = NO_VIEWS,
 ) -> Inputs:
     """Stored activations of (a part of) the frozen prefix where that pays, else pixels.
@@ -136,7 +149,7 @@ def inputs_for(
         indices: All rows, or numbers of views, that will be asked for.
         cache: Where activations are kept.
         passes: How often each will be asked for, on average.
-        dtype: Of stored values.
+        dtypes: Of stored values: the first that the cache has room for.
         augment: How the views come about.
     """
     images = Views(task.images, augment)
@@ -146,27 +159,58 @@ def inputs_for(
         return whole
     model.eval()
     sample = whole.read(rows[:1])
+    refused: list[int] = []
+
+    def holds(size: int) -> bool:
+        if fits := cache.holds(size):
+            return fits
+        refused.append(size)
+        return False
+
     with torch.no_grad():
-        cut = choose_cut(model, normalise(sample), prefix, len(rows), passes, dtype, cache.holds)
+        cut, dtype = choose_cut(model, normalise(sample), prefix, len(rows), passes, holds, dtypes)
         if cut == 0:
+            if refused:
+                cache.tell_too_small(min(refused))
             return whole
         pixels = PixelInputs(images, normalise, model, cut)
-        like = pixels.prepare(sample)
+        like = model.run(normalise(sample), cut)
     width = packed(like).shape[1]
 
     def fill(values: Values) -> None:
         batch = batch_for(pixels.elements, normalise.device)
-        forward_batches(pixels.read, lambda x: packed(pixels.prepare(x)), rows, batch, into=values)
+        forward_batches(
+            pixels.read, lambda x: _in_range(packed(pixels.prepare(x)), dtype), rows, batch, into=values
+        )
 
     reads = [[model.head.taps - (len(model.groups) - cut), model.head.grid]]
     key = activation_key(model, task, normalise, cut, rows, reads=reads, scale=model.resolution_scale)
     if (facts := augment.facts()) is not None:
         key["views"] = facts
-    stored = cache.get(key, (len(rows), width), dtype, fill)
+    try:
+        stored = cache.get(key, (len(rows), width), dtype, fill)
+    except _OutOfRangeError as error:
+        _log.warning("activations of the first %d groups are not kept: %s", cut, error)
+        return whole
     if stored is None:
         return whole
+    if dtype != dtypes[0]:
+        _log.info("activations of the first %d groups are kept as %s: %s has no room", cut, dtype, dtypes[0])
     found = StoredInputs(stored, rows, like, cut, total=images.shape[0], elements=min(pixels.elements, width))
     return found if cut == prefix else Resumed(found, model, prefix)
+
+
+class _OutOfRangeError(ValueError):
+    """Activations that the type to store them in cannot express."""
+
+
+def _in_range(values: Tensor, dtype: str) -> Tensor:
+    """The values; what is not finite stays so and is found where it matters."""
+    if dtype == "float16" and bool(((values.abs() > LARGEST_HALF) & values.isfinite()).any()):
+        raise _OutOfRangeError(
+            f"float16 must hold them, which ends at {LARGEST_HALF:g}, and larger ones came"
+        )
+    return values
 
 
 class Resumed:
@@ -177,8 +221,10 @@ class Resumed:
     def __init__(self, stored: StoredInputs, model: TransferModel, prefix: int) -> None:
         self._stored = stored
         self._model = model
+        self._fused: TargetModel | None = None
         self.start = prefix
         self.elements = stored.elements
+        self.dtype = stored.dtype
 
     def read(self, rows: np.ndarray) -> Tensor:
         """(B, width) stored rows."""
@@ -188,7 +234,9 @@ class Resumed:
         """What follows from the whole prefix."""
         activation, below = self._stored.prepare(x)
         with torch.no_grad():
-            return self._model.run(activation, self.start, self._stored.start, below)
+            if self._fused is None:
+                self._fused = with_fused(self._model, activation[:1], self.start, self._stored.start)
+            return self._fused.run(activation, self.start, self._stored.start, below)
 
 
 def activation_key(
@@ -218,6 +266,7 @@ def activation_key(
         "rows": hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:32],
         "cut": cut,
         "reads": reads,
+        "fused": True,
         "transform": normalise.facts(),
         "resolution": [*task.images.shape[1:], scale],
         "threads": torch.get_num_threads(),

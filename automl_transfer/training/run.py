@@ -173,6 +173,7 @@ class TrainingRun:
             self._batch_is_settled = True
         try:
             self.model.load_state_dict(under(tensors, "model."))
+            self._inputs_made = None  # of the weights before
             self._best_tensors = under(tensors, "best.")
             self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
             if self._optimizer is not None:
@@ -277,14 +278,12 @@ class TrainingRun:
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
             rows, passes = self._asked_for()
-            # A closed-form model sees each image once: nothing to store.
-            prefix = 0 if self.closed_form else self.plan.frozen_prefix
             normalise = self.plan.normaliser(self.device)
             self._inputs_made = inputs_for(
                 self.model,
                 self.task,
                 normalise,
-                prefix,
+                self.plan.frozen_prefix,
                 rows,
                 cache=self._cache,
                 passes=passes,
@@ -322,5 +321,6 @@ class TrainingRun:
 
     def conditions(self) -> dict[str, Any]:
         """What the run's rounding depends on: threads, realised batch, device and more."""
-        stored = self._inputs().in_memory
-        return current_conditions(self.device, batch=self.batch, accumulate=self.accumulate, stored=stored)
+        return current_conditions(
+            self.device, batch=self.batch, accumulate=self.accumulate, inputs=self._inputs()
+        )

@@ -89,7 +89,7 @@ class Stepper:
                 loss.backward()  # type: ignore[no-untyped-call]
                 losses[number] += loss.detach()
             if (number + 1) % every == 0 or number + 1 == len(steps):
-                _check(losses[: number + 1], epoch, rate)
+                _check(losses[: number + 1], epoch, rate, x if inputs.start else None)
             self._step()
         sizes = torch.tensor([float(sum(len(part) for part in step)) for step in steps])
         return float((losses.cpu() * sizes).sum() / sizes.sum()), rate
@@ -102,10 +102,17 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def _check(losses: torch.Tensor, epoch: int, rate: float) -> None:
+def _check(losses: torch.Tensor, epoch: int, rate: float, frozen: torch.Tensor | None) -> None:
+    """Raise where a loss is not finite; `frozen` is what the frozen prefix gave in the last step."""
     if math.isfinite(float(losses.sum())):
         return
     step = int((~torch.isfinite(losses)).nonzero()[0, 0]) + 1
+    if frozen is not None and not bool(torch.isfinite(frozen).all()):
+        raise NotANumberError(
+            f"activations of the frozen groups must be finite, got NaN or infinity in epoch {epoch}, step "
+            f"{step}: no training can mend that; end the network earlier (truncation), choose a smaller "
+            "weight_scale or another source"
+        )
     raise NotANumberError(
         f"the training loss must be finite, got {float(losses[step - 1])} in epoch {epoch}, step {step}, "
         f"at learning rate {rate:.3g}: lower it, clip gradients or warm up longer"

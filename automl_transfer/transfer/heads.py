@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,8 +11,15 @@ from torch import Tensor, nn
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
+from automl_transfer.models.fuse import with_fused
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements
+from automl_transfer.transfer.features import (
+    MOST_IN_BATCH,
+    batch_for,
+    forward_rows,
+    pixel_elements,
+    read_pixels,
+)
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import calibrate, fold, standardisation
 from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
@@ -119,8 +127,11 @@ def initialise_head(
     batch = batch_for(pixel_elements(images.shape[1:3], scale=model.resolution_scale), normalise.device)
 
     def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        numbers = images.numbers(rows)
-        found = forward_rows(model.features, images, numbers, normalise, batch) if known is None else known
+        if body is None:
+            assert known is not None
+            found = known
+        else:
+            found = forward_rows(body.features, images, images.numbers(rows), normalise, batch)
         if not bool(torch.isfinite(found).all()):
             raise DataError(
                 f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
@@ -130,6 +141,9 @@ def initialise_head(
 
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
+    body = None
+    if known is None:
+        body = with_fused(model, normalise(read_pixels(images, indices[:1])), len(model.groups))
     most = max(2, MOST_VALUES // linear.in_features // images.count)
     classes = linear.out_features
     if strategy.head_init == "ridge" and known is None and len(indices) > most:
@@ -155,8 +169,10 @@ def _ridge_in_parts(
     sums = NormalEquations(classes)
     order = np.random.default_rng(len(indices)).permutation(indices)
     first: tuple[Tensor, Tensor] | None = None
-    for start in range(0, len(order), most):
-        part = features_of(order[start : start + most])
+    # All but the first, which is kept, are small: one more of them is in memory at a time.
+    edges = [0, *range(most, len(order), max(MOST_IN_BATCH, most // 8)), len(order)]
+    for start, stop in pairwise(edges):
+        part = features_of(order[start:stop])
         first = part if first is None else first
         sums.add(*part)
     assert first is not None

@@ -11,6 +11,7 @@ from torch import Tensor
 from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.transfer.freeze import TransferModel
+from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.views import NO_VIEWS, Augment
 
@@ -69,14 +70,23 @@ class TransferPlan:
     @property
     def caching(self) -> str:
         """What of this plan's activations can be kept between epochs, or why nothing can."""
-        if self.strategy.tune_mode == CLOSED_FORM:
+        first, mode = self.rows[0], self.strategy.tune_mode
+        if mode == CLOSED_FORM:
             seen = "image" if self.augment.count == 1 else "view"
             return f"kept between epochs: nothing, every {seen} is seen once"
         views = "" if self.augment.count == 1 else f" for {self.augment.count} views of each training image"
         if self.frozen_prefix == 0:
-            return f"kept between epochs: nothing, {self.rows[0].name} trains"
+            part = {"norm": "the norm layers of ", "bias": "the biases of "}.get(mode, "")
+            what = f"{part}{first.name} {'train' if part else 'trains'}"
+            return f"kept between epochs: nothing, {what}" + ("" if first.transferred else " from scratch")
         last = self.rows[self.frozen_prefix - 1].name
-        return f"kept between epochs: the output of {last}{views}, where disk and memory allow it"
+        kept = (
+            f"kept between epochs: the output of {last} or of a group below it{views}, as time and room allow"
+            ", as float16 where float32 has no room"
+        )
+        if self.strategy.norm_policy == "adapt" and batch_norms(self.model.groups[: self.frozen_prefix]):
+            kept += "; trials on other training images share nothing of it, since its norm layers follow them"
+        return kept
 
     def describe(self) -> str:
         """A table for people: one line per layer group, then the head, and what can be cached."""

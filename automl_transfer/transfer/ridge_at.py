@@ -17,7 +17,7 @@ from torch import Tensor
 
 from automl_transfer.transfer.ridge import calibrate, floored, fold
 
-_CHUNK = 4096
+_CHUNK = 1024
 
 
 class NormalEquations:
@@ -63,7 +63,7 @@ class NormalEquations:
             views: Rows of one image, which lie side by side.
         """
         centre = self._sum / self.n
-        gram = self._gram - self.n * torch.outer(centre, centre)
+        gram = torch.addr(self._gram, centre, centre, alpha=-self.n)
         scale = floored((gram.diagonal() / self.n).clamp_min(0.0).sqrt())
         prior = self._counts / self.n
         gram /= torch.outer(scale, scale)

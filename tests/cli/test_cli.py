@@ -103,6 +103,22 @@ def test_another_space_under_the_same_name_is_refused(finished: Path) -> None:
     assert "small" in error
 
 
+def test_a_search_without_room_for_activations_says_so_once(tmp_path: Path) -> None:
+    head_only = ("--set", "search.profile=false", "--set", "space.tune_mode=head", "--confirm", "off")
+    search = ("search", "digits?per_class=20", *QUICK, *head_only, "--cache", "cache")
+    done = run(*search, cwd=tmp_path, AUTOML_TRANSFER_CACHE_GB="0")
+    assert done.stderr.count("cannot be used") == 1
+    assert "would save time, AUTOML_TRANSFER_CACHE_GB allows 0 GB" in done.stderr
+    assert not (tmp_path / "cache" / "activations").exists()
+
+
+def test_a_budget_that_is_no_number_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOML_TRANSFER_CACHE_GB", "much")
+    error = refused("search", "digits?per_class=20", "--cache", "cache", cwd=tmp_path)
+    assert "AUTOML_TRANSFER_CACHE_GB must be a number of gigabytes >= 0, got 'much'" in error
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_report_as_a_page_as_csv_and_of_several_studies(finished: Path, tmp_path: Path) -> None:
     done = run("report", "small", "--html", tmp_path / "small.html", cwd=finished)
     assert "confirmed accuracy" in done.stdout

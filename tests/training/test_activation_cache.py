@@ -193,10 +193,14 @@ def test_the_cut_that_saves_most_and_fits_is_stored(task: LoadedTask) -> None:
     model.groups[0].append(wide)  # type: ignore[operator]
     model.groups[1].insert(0, torch.nn.Conv2d(512, 8, 3, padding=1))  # type: ignore[operator]
 
-    def chosen(most: float, passes: int = 20, prefix: int = 3) -> int:
-        return choose_cut(model, image, prefix, 1000, passes, "float32", lambda size: size <= most)
+    def chosen(most: float, passes: int = 20, prefix: int = 3) -> tuple[int, str]:
+        return choose_cut(model, image, prefix, 1000, passes, lambda size: size <= most)
 
-    assert chosen(float("inf")) == 3  # pooled features: small, and everything is saved
-    assert chosen(float("inf"), prefix=2) == 2
-    assert chosen(0) == 0
-    assert chosen(float("inf"), passes=1) == 0
+    assert chosen(float("inf")) == (3, "float32")  # pooled features: small, and everything is saved
+    assert chosen(float("inf"), prefix=2) == (2, "float32")
+    assert chosen(float("inf"), passes=1)[0] == 0
+    least = 1000 * 16 * 4 * 4  # 4 x 4 cells of 16 channels, a byte each
+    assert chosen(4 * least) == (3, "float32")
+    assert chosen(4 * least - 1) == (3, "float16")
+    assert chosen(2 * least) == (3, "float16")
+    assert chosen(2 * least - 1)[0] == 0

@@ -115,6 +115,26 @@ def test_a_network_without_finite_activations_has_no_profile(task: LoadedTask) -
         profile_source(backbone, "small", task, device=CPU)
 
 
+@pytest.mark.parametrize("broken", [2, 0])
+def test_cuts_that_are_not_finite_are_left_out_and_named(task: LoadedTask, broken: int) -> None:
+    backbone = small_backbone()
+    with torch.no_grad():
+        backbone.groups[broken][0].bias[0] = float("nan")  # type: ignore[index, union-attr, operator]
+    if broken == 0:
+        with pytest.raises(
+            DataError, match=r"activations of small must be finite, got NaN or .* take another"
+        ):
+            profile_source(backbone, "small", task, device=CPU)
+        return
+    profile = profile_source(backbone, "small", task, device=CPU)
+    whole = profile_source(small_backbone(), "small", task, device=CPU)
+    assert (profile.left_out, whole.left_out) == ((3,), ())
+    assert profile.warning == "left out for NaN or infinite activations: after group 3"
+    assert whole.warning == ""
+    assert profile.cuts == tuple(cut for cut in whole.cuts if cut.cut < 3)
+    assert profile.best.cut < 3
+
+
 def test_a_transformer_has_a_profile(task: LoadedTask) -> None:
     pytest.importorskip("timm")
     backbone = get_source("scratch/timm/deit_tiny_patch16_224").load(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -242,6 +243,19 @@ def test_a_solved_head_is_fitted_to_the_statistics_that_training_begins_with(tas
         assert np.mean(predicted == task.labels[rows]) > 0.95
 
 
+def test_a_head_that_is_solved_in_parts_is_the_head_of_all_images(
+    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"tune_mode": "closed_form", "head_init": "ridge", "ridge_lambda": 0.1}
+    whole = plan(task, **changes).model.head.linear
+    monkeypatch.setattr("automl_transfer.transfer.heads.MOST_VALUES", 60 * whole.in_features)
+    monkeypatch.setattr("automl_transfer.transfer.heads.MOST_IN_BATCH", 32)  # 60 rows, then 32 at a time
+    parts = plan(task, **changes).model.head.linear
+    # Calibrated on the first part: a factor apart.
+    torch.testing.assert_close(parts.weight / parts.weight.norm(), whole.weight / whole.weight.norm())
+    assert float(parts.weight.norm() / whole.weight.norm()) == pytest.approx(1.0, abs=0.3)
+
+
 @pytest.mark.parametrize("head_init", ["he", "xavier"])
 def test_drawn_heads_are_drawn(task: LoadedTask, head_init: str) -> None:
     head = plan(task, head_init=head_init).model.head.linear
@@ -284,6 +298,30 @@ def test_the_table_shows_every_group_with_its_rate(task: LoadedTask) -> None:
     assert lines[7].split()[:2] == ["total", f"{total:,}"]
     assert found.parameters == total
     assert found.trained_parameters == sum(p.numel() for p in found.model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"tune_mode": "closed_form", "head_init": "ridge"}, "nothing, every image is seen once"),
+        ({"tune_mode": "full"}, "nothing, g1 trains"),
+        ({"tune_mode": "suffix", "freeze_depth": 0}, "nothing, g1 trains"),
+        ({"tune_mode": "suffix", "transfer_depth": 0}, "nothing, g1 trains from scratch"),
+        ({"tune_mode": "norm"}, "nothing, the norm layers of g1 train"),
+        ({"tune_mode": "bias"}, "nothing, the biases of g1 train"),
+        ({"tune_mode": "suffix", "freeze_depth": 4}, "the output of g3 or of a group below it, as time and"),
+        (
+            {"tune_mode": "head", "norm_policy": "adapt"},
+            "the output of g5 .*; trials on other training images",
+        ),
+    ],
+)
+def test_the_last_line_says_what_is_kept_between_epochs_or_why_nothing_is(
+    task: LoadedTask, changes: dict[str, Any], reason: str
+) -> None:
+    found = plan(task, **changes)
+    assert re.match(f"kept between epochs: {reason}", found.describe().splitlines()[-1])
+    assert ("nothing" in reason) == (found.frozen_prefix == 0 or found.strategy.tune_mode == "closed_form")
 
 
 def test_other_channels_are_refused(task: LoadedTask) -> None:
