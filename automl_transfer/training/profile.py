@@ -7,6 +7,7 @@ boundaries at once (Head2Toe, Evci et al. 2022). Validation and test splits are 
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -21,7 +22,14 @@ from automl_transfer.errors import DataError
 from automl_transfer.models.heads import scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
-from automl_transfer.training.feature_bank import GRIDS, Cell, FeatureBank, FeatureBanks, build_bank
+from automl_transfer.training.feature_bank import (
+    GRIDS,
+    Cell,
+    FeatureBank,
+    FeatureBanks,
+    build_bank,
+    folded_groups,
+)
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge
 
@@ -71,9 +79,10 @@ def profile_source(
     normaliser = Normaliser(mean, std, device)
     rows = _choose(task.indices["train"], seed)
     model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    folded = functools.cache(lambda: folded_groups(model, task, normaliser, rows))
     found = []
     for scale in profile_scales(task.task.resolution, backbone.resolution, len(rows)):
-        bank = build_bank(model, task, normaliser, rows, scale, cache or MemoryCache(0))
+        bank = build_bank(model, task, normaliser, rows, scale, cache or MemoryCache(0), folded)
         if banks is not None:
             banks.add(source, normalise, bank)
         found.append(_Judge(bank, task, len(backbone.groups), seed))
