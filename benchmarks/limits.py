@@ -9,7 +9,8 @@ pass    the profile's pass, with pooling at every cut, against the network's for
 fused   the same, against a forward pass of the network whose norms were folded beforehand: what pooling, the
         folding and the cache's key cost
 loop    an epoch of `TrainingRun` with nothing frozen, against a loop over normalised images in memory
-rates   what `training/cache_plan.py` assumes: multiply-adds a second, bytes a second from a mapped file
+rates   what `training/cache_plan.py` assumes: multiply-adds a second of frozen groups, bytes a second from a
+        mapped file and through its checksums
 
 Ours and bare run in turns in one process. Ours pays for everything a run does: reading, the schedule, checks
 of the loss, the copy that an epoch can go back to, judging (few) validation images, keeping the best weights.
@@ -23,6 +24,8 @@ import dataclasses
 import statistics
 import tempfile
 import time
+import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +41,7 @@ from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.activation_cache import DiskCache, MemoryCache
 from automl_transfer.training.cache_plan import multiply_adds
-from automl_transfer.training.feature_bank import build_bank
+from automl_transfer.training.feature_bank import build_bank, folded_groups
 from automl_transfer.training.optimizers import make_optimizer
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
@@ -120,7 +123,13 @@ def forward(backbone: Backbone, task: LoadedTask, folded: bool, rounds: int) -> 
             for group in groups:
                 some = group(some)
 
-    return in_turns(lambda: build_bank(backbone, task, normalise, rows, 1.0, MemoryCache(0)), bare, rounds)
+    def ours() -> None:
+        build_bank(
+            backbone, task, normalise, rows, 1.0, MemoryCache(0),
+            lambda: folded_groups(backbone, task, normalise, rows),
+        )  # fmt: skip
+
+    return in_turns(ours, bare, rounds)
 
 
 def rates(backbone: Backbone, rounds: int) -> None:
@@ -129,17 +138,19 @@ def rates(backbone: Backbone, rounds: int) -> None:
         x = torch.randn(batch_for(pixel_elements((pixels, pixels)), CPU), 1, pixels, pixels)
         x = x.contiguous(memory_format=torch.channels_last)
         taken = []
-        with torch.no_grad(), multiply_adds(backbone) as counted:
-            backbone.run(x)
+        folded = nn.Sequential(*fused(backbone.groups, x[:1]))
+        with torch.no_grad():
+            with multiply_adds(folded) as counted:
+                folded(x)
             each = counted[0]
             for _ in range(5 * rounds):
                 began = time.perf_counter()
-                backbone.run(x)
+                folded(x)
                 taken.append(time.perf_counter() - began)
         found = [each / seconds for seconds in taken]
-        print(f"rates  {pixels:4} px  {each / len(x) / 1e6:6.1f} million multiply-adds an image, "
+        print(f"rates  {pixels} px  {each / len(x) / 1e6:6.1f} million multiply-adds an image, "
               f"{statistics.median(found):.2e} a second ({min(found):.2e} to {max(found):.2e})  n={len(found)}")  # fmt: skip
-    rng, found = np.random.default_rng(0), []
+    rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         for width in (640, 10_240):
             shape = (2**28 // 4 // width, width)
@@ -147,15 +158,22 @@ def rates(backbone: Backbone, rounds: int) -> None:
             stored[:] = 1.0
             stored.flush()
             values = np.load(Path(folder) / "values.npy", mmap_mode="r")
-            found = []
-            for _ in range(rounds + 1):
+
+            def pick(values: np.ndarray = values) -> None:
                 order = rng.permutation(len(values))
-                began = time.perf_counter()
                 for start in range(0, len(order), BATCH):
                     values[order[start : start + BATCH]]
-                found.append(values.nbytes / (time.perf_counter() - began))
-            print(f"rates  rows of {4 * width:6} bytes, {BATCH} at a time from a mapped file: "
-                  f"{statistics.median(found[1:]):.2e} bytes a second ({min(found[1:]):.2e} to {max(found[1:]):.2e})  n={rounds}")  # fmt: skip
+
+            what = f"rows of {4 * width} bytes picked from a mapped file, {BATCH} at a time"
+            check = partial(zlib.crc32, values.data)
+            for name, way in ((what, pick), ("checksums of a mapped file", check)):
+                found = []
+                for _ in range(rounds + 1):
+                    began = time.perf_counter()
+                    way()
+                    found.append(values.nbytes / (time.perf_counter() - began))
+                print(f"rates  {name}: {statistics.median(found[1:]):.2e} bytes a second "
+                      f"({min(found[1:]):.2e} to {max(found[1:]):.2e})  n={rounds}")  # fmt: skip
 
 
 def main() -> None:

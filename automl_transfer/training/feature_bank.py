@@ -7,7 +7,7 @@ batches are those that `transfer.heads` would run, so that the same bits come ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -73,8 +73,18 @@ def build_bank(
     rows: np.ndarray,
     scale: float,
     cache: ActivationCache,
+    folded: Callable[[], Sequence[nn.Module]],
 ) -> FeatureBank:
     """One forward pass over some rows, or what an earlier one left in the cache.
+
+    Args:
+        backbone: In evaluation mode.
+        task: The images.
+        normalise: From pixels to the network's input.
+        rows: Of the task.
+        scale: Images are resized by this factor.
+        cache: Where activations are kept.
+        folded: Gives the `folded_groups`, where a pass is needed; banks at other resolutions share them.
 
     Raises:
         SourceError: The images are too small for this network.
@@ -93,17 +103,20 @@ def build_bank(
             columns[cut, usable] = slice(end, end + size)
             end += size
 
-    def pooled(groups: list[nn.Module], pixels: Tensor) -> Tensor:
+    buffer = torch.empty(0, device=normalise.device)  # one for all batches: a new one costs page faults
+
+    def pooled(groups: Sequence[nn.Module], pixels: Tensor) -> Tensor:
         x = resize(normalise(pixels), scale)
         found = []
         for cut, group in enumerate(groups, start=1):
             x = group(x)
             found += [pool_activation(x, usable, backbone.prefix_tokens) for c, usable in columns if c == cut]
-        return torch.cat(found, dim=1)
+        buffer.resize_(len(x), end)
+        return torch.cat(found, dim=1, out=buffer)
 
     def fill(values: Values) -> None:
         batch = batch_for(pixel_elements(task.images.shape[1:3], scale=scale), normalise.device)
-        groups = fused(backbone.groups, resize(normalise(read_pixels(task.images, rows[:1])), scale))
+        groups = folded()
         forward_batches(
             lambda some: read_pixels(task.images, some),
             lambda pixels: pooled(groups, pixels),
@@ -120,6 +133,13 @@ def build_bank(
         values = np.empty(shape, np.float32)
         fill(values)
     return FeatureBank(rows, scale, columns, grids, values)
+
+
+def folded_groups(
+    backbone: Backbone, task: LoadedTask, normalise: Normaliser, rows: np.ndarray
+) -> list[nn.Module]:
+    """The backbone's groups as a bank runs them: their norms folded."""
+    return fused(backbone.groups, normalise(read_pixels(task.images, rows[:1])))
 
 
 @dataclass

@@ -7,6 +7,7 @@ boundaries at once (Head2Toe, Evci et al. 2022). Validation and test splits are 
 
 from __future__ import annotations
 
+import functools
 import time
 
 import numpy as np
@@ -21,7 +22,14 @@ from automl_transfer.errors import DataError
 from automl_transfer.models.heads import scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
-from automl_transfer.training.feature_bank import GRIDS, Cell, FeatureBank, FeatureBanks, build_bank
+from automl_transfer.training.feature_bank import (
+    GRIDS,
+    Cell,
+    FeatureBank,
+    FeatureBanks,
+    build_bank,
+    folded_groups,
+)
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge
 
@@ -93,10 +101,13 @@ class Profiler:
         self._normalise: Normalisation = normalise
         self._cache = cache or MemoryCache(0)
         self._banks = banks
-        fixed = constants(normalise, task.task, backbone.mean, backbone.std)
-        self._normaliser = Normaliser(*(fixed or (None, None)), device)
+        mean, std = constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
+        self._normaliser = Normaliser(mean, std, device)
         self._rows = _choose(task.indices["train"], seed)
         self._model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._folded = functools.cache(
+            lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)
+        )
         self._groups = len(backbone.groups)
         self._judges: dict[float, _Judge] = {}
         self._seconds = 0.0
@@ -109,7 +120,9 @@ class Profiler:
             SourceError: The images are too small for this network.
         """
         start = time.perf_counter()
-        bank = build_bank(self._model, self._task, self._normaliser, self._rows, scale, self._cache)
+        bank = build_bank(
+            self._model, self._task, self._normaliser, self._rows, scale, self._cache, self._folded
+        )
         if self._banks is not None:
             self._banks.add(self._source, self._normalise, bank)
         self._judges[scale] = _Judge(bank, self._task, self._groups, self._seed)

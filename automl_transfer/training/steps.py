@@ -67,7 +67,9 @@ class Stepper:
         """
         strategy, model = self._plan.strategy, self._plan.model
         parts = [part for step in steps for part in step]
-        reader = map(inputs.read, parts) if inputs.in_memory else read_ahead(inputs.read, parts)
+        # A CPU is busy with the step: reading ahead there gains nothing (`benchmarks/steps.py`).
+        at_once = inputs.in_memory or self._device.type == "cpu"
+        reader = map(inputs.read, parts) if at_once else read_ahead(inputs.read, parts)
         total_steps, done = max_epochs * len(steps), (epoch - 1) * len(steps)
         losses = torch.zeros(len(steps), device=self._device)
         every = _CHECK_EVERY.get(self._device.type, 32)

@@ -81,7 +81,7 @@ class TransferPlan:
             return f"kept between epochs: nothing, {what}" + ("" if first.transferred else " from scratch")
         last = self.rows[self.frozen_prefix - 1].name
         kept = (
-            f"kept between epochs: the output of {last} or of a group below it{views}, as time and room allow"
+            f"kept between epochs: the output of {last}{views} or of a group below it, as time and room allow"
             ", as float16 where float32 has no room"
         )
         if self.strategy.norm_policy == "adapt" and batch_norms(self.model.groups[: self.frozen_prefix]):

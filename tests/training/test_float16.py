@@ -15,17 +15,18 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.activation_cache import ActivationCache, DiskCache, MemoryCache
+from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
 EPOCHS = 3
 STRATEGY = Strategy.model_validate(
-    {"source": "efficientnet-lite0", "truncation": 4, "freeze_depth": 6, "learning_rate": 1e-3, "pool": 2}
+    {"source": "efficientnet-lite0", "truncation": 4, "freeze_depth": 6, "learning_rate": 1e-4, "pool": 2}
 )
 SAME_WEIGHTS = 1e-5
-"""Of the largest weight: batches of another size are summed in another order."""
-SAME_NLL = 2e-3
-"""Nats, where activations are rounded to 11 bits."""
+"""Of the largest weight. The bits are usually the same; a convolution may sum large batches in another order."""
+SAME_ACCURACY, SAME_NLL = 0.005, 0.005
+"""Where activations are rounded to 11 bits: three images of 600, and nats."""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def trained(digits: LoadedTask, backbone: Backbone, cache: ActivationCache) -> T
     plan = build_plan(STRATEGY, backbone, digits, seed=0, device=CPU)
     run = TrainingRun(plan, digits, max_epochs=EPOCHS, seed=0, device=CPU, cache=cache)
     list(run.epochs())
+    assert run.finished
     return run
 
 
@@ -87,13 +89,19 @@ def test_where_only_half_fits_float16_is_stored_and_the_scores_stay(
         run = trained(digits, backbone, DiskCache(tmp_path, room(digits, 4) - 1))
     assert "kept as float16: float32 has no room" in caplog.text
     assert run.conditions()["prefix"] == "norms folded, float16"
-    header = 128
+    header, rows = 128, digits.indices["validation"]
     assert entry(tmp_path).stat().st_size == room(digits, 2) + header
-    assert run.best is not None
-    assert anew.best is not None
-    assert anew.best.accuracy > 0.8
-    assert run.best.accuracy == pytest.approx(anew.best.accuracy, abs=1 / len(digits.indices["validation"]))
-    assert run.best.validation_loss == pytest.approx(anew.best.validation_loss, abs=SAME_NLL)
+    one, two = (
+        scores(
+            predict_logits(each.model, digits.images, rows, each.plan.normaliser(CPU)),
+            digits.labels[rows],
+            10,
+        )
+        for each in (run, anew)
+    )
+    assert two.accuracy > 0.9
+    assert one.accuracy == pytest.approx(two.accuracy, abs=SAME_ACCURACY)
+    assert one.nll == pytest.approx(two.nll, abs=SAME_NLL)
 
 
 def test_a_run_that_goes_on_with_another_type_is_not_called_identical(
