@@ -57,6 +57,7 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/packages.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/views.py
 	$(BIN)/python benchmarks/store.py --quick
 	$(BIN)/python benchmarks/dashboard.py
 
@@ -65,6 +66,7 @@ bench-limits: .venv/.developing  ## what makes a step cheaper; training and the 
 	$(BIN)/python benchmarks/limits.py
 
 bench-race: .venv/.developing  ## seconds to the accuracy that plain Optuna has after 15 minutes; records that first
+	$(BIN)/python benchmarks/race/race.py --record
 	$(BIN)/python benchmarks/race/race.py
 
 bench-growth: .venv/.developing  ## seconds and memory of profile and heads, at 2,000 to 100,000 images

@@ -104,18 +104,29 @@ def cell(what: str, folder: Path, images: int) -> dict[str, Any]:
     if what == "profile":
         with watched(found):
             record = profile_source(backbone, SOURCE, task, device=cpu, cache=cache)
-        return {**found, "passed": record.images, "strategy": strategy_of(record).model_dump(mode="json")}
+        strategy = strategy_of(record)
+        return {
+            **found,
+            "passed": record.images,
+            "strategy": strategy.model_dump(mode="json"),
+            "words": f"{strategy.describe()}, {record.best.features if record.best else 0:,} features",
+        }
     strategy = Strategy.model_validate_json((folder / "strategy.json").read_text())
     epochs = 1
     if what == "trained":
         strategy, epochs = strategy.model_copy(update={"tune_mode": "head"}), EPOCHS
+    before = stored_bytes(folder)
     with watched(found):
         run = make_run(strategy, task, backbone, max_epochs=epochs, seed=0, device=cpu, cache=cache)
         train_to_the_end(run)
     assert run.best is not None
     rows = len(task.indices["train"]) + len(task.indices["validation"])
-    stored = sum(file.stat().st_size for file in (folder / "activations").rglob("values.npy"))
-    return {**found, "passed": rows, "accuracy": run.best.accuracy, "stored": stored / 2**20}
+    stored = (stored_bytes(folder) - before) / 2**20
+    return {**found, "passed": rows, "accuracy": run.best.accuracy, "stored": stored}
+
+
+def stored_bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in (folder / "activations").rglob("values.npy"))
 
 
 def measure(what: str, folder: Path, images: int) -> dict[str, Any]:
@@ -141,6 +152,7 @@ def growth(sizes: list[int], trained: list[int]) -> None:
                 one = found[what][images] = measure(what, folder, images)
                 if "strategy" in one and not (folder / "strategy.json").exists():
                     (folder / "strategy.json").write_text(json.dumps(one["strategy"]))
+                    print(f"solved and trained heads: {one['words']}")
                 print(
                     f"{what:<8} {images:>9,} {one['passed']:>8,} {one['seconds']:>8.2f} "
                     f"{one['passed'] / one['seconds']:>9,.0f} {1000 * one['seconds'] / images:>8.2f} "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -21,6 +22,9 @@ from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 
+LEAST_SECONDS = 30.0
+"""Confirmation may take this long, however short the search was."""
+
 OnRun = Callable[[ExtraRun], None]
 ShouldStop = Callable[[], bool]
 
@@ -35,6 +39,7 @@ def confirm_best(
     *,
     strategies: int,
     max_runs: int,
+    bounded: bool = False,
     should_stop: ShouldStop = lambda: False,
     on_run: OnRun = lambda run: None,
 ) -> list[ExtraRun]:
@@ -50,6 +55,8 @@ def confirm_best(
         bench: Its images and networks.
         strategies: How many candidates.
         max_runs: At most so many runs of each.
+        bounded: After two runs of each, go on only as long as all runs together take no longer than the
+            trials did, or `LEAST_SECONDS`.
         should_stop: Asked after every epoch.
         on_run: Told about each finished run.
 
@@ -64,9 +71,11 @@ def confirm_best(
     records = Trials(store).records(handle)
     by_root = {record.root: record for record in one_per_strategy(records)}
     roots = [row.root_trial for row in rank(records, handle.task, handle.name).rows[:strategies]]
+    searched = sum(record.outcome.train_seconds for record in records if record.outcome is not None)
+    most = max(searched, LEAST_SECONDS) if bounded else math.inf
     while True:
         runs = evidence.runs(handle, "confirm")
-        wanted = next_round(roots, runs, max_runs, metric)
+        wanted = next_round(roots, runs, max_runs, metric, most_seconds=most)
         if not wanted:
             return runs
         for root, number in wanted:

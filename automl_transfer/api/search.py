@@ -17,7 +17,7 @@ from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
-from automl_transfer.search.first import enqueue_first
+from automl_transfer.search.first import FirstAnswers
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
 from automl_transfer.space.space import SEARCH
 from automl_transfer.store.store import Store
@@ -126,8 +126,8 @@ def _prepare(
     device: str,
     cache_root: Path | None,
     events: SearchEvents,
-) -> Workbench:
-    """Create the study, or find it again, and enqueue its first answers. Idempotent."""
+) -> tuple[Workbench, FirstAnswers]:
+    """Create the study, or find it again, and enqueue its first answer. Idempotent."""
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
     bench = Workbench.open(
@@ -135,8 +135,9 @@ def _prepare(
     )
     trials = Trials(store)
     events.on_study(handle, trials)
-    enqueue_first(bench, trials, on_profile=events.on_profile)
-    return bench
+    first = FirstAnswers(bench, trials, events.on_profile)
+    first.quick()
+    return bench, first
 
 
 def create(
@@ -156,7 +157,9 @@ def create(
     events = events or SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     with Store.open(storage) as store:
-        return _prepare(spec, store, checked, device, cache_root, events).handle
+        bench, first = _prepare(spec, store, checked, device, cache_root, events)
+        first.rest()
+        return bench.handle
 
 
 def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> str | None:
@@ -168,6 +171,7 @@ def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEv
             bench,
             strategies=search.confirm,
             max_runs=search.confirm_runs,
+            bounded=True,
             should_stop=lambda: stop.signal is not None,
             on_run=events.on_confirmation,
         )
@@ -227,11 +231,12 @@ def run_study(
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     folder = checked.folder
     with Store.open(storage) as store:
-        bench = _prepare(spec, store, checked, device, cache_root, events)
+        bench, first = _prepare(spec, store, checked, device, cache_root, events)
         handle = bench.handle
         if spec.search.minutes is not None:
             stop.until(began + 60 * spec.search.minutes)
         if run_workers is not None:
+            first.rest()
             reason = run_workers(store, handle, stop)
         else:
             worker = Worker(
@@ -242,6 +247,7 @@ def run_study(
                 options=options,
                 observer=events.observer(),
                 after_trial=LivePage(store, handle),
+                before_draw=first.rest,
             )
             reason = worker.run().reason
         if stop.signal is None and spec.search.confirm:

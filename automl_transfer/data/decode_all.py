@@ -29,9 +29,11 @@ Progress = Callable[[str, int, int], None]
 def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int, report: Progress) -> None:
     """Decode in parallel, append in order: never more than a few images in memory."""
     total = len(inventory.keys)
-    digests: list[bytes] = []
-    moments: list[npt.NDArray[np.int64]] = []
-    sizes: list[tuple[int, int]] = []
+    # Arrays, not lists: objects of every image would take as much memory as small images do.
+    digests = np.zeros((total, 16), np.uint8)
+    moments = np.zeros((total, channels, 2), np.int64)
+    sizes = np.zeros((total, 2), np.int64)
+    count = 0
     bad: list[dict[str, Any]] = []
     step = max(1, total // 200)
     with (entry / "images.npy").open("w+b") as stream:
@@ -42,32 +44,33 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
             else:
                 image, digest, sums = result
                 stream.write(image.pixels.data)
-                digests.append(digest)
-                moments.append(sums)
-                sizes.append((image.height, image.width))
+                digests[count] = np.frombuffer(digest, np.uint8)
+                moments[count] = sums
+                sizes[count] = image.height, image.width
+                count += 1
             if (row + 1) % step == 0 or row + 1 == total:
                 report("decoding images", row + 1, total)
-        if not digests:
+        if count == 0:
             reasons = "; ".join(f"{item['key']}: {item['reason']}" for item in bad[:5])
             raise DataError(f"a dataset must have readable images, got {total} unreadable ones: {reasons}")
         stream.seek(0)
-        stream.write(npy_header((len(digests), resolution, resolution, channels)))
+        stream.write(npy_header((count, resolution, resolution, channels)))
         _flush(stream)
     with (entry / "rows.npz").open("wb") as stream:
         np.savez(
             stream,
-            digests=np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 16),
-            moments=np.stack(moments),
-            sizes=np.array(sizes, np.int64),
+            digests=digests[:count],
+            moments=moments[:count],
+            sizes=sizes[:count],
         )
         _flush(stream)
     write_json(
         entry / "metadata.json",
         {
             "schema": SCHEMA,
-            "count": len(digests),
+            "count": count,
             "listed": total,
-            "shape": [len(digests), resolution, resolution, channels],
+            "shape": [count, resolution, resolution, channels],
             "rows_sha256": hashlib.sha256((entry / "rows.npz").read_bytes()).hexdigest(),
             "bad": bad,
         },

@@ -6,7 +6,9 @@ it stopped, and decides what it would have decided.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.task import Metric
@@ -20,13 +22,21 @@ BEHIND = 0.05
 
 
 def next_round(
-    roots: Sequence[int], runs: Sequence[ExtraRun], max_runs: int, metric: Metric = "accuracy"
+    roots: Sequence[int],
+    runs: Sequence[ExtraRun],
+    max_runs: int,
+    metric: Metric = "accuracy",
+    *,
+    most_seconds: float = math.inf,
 ) -> list[tuple[int, int]]:
     """(root, run) pairs to train next, the same run for every strategy; empty when the race is over.
 
     Round by round every strategy that is still raced gets one more run. From the second round on, one
     that is behind the leader at a one-sided level of 5% by their paired difference drops out. The
     leader runs to the end even when it is alone: its accuracy is what people will read.
+
+    After the first rounds, no round begins that would make all runs together take more than
+    `most_seconds`, as far as earlier runs tell.
     """
     known = arms_of(runs)
     arms = {root: known.get(root, Arm(root, {})) for root in roots}
@@ -36,8 +46,17 @@ def next_round(
             raced = _still_raced(raced, arms, number, metric)
         missing = [(root, number) for root in raced if number not in arms[root].runs]
         if missing:
-            return missing
+            within = number < FIRST_RUNS or _seconds_after(missing, runs) <= most_seconds
+            return missing if within else []
     return []
+
+
+def _seconds_after(missing: Sequence[tuple[int, int]], runs: Sequence[ExtraRun]) -> float:
+    """What all runs will have taken, if each missing one takes as long as its strategy's did on average."""
+    taken: dict[int, list[float]] = {}
+    for run in runs:
+        taken.setdefault(run.root, []).append(run.seconds)
+    return sum(run.seconds for run in runs) + sum(fmean(taken[root]) for root, _ in missing)
 
 
 def _still_raced(roots: Sequence[int], arms: Mapping[int, Arm], done: int, metric: Metric) -> list[int]:

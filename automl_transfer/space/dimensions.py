@@ -146,7 +146,7 @@ _TABLE = (
         "float",
         "the head's learning rate over the body's",
         "ULMFiT, Howard 2018",
-        low=1.0,
+        low=0.01,
         high=100.0,
         log=True,
     ),

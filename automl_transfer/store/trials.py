@@ -60,16 +60,19 @@ class Trials:
         self.store = store
         self._spaces = creating.KnownSpaces(store)
 
-    def enqueue(self, study: StudyHandle, draft: TrialDraft, *, once: str | None = None) -> int | None:
+    def enqueue(
+        self, study: StudyHandle, draft: TrialDraft, *, once: str | None = None, limit: int | None = None
+    ) -> int | None:
         """Add a WAITING root trial, for any worker to claim.
 
         Args:
             study: The study.
             draft: What the trial shall be.
             once: A key that is used at most once in a study, however many processes try.
+            limit: At most so many root trials in the study.
 
         Returns:
-            The new trial's number; None when `once` was used before.
+            The new trial's number; None when `once` was used before, or the study has `limit` root trials.
 
         Raises:
             StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
@@ -89,6 +92,8 @@ class Trials:
                     )
                 ).first()
             ):
+                return None
+            if limit is not None and creating.count_roots(connection, study.study_id) >= limit:
                 return None
             return creating.insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
 

@@ -54,7 +54,17 @@ def profile_source(
     cache: ActivationCache | None = None,
     banks: FeatureBanks | None = None,
 ) -> ProfileRecord:
-    """Profile a backbone, which stays as it is apart from its device and evaluation mode.
+    """The whole profile, at every resolution; arguments and errors are those of `Profiler`."""
+    profiler = Profiler(
+        backbone, source, task, device=device, seed=seed, normalise=normalise, cache=cache, banks=banks
+    )
+    for scale in profiler.scales:
+        profiler.look(scale)
+    return profiler.record()
+
+
+class Profiler:
+    """Profiles a backbone, which stays as it is apart from its device and evaluation mode.
 
     Cut, grid, penalty, resolution and the number of boundaries read are chosen by calibrated
     leave-one-out cross-entropy, which ties less than accuracy where images are few.
@@ -69,46 +79,84 @@ def profile_source(
         cache: Where activations are kept; by default nowhere.
         banks: Takes the activations, for heads that are solved later.
 
-    Raises:
-        SourceError: The images are too small for this network.
-        DataError: Activations are not finite at any cut.
+    Attributes:
+        scales: Resolutions that are worth a look, the cheapest first.
     """
-    start = time.perf_counter()
-    fixed = constants(normalise, task.task, backbone.mean, backbone.std)
-    mean, std = fixed or (None, None)
-    normaliser = Normaliser(mean, std, device)
-    rows = _choose(task.indices["train"], seed)
-    model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    folded = functools.cache(lambda: folded_groups(model, task, normaliser, rows))
-    found = []
-    for scale in profile_scales(task.task.resolution, backbone.resolution, len(rows)):
-        bank = build_bank(model, task, normaliser, rows, scale, cache or MemoryCache(0), folded)
-        if banks is not None:
-            banks.add(source, normalise, bank)
-        found.append(_Judge(bank, task, len(backbone.groups), seed))
-    cuts = [result for judge in found for result in judge.singles()]
-    reachable = [result for result in cuts if result.truncation is not None]
-    if not reachable:
-        raise DataError(
-            f"activations of {source} must be finite, got NaN or infinity at every cut that a strategy can "
-            "name: its weights may be damaged; load them again, or take another source"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        source: str,
+        task: LoadedTask,
+        *,
+        device: torch.device,
+        seed: int = 0,
+        normalise: Normalisation = "source",
+        cache: ActivationCache | None = None,
+        banks: FeatureBanks | None = None,
+    ) -> None:
+        self._source = source
+        self._task = task
+        self._seed = seed
+        self._normalise: Normalisation = normalise
+        self._cache = cache or MemoryCache(0)
+        self._banks = banks
+        fixed = constants(normalise, task.task, backbone.mean, backbone.std)
+        self._normaliser = Normaliser(*(fixed or (None, None)), device)
+        self._rows = _choose(task.indices["train"], seed)
+        self._model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._groups = len(backbone.groups)
+        self._folded = functools.cache(
+            lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)
         )
-    by_nll = sorted(cuts, key=_key)
-    judge = next(each for each in found if each.scale == by_nll[0].resolution_scale)
-    joint = judge.joint(by_nll[0])
-    finalists = [*joint[:FINALISTS], min(reachable, key=_key)]
-    judges = {each.scale: each for each in found}
-    best = min((judges[one.resolution_scale].final(one) for one in finalists), key=_key)
-    return ProfileRecord(
-        source=source,
-        normalise=normalise,
-        images=len(rows),
-        seconds=time.perf_counter() - start,
-        cuts=tuple(cuts),
-        joint=tuple(joint[:JOINT_KEPT]),
-        best=best,
-        left_out=tuple(sorted({cut for judge in found for cut in judge.not_finite()})),
-    )
+        self._judges: dict[float, _Judge] = {}
+        self._seconds = 0.0
+        self.scales = profile_scales(task.task.resolution, backbone.resolution, len(self._rows))
+
+    def look(self, scale: float) -> None:
+        """One pass at this resolution, and a judgement of every single cut.
+
+        Raises:
+            SourceError: The images are too small for this network.
+        """
+        start = time.perf_counter()
+        bank = build_bank(
+            self._model, self._task, self._normaliser, self._rows, scale, self._cache, self._folded
+        )
+        if self._banks is not None:
+            self._banks.add(self._source, self._normalise, bank)
+        self._judges[scale] = _Judge(bank, self._task, self._groups, self._seed)
+        self._seconds += time.perf_counter() - start
+
+    def record(self) -> ProfileRecord:
+        """What is known after these looks, with the best head that a strategy can name.
+
+        Raises:
+            DataError: Activations are not finite at any cut.
+        """
+        start = time.perf_counter()
+        cuts = [result for judge in self._judges.values() for result in judge.singles]
+        reachable = [result for result in cuts if result.truncation is not None]
+        if not reachable:
+            raise DataError(
+                f"activations of {self._source} must be finite, got NaN or infinity at every cut that a "
+                "strategy can name: its weights may be damaged; load them again, or take another source"
+            )
+        first = min(cuts, key=_key)
+        joint = self._judges[first.resolution_scale].joint(first)
+        finalists = [*joint[:FINALISTS], min(reachable, key=_key)]
+        best = min((self._judges[one.resolution_scale].final(one) for one in finalists), key=_key)
+        self._seconds += time.perf_counter() - start
+        return ProfileRecord(
+            source=self._source,
+            normalise=self._normalise,
+            images=len(self._rows),
+            seconds=self._seconds,
+            cuts=tuple(cuts),
+            joint=tuple(joint[:JOINT_KEPT]),
+            best=best,
+            left_out=tuple(sorted({cut for judge in self._judges.values() for cut in judge.not_finite})),
+        )
 
 
 def profile_scales(resolution: int, native: int, images: int) -> tuple[float, ...]:
@@ -147,7 +195,12 @@ def strategy_of(profile: ProfileRecord, cut: CutRecord | None = None) -> Strateg
 
 
 class _Judge:
-    """Scores heads on one bank."""
+    """Scores heads on one bank.
+
+    Attributes:
+        singles: Every finite cell by itself.
+        not_finite: Cuts with NaN or infinite activations.
+    """
 
     def __init__(self, bank: FeatureBank, task: LoadedTask, groups: int, seed: int) -> None:
         self._bank = bank
@@ -158,17 +211,10 @@ class _Judge:
         self._finite = {
             cell for cell in bank.cells() if bool(np.isfinite(bank.values[:, bank.columns[cell]]).all())
         }
-        self.scale = bank.scale
-
-    def not_finite(self) -> set[int]:
-        """Cuts with NaN or infinite activations."""
-        return {cell[0] for cell in self._bank.cells() if cell not in self._finite}
-
-    def singles(self) -> list[CutRecord]:
-        """Every finite cell by itself."""
-        return [
+        self.not_finite = {cell[0] for cell in bank.cells() if cell not in self._finite}
+        self.singles = [
             self._score([cell], cell[0], cell[1], 1, SINGLE_ROWS)
-            for cell in self._bank.cells()
+            for cell in bank.cells()
             if cell in self._finite
         ]
 
@@ -205,7 +251,7 @@ class _Judge:
             ridge_lambda=best.ridge_lambda,
             truncation=_eighths(cut, self._groups),
             taps=taps,
-            resolution_scale=self.scale,
+            resolution_scale=self._bank.scale,
         )
 
 

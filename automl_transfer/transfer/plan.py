@@ -72,7 +72,8 @@ class TransferPlan:
         """What of this plan's activations can be kept between epochs, or why nothing can."""
         first, mode = self.rows[0], self.strategy.tune_mode
         if mode == CLOSED_FORM:
-            return "kept between epochs: nothing, every image is seen once"
+            seen = "image" if self.augment.count == 1 else "view"
+            return f"kept between epochs: nothing, every {seen} is seen once"
         views = "" if self.augment.count == 1 else f" for {self.augment.count} views of each training image"
         if self.frozen_prefix == 0:
             part = {"norm": "the norm layers of ", "bias": "the biases of "}.get(mode, "")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -68,7 +67,8 @@ class Augment:
         if view == 0:
             return pixels
         flip = -1.0 if self.kind == "flip_affine" and view % 2 else 1.0
-        drawn = _drawn(self.seed, view, 1 << int(rows.max()).bit_length())[rows]
+        drawn = np.stack([np.random.default_rng([self.seed, view, row]).random(4) for row in rows])
+        drawn = 2.0 * drawn - 1.0
         right, down = (2.0 * TRANSLATE * drawn[:, :2]).T  # in a grid whose sides are 2 long
         turn, size = np.radians(DEGREES) * drawn[:, 2], 1.0 + SCALE * drawn[:, 3]
         cos, sin = size * np.cos(turn), size * np.sin(turn)
@@ -80,12 +80,6 @@ class Augment:
 
 NO_VIEWS = Augment()
 """Images as they are."""
-
-
-@lru_cache(maxsize=16)
-def _drawn(seed: int, view: int, rows: int) -> np.ndarray:
-    """(rows, 4) numbers in [-1, 1): one stream a view, a place in it a row."""
-    return np.random.default_rng([seed, view]).random((rows, 4)) * 2.0 - 1.0
 
 
 def _plane(x: Tensor, across: np.ndarray, downwards: np.ndarray, offset: np.ndarray) -> Tensor:

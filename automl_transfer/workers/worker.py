@@ -106,6 +106,7 @@ class Worker:
     """Runs trials of one study in this process. One per process: torch's threads are global.
 
     `after_trial` is called after each that finished; it must not raise, and holds the next one up.
+    `before_draw` is called when no trial is waiting; it may enqueue some.
     """
 
     def __init__(
@@ -119,6 +120,7 @@ class Worker:
         observer: Observer | None = None,
         spool: Path | None = None,
         after_trial: Callable[[], None] = lambda: None,
+        before_draw: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._handle = handle
@@ -127,6 +129,7 @@ class Worker:
         self._options = options or WorkerOptions()
         self._observer = observer or SilentObserver()
         self._after_trial = after_trial
+        self._before_draw = before_draw
         self._spool = Spool(spool or spool_folder(store.url, handle))
         self._artifacts = ArtifactStore(handle.artifact_url)
         self._bench: Workbench | None = None
@@ -198,6 +201,9 @@ class Worker:
         """A waiting trial, or a new one while the budget lasts."""
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
+        if claim is None:
+            self._before_draw()
+            claim = trials.claim(study, self.worker_id)
         if claim is not None:
             return claim
         limit = self._handle.spec.search.trials

@@ -101,6 +101,11 @@ def race(name: str, seed: int, minutes: float) -> dict[str, Any]:
             "seconds": record.finished.timestamp() - began, "validation": epoch.accuracy,
             "test": score_of(run, "test").accuracy, "strategy": record.strategy.describe(),
         })  # fmt: skip
+    final = recipe["metrics"]
+    curve.append({
+        "seconds": whole, "validation": final["validation"]["accuracy"], "test": final["test"]["accuracy"],
+        "strategy": "the winner, after confirmation",
+    })  # fmt: skip
     return {
         "task": name, "seed": seed, "minutes": minutes, "curve": curve, "seconds": whole,
         "final_test": recipe["metrics"]["test"]["accuracy"], "trials": len(records),

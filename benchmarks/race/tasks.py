@@ -39,8 +39,8 @@ def load(name: str, seed: int) -> LoadedTask:
 
 def machine() -> dict[str, Any]:
     """What the cell runs on, with a yardstick: milliseconds of one training step of a fixed small network."""
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     network = torch.nn.Sequential(
         torch.nn.Conv2d(16, 64, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 3, padding=1)
     ).to(memory_format=torch.channels_last)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from scipy.stats import ttest_rel
@@ -149,6 +151,18 @@ def test_a_race_spends_on_those_that_may_win_and_goes_on_after_an_interruption()
         while wanted := next_round([0, 1, 2], done, 4):
             done = [*done, known[wanted[0]]]
         assert {(r.root, r.run) for r in done} == {(r.root, r.run) for r in runs}
+
+
+def test_a_race_ends_where_the_next_round_would_take_too_long() -> None:
+    rng = np.random.default_rng(5)
+    everything = fast_runs(rng, [0.95, 0.94], runs=4, n=200, spread=0.0)
+    everything = [run.model_copy(update={"seconds": 10.0 if run.root else 1.0}) for run in everything]
+    known = {(run.root, run.run): run for run in everything}
+    for most, rounds in ((0.0, 2), (32.9, 2), (33.0, 3), (math.inf, 4)):  # 11 seconds a round
+        done: list[ExtraRun] = []
+        while wanted := next_round([0, 1], done, 4, most_seconds=most):
+            done += [known[pair] for pair in wanted]
+        assert len(done) == 2 * rounds
 
 
 def test_nothing_to_race() -> None:

@@ -74,12 +74,14 @@ def _nothing(claim: Claim, result: EpochResult) -> None: ...
 
 def enqueue_first_in(folder: str) -> None:
     """What a process that starts at the same time does."""
-    from automl_transfer.search.first import enqueue_first
+    from automl_transfer.search.first import FirstAnswers
 
     torch.set_num_threads(1)
     with Store.open(StoreURL.parse(str(Path(folder) / "study.db"))) as store:
         study = store.study("s")
-        enqueue_first(Workbench.open(study, device="cpu"), Trials(store))
+        first = FirstAnswers(Workbench.open(study, device="cpu"), Trials(store))
+        first.quick()
+        first.rest()
 
 
 if __name__ == "__main__":

@@ -17,16 +17,18 @@ from automl_transfer.domain.records import StopKind, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import StudyError, TrialLostError
 from automl_transfer.search.draft import fixed_draft
-from automl_transfer.search.first import enqueue_first, tuned_from
+from automl_transfer.search.first import FirstAnswers, tuned_from
 from automl_transfer.search.objective import TrialEnd
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
+from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle
 
 HEAD = Strategy(tune_mode="head", head_init="he", learning_rate=0.01)
 SUFFIX = Strategy(freeze_depth=7, learning_rate=1e-3)
+LARGER, VIEWS = "profile, larger images", "profile, augmented views"
 
 
 @pytest.fixture(scope="module")
@@ -177,34 +179,56 @@ def test_a_pruned_trial_says_by_what_and_when(tmp_path: Path, task: LoadedTask) 
 
 
 def test_first_answers_are_enqueued_once_even_from_two_processes(tmp_path: Path, task: LoadedTask) -> None:
-    store, study = open_study(tmp_path, task)
+    store, study = open_study(tmp_path, task, {"truncation": (1, 8)})
     with store:
         helper = Path(__file__).with_name("search_helpers.py")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(helper.parents[2])}
         other = subprocess.Popen([sys.executable, str(helper), str(tmp_path)], env=environment)
         bench, seen = Workbench.open(study, device="cpu", task=task), []
         for _ in range(2):
-            enqueue_first(bench, Trials(store), on_profile=seen.append)
+            first = FirstAnswers(bench, Trials(store), seen.append)
+            first.quick()
+            first.rest()
+            first.rest()
         assert other.wait(120) == 0
-        assert len(seen) <= 1
-        records = Trials(store).records(study)
-        assert [r.state for r in records] == [TrialState.WAITING] * 3
-        claims = [claim for _ in range(4) if (claim := Trials(store).claim(study, "w"))]
-        assert sorted(c.label for c in claims) == ["default", "profile", "profile, tuned"]
-        first = {c.label: c.strategy for c in claims}
-        assert first["profile"].tune_mode == "closed_form"
-        assert first["default"] == bench.space.default()
-        assert first["profile, tuned"] == tuned_from(first["profile"], bench.space, bench.handle.spec.space)
+        assert len(seen) <= 2
+        claims = [claim for _ in range(9) if (claim := Trials(store).claim(study, "w"))]
+        answers = {c.label: c.strategy for c in claims}
+        assert len(claims) == len(answers)
+        assert answers.keys() - {LARGER} == {"default", "profile", VIEWS, "profile, tuned"}
+        assert (answers["profile"].tune_mode, answers["profile"].resolution_scale) == ("closed_form", 1.0)
+        best = answers.get(LARGER, answers["profile"])
+        assert answers["default"] == bench.space.default()
+        assert answers["profile, tuned"] == tuned_from(best, bench.space, bench.handle.spec.space)
+
+
+def test_the_first_answer_does_not_wait_for_larger_images(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task)
+    with store:
+        trials, seen = Trials(store), []
+        first = FirstAnswers(Workbench.open(study, device="cpu", task=task), trials, seen.append)
+        first.quick()
+        assert [{cut.resolution_scale for cut in profile.cuts} for profile in seen] == [{1.0}]
+        assert trials.counts(study).roots == 1
+        first.rest()
+        assert {cut.resolution_scale for cut in seen[-1].cuts} == {1.0, 2.0}
+        small, whole = seen[0].best, seen[-1].best
+        labels = [claim.label for _ in range(9) if (claim := trials.claim(study, "w"))]
+        assert (LARGER in labels) == (whole.loo_nll < small.loo_nll)
+        (kept,) = Evidence(store).profiles(study)
+        assert kept == seen[-1]
 
 
 @pytest.mark.parametrize(
     ("space", "search", "labels"),
     [
-        ({"truncation": (3, 5)}, {}, ["profile", "profile, tuned", "default"]),
-        ({}, {"trials": 2}, ["profile", "profile, tuned"]),
+        ({"truncation": (3, 5)}, {}, ["profile", VIEWS, "profile, tuned", "default"]),
+        ({"truncation": (3, 5)}, {"trials": 2}, ["profile", VIEWS]),
+        ({}, {"trials": 3}, ["profile", VIEWS, "default"]),  # half of it frozen is the default
         ({}, {"trials": 1}, ["profile"]),
-        ({"tune_mode": "head"}, {}, ["profile", "default"]),  # nothing else is left to tune
-        ({}, {"default_first": False, "trials": 9}, ["profile", "profile, tuned"]),
+        ({"tune_mode": "head"}, {}, ["profile", VIEWS, "default"]),  # nothing else is left to tune
+        ({"augmentation": "none"}, {}, ["profile", "default"]),
+        ({}, {"default_first": False, "trials": 9}, ["profile", VIEWS, "profile, tuned"]),
         ({}, {"profile": False}, ["default"]),
         ({"source": "scratch"}, {}, ["default"]),
         ({}, {"profile": False, "default_first": False}, []),
@@ -216,14 +240,26 @@ def test_first_answers_fit_the_space_and_the_budget(
     store, study = open_study(tmp_path, task, {"freeze_depth": "search", **space}, **search)
     with store:
         bench, seen = Workbench.open(study, device="cpu", task=task), []
-        enqueue_first(bench, Trials(store), on_profile=seen.append)
-        claims = [claim for _ in range(4) if (claim := Trials(store).claim(study, "w"))]
-        assert [c.label for c in claims] == labels
-        if (tuned := {c.label: c.strategy for c in claims}.get("profile, tuned")) is not None:
-            best = next(c.strategy for c in claims if c.label == "profile")
-            assert tuned.freeze_depth == 0
+        first = FirstAnswers(bench, Trials(store), seen.append)
+        first.quick()
+        first.rest()
+        claims = [claim for _ in range(9) if (claim := Trials(store).claim(study, "w"))]
+        if len(seen) > 1 and seen[1].best.loo_nll < seen[0].best.loo_nll:
+            labels = ["profile", LARGER, *labels[1:]]
+        limit = study.spec.search.trials
+        assert [c.label for c in claims] == labels[:limit]
+        answers = {c.label: c.strategy for c in claims}
+        if (tuned := answers.get("profile, tuned")) is not None:
+            best = answers.get(LARGER, answers["profile"])
+            assert tuned.freeze_depth == 4
             wanted = min(max(best.truncation, 3), 5) if "truncation" in space else Strategy().truncation
             assert tuned.truncation == wanted
+        if (viewed := answers.get(VIEWS)) is not None:
+            plain = answers.get(LARGER, answers["profile"])
+            same = {"augmentation": "none", "ridge_lambda": plain.ridge_lambda}
+            assert viewed.model_copy(update=same).key() == plain.key()
+            assert (viewed.augmentation, viewed.views) == ("affine", 16)
+            assert viewed.ridge_lambda < plain.ridge_lambda
 
 
 def test_other_data_or_weights_are_refused(tmp_path: Path, task: LoadedTask) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from small_plans import plan
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.transfer import heads
 from automl_transfer.transfer.views import Augment, Views
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
@@ -64,11 +66,24 @@ def test_flat_images_stay_as_they_are() -> None:
 
 def test_a_solved_head_is_solved_on_all_views(task: LoadedTask) -> None:
     changes = {"tune_mode": "closed_form", "head_init": "ridge", "ridge_lambda": 0.1}
-    heads = [
+    solved = [
         plan(task, seed=seed, **changes, **views).model.head.linear.weight
         for seed, views in ((0, {}), (0, {"augmentation": "affine"}), (1, {"augmentation": "affine"}))
     ]
-    assert not heads[0].equal(heads[1])
-    assert not heads[1].equal(heads[2])
+    assert not solved[0].equal(solved[1])
+    assert not solved[1].equal(solved[2])
     again = plan(task, seed=1, **changes, augmentation="affine").model.head.linear.weight
-    assert again.equal(heads[2])
+    assert again.equal(solved[2])
+
+
+def test_views_that_do_not_fit_in_memory_at_once_give_the_same_head(
+    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"tune_mode": "closed_form", "head_init": "ridge", "augmentation": "affine", "views": 3}
+    whole = plan(task, **changes).model.head.linear
+    monkeypatch.setattr(heads, "MOST_VALUES", whole.in_features * 3 * 70)  # 70 of 200 images
+    parts = plan(task, **changes).model.head.linear
+    assert not parts.weight.equal(whole.weight)
+    # Calibrated on the first part: another temperature, the same directions.
+    alike = torch.cosine_similarity(parts.weight.flatten().double(), whole.weight.flatten().double(), dim=0)
+    assert float(alike) > 1 - 1e-7
