@@ -109,9 +109,6 @@ class Profiler:
             lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)
         )
         self._groups = len(backbone.groups)
-        self._folded = functools.cache(
-            lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)
-        )
         self._judges: dict[float, _Judge] = {}
         self._seconds = 0.0
         self.scales = profile_scales(task.task.resolution, backbone.resolution, len(self._rows))
