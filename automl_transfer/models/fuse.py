@@ -105,7 +105,8 @@ def _folded(group: nn.Module, pairs: list[tuple[str, str]], x: Tensor, expected:
         )
         conv.register_parameter("bias", bias)
         # timm's norms carry what follows them.
-        rest = nn.Identity() if type(norm) is nn.BatchNorm2d else nn.Sequential(norm.drop, norm.act)
+        follows = [getattr(norm, name) for name in ("drop", "act") if hasattr(norm, name)]
+        rest = nn.Sequential(*follows) if follows else nn.Identity()
         _replace(made, norm_name, rest.eval())
     difference = (made(x) - expected).abs().max()
     return made if bool(difference <= TOLERANCE * expected.abs().max()) else group

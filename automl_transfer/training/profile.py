@@ -101,10 +101,13 @@ class Profiler:
         self._normalise: Normalisation = normalise
         self._cache = cache or MemoryCache(0)
         self._banks = banks
-        fixed = constants(normalise, task.task, backbone.mean, backbone.std)
-        self._normaliser = Normaliser(*(fixed or (None, None)), device)
+        mean, std = constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
+        self._normaliser = Normaliser(mean, std, device)
         self._rows = _choose(task.indices["train"], seed)
         self._model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._folded = functools.cache(
+            lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)
+        )
         self._groups = len(backbone.groups)
         self._folded = functools.cache(
             lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)

@@ -18,10 +18,7 @@ from torch import Tensor
 from automl_transfer.domain.strategy import Augmentation, Strategy
 
 TRANSLATE, DEGREES, SCALE = 1 / 16, 10.0, 0.1
-"""Most of each in either direction: of a side, degrees, and of the size.
-
-Measured with eight views and closed-form heads (`benchmarks/views.py`).
-"""
+"""Most of each in either direction: of a side, degrees, of the size. `benchmarks/views.py` shows the gain."""
 
 
 class Images(Protocol):
