@@ -16,13 +16,14 @@ from automl_transfer.models.heads import TargetModel
 CPU_RATE, ACCELERATOR_RATE = 3e10, 2e12
 """Multiply-adds a second of frozen groups.
 
-Two cores of an EPYC (AVX-512) gave 3e10 at 32 pixels and 4.5e10 at 128 (`benchmarks/limits.py`). The
+Two cores of an EPYC (AVX-512) gave 3.7e10 at 32 pixels and 5.2e10 at 128 (`benchmarks/limits.py`). The
 accelerator's rate is a guess.
 """
 BANDWIDTH = 2e9
 """Bytes a second of rows picked from a mapped file that the system still has in memory.
 
-There 5e9 for rows of 2,560 bytes, 13e9 for 40,960; each run also compares the checksums of all of them.
+There 5.6e9 for rows of 2,560 bytes and 1.6e10 for 40,960; each run also compares the checksums of all rows
+once, at 4.2e9.
 """
 DTYPES = ("float32", "float16")
 """Types to store in, the first that fits: half the bytes cost rounding (`tests/training/test_float16.py`)."""
