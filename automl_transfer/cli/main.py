@@ -78,8 +78,10 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and end the process with the documented exit code."""
-    # Threads of torch that spin while they wait slow busy cores down; read when torch is loaded.
+    # Threads of torch that spin while they wait slow busy cores down; those that sleep at once make many
+    # small steps slow. Some microseconds of spinning are enough. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         app(args=arguments, standalone_mode=True)
     except UserError as error:

@@ -44,7 +44,6 @@ def command(name: str, seed: int, minutes: float, folder: Path) -> list[str]:
         "task.splits.validation": task.splits.validation,
         "task.splits.test": task.splits.test,
         "search.seed": seed,
-        "search.trials": 64,
     }
     options = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
     return [
