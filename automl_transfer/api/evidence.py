@@ -55,8 +55,8 @@ def confirm_best(
         bench: Its images and networks.
         strategies: How many candidates.
         max_runs: At most so many runs of each.
-        bounded: After two runs of each, go on only as long as all runs together take no longer than the
-            trials did, or `LEAST_SECONDS`.
+        bounded: After two runs of each, train others than the leader only as long as all runs together take
+            no longer than the trials did, or `LEAST_SECONDS`.
         should_stop: Asked after every epoch.
         on_run: Told about each finished run.
 

@@ -87,8 +87,8 @@ class SearchSpec(BaseModel):
         default_first: Whether the default strategy is tried before the sampler's.
         confirm: The best so many strategies are trained again when the search has ended, with fresh
             seeds and fresh splits of training + validation data; 0 for none. Not part of `minutes`.
-        confirm_runs: At most so many trainings of each. After two of each, confirmation at the end of a
-            search goes on only as long as it takes no longer than the trials did.
+        confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
+            the end of a search only as long as confirmation takes no longer than the trials did.
     """
 
     model_config = _FROZEN

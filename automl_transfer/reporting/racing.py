@@ -35,8 +35,8 @@ def next_round(
     that is behind the leader at a one-sided level of 5% by their paired difference drops out. The
     leader runs to the end even when it is alone: its accuracy is what people will read.
 
-    After the first rounds, no round begins that would make all runs together take more than
-    `most_seconds`, as far as earlier runs tell.
+    After the first rounds, no other strategy than the leader is trained again where that would make all
+    runs together take more than `most_seconds`, as far as earlier runs tell; the cheapest goes first.
     """
     known = arms_of(runs)
     arms = {root: known.get(root, Arm(root, {})) for root in roots}
@@ -45,26 +45,49 @@ def next_round(
         if number >= FIRST_RUNS:
             raced = _still_raced(raced, arms, number, metric)
         missing = [(root, number) for root in raced if number not in arms[root].runs]
+        if number >= FIRST_RUNS and missing:
+            missing = _affordable(missing, _leader(raced, arms, number, metric), runs, most_seconds)
         if missing:
-            within = number < FIRST_RUNS or _seconds_after(missing, runs) <= most_seconds
-            return missing if within else []
+            return missing
     return []
 
 
-def _seconds_after(missing: Sequence[tuple[int, int]], runs: Sequence[ExtraRun]) -> float:
-    """What all runs will have taken, if each missing one takes as long as its strategy's did on average."""
-    taken: dict[int, list[float]] = {}
+def _affordable(
+    missing: Sequence[tuple[int, int]], leader: int, runs: Sequence[ExtraRun], most_seconds: float
+) -> list[tuple[int, int]]:
+    """The leader, and the cheapest others that fit, if runs take as long as their strategies did so far."""
+    taken: dict[int, list[ExtraRun]] = {root: [] for root, _ in missing}
     for run in runs:
-        taken.setdefault(run.root, []).append(run.seconds)
-    return sum(run.seconds for run in runs) + sum(fmean(taken[root]) for root, _ in missing)
+        taken.setdefault(run.root, []).append(run)
+    spent = sum(run.seconds for run in runs)
+    chosen = []
+    for root, number in sorted(missing, key=lambda pair: (pair[0] != leader, _cost(taken[pair[0]]))):
+        spent += _cost(taken[root])
+        if root == leader or (spent <= most_seconds and len(taken[root]) >= number):
+            chosen.append((root, number))
+    return [pair for pair in missing if pair in chosen]
+
+
+def _cost(runs: Sequence[ExtraRun]) -> float:
+    return fmean(run.seconds for run in runs) if runs else 0.0
+
+
+def _leader(roots: Sequence[int], arms: Mapping[int, Arm], done: int, metric: Metric) -> int:
+    """Who is ahead after `done` rounds, judged by these rounds alone."""
+    cut = {root: _up_to(arms[root], done) for root in roots}
+    return max(roots, key=lambda root: (estimate(cut[root], metric).mean, -roots.index(root)))
+
+
+def _up_to(arm: Arm, done: int) -> Arm:
+    return Arm(arm.root, {number: run for number, run in arm.runs.items() if number < done})
 
 
 def _still_raced(roots: Sequence[int], arms: Mapping[int, Arm], done: int, metric: Metric) -> list[int]:
     """Who goes on after `done` rounds, judged by these rounds alone."""
     if len(roots) < 2:
         return list(roots)
-    cut = {root: Arm(root, {n: run for n, run in arms[root].runs.items() if n < done}) for root in roots}
-    leader = max(roots, key=lambda root: (estimate(cut[root], metric).mean, -roots.index(root)))
+    cut = {root: _up_to(arms[root], done) for root in roots}
+    leader = _leader(roots, arms, done, metric)
     kept = []
     for root in roots:
         gap = difference(cut[leader], cut[root], metric) if root != leader else None

@@ -153,16 +153,28 @@ def test_a_race_spends_on_those_that_may_win_and_goes_on_after_an_interruption()
         assert {(r.root, r.run) for r in done} == {(r.root, r.run) for r in runs}
 
 
-def test_a_race_ends_where_the_next_round_would_take_too_long() -> None:
+def test_a_race_leaves_out_what_would_take_too_long_but_not_the_leader() -> None:
     rng = np.random.default_rng(5)
-    everything = fast_runs(rng, [0.95, 0.94], runs=4, n=200, spread=0.0)
-    everything = [run.model_copy(update={"seconds": 10.0 if run.root else 1.0}) for run in everything]
+    everything = fast_runs(rng, [0.95, 0.95, 0.95], runs=4, n=200, spread=0.0)
+    cost = {0: 10.0, 1: 1.0, 2: 5.0}
+    everything = [run.model_copy(update={"seconds": cost[run.root]}) for run in everything]
     known = {(run.root, run.run): run for run in everything}
-    for most, rounds in ((0.0, 2), (32.9, 2), (33.0, 3), (math.inf, 4)):  # 11 seconds a round
+
+    def spent(most: float) -> dict[int, int]:
         done: list[ExtraRun] = []
-        while wanted := next_round([0, 1], done, 4, most_seconds=most):
+        while wanted := next_round([0, 1, 2], done, 4, most_seconds=most):
             done += [known[pair] for pair in wanted]
-        assert len(done) == 2 * rounds
+        return {root: len(arm.runs) for root, arm in arms_of(done).items()}
+
+    free = spent(math.inf)
+    assert free == {0: 4, 1: 4, 2: 4}
+    bound = spent(0.0)  # two runs of each take 32 seconds
+    assert sorted(bound.values()) == [2, 2, 4]
+    leader = max(bound, key=lambda root: bound[root])
+    cheap = next(root for root in (1, 2, 0) if root != leader)
+    more = spent(32.0 + cost[leader] + cost[cheap])
+    assert more[leader] == 4
+    assert more[cheap] == 3
 
 
 def test_nothing_to_race() -> None:
