@@ -23,6 +23,10 @@ from automl_transfer.reporting.figures.base import GRAY, GREEN
 
 ROOT = HERE.parents[1]
 WIDTH, HEIGHT = 1240, 330
+TITLES = {
+    "digits-20": "digits, 20 a class", "mnist5k": "mnist5k", "mnist5k-20": "mnist5k, 20 a class",
+    "textures-16": "textures", "stamps-128": "photographs",
+}  # fmt: skip
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
@@ -36,8 +40,10 @@ def steps(curve: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
 def draw(recorded: Path, results: Path) -> go.Figure:
     """Every seed as a line."""
     peers, ours = read_cells(recorded, "peer"), read_cells(results, "ours")
-    tasks = [task for task in TASKS if any(cell[0] == task for cell in ours)]
-    picture = make_subplots(1, len(tasks), subplot_titles=tasks, horizontal_spacing=0.035)
+    both = {task for task, _ in peers} & {task for task, _ in ours}
+    tasks = [task for task in TASKS if task in both]
+    titles = [TITLES[task] for task in tasks]
+    picture = make_subplots(1, len(tasks), subplot_titles=titles, horizontal_spacing=0.035)
     for column, task in enumerate(tasks, start=1):
         lowest = 1.0
         for cells, name, color in ((peers, "plain Optuna", GRAY), (ours, "automl-transfer", GREEN)):
