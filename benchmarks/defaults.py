@@ -16,7 +16,7 @@ from automl_transfer.data.task import load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.registry import get_source
-from automl_transfer.training.profile import profile_source, strategy_of
+from automl_transfer.training.profile import Profiler, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
@@ -48,7 +48,7 @@ def main() -> None:
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
         for seed in range(options.seeds):
             task = load_task(TaskSpec(dataset=dataset, seed=seed))
-            best = strategy_of(profile_source(backbone, SOURCE, task, device=CPU))
+            best = strategy_of(Profiler(backbone, SOURCE, task, device=CPU).whole())
             for name, changes in VARIANTS.items():
                 strategy = Strategy.model_validate({**best.model_dump(), **changes}).canonical()
                 plan = build_plan(strategy, backbone, task, seed=seed, device=CPU)

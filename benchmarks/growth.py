@@ -91,7 +91,7 @@ def cell(what: str, folder: Path, images: int) -> dict[str, Any]:
     from automl_transfer.domain.strategy import Strategy
     from automl_transfer.models.registry import get_source
     from automl_transfer.training.activation_cache import disk_cache
-    from automl_transfer.training.profile import profile_source, strategy_of
+    from automl_transfer.training.profile import Profiler, strategy_of
 
     found: dict[str, Any] = {}
     spec = TaskSpec(dataset=str(folder / f"{images}.npz"), resolution=PIXELS)
@@ -103,7 +103,7 @@ def cell(what: str, folder: Path, images: int) -> dict[str, Any]:
     backbone, cache = get_source(SOURCE).load(task.task.channels), disk_cache(folder)
     if what == "profile":
         with watched(found):
-            record = profile_source(backbone, SOURCE, task, device=cpu, cache=cache)
+            record = Profiler(backbone, SOURCE, task, device=cpu, cache=cache).whole()
         strategy = strategy_of(record)
         return {
             **found,
@@ -195,7 +195,7 @@ def choice(images: int) -> None:
             if words == "all rows":
                 profile.MOST_IMAGES = profile.FINAL_ROWS = everything
                 profile.SINGLE_ROWS = profile.JOINT_ROWS = everything
-            record = profile.profile_source(backbone, SOURCE, task, device=cpu)
+            record = profile.Profiler(backbone, SOURCE, task, device=cpu).whole()
             strategy = profile.strategy_of(record)
             run = make_run(strategy, task, backbone, max_epochs=1, seed=0, device=cpu)
             train_to_the_end(run)

@@ -6,9 +6,9 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
+from here import processors
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,6 @@ def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: 
 
 def machine() -> str:
     """What ran it, in one line."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    names = processors()
     name = names[0] if names else "unknown CPU"
     return f"{name}, {len(names)} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"

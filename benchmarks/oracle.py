@@ -18,24 +18,31 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 PRESET = Path(__file__).resolve().parents[1] / "studies" / "quick.toml"
 
-ORACLE = """
-import json, sys, torch
-from automl_transfer.api.training import make_run, train_to_the_end
-from automl_transfer.data.task import load_task
-from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.domain.strategy import Strategy
-from automl_transfer.models.registry import get_source
-from automl_transfer.training.activation_cache import MemoryCache
-facts = json.loads(sys.stdin.read())
-task = load_task(TaskSpec.model_validate(facts["task"]))
-strategy = Strategy.model_validate(facts["strategy"])
-run = make_run(strategy, task, get_source(strategy.source).load(task.task.channels), seed=0,
-               max_epochs=facts["max_epochs"], device=torch.device("cpu"), cache=MemoryCache(0))
-train_to_the_end(run)
-"""
+
+def train(facts: dict[str, Any]) -> None:
+    """What the oracle's process does."""
+    import torch
+
+    from automl_transfer.api.training import make_run, train_to_the_end
+    from automl_transfer.data.task import load_task
+    from automl_transfer.domain.spec import TaskSpec
+    from automl_transfer.domain.strategy import Strategy
+    from automl_transfer.models.registry import get_source
+    from automl_transfer.training.activation_cache import MemoryCache
+
+    task, strategy = (
+        load_task(TaskSpec.model_validate(facts["task"])),
+        Strategy.model_validate(facts["strategy"]),
+    )
+    run = make_run(
+        strategy, task, get_source(strategy.source).load(task.task.channels), seed=0,
+        max_epochs=facts["max_epochs"], device=torch.device("cpu"), cache=MemoryCache(0),
+    )  # fmt: skip
+    train_to_the_end(run)
 
 
 def search(dataset: str, seed: int, folder: Path) -> float:
@@ -73,7 +80,7 @@ def oracle(folder: Path) -> tuple[float, float, str]:
         "max_epochs": handle.spec.search.max_epochs,
     }  # fmt: skip
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-c", ORACLE], input=json.dumps(facts), text=True, check=True)
+    subprocess.run([sys.executable, __file__, "--train", json.dumps(facts)], check=True)
     return confirmation, time.perf_counter() - began, f"{best.value:.4f}, {best.strategy.describe()}"
 
 
@@ -81,7 +88,11 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("datasets", nargs="*", default=["digits", "mnist5k", "textures?patch=16"])
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--train", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.train is not None:
+        train(options.train)
+        return
     ratios: list[tuple[float, float]] = []
     for dataset in options.datasets:
         for seed in range(options.runs):

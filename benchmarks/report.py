@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +19,9 @@ from pathlib import Path
 import sqlalchemy as sa
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "reporting"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "reporting")]
 
+from chromium import launched  # noqa: E402
 from studies_by_hand import make_study, spec  # noqa: E402
 
 from automl_transfer.domain.records import TrialState  # noqa: E402
@@ -88,11 +88,7 @@ def fill(path: Path, trials: int) -> None:
 
 
 def browse(page: Path) -> dict[str, float]:
-    from playwright.sync_api import sync_playwright
-
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox", "--disable-gpu"])
+    with launched() as browser:
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         # Of the page's main thread alone, in processor time: other work of the machine does not count.
         session = tab.context.new_cdp_session(tab)
@@ -113,7 +109,6 @@ def browse(page: Path) -> dict[str, float]:
           requestAnimationFrame(() => requestAnimationFrame(() => done(performance.now() - start)));
         })"""
         sort = tab.evaluate(click) / 1000
-        browser.close()
     return {
         "answer_s": answer,
         "first_figure_s": first,

@@ -21,7 +21,7 @@ from tasks import load, machine
 
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
-from automl_transfer.training.profile import profile_source, strategy_of
+from automl_transfer.training.profile import Profiler, strategy_of
 from automl_transfer.transfer.build import build_plan
 
 SOURCE, CPU = "efficientnet-lite0", torch.device("cpu")
@@ -41,7 +41,7 @@ def main() -> None:
         for seed in range(arguments.seeds):
             task = load(name, seed)
             backbone = get_source(SOURCE).load(task.task.channels)
-            best = strategy_of(profile_source(backbone, SOURCE, task, device=CPU, seed=seed))
+            best = strategy_of(Profiler(backbone, SOURCE, task, device=CPU, seed=seed).whole())
             for views in (1, *arguments.views):
                 changes = {"augmentation": arguments.augmentation, "views": views} if views > 1 else {}
                 start = time.perf_counter()

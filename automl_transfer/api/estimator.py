@@ -209,10 +209,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return make_run(strategy, details.loaded, backbone, max_epochs=self.epochs, seed=seed, device=device)
 
     def _profiled(self, details: LoadedDetails, seed: int, device: torch.device) -> Strategy:
-        from automl_transfer.training.profile import profile_source, strategy_of
+        from automl_transfer.training.profile import Profiler, strategy_of
 
         backbone = _backbone(self.source, details.loaded.task.channels)
-        return strategy_of(profile_source(backbone, self.source, details.loaded, device=device, seed=seed))
+        return strategy_of(Profiler(backbone, self.source, details.loaded, device=device, seed=seed).whole())
 
     def _search(self, details: LoadedDetails, seed: int) -> None:
         loaded = details.loaded

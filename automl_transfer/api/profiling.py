@@ -58,14 +58,14 @@ def profile_sources(
     from automl_transfer.models.registry import get_source
     from automl_transfer.training.activation_cache import disk_cache
     from automl_transfer.training.device import resolve_device
-    from automl_transfer.training.profile import profile_source, strategy_of
+    from automl_transfer.training.profile import Profiler, strategy_of
 
     where = resolve_device(device)
     found = []
     for number, name in enumerate(sources):
         on_source(name, number, len(sources))
         backbone = get_source(name).load(task.task.channels)
-        profile = profile_source(backbone, name, task, device=where, cache=disk_cache(cache_root))
+        profile = Profiler(backbone, name, task, device=where, cache=disk_cache(cache_root)).whole()
         best = strategy_of(profile)
         whole = Strategy(source=name, tune_mode="closed_form")
         winner_size, whole_size = (_size(strategy, backbone, task, where) for strategy in (best, whole))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
+from importlib.metadata import distribution
 
 import numpy as np
 
@@ -12,7 +10,7 @@ from automl_transfer.data.arrays import ArrayInventory
 from automl_transfer.data.base import DatasetKind, Inventory, Request
 from automl_transfer.errors import DataError
 
-FILE = Path("datasets", "data", "digits.csv.gz")
+FILE = "sklearn/datasets/data/digits.csv.gz"
 
 
 class Digits(DatasetKind):
@@ -24,10 +22,9 @@ class Digits(DatasetKind):
         Raises:
             DataError: They are not where scikit-learn keeps them.
         """
-        spec = find_spec("sklearn")
-        folders = spec.submodule_search_locations if spec is not None else None
+        package = distribution("scikit-learn")
         try:
-            rows = np.loadtxt(Path((folders or [""])[0]) / FILE, delimiter=",", dtype=np.uint8)
+            rows = np.loadtxt(str(package.locate_file(FILE)), delimiter=",", dtype=np.uint8)
         except OSError as error:
             raise DataError(
                 f"dataset digits needs the file {FILE} of scikit-learn, got {error.strerror or error}: "
@@ -39,6 +36,6 @@ class Digits(DatasetKind):
             classes=tuple(str(digit) for digit in range(10)),
             labels=labels.astype(np.int64),
             keys=tuple(f"digits/{row:04d}" for row in range(len(labels))),
-            signature=f"digits scikit-learn {version('scikit-learn')}",
+            signature=f"digits scikit-learn {package.version}",
             images=np.rint(images * (255.0 / 16.0)).astype(np.uint8),
         )

@@ -7,7 +7,7 @@ it stopped, and decides what it would have decided.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
 from automl_transfer.domain.evidence import ExtraRun
@@ -38,15 +38,20 @@ def next_round(
     After the first rounds, no other strategy than the leader is trained again where that would make all
     runs together take more than `most_seconds`, as far as earlier runs tell; the cheapest goes first.
     """
+    if not roots:
+        return []
     known = arms_of(runs)
     arms = {root: known.get(root, Arm(root, {})) for root in roots}
     raced = list(roots)
     for number in range(max_runs):
-        if number >= FIRST_RUNS:
-            raced = _still_raced(raced, arms, number, metric)
         missing = [(root, number) for root in raced if number not in arms[root].runs]
-        if number >= FIRST_RUNS and missing:
-            missing = _affordable(missing, _leader(raced, arms, number, metric), runs, most_seconds)
+        if number >= FIRST_RUNS:
+            # Judged by the rounds before alone: so a race that goes on decides what it decided.
+            before = {root: _up_to(arms[root], number) for root in raced}
+            leader = max(raced, key=lambda root: (estimate(before[root], metric).mean, -raced.index(root)))
+            raced = [root for root in raced if not _is_behind(before[root], before[leader], metric)]
+            missing = [pair for pair in missing if pair[0] in raced]
+            missing = _affordable(missing, leader, runs, most_seconds)
         if missing:
             return missing
     return []
@@ -72,25 +77,11 @@ def _cost(runs: Sequence[ExtraRun]) -> float:
     return fmean(run.seconds for run in runs) if runs else 0.0
 
 
-def _leader(roots: Sequence[int], arms: Mapping[int, Arm], done: int, metric: Metric) -> int:
-    """Who is ahead after `done` rounds, judged by these rounds alone."""
-    cut = {root: _up_to(arms[root], done) for root in roots}
-    return max(roots, key=lambda root: (estimate(cut[root], metric).mean, -roots.index(root)))
+def _up_to(arm: Arm, number: int) -> Arm:
+    return Arm(arm.root, {done: run for done, run in arm.runs.items() if done < number})
 
 
-def _up_to(arm: Arm, done: int) -> Arm:
-    return Arm(arm.root, {number: run for number, run in arm.runs.items() if number < done})
-
-
-def _still_raced(roots: Sequence[int], arms: Mapping[int, Arm], done: int, metric: Metric) -> list[int]:
-    """Who goes on after `done` rounds, judged by these rounds alone."""
-    if len(roots) < 2:
-        return list(roots)
-    cut = {root: _up_to(arms[root], done) for root in roots}
-    leader = _leader(roots, arms, done, metric)
-    kept = []
-    for root in roots:
-        gap = difference(cut[leader], cut[root], metric) if root != leader else None
-        if gap is None or gap.interval(1.0 - 2.0 * BEHIND)[0] <= 0.0:
-            kept.append(root)
-    return kept
+def _is_behind(arm: Arm, leader: Arm, metric: Metric) -> bool:
+    """Whether an arm would be this far behind the leader by luck with at most the chance `BEHIND`."""
+    gap = difference(leader, arm, metric) if arm is not leader else None
+    return gap is not None and gap.interval(1.0 - 2.0 * BEHIND)[0] > 0.0

@@ -62,7 +62,8 @@ def caveats(report: StudyReport) -> Iterator[str]:
     together = [row for row in report.ranking.rows if row.set is not None]
     if len(together) > 1:
         unconfirmed = sum(row.confirmation is None for row in together)
-        tail = f"; {unconfirmed} of them were not confirmed" if best.confirmation and unconfirmed else ""
+        were = "was" if unconfirmed == 1 else "were"
+        tail = f"; {unconfirmed} of them {were} not confirmed" if best.confirmation and unconfirmed else ""
         yield (
             f"Set a: {len(together)} strategies cannot be told apart from the best by these data "
             f"(5% error over all comparisons{tail})."

@@ -71,17 +71,24 @@ class FirstAnswers:
             if (best := self._best()) is not None:
                 self._enqueue(PROFILE_KEY, "profile", _strategy(best))
 
-    def rest(self) -> None:
-        """Enqueue the others. Returns at once where that was done."""
+    def rest(self) -> bool:
+        """Enqueue the others, and keep the profiles; whether there was anything left to do."""
         if self._done:
-            return
+            return False
         self._done = True
-        handle, space, search = self._bench.handle, self._bench.space, self._bench.handle.spec.search
+        search = self._bench.handle.spec.search
         last = [TUNED_KEY] * search.profile + [DEFAULT_KEY] * search.default_first
-        if not last or self._trials.enqueued(handle, last[-1]) or self._is_full():
-            return
+        left = bool(last) and not self._trials.enqueued(self._bench.handle, last[-1]) and not self._is_full()
+        if left:
+            self._enqueue_rest()
+        for profile in self._profiles.values():
+            Evidence(self._trials.store).add_profile(self._bench.handle, profile)
+        return left
+
+    def _enqueue_rest(self) -> None:
+        space, spec = self._bench.space, self._bench.handle.spec
         default = space.default()
-        if search.profile:
+        if spec.search.profile:
             self._look()
             if (small := self._best()) is not None:
                 best = self._look_closer(small)
@@ -89,12 +96,10 @@ class FirstAnswers:
                     self._enqueue(LARGER_KEY, "profile, larger images", _strategy(best))
                 if (viewed := self._viewed(_strategy(best))) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
-                tuned = tuned_from(_strategy(best), space, handle.spec.space)
-                if tuned != default or not search.default_first:
+                tuned = tuned_from(_strategy(best), space, spec.space)
+                if tuned != default or not spec.search.default_first:
                     self._enqueue(TUNED_KEY, "profile, tuned", tuned)
-            for profile in self._profiles.values():
-                Evidence(self._trials.store).add_profile(handle, profile)
-        if search.default_first:
+        if spec.search.default_first:
             self._enqueue(DEFAULT_KEY, "default", default)
 
     def _look(self) -> None:

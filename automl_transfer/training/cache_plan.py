@@ -62,12 +62,16 @@ def choose_cut(
             x, below = model.run(x, cut, cut - 1, below)
         spent += counted[0]
         width = math.prod(x.shape[1:]) + (0 if below is None else below.shape[1])
-        for dtype in dtypes:
-            size = rows * width * np.dtype(dtype).itemsize
-            gain = rows * (passes - 1) * spent / rate - passes * size / BANDWIDTH
-            if gain > most and holds(size):
-                best, most = (cut, dtype), gain
-                break
+        sizes = {dtype: rows * width * np.dtype(dtype).itemsize for dtype in dtypes}
+        gains = {
+            dtype: rows * (passes - 1) * spent / rate - passes * size / BANDWIDTH
+            for dtype, size in sizes.items()
+        }
+        if max(gains.values()) <= most:
+            continue
+        fitting = next((dtype for dtype in dtypes if holds(sizes[dtype])), None)
+        if fitting is not None and gains[fitting] > most:
+            best, most = (cut, fitting), gains[fitting]
     return best
 
 

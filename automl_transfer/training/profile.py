@@ -43,26 +43,6 @@ MOST_PIXELS = 25e6
 """Pixels of all images together, up to which a second, larger resolution is tried."""
 
 
-def profile_source(
-    backbone: Backbone,
-    source: str,
-    task: LoadedTask,
-    *,
-    device: torch.device,
-    seed: int = 0,
-    normalise: Normalisation = "source",
-    cache: ActivationCache | None = None,
-    banks: FeatureBanks | None = None,
-) -> ProfileRecord:
-    """The whole profile, at every resolution; arguments and errors are those of `Profiler`."""
-    profiler = Profiler(
-        backbone, source, task, device=device, seed=seed, normalise=normalise, cache=cache, banks=banks
-    )
-    for scale in profiler.scales:
-        profiler.look(scale)
-    return profiler.record()
-
-
 class Profiler:
     """Profiles a backbone, which stays as it is apart from its device and evaluation mode.
 
@@ -127,6 +107,12 @@ class Profiler:
             self._banks.add(self._source, self._normalise, bank)
         self._judges[scale] = _Judge(bank, self._task, self._groups, self._seed)
         self._seconds += time.perf_counter() - start
+
+    def whole(self) -> ProfileRecord:
+        """The whole profile, at every resolution; raises what `look` and `record` do."""
+        for scale in self.scales:
+            self.look(scale)
+        return self.record()
 
     def record(self) -> ProfileRecord:
         """What is known after these looks, with the best head that a strategy can name.

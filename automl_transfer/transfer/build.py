@@ -88,13 +88,13 @@ def build_plan(
     train = task.indices["train"]
     adapted = _to_adapt(model, strategy, selection)
     adapt_statistics(model, adapted, task.images, train, normalise)
+    augment = Augment.of(strategy, seed)
     unchanged = (
         selection.transferred == selection.kept
         and strategy.weight_scale == strategy.shrink == 1.0
         and not adapted
+        and augment.count == 1
     )
-    augment = Augment.of(strategy, seed)
-    unchanged = unchanged and augment.count == 1
     features = known.features(strategy, selection.kept, train) if known is not None and unchanged else None
     views = Views(task.images, augment)
     initialise_head(model, strategy, views, task.labels, train, normalise, generator, features)

@@ -4,8 +4,8 @@ The same model as `transfer.ridge`. Where each image gives several rows (its vie
 them are left out together, or an image's other views would tell its label: the residuals of a group b are
 (I - H_bb)^-1 (y_b - yhat_b), H the hat matrix. Only the first row of a group calibrates: it is the image
 as it is. The penalty is multiplied by the views, so that lambda means the same for any number of them.
- Where there are more rows than features, only sums over rows are kept
-(the normal equations), so that any number of images can be added in parts, in constant memory.
+Where there are more rows than features, only sums over rows are kept (the normal equations), so that any
+number of images can be added in parts, in constant memory.
 """
 
 from __future__ import annotations

@@ -106,7 +106,7 @@ class Worker:
     """Runs trials of one study in this process. One per process: torch's threads are global.
 
     `after_trial` is called after each that finished; it must not raise, and holds the next one up.
-    `before_draw` is called when no trial is waiting; it may enqueue some.
+    `before_draw` is called when no trial is waiting, and says whether it enqueued some.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Worker:
         observer: Observer | None = None,
         spool: Path | None = None,
         after_trial: Callable[[], None] = lambda: None,
-        before_draw: Callable[[], None] = lambda: None,
+        before_draw: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._handle = handle
@@ -201,8 +201,7 @@ class Worker:
         """A waiting trial, or a new one while the budget lasts."""
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
-        if claim is None:
-            self._before_draw()
+        if claim is None and self._before_draw():
             claim = trials.claim(study, self.worker_id)
         if claim is not None:
             return claim

@@ -7,17 +7,18 @@ From the recorded cells and those of the last race; drawn by the Chromium that t
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from playwright.sync_api import sync_playwright
 from plotly.subplots import make_subplots
 from race import HERE, MINUTES, read_cells
 from tasks import TASKS
+
+sys.path.insert(1, str(HERE.parents[1] / "tests"))
+from chromium import launched
 
 from automl_transfer.reporting.figures.base import GRAY, GREEN
 
@@ -27,7 +28,6 @@ TITLES = {
     "digits-20": "digits, 20 a class", "mnist5k": "mnist5k", "mnist5k-20": "mnist5k, 20 a class",
     "textures-16": "textures", "stamps-128": "photographs",
 }  # fmt: skip
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 
 
 def steps(curve: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
@@ -72,16 +72,14 @@ def draw(recorded: Path, results: Path) -> go.Figure:
 
 def main() -> None:
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "images" / "race.png"
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder, launched() as browser:
         page_file = Path(folder, "race.html")
         draw(HERE / "recorded", HERE / "data").write_html(page_file, config={"staticPlot": True})
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
         page = browser.new_page(viewport={"width": WIDTH + 16, "height": HEIGHT + 16}, device_scale_factor=2)
         page.goto(page_file.as_uri())
         page.locator(".plotly-graph-div .main-svg").first.wait_for()
         page.locator(".plotly-graph-div").screenshot(path=target)
-        browser.close()
-    print(json.dumps({"wrote": target.name}))
+    print(f"wrote {target.name}")
 
 
 if __name__ == "__main__":

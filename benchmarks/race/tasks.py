@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from stamps import fetch
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+from here import processors
 
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import TaskSpec
@@ -39,8 +43,7 @@ def load(name: str, seed: int) -> LoadedTask:
 
 def machine() -> dict[str, Any]:
     """What the cell runs on, with a yardstick: milliseconds of one training step of a fixed small network."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    names = processors()
     network = torch.nn.Sequential(
         torch.nn.Conv2d(16, 64, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 3, padding=1)
     ).to(memory_format=torch.channels_last)

@@ -262,6 +262,15 @@ def test_first_answers_fit_the_space_and_the_budget(
             assert viewed.ridge_lambda < plain.ridge_lambda
 
 
+def test_a_study_of_one_trial_keeps_its_profile(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, trials=1)
+    with store:
+        first = FirstAnswers(Workbench.open(study, device="cpu", task=task), Trials(store))
+        first.quick()
+        assert not first.rest()
+        assert [profile.source for profile in Evidence(store).profiles(study)] == ["efficientnet-lite0"]
+
+
 def test_other_data_or_weights_are_refused(tmp_path: Path, task: LoadedTask) -> None:
     import dataclasses
 

@@ -204,3 +204,18 @@ def test_the_cut_that_saves_most_and_fits_is_stored(task: LoadedTask) -> None:
     assert chosen(4 * least - 1) == (3, "float16")
     assert chosen(2 * least) == (3, "float16")
     assert chosen(2 * least - 1)[0] == 0
+
+
+def test_half_precision_is_for_want_of_room_and_not_for_speed(
+    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_run(task, freeze_depth=8, tune_mode="suffix").model.eval()
+    image = torch.zeros(1, 1, 16, 16)
+    found = set()
+    for bandwidth in np.logspace(4, 9, 60):
+        monkeypatch.setattr("automl_transfer.training.cache_plan.BANDWIDTH", bandwidth)
+        full = choose_cut(model, image, 3, 1000, 20, lambda size: True, ("float32",))
+        assert choose_cut(model, image, 3, 1000, 20, lambda size: True) == full
+        half = choose_cut(model, image, 3, 1000, 20, lambda size: True, ("float16",))
+        found.add((full[0] > 0, half[0] > 0))
+    assert (False, True) in found  # somewhere only half the bytes would pay

@@ -14,7 +14,7 @@ from automl_transfer.errors import DataError
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.feature_bank import FeatureBanks
-from automl_transfer.training.profile import profile_source, strategy_of
+from automl_transfer.training.profile import Profiler, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 from automl_transfer.transfer.ridge import LAMBDAS
@@ -24,7 +24,7 @@ from automl_transfer.transfer.select import select_groups
 @pytest.mark.parametrize("name", ["efficientnet-lite0", "small"])
 def test_the_best_cut_becomes_a_strategy_with_the_profiles_accuracy(task: LoadedTask, name: str) -> None:
     backbone = get_source(name).load(1) if name != "small" else small_backbone()
-    profile = profile_source(backbone, name, task, device=CPU)
+    profile = Profiler(backbone, name, task, device=CPU).whole()
     best, strategy = profile.best, strategy_of(profile)
     assert best.loo_nll <= min(c.loo_nll for c in profile.cuts if c.truncation is not None)
     assert select_groups(strategy, len(backbone.groups), pretrained=True).kept == best.cut
@@ -40,7 +40,9 @@ def test_the_best_cut_becomes_a_strategy_with_the_profiles_accuracy(task: Loaded
 
 
 def test_cuts_are_told_with_their_sizes_and_the_eighths_that_reach_them(task: LoadedTask) -> None:
-    profile = profile_source(get_source("efficientnet-lite0").load(1), "efficientnet-lite0", task, device=CPU)
+    profile = Profiler(
+        get_source("efficientnet-lite0").load(1), "efficientnet-lite0", task, device=CPU
+    ).whole()
     assert {cut.resolution_scale for cut in profile.cuts} == {1.0, 2.0}
     by_cut = {cut.cut: cut.truncation for cut in profile.cuts}
     assert by_cut == {1: 1, 2: 2, 3: 3, 4: None, 5: 4, 6: 5, 7: 6, 8: 7, 9: 8}
@@ -58,7 +60,7 @@ def test_cuts_are_told_with_their_sizes_and_the_eighths_that_reach_them(task: Lo
 
 def test_a_head_is_solved_from_the_profiles_pass_with_the_same_bits(task: LoadedTask) -> None:
     backbone, banks = get_source("efficientnet-lite0").load(1), FeatureBanks()
-    profile = profile_source(backbone, "efficientnet-lite0", task, device=CPU, banks=banks)
+    profile = Profiler(backbone, "efficientnet-lite0", task, device=CPU, banks=banks).whole()
     rows = task.indices["train"]
     for chosen in (profile.best, profile.joint[0], profile.cuts[-1]):
         strategy = strategy_of(profile, chosen)
@@ -83,8 +85,8 @@ def test_only_the_training_split_is_looked_at(task: LoadedTask) -> None:
     blinded = dataclasses.replace(
         task, images=images, labels=np.where(np.isin(np.arange(len(images)), others), 0, task.labels)
     )
-    one = profile_source(small_backbone(), "small", task, device=CPU)
-    two = profile_source(small_backbone(), "small", blinded, device=CPU)
+    one = Profiler(small_backbone(), "small", task, device=CPU).whole()
+    two = Profiler(small_backbone(), "small", blinded, device=CPU).whole()
     assert one.cuts == two.cuts
 
 
@@ -94,7 +96,7 @@ def test_more_images_than_needed_are_thinned_by_the_seed(
     monkeypatch.setattr("automl_transfer.training.profile.MOST_IMAGES", 150)
     monkeypatch.setattr("automl_transfer.training.profile.FINAL_ROWS", 100)
     one, again, other = (
-        profile_source(small_backbone(), "small", task, device=CPU, seed=seed) for seed in (0, 0, 1)
+        Profiler(small_backbone(), "small", task, device=CPU, seed=seed).whole() for seed in (0, 0, 1)
     )
     assert one.images == 100
     assert one.cuts == again.cuts
@@ -103,7 +105,7 @@ def test_more_images_than_needed_are_thinned_by_the_seed(
 
 def test_cuts_with_too_many_features_are_left_out(task: LoadedTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("automl_transfer.training.feature_bank.MOST_FEATURES", 50)
-    profile = profile_source(small_backbone(), "small", task, device=CPU)
+    profile = Profiler(small_backbone(), "small", task, device=CPU).whole()
     assert {(cut.cut, cut.grid) for cut in profile.cuts} == {(1, 1), (1, 2), (2, 1), (2, 2), (3, 1)}
 
 
@@ -112,7 +114,7 @@ def test_a_network_without_finite_activations_has_no_profile(task: LoadedTask) -
     with torch.no_grad():
         backbone.groups[0][0].weight.fill_(float("inf"))  # type: ignore[index, union-attr, operator]
     with pytest.raises(DataError, match="activations of small must be finite"):
-        profile_source(backbone, "small", task, device=CPU)
+        Profiler(backbone, "small", task, device=CPU).whole()
 
 
 @pytest.mark.parametrize("broken", [2, 0])
@@ -124,10 +126,10 @@ def test_cuts_that_are_not_finite_are_left_out_and_named(task: LoadedTask, broke
         with pytest.raises(
             DataError, match=r"activations of small must be finite, got NaN or .* take another"
         ):
-            profile_source(backbone, "small", task, device=CPU)
+            Profiler(backbone, "small", task, device=CPU).whole()
         return
-    profile = profile_source(backbone, "small", task, device=CPU)
-    whole = profile_source(small_backbone(), "small", task, device=CPU)
+    profile = Profiler(backbone, "small", task, device=CPU).whole()
+    whole = Profiler(small_backbone(), "small", task, device=CPU).whole()
     assert (profile.left_out, whole.left_out) == ((3,), ())
     assert profile.warning == "left out for NaN or infinite activations: after group 3"
     assert whole.warning == ""
@@ -138,5 +140,5 @@ def test_cuts_that_are_not_finite_are_left_out_and_named(task: LoadedTask, broke
 def test_a_transformer_has_a_profile(task: LoadedTask) -> None:
     pytest.importorskip("timm")
     backbone = get_source("scratch/timm/deit_tiny_patch16_224").load(1)
-    profile = profile_source(backbone, "scratch/timm/deit_tiny_patch16_224", task, device=CPU)
+    profile = Profiler(backbone, "scratch/timm/deit_tiny_patch16_224", task, device=CPU).whole()
     assert {cut.grid for cut in profile.cuts} >= {1}

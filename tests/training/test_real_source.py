@@ -17,7 +17,7 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
-from automl_transfer.training.profile import profile_source, strategy_of
+from automl_transfer.training.profile import Profiler, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
@@ -42,7 +42,7 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def profile(task: LoadedTask, backbone: Backbone) -> ProfileRecord:
-    return profile_source(backbone, "efficientnet-lite0", task, device=CPU)
+    return Profiler(backbone, "efficientnet-lite0", task, device=CPU).whole()
 
 
 def training(
@@ -107,7 +107,7 @@ def test_the_profile_names_a_cut_whose_strategy_gives_a_usable_model(
     (result,) = run.epochs()
     assert result.epoch == 0
     assert result.accuracy > 0.85
-    again = profile_source(backbone, "efficientnet-lite0", task, device=CPU)
+    again = Profiler(backbone, "efficientnet-lite0", task, device=CPU).whole()
     assert again.best == profile.best
 
 
