@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "automl_transfer"
 
 STOREYS = {
     "errors": 0,
+    "importing": 0,
     "__init__": 0,
     "domain": 1,
     "plugins": 1,

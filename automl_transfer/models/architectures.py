@@ -1,6 +1,6 @@
 """Architectures by name: the one place where timm and torchvision are asked to build a network.
 
-`timm` and `torchvision` are imported inside functions, so that listing sources stays quick.
+timm and torchvision are imported inside functions, so that listing sources stays quick.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from automl_transfer.errors import SourceError
+from automl_transfer.importing import import_timm, import_torchvision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,8 +46,7 @@ def split_architecture(architecture: str) -> tuple[str, str]:
     library, _, name = architecture.partition("/")
     if library == "timm":
         require_timm(architecture)
-        import timm
-
+        timm = import_timm()
         base = name.partition(".")[0]
         if not base or not timm.is_model(base):
             raise SourceError(unknown("timm architecture", name, timm.list_models(), "timm/"))
@@ -72,8 +72,7 @@ def create_network(architecture: str, classes: int | None = None) -> nn.Module:
     library, name = split_architecture(architecture)
     if library == "timm":
         return create_timm(name, {} if classes is None else {"num_classes": classes})
-    import torchvision
-
+    torchvision = import_torchvision()
     options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
     if name in ("googlenet", "inception_v3"):
         options |= {"aux_logits": False, "init_weights": True}
@@ -83,8 +82,7 @@ def create_network(architecture: str, classes: int | None = None) -> nn.Module:
 
 def create_timm(name: str, options: dict[str, Any]) -> nn.Module:
     """`timm.create_model` with whatever freedom of image size the family offers."""
-    import timm
-
+    timm = import_timm()
     freedoms: Sequence[dict[str, Any]] = (
         {"dynamic_img_size": True, "dynamic_img_pad": True},
         {"dynamic_img_size": True},
@@ -105,15 +103,11 @@ def preprocessing(architecture: str) -> Preprocessing:
     """What the library states for this architecture (for timm: also with a tag)."""
     library, name = split_architecture(architecture)
     if library == "timm":
-        from timm.models import get_pretrained_cfg
-
-        config = get_pretrained_cfg(name, allow_unregistered=True)
+        config = import_timm().models.get_pretrained_cfg(name, allow_unregistered=True)
         if config is None:
             return Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224)
         return Preprocessing(_three(config.mean), _three(config.std), int(config.input_size[-1]))
-    from torchvision.models import get_model_weights
-
-    weights = list(get_model_weights(name))
+    weights = list(import_torchvision().models.get_model_weights(name))
     return (
         torchvision_preprocessing(weights[0]) if weights else Preprocessing(IMAGENET_MEAN, IMAGENET_STD, 224)
     )
@@ -199,8 +193,7 @@ def unknown(kind: str, name: str, known: Sequence[str], prefix: str = "", extra:
 
 
 def _torchvision_names() -> list[str]:
-    import torchvision
-
+    torchvision = import_torchvision()
     names = torchvision.models.list_models(module=torchvision.models)
     return [name for name in names if not name.startswith("quantized_")]
 

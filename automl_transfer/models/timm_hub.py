@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl_transfer.errors import SourceError
+from automl_transfer.importing import import_timm
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import (
     assemble,
@@ -90,16 +91,14 @@ class TimmSource(Source):
 
 def _pretrained_config(name: str) -> Any:
     require_timm(f"timm/{name}")
-    import timm
-    from timm.models import get_pretrained_cfg
-
+    timm = import_timm()
     base = name.partition(".")[0]
     if not timm.is_model(base):
         names = timm.list_models(pretrained=True)
         raise SourceError(unknown("timm source", base, names, "timm/", "; timm.list_pretrained() lists all"))
     tags = [full for full in timm.list_pretrained(f"{base}*") if full.partition(".")[0] == base]
     try:
-        config = get_pretrained_cfg(name)
+        config = timm.models.get_pretrained_cfg(name)
     except RuntimeError:  # timm's error for a tag it does not know
         config = None
     if config is not None and (config.hf_hub_id or config.url):

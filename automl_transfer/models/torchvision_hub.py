@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from automl_transfer.errors import SourceError
+from automl_transfer.importing import import_torchvision
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import (
     assemble,
@@ -69,8 +70,7 @@ class TorchvisionSource(Source):
 
 def _find(name: str) -> tuple[Any, str]:
     """The member of a weights enum of a classification network, and that network's name."""
-    from torchvision import models
-
+    models = import_torchvision().models
     found = {}
     for model in models.list_models(module=models):
         for weights in models.get_model_weights(model):

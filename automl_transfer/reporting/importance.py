@@ -29,15 +29,15 @@ def importance(report: StudyReport) -> dict[str, float]:
 
 @functools.lru_cache(maxsize=8)
 def _importance(report: StudyReport) -> tuple[tuple[str, float], ...]:
-    import optuna
+    found = _thinned(outcomes(report))
+    if report.spec is None or len(found) < FEWEST:
+        return ()
+    import optuna  # takes a second, which a short study need not wait for
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     from automl_transfer.search.draft import fixed_draft
     from automl_transfer.space.space import Space
 
-    found = _thinned(outcomes(report))
-    if report.spec is None or len(found) < FEWEST:
-        return ()
     space = Space.from_settings(report.spec.space)
     if not space.searched:
         return ()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import StudyError
+from automl_transfer.importing import import_torch
 from automl_transfer.space.space import Space
 from automl_transfer.store.values import StudyHandle
 
@@ -45,6 +46,7 @@ def source_digests(spec: StudySpec) -> dict[str, str | None]:
 
 def check_device(name: str) -> None:
     """Raise ConfigurationError where this machine has no such device."""
+    import_torch()
     from automl_transfer.training.device import resolve_device
 
     resolve_device(name)

@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from automl_transfer.errors import StoreURLError
+from automl_transfer.importing import uncollected
 from automl_transfer.store.engine import READ_ONLY, make_engine
 from automl_transfer.store.url import StoreURL
 
@@ -157,7 +158,8 @@ def _create_optuna(url: StoreURL) -> None:
     engine = make_engine(url, bootstrap=True)
     try:
         models.BaseModel.metadata.create_all(engine)
-        _VersionManager("", engine, scoped_session(sessionmaker(bind=engine)))
+        with uncollected():  # imports Alembic
+            _VersionManager("", engine, scoped_session(sessionmaker(bind=engine)))
     finally:
         engine.dispose()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.transfer.heads import solve_ncm
-from automl_transfer.transfer.ridge import LAMBDAS, Ridge, calibrate, fold, standardisation
+from automl_transfer.transfer.ridge import LAMBDAS, Ridge, calibrate, calibrations, fold, standardisation
 from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
 
 
@@ -47,7 +47,10 @@ def test_leave_one_out_equals_leaving_each_row_out(n: int, features: int, ridge_
     ridge = Ridge(x, labels, 3)
     assert ridge.primal == (features <= n)
     torch.testing.assert_close(
-        ridge.leave_one_out(ridge_lambda), left_out_by_hand(x, labels, 3, ridge_lambda), atol=1e-7, rtol=1e-6
+        ridge.leave_one_out([ridge_lambda])[0],
+        left_out_by_hand(x, labels, 3, ridge_lambda),
+        atol=1e-7,
+        rtol=1e-6,
     )
 
 
@@ -63,7 +66,7 @@ def test_the_head_is_the_ridge_solution_on_raw_features(n: int, features: int) -
     )
     expected = z @ w + y.mean(0)
     logits = x.double() @ weight.T + bias
-    beta = calibrate(Ridge(x, labels, 3).leave_one_out(0.1), labels)
+    beta = calibrate(Ridge(x, labels, 3).leave_one_out([0.1])[0], labels)
     torch.testing.assert_close(logits, beta * expected, atol=1e-8, rtol=1e-6)
 
 
@@ -110,7 +113,7 @@ def ncm(x: Tensor, labels: Tensor, *, views: int) -> tuple[Tensor, Tensor]:
 
 def test_calibration_finds_the_best_temperature() -> None:
     x, labels = sample(400, 10, noise=3.0)
-    predictions = Ridge(x, labels, 3).leave_one_out(0.1)
+    predictions = Ridge(x, labels, 3).leave_one_out([0.1])[0]
 
     def nll(beta: float) -> float:
         return float(torch.nn.functional.cross_entropy(beta * predictions, labels))
@@ -123,7 +126,7 @@ def test_calibration_finds_the_best_temperature() -> None:
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
 def test_calibration_does_not_depend_on_the_scale(scale: float) -> None:
     x, labels = sample(100, 5)
-    predictions = Ridge(x, labels, 3).leave_one_out(0.1)
+    predictions = Ridge(x, labels, 3).leave_one_out([0.1])[0]
     assert calibrate(predictions * scale, labels) * scale == pytest.approx(
         calibrate(predictions, labels), rel=1e-3
     )
@@ -145,9 +148,25 @@ def test_predictions_without_information_stay_finite() -> None:
     assert np.isfinite(Ridge(x, labels, 3).best().nll)
 
 
-def test_best_is_the_most_likely() -> None:
+def test_best_is_the_most_likely(monkeypatch: pytest.MonkeyPatch) -> None:
     ridge = Ridge(*sample(60, 30), 3)
-    assert ridge.best() == min((ridge.score(value) for value in LAMBDAS), key=lambda score: score.nll)
+    alone = [ridge.scores([value])[0] for value in LAMBDAS]
+    for most in (60 * 3 * 5, 10**6):  # in parts, and all at once
+        monkeypatch.setattr("automl_transfer.transfer.ridge._MOST_SCORES", most)
+        together = ridge.scores(LAMBDAS)
+        for one, other in zip(alone, together, strict=True):
+            assert (one.ridge_lambda, one.accuracy) == (other.ridge_lambda, other.accuracy)
+            assert (one.nll, one.beta) == pytest.approx((other.nll, other.beta), rel=1e-9)
+        assert ridge.best() == min(together, key=lambda score: score.nll)
+
+
+def test_models_are_calibrated_each_by_itself() -> None:
+    x, labels = sample(60, 30)
+    predictions = Ridge(x, labels, 3).leave_one_out(LAMBDAS)
+    predictions = torch.cat([predictions, torch.zeros(1, 60, 3), torch.full((1, 60, 3), torch.nan)])
+    alone = [calibrate(each, labels) for each in predictions]
+    assert calibrations(predictions, labels).tolist() == pytest.approx(alone, rel=1e-9)
+    assert alone[-2:] == [1.0, 1.0]
 
 
 def test_rows_may_come_in_parts() -> None:
