@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,6 +32,19 @@ class Pair:
         each = [1000 * statistics.median(taken) / units for taken in (self.first, self.second)]
         low, high = min(self.ratios), max(self.ratios)
         return f"{each[0]:9.3f} {each[1]:9.3f}  {self.ratio:6.3f}x ({low:.3f} to {high:.3f})  n={len(self.first)}"
+
+
+def summary(pairs: Sequence[Pair], units: int) -> tuple[float, str]:
+    """The median ratio of several pairs, and a row: milliseconds a unit of both, ratios of the pairs."""
+    each = [
+        1000 * statistics.median(statistics.median(taken) for taken in side) / units
+        for side in ([pair.first for pair in pairs], [pair.second for pair in pairs])
+    ]
+    ratios = [pair.ratio for pair in pairs]
+    found = statistics.median(ratios)
+    low, high = min(ratios), max(ratios)
+    text = f"{each[0]:9.3f} {each[1]:9.3f}  {found:6.3f}x ({low:.3f} to {high:.3f})  n={len(pairs)}"
+    return found, text
 
 
 def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: int) -> Pair:

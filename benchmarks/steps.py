@@ -4,27 +4,31 @@
 
 Forward passes are those of frozen parts and of the profile: the whole network, evaluation mode, no gradients.
 Steps train all weights, norm layers in evaluation mode (the default), fused AdamW. Both ways run in turns in
-one process; a ratio above 1 says how many times slower the second is.
+one process (the allocator's in processes of their own); a ratio above 1 says how many times slower the second is.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
+import json
 import os
+import statistics
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from interleaved import in_turns, machine
+from interleaved import Pair, in_turns, machine
 from torch import Tensor, nn
 
 from automl_transfer.models.fuse import fused
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.batches import read_ahead
+from automl_transfer.transfer.allocator import keep_freed_memory
 from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 
@@ -107,28 +111,45 @@ def in_bf16(way: Way) -> Way:
     return run
 
 
-@contextmanager
-def keeping_memory() -> Iterator[bool]:
-    """glibc gives nothing back to the system meanwhile; whether this is glibc."""
-    trim, mapped, most = -1, -3, 32 << 20  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and its maximum
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        yield False
-        return
-    mallopt(trim, 1 << 30)
-    mallopt(mapped, most)
-    yield True
-    mallopt(trim, 128 << 10)
-    mallopt(mapped, 128 << 10)
-
-
-def keeping(way: Way) -> Way:
-    def run() -> None:
-        with keeping_memory():
+def allocator(pixels: int, keep: bool) -> list[float]:
+    """Run in a process of its own, as the setting cannot be undone: seconds of a forward pass and of steps."""
+    assert not keep or keep_freed_memory()
+    images = np.random.default_rng(0).integers(0, 256, (4 * BATCH, pixels, pixels, 1), np.uint8)
+    x = Normaliser((0.5,), (0.5,))(torch.from_numpy(images))
+    batch = batch_for(pixel_elements((pixels, pixels)), "cpu")
+    found = []
+    for way in (passes(fused(network(), x[:1]), x, batch), steps(network(), x[:BATCH])):
+        taken = []
+        for _ in range(4):
+            began = time.perf_counter()
             way()
+            taken.append(time.perf_counter() - began)
+        found.append(statistics.median(taken[1:]))
+    return found
 
-    return run
+
+def allocator_rows(pixels: int, rounds: int) -> None:
+    """Fresh processes in turns: what the allocator does by default depends on what lies where in memory."""
+
+    def alone(keep: bool) -> list[float]:
+        command = [
+            sys.executable,
+            __file__,
+            "--pixels",
+            str(pixels),
+            "--allocator",
+            "keep" if keep else "default",
+        ]
+        found: list[float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+        return found
+
+    taken: dict[bool, list[list[float]]] = {True: [], False: []}
+    for turn in range(rounds):
+        for keep in (True, False) if turn % 2 else (False, True):
+            taken[keep].append(alone(keep))
+    for place, (what, count) in enumerate((("forward", 4 * BATCH), ("step", STEPS * BATCH))):
+        pair = Pair([each[place] for each in taken[False]], [each[place] for each in taken[True]])
+        print(f"{what + ': freed memory kept / given back':48} {pixels:4} px  {pair.row(count)}", flush=True)
 
 
 def ways(row: str, pixels: int, folder: Path) -> Iterator[tuple[str, int, Way, Way]]:
@@ -176,10 +197,6 @@ def ways(row: str, pixels: int, folder: Path) -> Iterator[tuple[str, int, Way, W
             return
         alone = passes(fused(network(), x[:1]), x, batch)
         yield "forward, fused: bf16 autocast / float32", count, in_bf16(alone), alone
-    elif row == "allocator":
-        yield "forward: freed memory kept / given back", count, keeping(forward), forward
-        step = steps(network(), one)
-        yield "step: freed memory kept / given back", trained, keeping(step), step
 
 
 def main() -> None:
@@ -187,11 +204,18 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, nargs="+", default=[32, 128])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=ROWS, default=ROWS)
+    parser.add_argument("--allocator", choices=["keep", "default"], help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.allocator:
+        print(json.dumps(allocator(options.pixels[0], options.allocator == "keep")))
+        return
     print(f"{machine()}; {SOURCE}; ms an image; ratio second / first, median (lowest to highest)", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for row in options.only:
             for pixels in options.pixels:
+                if row == "allocator":
+                    allocator_rows(pixels, options.rounds)
+                    continue
                 for what, count, first, second in ways(row, pixels, Path(folder)):
                     pair = in_turns(second, first, options.rounds)
                     print(f"{what:48} {pixels:4} px  {pair.row(count)}", flush=True)

@@ -15,6 +15,7 @@ from automl_transfer.training.inputs import Inputs
 from automl_transfer.training.loss import Anchor, Loss, balanced_weights
 from automl_transfer.training.optimizers import make_optimizer
 from automl_transfer.training.schedule import rate_factor
+from automl_transfer.transfer.allocator import keep_freed_memory
 from automl_transfer.transfer.plan import TransferPlan
 
 _CHECK_EVERY = {"cpu": 1}
@@ -29,6 +30,7 @@ class Stepper:
     """Moves a plan's weights, one optimiser step per effective batch."""
 
     def __init__(self, plan: TransferPlan, task: LoadedTask, device: torch.device) -> None:
+        keep_freed_memory()
         strategy = plan.strategy
         self._plan = plan
         self._device = device

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from automl_transfer.errors import OutOfMemoryError, TrialDataError
+from automl_transfer.transfer.allocator import keep_freed_memory
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.views import Images
 
@@ -73,6 +74,7 @@ def forward_batches(
     Raises:
         OutOfMemoryError: Not even a batch of one fits.
     """
+    keep_freed_memory()
     found = None if into is None else torch.from_numpy(into)
     start = 0
     while start < len(indices):
