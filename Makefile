@@ -58,6 +58,9 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/views.py
+	$(BIN)/python benchmarks/tuning.py
+	$(BIN)/python benchmarks/where.py
+	$(BIN)/python benchmarks/oracle.py
 	$(BIN)/python benchmarks/store.py --quick
 	$(BIN)/python benchmarks/dashboard.py
 
