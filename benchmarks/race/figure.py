@@ -58,8 +58,8 @@ def draw(recorded: Path, results: Path) -> go.Figure:
                 shown = False
         picture.update_yaxes(range=[lowest - 0.12, 1.005], tickformat=".0%", row=1, col=column)
     picture.update_xaxes(
-        type="log", range=[0.6, 2.97], tickvals=[5, 15, 60, 300, 900],
-        ticktext=["5 s", "15", "1 min", "5", "15"], gridcolor="#e6e8eb", zeroline=False,
+        type="log", range=[0.4, 2.97], tickvals=[3, 15, 60, 300, 900],
+        ticktext=["3 s", "15", "1 min", "5", "15"], gridcolor="#e6e8eb", zeroline=False,
     )  # fmt: skip
     picture.update_yaxes(gridcolor="#e6e8eb", zeroline=False)
     picture.update_layout(
