@@ -19,7 +19,7 @@ _COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: modules stay, and looking through them takes a third of the time."""
+    """No garbage collection meanwhile: what is imported stays, and looking through it takes up to a third."""
     enabled = gc.isenabled()
     gc.disable()
     try:

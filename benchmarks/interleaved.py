@@ -29,22 +29,23 @@ class Pair:
 
     def row(self, units: int) -> str:
         """Milliseconds a unit of both, and the ratio: median (lowest to highest)."""
-        each = [1000 * statistics.median(taken) / units for taken in (self.first, self.second)]
-        low, high = min(self.ratios), max(self.ratios)
-        return f"{each[0]:9.3f} {each[1]:9.3f}  {self.ratio:6.3f}x ({low:.3f} to {high:.3f})  n={len(self.first)}"
+        return _row((self.first, self.second), self.ratios, units)
 
 
 def summary(pairs: Sequence[Pair], units: int) -> tuple[float, str]:
-    """The median ratio of several pairs, and a row: milliseconds a unit of both, ratios of the pairs."""
-    each = [
-        1000 * statistics.median(statistics.median(taken) for taken in side) / units
-        for side in ([pair.first for pair in pairs], [pair.second for pair in pairs])
+    """The median ratio of several pairs, and their row: medians of the pairs instead of rounds."""
+    sides = [
+        [statistics.median(taken) for taken in side]
+        for side in zip(*((p.first, p.second) for p in pairs), strict=True)
     ]
     ratios = [pair.ratio for pair in pairs]
-    found = statistics.median(ratios)
-    low, high = min(ratios), max(ratios)
-    text = f"{each[0]:9.3f} {each[1]:9.3f}  {found:6.3f}x ({low:.3f} to {high:.3f})  n={len(pairs)}"
-    return found, text
+    return statistics.median(ratios), _row(sides, ratios, units)
+
+
+def _row(sides: Sequence[Sequence[float]], ratios: Sequence[float], units: int) -> str:
+    first, second = (1000 * statistics.median(taken) / units for taken in sides)
+    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    return f"{first:9.3f} {second:9.3f}  {middle:6.3f}x ({low:.3f} to {high:.3f})  n={len(ratios)}"
 
 
 def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: int) -> Pair:

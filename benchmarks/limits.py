@@ -12,9 +12,8 @@ loop    an epoch of `TrainingRun` with nothing frozen, against a loop over norma
 rates   what `training/cache_plan.py` assumes: multiply-adds a second of frozen groups, bytes a second from a
         mapped file and through its checksums
 
-Ours and bare run in turns in one process. Each pair is made anew, with its own tensors at other places in
-memory: the same loop beside itself is up to a tenth slower or faster by that alone, for as long as the pair
-lives. The ratio is the median over pairs, of each the median over rounds. Ours pays for everything a run does: reading, the schedule, checks
+Ours and bare run in turns in one process. Each pair is made anew: what a pair's
+places in memory cost or save stays with it as long as it lives. The ratio is the median over pairs, of each the median over rounds. Ours pays for everything a run does: reading, the schedule, checks
 of the loss, the copy that an epoch can go back to, judging (few) validation images, keeping the best weights.
 The bare loops have a constant rate and judge nothing. Images are real digits (mnist5k), resized.
 """
