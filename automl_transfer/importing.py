@@ -19,7 +19,7 @@ _COMPILER = ("torch._dynamo", "torch._dynamo.utils")
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """No garbage collection meanwhile: what is imported stays, and looking through it takes up to a third."""
+    """No garbage collection meanwhile: looking through what stays takes up to a third of an import."""
     enabled = gc.isenabled()
     gc.disable()
     try:
