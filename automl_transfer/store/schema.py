@@ -1,5 +1,7 @@
 """Creates and migrates both schemas, Optuna's first and ours after, once, under a lock.
 
+An empty database gets both as they are today; any other one is migrated.
+
 Every writer of this package writes Optuna's tables directly. So a database whose Optuna schema is
 not the one that this code was written for is refused, older and newer alike.
 """
@@ -63,6 +65,9 @@ def ensure_schema(url: StoreURL, engine: sa.Engine) -> None:
     if versions.current:
         return
     with _lock(url):
+        if _is_empty(url):
+            create(engine)
+            return
         versions = _versions(engine)
         _refuse_foreign(url, versions)
         if versions.optuna is None:
@@ -88,6 +93,31 @@ def check_schema(url: StoreURL, engine: sa.Engine) -> None:
         )
 
 
+def create(engine: sa.Engine) -> None:
+    """Both schemas in an empty database, in one transaction: what migrations make, without loading them."""
+    import optuna
+    from optuna.storages._rdb import models
+
+    from automl_transfer.store.tables import Base
+
+    info = sa.table("version_info", *map(sa.column, ("version_info_id", "schema_version", "library_version")))
+    with engine.begin() as connection:
+        models.BaseModel.metadata.create_all(connection, checkfirst=False)
+        Base.metadata.create_all(connection, checkfirst=False)
+        facts = {
+            "version_info_id": 1,
+            "schema_version": models.SCHEMA_VERSION,
+            "library_version": optuna.__version__,
+        }
+        connection.execute(sa.insert(info).values(facts))
+        for name, head in (("alembic_version", OPTUNA_HEAD), (VERSION_TABLE, OUR_HEAD)):
+            number = sa.Column("version_num", sa.String(32), primary_key=True)
+            table = sa.Table(name, sa.MetaData(), number)
+            table.primary_key.name = f"{name}_pkc"  # as Alembic calls it
+            table.create(connection, checkfirst=False)
+            connection.execute(sa.insert(table).values(version_num=head))
+
+
 def migrate(connection: sa.Connection, target: str) -> None:
     """Run our migrations, up or down, inside the caller's transaction.
 
@@ -111,6 +141,15 @@ def migrate(connection: sa.Connection, target: str) -> None:
 def _versions(engine: sa.Engine) -> Versions:
     with engine.connect().execution_options(**{READ_ONLY: True}) as connection:
         return read_versions(connection)
+
+
+def _is_empty(url: StoreURL) -> bool:
+    """Whether there is no table at all; an SQLite file is in WAL mode afterwards."""
+    engine = make_engine(url, bootstrap=True)
+    try:
+        return not sa.inspect(engine).get_table_names()
+    finally:
+        engine.dispose()
 
 
 def _refuse_foreign(url: StoreURL, versions: Versions) -> None:

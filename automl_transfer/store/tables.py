@@ -165,3 +165,18 @@ at_checkpoints: sa.Table = CheckpointRow.__table__  # type: ignore[assignment]
 at_sightings: sa.Table = SightingRow.__table__  # type: ignore[assignment]
 at_confirmations: sa.Table = ConfirmationRow.__table__  # type: ignore[assignment]
 at_profiles: sa.Table = ProfileRow.__table__  # type: ignore[assignment]
+
+
+def _delete_along(name: str, owner: str, key: str, *tables: sa.Table) -> None:
+    """With our tables comes a trigger on SQLite, which deletes their rows with a row of Optuna's."""
+    deletes = " ".join(f"DELETE FROM {table.name} WHERE {key} = OLD.{key};" for table in tables)
+    trigger = sa.DDL(f"CREATE TRIGGER {name} AFTER DELETE ON {owner} BEGIN {deletes} END")
+    sa.event.listen(Base.metadata, "after_create", trigger.execute_if(dialect="sqlite"))
+
+
+_delete_along(
+    "at_trial_deleted", "trials", "trial_id", at_trials, at_epochs, at_leases, at_checkpoints, at_sightings
+)
+_delete_along("at_study_deleted", "studies", "study_id", at_studies)
+_delete_along("at_confirmations_deleted", "trials", "trial_id", at_confirmations)
+_delete_along("at_profiles_deleted", "studies", "study_id", at_profiles)

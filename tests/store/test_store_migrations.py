@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import optuna
 import pytest
 import sqlalchemy as sa
@@ -14,6 +16,7 @@ from store_helpers import DONE, draft, open_study
 from automl_transfer.domain.records import TrialState
 from automl_transfer.store import schema
 from automl_transfer.store import tables as t
+from automl_transfer.store.engine import make_engine
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -80,9 +83,58 @@ def test_killed_between_the_two_schemas_the_next_one_completes(database_url: str
     store.close()
 
 
-def test_failed_migration_leaves_nothing_behind(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from automl_transfer.store.engine import make_engine
+def described(url: StoreURL) -> dict[str, object]:
+    """Everything that a database says about its tables, in no particular order."""
 
+    def plain(rows: list[Any]) -> list[str]:
+        return sorted(repr(sorted({**row, "type": repr(row.get("type"))}.items())) for row in rows)
+
+    engine = make_engine(url)
+    inspector = sa.inspect(engine)
+    found: dict[str, object] = {
+        table: [
+            plain(inspector.get_columns(table)),
+            plain([inspector.get_pk_constraint(table)]),
+            plain(inspector.get_foreign_keys(table)),
+            plain(inspector.get_unique_constraints(table)),
+            plain(inspector.get_indexes(table)),
+            plain(inspector.get_check_constraints(table)),
+        ]
+        for table in inspector.get_table_names()
+    }
+    if url.is_sqlite:
+        with engine.connect() as connection:
+            triggers = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name"
+            found["triggers"] = [tuple(row) for row in connection.execute(sa.text(triggers))]
+    with engine.connect() as connection:
+        for table in ("version_info", "alembic_version", schema.VERSION_TABLE):
+            rows = connection.execute(sa.text(f"SELECT * FROM {table}"))
+            found[f"rows of {table}"] = [tuple(row) for row in rows]
+    engine.dispose()
+    return found
+
+
+def test_a_new_database_is_what_migrations_make_of_one(database_url: str) -> None:
+    """An empty database gets both schemas at once: the same tables, keys, triggers and versions."""
+    url = StoreURL.parse(database_url)
+    schema._create_optuna(url)
+    Store.open(url).close()
+    migrated = described(url)
+    engine = make_engine(url)
+    with engine.begin() as connection:
+        t.Base.metadata.drop_all(connection)
+        optuna.storages._rdb.models.BaseModel.metadata.drop_all(connection)
+        for table in ("alembic_version", schema.VERSION_TABLE):
+            connection.execute(sa.text(f"DROP TABLE {table}"))
+    engine.dispose()
+    Store.open(url).close()
+    created = described(url)
+    assert set(created) == set(migrated)
+    for name, facts in migrated.items():
+        assert created[name] == facts, name
+
+
+def test_failed_migration_leaves_nothing_behind(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     url = StoreURL.parse(database_url)
     schema._create_optuna(url)
     engine = make_engine(url)
