@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from automl_transfer.data.decode import from_array
 class ArrayInventory(Inventory):
     """uint8 images (N, H, W) in memory: small datasets that packages bring along."""
 
+    threaded: ClassVar[bool] = False
     images: npt.NDArray[Any] = field(default_factory=lambda: np.zeros((0, 1, 1), np.uint8))
 
     def native(self) -> Native:

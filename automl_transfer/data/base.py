@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -78,8 +79,10 @@ class Inventory(ABC):
         splits: Row i's split where the dataset declares it, or None where rows are split by seed.
             Splits that no row declares are carved out of the training rows (see `splits.assign`).
         outside: Files that look like images of this dataset but belong to no class.
+        threaded: Whether `decode` reads or decompresses, which threads can do at the same time.
     """
 
+    threaded: ClassVar[bool] = True
     name: str
     classes: tuple[str, ...]
     labels: Rows

@@ -103,11 +103,15 @@ def _decoded(inventory: Inventory, channels: int, resolution: int) -> Iterator[R
         sums = np.stack([flat.sum(axis=0, dtype=np.int64), squares], axis=1)
         return image, digest_of(image.pixels), sums
 
+    total = len(inventory.keys)
+    if not inventory.threaded:
+        yield from map(decode, range(total))
+        return
     window = 4 * threads()
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads()) as pool:
         try:
-            for row in range(len(inventory.keys)):
+            for row in range(total):
                 pending.append(pool.submit(decode, row))
                 if len(pending) >= window:
                     yield pending.popleft().result()

@@ -9,10 +9,11 @@ which order they come, and by how many pixels they are shifted.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import version
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from automl_transfer.data.arrays import ArrayInventory
 from automl_transfer.data.base import DatasetKind, Inventory, Request
@@ -40,8 +41,8 @@ class Textures(DatasetKind):
         """
         patch = _patch(request.options.get("patch", "32"))
         try:
-            from skimage import data
-        except ImportError as error:
+            package = distribution("scikit-image")
+        except PackageNotFoundError as error:
             raise DataError(
                 "dataset textures needs the package scikit-image, which is not installed: "
                 "pip install 'automl-transfer[datasets]'"
@@ -51,20 +52,19 @@ class Textures(DatasetKind):
         keys: list[str] = []
         splits: list[Split] = []
         for label, name in enumerate(PHOTOGRAPHS):
-            photograph = np.asarray(getattr(data, name)(), dtype=np.uint8)
+            photograph = _photograph(package, name)
             for split, y, x in cut(patch, request.spec.splits, (request.spec.seed, label)):
                 images.append(photograph[y : y + patch, x : x + patch])
                 labels.append(label)
                 keys.append(f"{name}/y{y:03d}x{x:03d}")
                 splits.append(split)
         fractions = request.spec.splits.model_dump_json()
-        release = version("scikit-image")
         return ArrayInventory(
             name="textures" if patch == 32 else f"textures?patch={patch}",
             classes=PHOTOGRAPHS,
             labels=np.array(labels, np.int64),
             keys=tuple(keys),
-            signature=f"textures scikit-image {release} {patch} {request.spec.seed} {fractions}",
+            signature=f"textures scikit-image {package.version} {patch} {request.spec.seed} {fractions}",
             splits=tuple(splits),
             images=np.stack(images),
         )
@@ -99,6 +99,19 @@ def cut(patch: int, fractions: SplitFractions, seed: tuple[int, int]) -> list[tu
             patches += [(split, x, along) if vertical else (split, along, x) for x in across]
         start += sizes[split] * patch + gap
     return sorted(patches, key=lambda item: item[1:])
+
+
+def _photograph(package: Distribution, name: str) -> npt.NDArray[np.uint8]:
+    """Gray pixels (512, 512); scikit-image's own reader would load SciPy first."""
+    file = f"skimage/data/{name}.png"
+    try:
+        with Image.open(str(package.locate_file(file))) as image:
+            return np.asarray(image, dtype=np.uint8)
+    except OSError as error:
+        raise DataError(
+            f"dataset textures needs the file {file} of scikit-image, got {error.strerror or error}: "
+            "install scikit-image again"
+        ) from error
 
 
 def _patch(text: str) -> int:

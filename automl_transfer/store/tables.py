@@ -169,8 +169,9 @@ at_profiles: sa.Table = ProfileRow.__table__  # type: ignore[assignment]
 
 def _delete_along(name: str, owner: str, key: str, *tables: sa.Table) -> None:
     """With our tables comes a trigger on SQLite, which deletes their rows with a row of Optuna's."""
-    deletes = " ".join(f"DELETE FROM {table.name} WHERE {key} = OLD.{key};" for table in tables)
-    trigger = sa.DDL(f"CREATE TRIGGER {name} AFTER DELETE ON {owner} BEGIN {deletes} END")
+    deletes = " ".join(f"DELETE FROM {table.name} WHERE {key} = OLD.{key};" for table in tables)  # noqa: S608
+    statement = f"CREATE TRIGGER {name} AFTER DELETE ON {owner} BEGIN {deletes} END"
+    trigger = sa.DDL(statement)  # type: ignore[no-untyped-call, unused-ignore]
     sa.event.listen(Base.metadata, "after_create", trigger.execute_if(dialect="sqlite"))
 
 

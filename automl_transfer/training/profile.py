@@ -31,7 +31,7 @@ from automl_transfer.training.feature_bank import (
     folded_groups,
 )
 from automl_transfer.transfer.pixels import Normaliser
-from automl_transfer.transfer.ridge import Ridge
+from automl_transfer.transfer.ridge import Ridge, standardised
 
 MOST_IMAGES = 2000
 """Of more training images only `FINAL_ROWS` are passed: the choice of a cut does not need all."""
@@ -194,6 +194,7 @@ class _Judge:
         self._classes = len(task.task.classes)
         self._groups = groups
         self._order = np.random.default_rng([seed, 1]).permutation(len(bank.rows))
+        self._kernels: dict[Cell, Tensor] = {}
         self._finite = {
             cell for cell in bank.cells() if bool(np.isfinite(bank.values[:, bank.columns[cell]]).all())
         }
@@ -215,7 +216,7 @@ class _Judge:
                     cells = self._bank.parts(cut, pool, taps)
                     if cells is None or not self._finite.issuperset(cells) or tuple(cells) in found:
                         continue
-                    found[tuple(cells)] = self._score(cells, cut, pool, taps, JOINT_ROWS)
+                    found[tuple(cells)] = self._score_joint(cells, cut, pool, taps)
         return sorted(found.values(), key=_key)
 
     def final(self, result: CutRecord) -> CutRecord:
@@ -225,13 +226,35 @@ class _Judge:
         return self._score(cells, result.cut, result.grid, result.taps, FINAL_ROWS)
 
     def _score(self, cells: list[Cell], cut: int, grid: int, taps: int, most: int) -> CutRecord:
+        positions, labels = self._sample(most)
+        features = self._bank.features(cells, positions)
+        return self._record(Ridge(features, labels, self._classes), cut, grid, taps)
+
+    def _score_joint(self, cells: list[Cell], cut: int, pool: int, taps: int) -> CutRecord:
+        """Many heads read the same cells: with more features than rows, each cell's kernel is made once."""
+        positions, labels = self._sample(JOINT_ROWS)
+        columns = [self._bank.columns[cell] for cell in cells]
+        size = sum(column.stop - column.start for column in columns)
+        if size <= len(positions):
+            return self._score(cells, cut, pool, taps, JOINT_ROWS)
+        for cell in cells:
+            if cell not in self._kernels:
+                x = standardised(self._bank.features([cell], positions))
+                self._kernels[cell] = x @ x.T
+        kernel = torch.stack([self._kernels[cell] for cell in cells]).sum(0)
+        return self._record(Ridge.of_kernel(kernel, size, labels, self._classes), cut, pool, taps)
+
+    def _sample(self, most: int) -> tuple[np.ndarray, Tensor]:
+        """Positions in the bank of at most so many rows, the same ones for every head, and their labels."""
         positions = np.sort(self._order[:most])
-        features: Tensor = self._bank.features(cells, positions)
-        best = Ridge(features, self._labels[torch.from_numpy(positions)], self._classes).best()
+        return positions, self._labels[torch.from_numpy(positions)]
+
+    def _record(self, ridge: Ridge, cut: int, grid: int, taps: int) -> CutRecord:
+        best = ridge.best()
         return CutRecord(
             cut=cut,
             grid=grid,
-            features=features.shape[1],
+            features=ridge.features,
             loo_accuracy=best.accuracy,
             loo_nll=best.nll,
             ridge_lambda=best.ridge_lambda,

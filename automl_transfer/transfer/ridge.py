@@ -52,22 +52,33 @@ class Ridge:
                 "ridge needs (n, F) features and n >= 2 labels, "
                 f"got {tuple(features.shape)} and {tuple(labels.shape)}"
             )
-        self.labels = labels
-        self.mean, self.scale = standardisation(features)
-        x = features.to(torch.float64, copy=True).sub_(self.mean).div_(self.scale)
-        self.n, self.features = x.shape
+        x = standardised(features)
+        if x.shape[1] <= x.shape[0]:
+            values, vectors = torch.linalg.eigh(x.T @ x)
+            self._set(x.shape[1], labels, classes, values, x @ vectors, primal=True)
+        else:
+            self._set(x.shape[1], labels, classes, *torch.linalg.eigh(x @ x.T), primal=False)
+
+    @classmethod
+    def of_kernel(cls, kernel: Tensor, size: int, labels: Tensor, classes: int) -> Ridge:
+        """The same from float64 (n, n) X X' alone, of `size` features.
+
+        The kernel of several feature matrices side by side is the sum of theirs.
+        """
+        found = cls.__new__(cls)
+        found._set(size, labels, classes, *torch.linalg.eigh(kernel), primal=False)
+        return found
+
+    def _set(
+        self, size: int, labels: Tensor, classes: int, values: Tensor, basis: Tensor, *, primal: bool
+    ) -> None:
+        self.n, self.features, self.labels, self.primal = len(labels), size, labels, primal
         targets = torch.nn.functional.one_hot(labels, classes).double()
         self.prior = targets.mean(0)
-        y = targets - self.prior
-        self.primal = self.features <= self.n
-        if self.primal:
-            values, vectors = torch.linalg.eigh(x.T @ x)
-            self._basis = x @ vectors  # (n, F)
-        else:
-            values, self._basis = torch.linalg.eigh(x @ x.T)  # (n, n)
         self._values = values.clamp_min(0.0)
-        self._targets = y
-        self._projected = self._basis.T @ y
+        self._basis = basis  # (n, F) or (n, n)
+        self._targets = targets - self.prior
+        self._projected = basis.T @ self._targets
 
     def leave_one_out(self, lambdas: Sequence[float]) -> Tensor:
         """(L, n, C) predictions of each row by the model fitted without it, for L penalties.
@@ -79,7 +90,7 @@ class Ridge:
         if not self.primal:
             gain *= self._values
         fitted = self._basis @ (gain[:, :, None] * self._projected)
-        blocks = self._basis.split(_CHUNK // 4)
+        blocks = torch.split(self._basis, _CHUNK // 4)
         leverage = torch.cat([block.square() @ gain.T for block in blocks]).T + 1.0 / self.n
         residual = (self._targets - fitted) / (1.0 - leverage).clamp_min(1e-9)[:, :, None]
         predicted: Tensor = self.prior + self._targets - residual
@@ -105,6 +116,12 @@ class Ridge:
             rows = zip(some, accuracy.tolist(), nll.tolist(), betas.tolist(), strict=True)
             found += [RidgeScore(float(value), right, loss, beta) for value, right, loss, beta in rows]
         return found
+
+
+def standardised(features: Tensor) -> Tensor:
+    """float64 (n, F) features of mean 0 and standard deviation 1, see `standardisation`."""
+    mean, scale = standardisation(features)
+    return features.to(torch.float64, copy=True).sub_(mean).div_(scale)
 
 
 def standardisation(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,7 +177,7 @@ def calibrations(predictions: Tensor, labels: Tensor) -> Tensor:
     smooth = 1.0 / (z.shape[1] + 2)
     # Centred rows: the uniform part of the smoothed target contributes nothing.
     target = (1.0 - smooth) * z.gather(2, labels.expand(len(z), -1)[:, :, None]).mean((1, 2))
-    low, high, beta = torch.zeros_like(spread), torch.full_like(spread, 1e3), torch.ones_like(spread)
+    low, high, beta = (torch.full_like(spread, value) for value in (0.0, 1e3, 2.5))  # few end far from it
     going = usable.clone()
     for _ in range(60):
         p = torch.softmax(beta[:, None, None] * z, 2)
