@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -36,6 +37,8 @@ from automl_transfer.cli import (
 from automl_transfer.errors import AutomlTransferError, UserError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
+GARBAGE = (100_000, 20, 20)
+"""When garbage is looked for: with Python's own thresholds that takes up to a third of an import."""
 
 app = typer.Typer(
     name="automl-transfer",
@@ -82,6 +85,7 @@ def main(arguments: list[str] | None = None) -> None:
     # small steps slow. Some microseconds of spinning are enough. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    gc.set_threshold(*GARBAGE)
     try:
         app(args=arguments, standalone_mode=True)
     except UserError as error:

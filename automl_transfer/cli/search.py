@@ -18,7 +18,6 @@ from automl_transfer.cli.options import (
     console,
 )
 from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
-from automl_transfer.importing import uncollected
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -69,12 +68,11 @@ def run(
     best: validation 0.992, test 0.989 [0.980, 0.994] (n = 360)
     wrote runs/cats-quick/: ranking.json, report.html, best_strategy.json, model/
     """
-    with uncollected():
-        from automl_transfer.api.search import run_study
-        from automl_transfer.cli.live import LiveSearch, print_result
-        from automl_transfer.space.study_of import study_spec
-        from automl_transfer.store.url import resolve_storage
-        from automl_transfer.workers.signals import StopRequest, stop_on_signals
+    from automl_transfer.api.search import run_study
+    from automl_transfer.cli.live import LiveSearch, print_result
+    from automl_transfer.space.study_of import study_spec
+    from automl_transfer.store.url import resolve_storage
+    from automl_transfer.workers.signals import StopRequest, stop_on_signals
 
     spec = study_spec(
         what,

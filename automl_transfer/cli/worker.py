@@ -18,7 +18,7 @@ from automl_transfer.cli.options import (
     duration,
     open_store,
 )
-from automl_transfer.importing import import_torch, uncollected
+from automl_transfer.importing import import_torch
 
 if TYPE_CHECKING:
     from automl_transfer.search.workbench import Workbench
@@ -60,12 +60,10 @@ def run(
     10:15:02 info study=quick trial=7 root=7 attempt=0 starts: suffix of efficientnet-lite0
     """
     from automl_transfer.errors import ConfigurationError
-
-    with uncollected():
-        from automl_transfer.reporting.publish import LivePage, publish
-        from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
-        from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
-        from automl_transfer.workers.worker import Worker, WorkerOptions
+    from automl_transfer.reporting.publish import LivePage, publish
+    from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
+    from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
+    from automl_transfer.workers.worker import Worker, WorkerOptions
 
     if log_format not in FORMATS:
         raise ConfigurationError(f"--log-format must be one of {', '.join(FORMATS)}, got {log_format!r}")

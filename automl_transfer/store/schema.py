@@ -16,7 +16,6 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from automl_transfer.errors import StoreURLError
-from automl_transfer.importing import uncollected
 from automl_transfer.store.engine import READ_ONLY, make_engine
 from automl_transfer.store.url import StoreURL
 
@@ -197,8 +196,7 @@ def _create_optuna(url: StoreURL) -> None:
     engine = make_engine(url, bootstrap=True)
     try:
         models.BaseModel.metadata.create_all(engine)
-        with uncollected():  # imports Alembic
-            _VersionManager("", engine, scoped_session(sessionmaker(bind=engine)))
+        _VersionManager("", engine, scoped_session(sessionmaker(bind=engine)))
     finally:
         engine.dispose()
 
