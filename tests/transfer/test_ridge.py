@@ -9,7 +9,15 @@ from torch import Tensor
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.transfer.heads import solve_ncm
-from automl_transfer.transfer.ridge import LAMBDAS, Ridge, calibrate, calibrations, fold, standardisation
+from automl_transfer.transfer.ridge import (
+    LAMBDAS,
+    Ridge,
+    calibrate,
+    calibrations,
+    fold,
+    standardisation,
+    standardised,
+)
 from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
 
 
@@ -158,6 +166,19 @@ def test_best_is_the_most_likely(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (one.ridge_lambda, one.accuracy) == (other.ridge_lambda, other.accuracy)
             assert (one.nll, one.beta) == pytest.approx((other.nll, other.beta), rel=1e-9)
         assert ridge.best() == min(together, key=lambda score: score.nll)
+
+
+@pytest.mark.parametrize("sizes", [(50, 40), (5, 7)])
+def test_kernels_add_up_to_the_head_of_all_features(sizes: tuple[int, int]) -> None:
+    first, labels = sample(60, sizes[0])
+    second, _ = sample(60, sizes[1])
+    both = torch.cat([first, second], dim=1)
+    kernel = sum(x @ x.T for x in map(standardised, (first, second)))
+    assert isinstance(kernel, torch.Tensor)
+    summed = Ridge.of_kernel(kernel, sum(sizes), labels, 3)
+    whole = Ridge(both, labels, 3)
+    torch.testing.assert_close(summed.leave_one_out(LAMBDAS), whole.leave_one_out(LAMBDAS))
+    assert summed.best().ridge_lambda == whole.best().ridge_lambda
 
 
 def test_models_are_calibrated_each_by_itself() -> None:
