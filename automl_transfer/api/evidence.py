@@ -6,6 +6,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
+
+if TYPE_CHECKING:
+    from automl_transfer.training.pool_features import PoolFeatures
 
 LEAST_SECONDS = 30.0
 """Confirmation may take this long, however short the search was."""
@@ -46,7 +50,8 @@ def confirm_best(
     """Train the best strategies of a study again, and keep every run in the store.
 
     Candidates are the best by validation score. Run r has a fresh seed and a fresh split of training +
-    validation data, the same ones for every candidate, and trains as many epochs as the candidate's
+    validation data, the same ones for every candidate (augmented views of an image are those of the study),
+    and trains as many epochs as the candidate's
     trial kept: no epoch is picked by what the run is judged on. Runs are spent where they decide
     (`reporting.racing`). The test split is not looked at.
 
@@ -56,7 +61,7 @@ def confirm_best(
         strategies: How many candidates.
         max_runs: At most so many runs of each.
         bounded: After two runs of each, train others than the leader only as long as all runs together take
-            no longer than the trials did, or `LEAST_SECONDS`.
+            no longer than half the time of the trials, or `LEAST_SECONDS`.
         should_stop: Asked after every epoch.
         on_run: Told about each finished run.
 
@@ -66,13 +71,16 @@ def confirm_best(
     Raises:
         EvidenceStopped: `should_stop` said so.
     """
+    from automl_transfer.training.pool_features import PoolFeatures
+
     handle, evidence = bench.handle, Evidence(store)
     metric = handle.task.metric
     records = Trials(store).records(handle)
     by_root = {record.root: record for record in one_per_strategy(records)}
     roots = [row.root_trial for row in rank(records, handle.task, handle.name).rows[:strategies]]
     searched = sum(record.outcome.train_seconds for record in records if record.outcome is not None)
-    most = max(searched, LEAST_SECONDS) if bounded else math.inf
+    most = max(searched / 2, LEAST_SECONDS) if bounded else math.inf
+    pool = PoolFeatures(bench.task, bench.activations)
     while True:
         runs = evidence.runs(handle, "confirm")
         wanted = next_round(roots, runs, max_runs, metric, most_seconds=most)
@@ -81,7 +89,7 @@ def confirm_best(
         for root, number in wanted:
             record = by_root[root]
             try:
-                run = _confirm(bench, record, number, should_stop)
+                run = _confirm(bench, pool, record, number, should_stop)
             except TrialError:  # it trained once and does not now: it cannot be confirmed
                 roots.remove(root)
                 continue
@@ -133,7 +141,9 @@ def audited(records: Sequence[TrialRecord], seed: int) -> list[TrialRecord]:
     return sorted(pruned, key=place)
 
 
-def _confirm(bench: Workbench, record: TrialRecord, number: int, should_stop: ShouldStop) -> ExtraRun:
+def _confirm(
+    bench: Workbench, pool: PoolFeatures, record: TrialRecord, number: int, should_stop: ShouldStop
+) -> ExtraRun:
     from automl_transfer.training.evaluate import predict_logits, scores
 
     assert record.strategy is not None
@@ -149,6 +159,8 @@ def _confirm(bench: Workbench, record: TrialRecord, number: int, should_stop: Sh
         seed=seed,
         device=bench.device,
         cache=bench.activations,
+        known=pool,
+        views_seed=search.seed,
     )
     kept = ranked_epoch(record, bench.handle.task.metric).epoch
     train_to_the_end(run, stop_after=kept, on_epoch=lambda result: _go_on(should_stop, result))

@@ -52,10 +52,12 @@ def make_run(
     refit: bool = False,
     cache: ActivationCache | None = None,
     known: KnownFeatures | None = None,
+    views_seed: int | None = None,
 ) -> TrainingRun:
     """A strategy ready to train; with `refit`, on the validation images as well.
 
-    `cache` keeps activations of what is frozen; `known` may know features of the training images.
+    `cache` keeps activations of what is frozen; `known` may know features of the training images;
+    `views_seed` draws augmented views, where it is not `seed`.
     """
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import build_plan
@@ -63,7 +65,7 @@ def make_run(
     if refit:
         both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
         task = dataclasses.replace(task, indices={**task.indices, "train": both})
-    plan = build_plan(strategy, backbone, task, seed=seed, device=device, known=known)
+    plan = build_plan(strategy, backbone, task, seed=seed, device=device, known=known, views_seed=views_seed)
     return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device, cache=cache)
 
 

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.domain.strategy import Normalisation, Strategy
+from automl_transfer.domain.strategy import Normalisation
 from automl_transfer.models.fuse import fused
 from automl_transfer.models.heads import pool_activation, pooled_features, resize, scaled, usable_grid
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, Values
 from automl_transfer.training.inputs import activation_key
 from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
+from automl_transfer.transfer.head_input import HeadInput, Reader
 from automl_transfer.transfer.pixels import Normaliser
 
 GRIDS = (1, 2, 4)
@@ -152,16 +153,13 @@ class FeatureBanks:
         """Keep a bank."""
         self._banks[source, normalise, bank.scale] = bank
 
-    def features(self, strategy: Strategy, kept: int, rows: np.ndarray) -> Tensor | None:
-        """What the head of a source that is left as it is reads of these rows; None where nobody knows.
-
-        Args:
-            strategy: Names the source, the normalisation, the resolution and what the head reads.
-            kept: Groups kept.
-            rows: Of the training split.
-        """
+    def features(self, asked: HeadInput) -> Reader | None:
+        """Reads what the head of a source that is left as it is reads; None where nobody knows."""
+        strategy = asked.strategy
         bank = self._banks.get((strategy.source, strategy.normalise, strategy.resolution_scale))
-        if bank is None or not np.array_equal(bank.rows, rows):
+        if bank is None or asked.images.count > 1 or not np.array_equal(bank.rows, asked.rows):
             return None
-        cells = bank.parts(kept, strategy.pool, strategy.taps)
-        return None if cells is None else bank.features(cells)
+        cells = bank.parts(len(asked.model.groups), strategy.pool, strategy.taps)
+        if cells is None:
+            return None
+        return lambda rows: bank.features(cells, np.searchsorted(bank.rows, rows))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +16,7 @@ from automl_transfer.errors import SourceError
 from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.transfer.freeze import TransferModel, freeze
+from automl_transfer.transfer.head_input import HeadInput, Reader
 from automl_transfer.transfer.heads import SOLVED, initialise_head
 from automl_transfer.transfer.initialise.registry import get_initialiser, initialise
 from automl_transfer.transfer.modify import scale_weights, shrink_and_perturb
@@ -31,8 +31,8 @@ from automl_transfer.transfer.views import Augment, Views
 class KnownFeatures(Protocol):
     """Somebody who may know what a source's pooled activations are."""
 
-    def features(self, strategy: Strategy, kept: int, rows: np.ndarray) -> Tensor | None:
-        """What the head on `kept` unchanged groups reads of the training rows (n, F), or None."""
+    def features(self, asked: HeadInput) -> Reader | None:
+        """Reads what a head on unchanged groups of the source reads of the training rows, or None."""
 
 
 def build_plan(
@@ -43,6 +43,7 @@ def build_plan(
     seed: int,
     device: torch.device,
     known: KnownFeatures | None = None,
+    views_seed: int | None = None,
 ) -> TransferPlan:
     """Apply a strategy: the same arguments give the same weights; the backbone stays as it is.
 
@@ -51,6 +52,7 @@ def build_plan(
         backbone: The source's network.
         task: Its training split is looked at where a head is solved or statistics are adapted.
         seed: Of everything that is drawn.
+        views_seed: Of augmented views, where it is another one.
         device: Where the model will train.
         known: Asked before a pass over the images; what it knows are the bits of that pass.
 
@@ -88,16 +90,17 @@ def build_plan(
     train = task.indices["train"]
     adapted = _to_adapt(model, strategy, selection)
     adapt_statistics(model, adapted, task.images, train, normalise)
-    augment = Augment.of(strategy, seed)
+    augment = Augment.of(strategy, seed if views_seed is None else views_seed)
     unchanged = (
         selection.transferred == selection.kept
         and strategy.weight_scale == strategy.shrink == 1.0
         and not adapted
-        and augment.count == 1
     )
-    features = known.features(strategy, selection.kept, train) if known is not None and unchanged else None
-    views = Views(task.images, augment)
-    initialise_head(model, strategy, views, task.labels, train, normalise, generator, features)
+    asked = HeadInput(strategy, model, Views(task.images, augment), train, normalise)
+    read = known.features(asked) if known is not None and unchanged and strategy.head_init in SOLVED else None
+    initialise_head(
+        model.head.linear, strategy, task.labels, train, read or asked.compute, generator, augment.count
+    )
 
     anchor = _anchor(model, strategy, selection)
     return TransferPlan(

@@ -11,19 +11,10 @@ from torch import Tensor, nn
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
-from automl_transfer.models.fuse import with_fused
-from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import (
-    MOST_IN_BATCH,
-    batch_for,
-    forward_rows,
-    pixel_elements,
-    read_pixels,
-)
-from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.features import MOST_IN_BATCH
+from automl_transfer.transfer.head_input import Reader
 from automl_transfer.transfer.ridge import calibrate, fold, standardisation
 from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
-from automl_transfer.transfer.views import Views
 
 SOLVED = ("ncm", "ridge")
 """Head initialisations that need the training images."""
@@ -88,34 +79,30 @@ _SOLVERS = {"ncm": solve_ncm, "ridge": solve_ridge}
 
 @torch.no_grad()
 def initialise_head(
-    model: TargetModel,
+    linear: nn.Linear,
     strategy: Strategy,
-    images: Views,
     labels: np.ndarray,
     indices: np.ndarray,
-    normalise: Normaliser,
+    read: Reader,
     generator: torch.Generator,
-    known: Tensor | None = None,
+    views: int = 1,
 ) -> None:
-    """Fill `model.head.linear` in place; `images`, `labels` and `indices` state the training split.
+    """Fill a head's linear layer in place; `labels`, `indices` and `read` state the training split.
 
     A solved head is solved on all views of these images.
 
     Args:
-        model: Its groups make the features.
+        linear: The layer.
         strategy: Its `head_init`, and what belongs to it.
-        images: All views of N images.
         labels: int64 (N,).
         indices: Rows to solve from.
-        normalise: From pixels to the network's input.
+        read: Gives the features of any of these rows.
         generator: Of what is drawn.
-        known: (len(indices) x views, F) what `model.features` gives for all views of these rows, those
-            of an image side by side, where somebody has it.
+        views: Of each image, which `read` gives side by side.
 
     Raises:
         DataError: A solved head needs more images than there are, or features are not finite.
     """
-    linear = model.head.linear
     if strategy.head_init in _DRAWN:
         weight = torch.empty(linear.weight.shape)
         _DRAWN[strategy.head_init](weight, generator)
@@ -124,35 +111,23 @@ def initialise_head(
         return
     if len(indices) < 2:
         raise DataError(f"a solved head needs at least 2 training images, got {len(indices)}")
-    batch = batch_for(pixel_elements(images.shape[1:3], scale=model.resolution_scale), normalise.device)
 
     def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        if body is None:
-            assert known is not None
-            found = known
-        else:
-            found = forward_rows(body.features, images, images.numbers(rows), normalise, batch)
+        found = read(rows)
         if not bool(torch.isfinite(found).all()):
             raise DataError(
                 f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
                 "choose a smaller weight_scale, another rest_init or another head_init"
             )
-        return found, torch.from_numpy(labels[rows].repeat(images.count))
+        return found, torch.from_numpy(labels[rows].repeat(views))
 
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    body = None
-    if known is None:
-        body = with_fused(model, normalise(read_pixels(images, indices[:1])), len(model.groups))
-    most = max(2, MOST_VALUES // linear.in_features // images.count)
+    most = max(2, MOST_VALUES // linear.in_features // views)
     classes = linear.out_features
-    if strategy.head_init == "ridge" and known is None and len(indices) > most:
-        weight, bias = _ridge_in_parts(features_of, indices, most, classes, strategy, images.count)
+    if strategy.head_init == "ridge" and len(indices) > most:
+        weight, bias = _ridge_in_parts(features_of, indices, most, classes, strategy, views)
     else:
-        features, targets = features_of(indices if known is not None else thin(indices, most))
-        weight, bias = _SOLVERS[strategy.head_init](features, targets, classes, strategy, images.count)
-    for module, training in modes:
-        module.training = training
+        features, targets = features_of(thin(indices, most))
+        weight, bias = _SOLVERS[strategy.head_init](features, targets, classes, strategy, views)
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
 

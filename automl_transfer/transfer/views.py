@@ -99,7 +99,7 @@ class Views:
 
     def __init__(self, images: Images, augment: Augment) -> None:
         self._images = images
-        self._augment = augment
+        self.augment = augment
         self._rows = images.shape[0]
         self.count = augment.count
 
@@ -121,5 +121,5 @@ class Views:
         pixels = self._images[rows]
         for view in np.unique(views):
             here = views == view
-            pixels[here] = self._augment(pixels[here], rows[here], int(view))
+            pixels[here] = self.augment(pixels[here], rows[here], int(view))
         return pixels

@@ -101,9 +101,13 @@ def test_confirmation_and_its_end(study: Study, monkeypatch: pytest.MonkeyPatch)
 def test_a_run_is_the_same_again(study: Study) -> None:
     """Seeds and splits are of the study: another machine would get the same run."""
     from automl_transfer.api.evidence import _confirm
+    from automl_transfer.training.activation_cache import MemoryCache
+    from automl_transfer.training.pool_features import PoolFeatures
 
     record = next(r for r in Trials(study.store).records(study.handle) if r.state is TrialState.COMPLETE)
-    one, other = (_confirm(study.bench, record, 1, lambda: False) for _ in range(2))
+    bench = study.bench
+    pools = (PoolFeatures(bench.task, cache) for cache in (MemoryCache(0), bench.activations))
+    one, other = (_confirm(bench, pool, record, 1, lambda: False) for pool in pools)
     assert one.model_copy(update={"seconds": 0.0}) == other.model_copy(update={"seconds": 0.0})
 
 

@@ -10,13 +10,16 @@ import torch
 from small_runs import CPU, small_backbone
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
+from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.feature_bank import FeatureBanks
 from automl_transfer.training.profile import Profiler, strategy_of
 from automl_transfer.training.run import TrainingRun
-from automl_transfer.transfer.build import build_plan
+from automl_transfer.transfer.build import KnownFeatures, build_plan
+from automl_transfer.transfer.head_input import HeadInput, Reader
 from automl_transfer.transfer.ridge import LAMBDAS
 from automl_transfer.transfer.select import select_groups
 
@@ -61,21 +64,40 @@ def test_cuts_are_told_with_their_sizes_and_the_eighths_that_reach_them(task: Lo
 def test_a_head_is_solved_from_the_profiles_pass_with_the_same_bits(task: LoadedTask) -> None:
     backbone, banks = get_source("efficientnet-lite0").load(1), FeatureBanks()
     profile = Profiler(backbone, "efficientnet-lite0", task, device=CPU, banks=banks).whole()
-    rows = task.indices["train"]
+    known = Asked(banks)
     for chosen in (profile.best, profile.joint[0], profile.cuts[-1]):
-        strategy = strategy_of(profile, chosen)
-        assert banks.features(strategy, chosen.cut, rows) is not None
-        known, passed = (
-            build_plan(strategy, backbone, task, seed=0, device=CPU, known=each) for each in (banks, None)
-        )
-        assert torch.equal(known.model.head.linear.weight, passed.model.head.linear.weight)
-        assert torch.equal(known.model.head.linear.bias, passed.model.head.linear.bias)
-    changed = strategy.model_copy(update={"weight_scale": 2.0})
-    assert banks.features(strategy, chosen.cut, rows[:-1]) is None
-    known, passed = (
-        build_plan(changed, backbone, task, seed=0, device=CPU, known=each) for each in (banks, None)
+        same_head(strategy_of(profile, chosen), backbone, task, known)
+    assert known.answers == [True, True, True]
+    strategy = strategy_of(profile)
+    same_head(strategy.model_copy(update={"weight_scale": 2.0}), backbone, task, known)
+    assert len(known.answers) == 3  # a changed source is not asked for
+    indices = {**task.indices, "train": task.indices["train"][:-1]}
+    same_head(strategy, backbone, dataclasses.replace(task, indices=indices), known)
+    viewed = strategy.model_copy(update={"augmentation": "affine", "views": 2})
+    same_head(viewed, backbone, task, known)
+    assert known.answers[3:] == [False, False]
+
+
+@dataclasses.dataclass
+class Asked:
+    """Hands questions on, and notes whether somebody knew."""
+
+    banks: KnownFeatures
+    answers: list[bool] = dataclasses.field(default_factory=list)
+
+    def features(self, asked: HeadInput) -> Reader | None:
+        found = self.banks.features(asked)
+        self.answers.append(found is not None)
+        return found
+
+
+def same_head(strategy: Strategy, backbone: Backbone, task: LoadedTask, known: KnownFeatures) -> None:
+    """With and without somebody who may know the features."""
+    one, other = (
+        build_plan(strategy, backbone, task, seed=0, device=CPU, known=each) for each in (known, None)
     )
-    assert torch.equal(known.model.head.linear.weight, passed.model.head.linear.weight)
+    assert torch.equal(one.model.head.linear.weight, other.model.head.linear.weight)
+    assert torch.equal(one.model.head.linear.bias, other.model.head.linear.bias)
 
 
 def test_only_the_training_split_is_looked_at(task: LoadedTask) -> None:
