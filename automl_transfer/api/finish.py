@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from automl_transfer.api.training import (
 )
 from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.records import TrialRecord
+from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.recipes.best_strategy import (
     Confirmed,
@@ -44,6 +46,8 @@ from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.store import Store
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from automl_transfer.training.run import TrainingRun
 
 RANKING = "ranking.json"
@@ -118,19 +122,10 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
     assert winner.strategy is not None
     search = bench.handle.spec.search
     best_epoch = winner.outcome.best_epoch if winner.outcome else None
-    run = make_run(
-        winner.strategy,
-        bench.task,
-        bench.backbone(winner.strategy.source),
-        max_epochs=search.max_epochs,
-        seed=search.seed,
-        device=bench.device,
-        refit=refit,
-        cache=bench.activations,
-        known=bench.banks,
-    )
-    stored = not refit and _load_weights(bench, winner, run)
-    if not stored:
+    run = None if refit else _stored(bench, winner)
+    stored = run is not None
+    if run is None:
+        run = _made(bench, winner.strategy, refit=refit)
         train_to_the_end(run, stop_after=best_epoch if refit else None)
     run.model.eval()
     training = RecipeTraining(
@@ -145,20 +140,40 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
     return run, training
 
 
-def _load_weights(bench: Workbench, winner: TrialRecord, run: TrainingRun) -> bool:
+def _made(
+    bench: Workbench, strategy: Strategy, *, refit: bool = False, weights: Mapping[str, Tensor] | None = None
+) -> TrainingRun:
+    search = bench.handle.spec.search
+    return make_run(
+        strategy,
+        bench.task,
+        bench.backbone(strategy.source),
+        max_epochs=search.max_epochs,
+        seed=search.seed,
+        device=bench.device,
+        refit=refit,
+        cache=bench.activations,
+        known=bench.banks,
+        weights=weights,
+    )
+
+
+def _stored(bench: Workbench, winner: TrialRecord) -> TrainingRun | None:
+    """The winner with the weights that its trial left; None where they are gone, or not what they were."""
     from safetensors.torch import load_file
 
+    assert winner.strategy is not None
     artifacts = ArtifactStore(bench.handle.artifact_url)
     key = model_key(winner.root, winner.attempt)
     with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
         file = Path(folder) / "model.safetensors"
         try:
             artifacts.get(key, file)
-            run.model.load_state_dict(load_file(str(file)))
+            run = _made(bench, winner.strategy, weights=load_file(str(file)))
         except (OSError, RuntimeError):
-            return False
+            return None
     expected = winner.outcome.weights_sha256 if winner.outcome else None
-    return expected is None or run.weights_sha256() == expected
+    return run if expected is None or run.weights_sha256() == expected else None
 
 
 def _recipe(

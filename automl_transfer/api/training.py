@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +31,7 @@ from automl_transfer.reporting.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from automl_transfer.models.network import Backbone
     from automl_transfer.training.activation_cache import ActivationCache
@@ -53,11 +54,12 @@ def make_run(
     cache: ActivationCache | None = None,
     known: KnownFeatures | None = None,
     views_seed: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> TrainingRun:
     """A strategy ready to train; with `refit`, on the validation images as well.
 
     `cache` keeps activations of what is frozen; `known` may know features of the training images;
-    `views_seed` draws augmented views, where it is not `seed`.
+    `views_seed` draws augmented views, where it is not `seed`; `weights` are what it was once trained.
     """
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import build_plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -44,6 +45,7 @@ def build_plan(
     device: torch.device,
     known: KnownFeatures | None = None,
     views_seed: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> TransferPlan:
     """Apply a strategy: the same arguments give the same weights; the backbone stays as it is.
 
@@ -53,6 +55,8 @@ def build_plan(
         task: Its training split is looked at where a head is solved or statistics are adapted.
         seed: Of everything that is drawn.
         views_seed: Of augmented views, where it is another one.
+        weights: What such a model's `state_dict` was once trained: nothing is solved or adapted then, and the
+            plan is one to predict with, not to train.
         device: Where the model will train.
         known: Asked before a pass over the images; what it knows are the bits of that pass.
 
@@ -60,6 +64,7 @@ def build_plan(
         ConfigurationError: `rest_init` is no initialiser; the message lists those that are.
         SourceError: The backbone takes other channels than the task has, or larger images.
         DataError: A head cannot be solved from these images.
+        RuntimeError: `weights` are of another model.
     """
     if backbone.in_channels != task.task.channels:
         raise SourceError(
@@ -88,19 +93,23 @@ def build_plan(
     mean, std = fixed if fixed is not None else (None, None)
     normalise = Normaliser(mean, std, device)
     train = task.indices["train"]
-    adapted = _to_adapt(model, strategy, selection)
-    adapt_statistics(model, adapted, task.images, train, normalise)
     augment = Augment.of(strategy, seed if views_seed is None else views_seed)
-    unchanged = (
-        selection.transferred == selection.kept
-        and strategy.weight_scale == strategy.shrink == 1.0
-        and not adapted
-    )
-    asked = HeadInput(strategy, model, Views(task.images, augment), train, normalise)
-    read = known.features(asked) if known is not None and unchanged and strategy.head_init in SOLVED else None
-    initialise_head(
-        model.head.linear, strategy, task.labels, train, read or asked.compute, generator, augment.count
-    )
+    if weights is not None:
+        model.load_state_dict(weights)
+    else:
+        adapted = _to_adapt(model, strategy, selection)
+        adapt_statistics(model, adapted, task.images, train, normalise)
+        unchanged = (
+            selection.transferred == selection.kept
+            and strategy.weight_scale == strategy.shrink == 1.0
+            and not adapted
+        )
+        asked = HeadInput(strategy, model, Views(task.images, augment), train, normalise)
+        can_know = unchanged and strategy.head_init in SOLVED
+        read = known.features(asked) if known is not None and can_know else None
+        initialise_head(
+            model.head.linear, strategy, task.labels, train, read or asked.compute, generator, augment.count
+        )
 
     anchor = _anchor(model, strategy, selection)
     return TransferPlan(

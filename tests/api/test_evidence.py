@@ -13,16 +13,20 @@ import torch
 import automl_transfer.training.evaluate as evaluate
 from automl_transfer.api import search
 from automl_transfer.api.evidence import EvidenceStopped, audit_pruned, audited, confirm_best
+from automl_transfer.api.finish import finish_search
 from automl_transfer.api.report import ERRORS, PAGE, read_report
+from automl_transfer.api.training import RECIPE
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.reporting.audit import audit
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
+from automl_transfer.training.feature_bank import FeatureBanks
 
 SPEC = StudySpec(
     name="evidence",
@@ -132,6 +136,30 @@ def test_the_winner_ships_with_its_errors_and_a_page(study: Study) -> None:
     (study.out / ERRORS).write_text(other, encoding="utf-8")
     assert read_report(study.store, SPEC.name).winner is None
     (study.out / ERRORS).write_text(text, encoding="utf-8")
+
+
+def test_stored_weights_ship_without_a_pass_over_the_training_images(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from automl_transfer.transfer.head_input import HeadInput
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the head was solved again")
+
+    def weights() -> str:
+        return read_recipe(study.out / RECIPE).training.weights_sha256
+
+    search(SPEC, storage=study.url, output=study.out, device="cpu")
+    before = weights()
+    with monkeypatch.context() as patched:
+        patched.setattr(HeadInput, "compute", refuse)
+        patched.setattr(FeatureBanks, "features", refuse)
+        finish_search(study.store, study.bench, study.out)
+    assert weights() == before
+    for file in (study.out / "artifacts").rglob("model-*.safetensors"):  # gone: trained again, the same
+        file.unlink()
+    finish_search(study.store, study.bench, study.out)
+    assert weights() == before
 
 
 def test_an_audit_runs_pruned_trials_to_their_end_once(study: Study) -> None:
