@@ -169,7 +169,9 @@ def _stored(bench: Workbench, winner: TrialRecord) -> TrainingRun | None:
         file = Path(folder) / "model.safetensors"
         try:
             artifacts.get(key, file)
-            run = _made(bench, winner.strategy, weights=load_file(str(file)))
+            weights = load_file(str(file))
+            run = _made(bench, winner.strategy, weights=weights)
+            run.model.load_state_dict(weights)  # setting up to train changes some of them
         except (OSError, RuntimeError):
             return None
     expected = winner.outcome.weights_sha256 if winner.outcome else None
