@@ -50,10 +50,9 @@ def confirm_best(
     """Train the best strategies of a study again, and keep every run in the store.
 
     Candidates are the best by validation score. Run r has a fresh seed and a fresh split of training +
-    validation data, the same ones for every candidate (augmented views of an image are those of the study),
-    and trains as many epochs as the candidate's
-    trial kept: no epoch is picked by what the run is judged on. Runs are spent where they decide
-    (`reporting.racing`). The test split is not looked at.
+    validation data, the same ones for every candidate (augmented views of an image are those of the
+    study), and trains as many epochs as the candidate's trial kept: no epoch is picked by what the run is
+    judged on. Runs are spent where they decide (`reporting.racing`). The test split is not looked at.
 
     Args:
         store: Where the study is.

@@ -169,9 +169,7 @@ def _stored(bench: Workbench, winner: TrialRecord) -> TrainingRun | None:
         file = Path(folder) / "model.safetensors"
         try:
             artifacts.get(key, file)
-            weights = load_file(str(file))
-            run = _made(bench, winner.strategy, weights=weights)
-            run.model.load_state_dict(weights)  # setting up to train changes some of them
+            run = _made(bench, winner.strategy, weights=load_file(str(file)))
         except (OSError, RuntimeError):
             return None
     expected = winner.outcome.weights_sha256 if winner.outcome else None

@@ -67,7 +67,16 @@ def make_run(
     if refit:
         both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
         task = dataclasses.replace(task, indices={**task.indices, "train": both})
-    plan = build_plan(strategy, backbone, task, seed=seed, device=device, known=known, views_seed=views_seed)
+    plan = build_plan(
+        strategy,
+        backbone,
+        task,
+        seed=seed,
+        device=device,
+        known=known,
+        views_seed=views_seed,
+        weights=weights,
+    )
     return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device, cache=cache)
 
 
