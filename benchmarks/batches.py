@@ -2,7 +2,8 @@
 
     python benchmarks/batches.py [--pixels 32 224] [--batches 8 64 256]
 
-As the program does it: norms folded, freed memory kept. Each cell is a process of its own; three passes over 512 images, the best counts.
+As the program does it: norms folded, freed memory kept. Each cell is a process of its own; three passes over
+512 images, the best counts.
 """
 
 from __future__ import annotations

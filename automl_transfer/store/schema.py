@@ -65,7 +65,7 @@ def ensure_schema(url: StoreURL, engine: sa.Engine) -> None:
         return
     with _lock(url):
         if _is_empty(url):
-            create(engine)
+            _create(engine)
             return
         versions = _versions(engine)
         _refuse_foreign(url, versions)
@@ -92,7 +92,7 @@ def check_schema(url: StoreURL, engine: sa.Engine) -> None:
         )
 
 
-def create(engine: sa.Engine) -> None:
+def _create(engine: sa.Engine) -> None:
     """Both schemas in an empty database, in one transaction: what migrations make, without loading them."""
     import optuna
     from optuna.storages._rdb import models

@@ -184,9 +184,9 @@ def inputs_for(
         )
 
     reads = [[model.head.taps - (len(model.groups) - cut), model.head.grid]]
-    key = activation_key(model, task, normalise, cut, rows, reads=reads, scale=model.resolution_scale)
-    if (facts := augment.facts()) is not None:
-        key["views"] = facts
+    key = activation_key(
+        model, task, normalise, cut, rows, reads=reads, scale=model.resolution_scale, augment=augment
+    )
     try:
         stored = cache.get(key, (len(rows), width), dtype, fill)
     except _OutOfRangeError as error:
@@ -248,6 +248,7 @@ def activation_key(
     *,
     reads: list[list[int]],
     scale: float,
+    augment: Augment = NO_VIEWS,
 ) -> dict[str, Any]:
     """Everything that the values of an entry depend on, besides their number and type.
 
@@ -256,10 +257,12 @@ def activation_key(
         task: The images.
         normalise: From pixels to the network's input.
         cut: Number of groups.
-        rows: Of the task, in order.
+        rows: Of the task, or numbers of views, in order.
         reads: What is pooled on the way.
         scale: Images are resized by this factor.
+        augment: How the views come about.
     """
+    views = augment.facts()
     return {
         "weights": weights_digest(model, cut),
         "task": task.task.fingerprint,
@@ -273,6 +276,7 @@ def activation_key(
         "device": str(normalise.device),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
+        **({} if views is None else {"views": views}),
     }
 
 

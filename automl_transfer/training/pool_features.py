@@ -41,9 +41,8 @@ class PoolFeatures:
             numbers,
             reads=[[head.taps, head.grid]],
             scale=model.resolution_scale,
+            augment=images.augment,
         )
-        if (facts := images.augment.facts()) is not None:
-            key["views"] = facts
 
         def fill(values: Values) -> None:
             asked.compute(pool, values)

@@ -106,6 +106,7 @@ def forward_rows(
     indices: np.ndarray,
     normalise: Normaliser,
     batch: int | None = None,
+    into: np.ndarray | None = None,
 ) -> Tensor:
     """Apply `function` to normalised batches of images (N, H, W, C); see `forward_batches`."""
     return forward_batches(
@@ -113,4 +114,5 @@ def forward_rows(
         lambda pixels: function(normalise(pixels)),
         indices,
         batch or batch_for(pixel_elements(images.shape[1:3]), normalise.device),
+        into,
     )

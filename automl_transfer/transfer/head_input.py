@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.fuse import with_fused
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
+from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.views import Views
 
@@ -40,18 +41,13 @@ class HeadInput:
 
     def compute(self, rows: np.ndarray, into: np.ndarray | None = None) -> Tensor:
         """One forward pass over these rows; see `forward_batches` for `into` and errors."""
-        return forward_batches(
-            lambda some: read_pixels(self.images, some),
-            lambda pixels: self._body.features(self.normalise(pixels)),
-            self.images.numbers(rows),
-            batch_for(
-                pixel_elements(self.images.shape[1:3], scale=self.model.resolution_scale),
-                self.normalise.device,
-            ),
-            into,
-        )
+        elements = pixel_elements(self.images.shape[1:3], scale=self.model.resolution_scale)
+        batch = batch_for(elements, self.normalise.device)
+        numbers = self.images.numbers(rows)
+        return forward_rows(self._body.features, self.images, numbers, self.normalise, batch, into)
 
     @cached_property
+    @torch.no_grad()
     def _body(self) -> TargetModel:
         sample = self.normalise(read_pixels(self.images, self.rows[:1]))
         return with_fused(self.model, sample, len(self.model.groups))
