@@ -79,7 +79,8 @@ class Store:
                     f"the database must accept the user and password of the storage URL, {url} refused them "
                     f"({short(error)}). Check both; special characters in a password are percent-encoded"
                 ) from None
-            raise StoreURLError(f"{url} cannot be used as a store: {short(error)}. {_hint(url)}") from None
+            reason = short(error)
+            raise StoreURLError(f"{url} cannot be used as a store: {reason}. {_hint(url, reason)}") from None
         except BaseException:
             engine.dispose()
             raise
@@ -285,7 +286,9 @@ def _check_path(url: StoreURL) -> None:
             raise StoreURLError(f"a SQLite store and its folder must be writable, got {path}. {_hint(url)}")
 
 
-def _hint(url: StoreURL) -> str:
+def _hint(url: StoreURL, reason: str = "") -> str:
+    if "not a database" in reason:
+        return "The file holds something else and is left as it is: choose another --storage"
     if url.is_sqlite:
         return "Give write permission to the file and its folder, or choose another --storage"
     return "Check the storage URL and the server"

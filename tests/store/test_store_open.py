@@ -155,7 +155,7 @@ def test_a_folder_that_does_not_exist(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("these are my notes, not a database" * 100)
-    with pytest.raises(StoreURLError, match="not a database"):
+    with pytest.raises(StoreURLError, match=r"not a database.*choose another --storage"):
         Store.open(StoreURL.parse(str(tmp_path / "x.db")))
     assert (tmp_path / "x.db").read_text().startswith("these are my notes")
 
