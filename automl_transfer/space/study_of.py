@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.errors import ConfigurationError
 from automl_transfer.space.study_file import preset_path, read_study
 
 
@@ -21,6 +22,11 @@ def study_spec(
     """
     if what.endswith(".toml"):
         return read_study(Path(what), settings, name=name, **given)
+    for setting in settings:
+        if setting.partition("=")[0].strip() == "task.dataset":
+            raise ConfigurationError(
+                f"a dataset must be named once, got {what!r} and --set {setting}: leave one of them out"
+            )
     path, _, options = what.partition("?")
     base = Path(path.rstrip("/")).name or path
     words = [base, *re.findall(r"\w+", options), preset]

@@ -8,6 +8,7 @@ import pytest
 
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.space.study_file import PRESETS, preset_path, read_study
+from automl_transfer.space.study_of import study_spec
 
 GOOD = """name = "s"
 
@@ -157,6 +158,17 @@ def test_a_file_that_is_not_there(tmp_path: Path, name: str) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(ConfigurationError, match="study file must exist"):
         read_study(tmp_path / name)
+
+
+def test_a_dataset_is_named_once() -> None:
+    found = study_spec("textures?patch=64", "quick", ["task.seed=3"])
+    assert (found.task.dataset, found.task.seed, found.name) == (
+        "textures?patch=64",
+        3,
+        "textures-patch-64-quick",
+    )
+    with pytest.raises(ConfigurationError, match=r"named once, got 'digits' and --set task.dataset=textures"):
+        study_spec("digits", "quick", ["task.seed=3", "task.dataset=textures"])
 
 
 def test_presets_are_found() -> None:
