@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.models.fuse import with_fused
@@ -175,6 +175,7 @@ def inputs_for(
             return whole
         pixels = PixelInputs(images, normalise, model, cut)
         like = model.run(normalise(sample), cut)
+        elements = min(pixels.elements, _largest_layer(model, like, cut))
     width = packed(like).shape[1]
 
     def fill(values: Values) -> None:
@@ -196,8 +197,26 @@ def inputs_for(
         return whole
     if dtype != dtypes[0]:
         _log.info("activations of the first %d groups are kept as %s: %s has no room", cut, dtype, dtypes[0])
-    found = StoredInputs(stored, rows, like, cut, total=images.shape[0], elements=min(pixels.elements, width))
+    found = StoredInputs(stored, rows, like, cut, total=images.shape[0], elements=elements)
     return found if cut == prefix else Resumed(found, model, prefix)
+
+
+def _largest_layer(model: TransferModel, rest: Rest, start: int) -> int:
+    """Activations an image of the largest layer from group `start` on; blocks are wider within."""
+    found = [rest[0][0].numel()]
+
+    def measure(_: nn.Module, __: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            found.append(output[0].numel())
+
+    layers = [layer for group in list(model.groups)[start:] for layer in group.modules()]
+    hooks = [layer.register_forward_hook(measure) for layer in layers]
+    try:
+        model.features(rest[0], start, rest[1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(found)
 
 
 class _OutOfRangeError(ValueError):

@@ -11,7 +11,10 @@ from small_runs import CPU, Limited, make_run, small_backbone
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import OutOfMemoryError
+from automl_transfer.models.registry import get_source
+from automl_transfer.training.activation_cache import MemoryCache
 from automl_transfer.training.evaluate import predict_logits
+from automl_transfer.training.inputs import StoredInputs
 from automl_transfer.transfer.features import batch_for, pixel_elements
 
 
@@ -87,3 +90,30 @@ def test_large_images_go_through_in_small_batches_and_steps_stay_whole(
     assert [(run.batch, run.accumulate) for run in runs] == [(16, 2), (32, 1)]
     assert [batch_for(pixel_elements((side, side)), "cpu") for side in (16, 32, 64, 224)] == [256, 256, 64, 8]
     assert batch_for(pixel_elements((224, 224)), "cuda") == 256
+
+
+def test_kept_activations_count_what_is_wider_within_the_layers_above(tmp_path: Path) -> None:
+    """EfficientNet's blocks widen sixfold inside: the stored activation is a small part of a step."""
+    large = load_task(TaskSpec(dataset="digits?per_class=3", resolution=224), cache_root=tmp_path)
+    backbone = get_source("efficientnet-lite0").load(1)
+    run = make_run(
+        large,
+        backbone=backbone,
+        max_epochs=20,
+        source="efficientnet-lite0",
+        transfer_depth=8,
+        tune_mode="suffix",
+        freeze_depth=4,
+        norm_policy="frozen",
+        cache=MemoryCache(1 << 30),
+    )
+    inputs = run._inputs()
+    assert isinstance(inputs, StoredInputs)
+    with torch.no_grad():
+        x, below = inputs.prepare(inputs.read(large.indices["train"][:1]))
+        widest = [x.numel()]
+        for layer in [layer for group in list(run.model.groups)[inputs.start :] for layer in group.modules()]:
+            layer.register_forward_hook(lambda _, __, output: widest.append(output.numel()))
+        run.model(x, inputs.start, below)
+    assert inputs.elements == max(widest) > 4 * x.numel()
+    assert run.batch == batch_for(max(widest), "cpu") < 32
