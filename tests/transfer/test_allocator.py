@@ -10,7 +10,7 @@ import sys
 import pytest
 
 PROGRAM = """
-import json, resource
+import json, resource, statistics
 import torch
 from automl_transfer.transfer.allocator import keep_freed_memory
 
@@ -21,16 +21,16 @@ def step():
     return sum(float(torch.ones(4, 1 << 20).sum()) for _ in [torch.ones(5, 1 << 20) for _ in range(3)])
 
 
-for _ in range(3):
+counts = [resource.getrusage(resource.RUSAGE_SELF).ru_minflt]
+for _ in range(15):
     step()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(10):
-    step()
-print(json.dumps([kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before]))
+    counts.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(json.dumps([kept, statistics.median(b - a for a, b in zip(counts, counts[1:]))]))
 """
 
 
-def faults(**environment: str) -> tuple[bool, int]:
+def faults(**environment: str) -> tuple[bool, float]:
+    """Whether freed memory is kept, and the page faults of the median step: a heap may grow once more later."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -44,11 +44,11 @@ def faults(**environment: str) -> tuple[bool, int]:
 def test_steps_after_the_first_fault_no_pages_in() -> None:
     kept, few = faults()
     assert kept is True
-    assert few < 1000
+    assert few < 100
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
 def test_a_setting_of_the_user_holds() -> None:
     kept, many = faults(MALLOC_TRIM_THRESHOLD_="65536")
     assert kept is False
-    assert many > 10_000
+    assert many > 1_000
