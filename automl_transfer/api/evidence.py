@@ -14,7 +14,7 @@ from automl_transfer.api.training import make_run, train_to_the_end
 from automl_transfer.data.folds import fresh_split, pool_of
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.evidence import ExtraRun, pack_bits
-from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
+from automl_transfer.domain.records import TrialRecord, TrialState
 from automl_transfer.errors import TrialError
 from automl_transfer.reporting.racing import next_round
 from automl_transfer.reporting.ranking import one_per_strategy, rank, ranked_epoch
@@ -143,8 +143,6 @@ def audited(records: Sequence[TrialRecord], seed: int) -> list[TrialRecord]:
 def _confirm(
     bench: Workbench, pool: PoolFeatures, record: TrialRecord, number: int, should_stop: ShouldStop
 ) -> ExtraRun:
-    from automl_transfer.training.evaluate import predict_logits, scores
-
     assert record.strategy is not None
     search = bench.handle.spec.search
     began = time.perf_counter()
@@ -162,10 +160,9 @@ def _confirm(
         views_seed=search.seed,
     )
     kept = ranked_epoch(record, bench.handle.task.metric).epoch
-    train_to_the_end(run, stop_after=kept, on_epoch=lambda result: _go_on(should_stop, result))
+    run.train_to(kept, lambda: _go_on(should_stop))
+    logits, found = run.judge()
     rows = task.indices["validation"]
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
-    found = scores(logits, task.labels[rows], len(task.task.classes))
     judged, correct = _bits(bench.task, rows, logits.argmax(axis=1) == task.labels[rows])
     return ExtraRun(
         kind="confirm",
@@ -198,7 +195,7 @@ def _audit(bench: Workbench, record: TrialRecord, should_stop: ShouldStop) -> Ex
         cache=bench.activations,
         known=bench.banks,
     )
-    train_to_the_end(run, on_epoch=lambda result: _go_on(should_stop, result))
+    train_to_the_end(run, on_epoch=lambda _: _go_on(should_stop))
     assert run.best is not None
     return ExtraRun(
         kind="audit",
@@ -215,7 +212,7 @@ def _audit(bench: Workbench, record: TrialRecord, should_stop: ShouldStop) -> Ex
     )
 
 
-def _go_on(should_stop: ShouldStop, _result: EpochResult) -> None:
+def _go_on(should_stop: ShouldStop) -> None:
     if should_stop():
         raise EvidenceStopped
 

@@ -20,7 +20,7 @@ from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataE
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import epoch_order, split_batches, split_micro
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
-from automl_transfer.training.evaluate import scores
+from automl_transfer.training.evaluate import Scores, scores
 from automl_transfer.training.inputs import Inputs, inputs_for
 from automl_transfer.training.state import (
     Resumed,
@@ -128,6 +128,26 @@ class TrainingRun:
                 self._best_tensors = clone(self._live)
             yield result
 
+    def train_to(self, epoch: int, on_epoch: Callable[[], None] = lambda: None) -> None:
+        """Train on to this epoch without judging any: the weights that `epochs` has there, and no `best`.
+
+        Raises:
+            NotANumberError, OutOfMemoryError, TrainingAborted, TrialDataError: As `epochs` does.
+        """
+        while self.epoch < epoch:
+            if not self.closed_form:
+                self._train_until_it_fits(self.epoch + 1)
+            self.epoch += 1
+            on_epoch()
+
+    def judge(self) -> tuple[np.ndarray, Scores]:
+        """(n, classes) float32 logits of the n validation images, and the scores of the model as it is.
+
+        Raises:
+            NotANumberError: The loss is NaN or infinite.
+        """
+        return self._judge(self.epoch)
+
     def load_best(self) -> None:
         """Put the weights of the best epoch into the model, to ship it (not to train on)."""
         put(self._best_tensors, self._live)
@@ -191,37 +211,32 @@ class TrainingRun:
         start = time.perf_counter()
         epoch = self.epoch + 1
         train_loss, rate = (None, 0.0) if self.closed_form else self._train_until_it_fits(epoch)
-        found = self._validate(epoch)
+        _, found = self._judge(epoch)
         return EpochResult(
             epoch=epoch,
             train_loss=train_loss,
             learning_rate=rate,
             seconds=time.perf_counter() - start,
-            **found,
+            validation_loss=found.nll,
+            accuracy=found.accuracy,
+            balanced_accuracy=found.balanced_accuracy,
+            macro_f1=found.macro_f1,
         )
 
-    def _validate(self, epoch: int) -> dict[str, float]:
+    def _judge(self, epoch: int) -> tuple[np.ndarray, Scores]:
         rows = self.task.indices["validation"]
         inputs = self._inputs()
         self.model.eval()
-        logits = forward_batches(
-            inputs.read,
-            lambda stored: self._logits(inputs, stored),
-            rows,
-            batch_for(inputs.elements, self.device),
-        )
-        found = scores(logits.float().numpy(), self.task.labels[rows], len(self.task.task.classes))
+        batch = batch_for(inputs.elements, self.device)
+        logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
+        plain = logits.float().numpy()
+        found = scores(plain, self.task.labels[rows], len(self.task.task.classes))
         if not math.isfinite(found.nll):
             raise NotANumberError(
                 f"validation loss must be finite, got {found.nll} after epoch {epoch}: "
                 "lower the learning rate or weight_scale"
             )
-        return {
-            "validation_loss": found.nll,
-            "accuracy": found.accuracy,
-            "balanced_accuracy": found.balanced_accuracy,
-            "macro_f1": found.macro_f1,
-        }
+        return plain, found
 
     def _train_until_it_fits(self, epoch: int) -> tuple[float, float]:
         """Train one epoch; out of memory halves the batch and begins the epoch again."""

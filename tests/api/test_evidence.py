@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import automl_transfer.training.evaluate as evaluate
 from automl_transfer.api import search
 from automl_transfer.api.evidence import EvidenceStopped, audit_pruned, audited, confirm_best
 from automl_transfer.api.finish import finish_search
 from automl_transfer.api.report import ERRORS, PAGE, read_report
 from automl_transfer.api.training import RECIPE
+from automl_transfer.data.folds import pool_of
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
@@ -46,6 +46,22 @@ class Study:
         self.bench = Workbench.open(self.handle, device="cpu")
 
 
+class Watched:
+    """Images that know which of them were read."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+        self.seen: set[int] = set()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.images.shape
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        self.seen |= set(np.atleast_1d(rows).tolist())
+        return self.images[rows]
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     before = torch.get_num_threads()
@@ -63,14 +79,8 @@ def test_confirmation_and_its_end(study: Study, monkeypatch: pytest.MonkeyPatch)
     assert report.ranking.best.confirmation is None
     assert report.profiles
     test_rows = set(study.bench.task.indices["test"].tolist())
-    seen: list[set[int]] = []
-    real = evaluate.predict_logits
-
-    def watched(model: Any, images: Any, indices: np.ndarray, *rest: Any) -> np.ndarray:
-        seen.append(set(indices.tolist()))
-        return real(model, images, indices, *rest)
-
-    monkeypatch.setattr(evaluate, "predict_logits", watched)
+    watched = Watched(study.bench.task.images)
+    monkeypatch.setattr(study.bench, "task", dataclasses.replace(study.bench.task, images=watched))
 
     # Stopped after two runs and called again, it does what one call does.
     done: list[ExtraRun] = []
@@ -83,7 +93,8 @@ def test_confirmation_and_its_end(study: Study, monkeypatch: pytest.MonkeyPatch)
     runs = confirm_best(study.store, study.bench, strategies=2, max_runs=3)
     assert confirm_best(study.store, study.bench, strategies=2, max_runs=3, on_run=done.append) == runs
     assert {(r.root, r.run) for r in done} <= {(r.root, r.run) for r in runs}
-    assert not any(rows & test_rows for rows in seen)
+    assert watched.seen == set(pool_of(study.bench.task).tolist())
+    assert not watched.seen & test_rows
 
     # Runs of one number share seed and images; runs of another number have others.
     first, second = sorted({run.root for run in runs})

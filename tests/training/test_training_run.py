@@ -69,6 +69,34 @@ def test_what_is_reported_is_what_the_model_does(task: LoadedTask) -> None:
 
 
 @pytest.mark.parametrize(
+    "changes", [{}, {"tune_mode": "suffix"}, {"tune_mode": "closed_form", "head_init": "ridge"}]
+)
+def test_training_unjudged_gives_the_same_weights_and_scores(
+    task: LoadedTask, changes: dict[str, Any]
+) -> None:
+    judged, unjudged = (make_run(task, max_epochs=3, **changes) for _ in range(2))
+    *_, last = judged.epochs()
+    told: list[int] = []
+    unjudged.train_to(last.epoch, lambda: told.append(unjudged.epoch))
+    assert unjudged.weights_sha256() == judged.weights_sha256()
+    assert told == list(range(min(1, last.epoch), last.epoch + 1))
+    assert unjudged.best is None
+    logits, found = unjudged.judge()
+    rows = task.indices["validation"]
+    assert (found.accuracy, found.nll) == (last.accuracy, last.validation_loss)
+    assert float((logits.argmax(axis=1) == task.labels[rows]).mean()) == last.accuracy
+
+
+def test_judging_weights_that_are_no_numbers_fails(task: LoadedTask) -> None:
+    run = make_run(task, max_epochs=1)
+    run.train_to(1)
+    with torch.no_grad():
+        run.model.head.linear.weight.fill_(float("nan"))
+    with pytest.raises(NotANumberError, match="got nan after epoch 1"):
+        run.judge()
+
+
+@pytest.mark.parametrize(
     "changes", [{}, {"tune_mode": "suffix"}, {"tune_mode": "head", "head_init": "ridge"}]
 )
 def test_the_seed_decides_the_weights(task: LoadedTask, changes: dict[str, Any]) -> None:
