@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "automl_transfer"
 
 STOREYS = {
+    "aborting": 0,
     "errors": 0,
     "importing": 0,
     "__init__": 0,

@@ -30,11 +30,6 @@ LEAST_SECONDS = 30.0
 """Confirmation may take this long, however short the search was."""
 
 OnRun = Callable[[ExtraRun], None]
-ShouldStop = Callable[[], bool]
-
-
-class EvidenceStopped(Exception):  # noqa: N818  (no error: what was done is kept)
-    """Stopping was asked for; finished runs are in the store, and the same call goes on after them."""
 
 
 def confirm_best(
@@ -44,7 +39,6 @@ def confirm_best(
     strategies: int,
     max_runs: int,
     bounded: bool = False,
-    should_stop: ShouldStop = lambda: False,
     on_run: OnRun = lambda run: None,
 ) -> list[ExtraRun]:
     """Train the best strategies of a study again, and keep every run in the store.
@@ -61,14 +55,13 @@ def confirm_best(
         max_runs: At most so many runs of each.
         bounded: After two runs of each, train others than the leader only as long as all runs together take
             no longer than half the time of the trials, or `LEAST_SECONDS`.
-        should_stop: Asked after every epoch.
         on_run: Told about each finished run.
 
     Returns:
         All confirmation runs of the study, earlier ones included.
 
     Raises:
-        EvidenceStopped: `should_stop` said so.
+        Aborted: That was asked for; finished runs are in the store, and the same call goes on after them.
     """
     from automl_transfer.training.pool_features import PoolFeatures
 
@@ -88,7 +81,7 @@ def confirm_best(
         for root, number in wanted:
             record = by_root[root]
             try:
-                run = _confirm(bench, pool, record, number, should_stop)
+                run = _confirm(bench, pool, record, number)
             except TrialError:  # it trained once and does not now: it cannot be confirmed
                 roots.remove(root)
                 continue
@@ -101,7 +94,6 @@ def audit_pruned(
     bench: Workbench,
     *,
     trials: int,
-    should_stop: ShouldStop = lambda: False,
     on_run: OnRun = lambda run: None,
 ) -> list[ExtraRun]:
     """Run pruned trials, chosen at random, to the end they were denied, and keep what they reached.
@@ -113,7 +105,7 @@ def audit_pruned(
         All audits of the study.
 
     Raises:
-        EvidenceStopped: `should_stop` said so.
+        Aborted: That was asked for; finished audits are in the store.
     """
     handle, evidence = bench.handle, Evidence(store)
     chosen = audited(Trials(store).records(handle), handle.spec.search.seed)[:trials]
@@ -122,7 +114,7 @@ def audit_pruned(
         if record.root in known:
             continue
         try:
-            run = _audit(bench, record, should_stop)
+            run = _audit(bench, record)
         except TrialError:  # to its end it would have failed: stopping it was right
             continue
         evidence.add_run(handle, run)
@@ -140,9 +132,7 @@ def audited(records: Sequence[TrialRecord], seed: int) -> list[TrialRecord]:
     return sorted(pruned, key=place)
 
 
-def _confirm(
-    bench: Workbench, pool: PoolFeatures, record: TrialRecord, number: int, should_stop: ShouldStop
-) -> ExtraRun:
+def _confirm(bench: Workbench, pool: PoolFeatures, record: TrialRecord, number: int) -> ExtraRun:
     assert record.strategy is not None
     search = bench.handle.spec.search
     began = time.perf_counter()
@@ -160,7 +150,7 @@ def _confirm(
         views_seed=search.seed,
     )
     kept = ranked_epoch(record, bench.handle.task.metric).epoch
-    run.train_to(kept, lambda: _go_on(should_stop))
+    run.train_to(kept)
     logits, found = run.judge()
     rows = task.indices["validation"]
     judged, correct = _bits(bench.task, rows, logits.argmax(axis=1) == task.labels[rows])
@@ -181,7 +171,7 @@ def _confirm(
     )
 
 
-def _audit(bench: Workbench, record: TrialRecord, should_stop: ShouldStop) -> ExtraRun:
+def _audit(bench: Workbench, record: TrialRecord) -> ExtraRun:
     assert record.strategy is not None
     search = bench.handle.spec.search
     began = time.perf_counter()
@@ -195,7 +185,7 @@ def _audit(bench: Workbench, record: TrialRecord, should_stop: ShouldStop) -> Ex
         cache=bench.activations,
         known=bench.banks,
     )
-    train_to_the_end(run, on_epoch=lambda _: _go_on(should_stop))
+    train_to_the_end(run)
     assert run.best is not None
     return ExtraRun(
         kind="audit",
@@ -210,11 +200,6 @@ def _audit(bench: Workbench, record: TrialRecord, should_stop: ShouldStop) -> Ex
         nll=run.best.validation_loss,
         seconds=time.perf_counter() - began,
     )
-
-
-def _go_on(should_stop: ShouldStop) -> None:
-    if should_stop():
-        raise EvidenceStopped
 
 
 def _bits(task: LoadedTask, rows: np.ndarray, right: np.ndarray) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from automl_transfer.api.evidence import EvidenceStopped, confirm_best
+from automl_transfer.aborting import Aborted, abortable, check_abort
+from automl_transfer.api.evidence import confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
@@ -162,24 +163,6 @@ def create(
         return bench.handle
 
 
-def _confirm(store: Store, bench: Workbench, stop: StopRequest, events: SearchEvents) -> str | None:
-    """Train the best strategies again; returns why, where it did not come to its end."""
-    search = bench.handle.spec.search
-    try:
-        confirm_best(
-            store,
-            bench,
-            strategies=search.confirm,
-            max_runs=search.confirm_runs,
-            bounded=True,
-            should_stop=lambda: stop.signal is not None,
-            on_run=events.on_confirmation,
-        )
-    except EvidenceStopped:
-        return "while the best strategies were confirmed"
-    return None
-
-
 def _check_initialisers(spec: StudySpec) -> None:
     """Raise ConfigurationError where the space names an initialiser that is not there."""
     from automl_transfer.transfer.initialise.registry import get_initialiser
@@ -228,38 +211,48 @@ def run_study(
     began = time.monotonic()
     events = events or SearchEvents()
     stop = stop or StopRequest()
-    checked = _check(spec, storage, output, device, data_root, cache_root, events)
-    folder = checked.folder
-    with Store.open(storage) as store:
-        bench, first = _prepare(spec, store, checked, device, cache_root, events)
-        handle = bench.handle
-        if spec.search.minutes is not None:
-            stop.until(began + 60 * spec.search.minutes)
-        if run_workers is not None:
-            first.rest()
-            reason = run_workers(store, handle, stop)
-        else:
-            worker = Worker(
-                store,
-                handle,
-                lambda: bench,
-                stop=stop,
-                options=options,
-                observer=events.observer(),
-                after_trial=LivePage(store, handle),
-                before_draw=first.rest,
-            )
-            reason = worker.run().reason
-        if stop.signal is None and spec.search.confirm:
-            reason = _confirm(store, bench, stop, events) or reason
-        interrupted = stop.signal is not None
-        shipped = None if interrupted else finish_search(store, bench, folder, refit=refit)
-        return SearchResult(
-            study=handle.name,
-            reason=reason,
-            finished=not interrupted,
-            interrupted=interrupted,
-            seconds=time.monotonic() - began,
-            output=folder,
-            shipped=shipped,
-        )
+    shipped, reason = None, ""
+    try:
+        with abortable(lambda: stop.signal is not None):
+            checked = _check(spec, storage, output, device, data_root, cache_root, events)
+            with Store.open(storage) as store:
+                bench, first = _prepare(spec, store, checked, device, cache_root, events)
+                if spec.search.minutes is not None:
+                    stop.until(began + 60 * spec.search.minutes)
+                if run_workers is not None:
+                    first.rest()
+                    reason = run_workers(store, bench.handle, stop)
+                else:
+                    worker = Worker(
+                        store,
+                        bench.handle,
+                        lambda: bench,
+                        stop=stop,
+                        options=options,
+                        observer=events.observer(),
+                        after_trial=LivePage(store, bench.handle),
+                        before_draw=first.rest,
+                    )
+                    reason = worker.run().reason
+                check_abort()
+                if spec.search.confirm:
+                    confirm_best(
+                        store,
+                        bench,
+                        strategies=spec.search.confirm,
+                        max_runs=spec.search.confirm_runs,
+                        bounded=True,
+                        on_run=events.on_confirmation,
+                    )
+                shipped = finish_search(store, bench, checked.folder, refit=refit)
+    except Aborted:
+        reason = stop.reason or reason
+    return SearchResult(
+        study=spec.name,
+        reason=reason,
+        finished=shipped is not None,
+        interrupted=shipped is None,
+        seconds=time.monotonic() - began,
+        output=output,
+        shipped=shipped,
+    )

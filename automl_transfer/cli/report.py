@@ -82,7 +82,8 @@ def _train(
     store: Store, name: str, confirm: int, audit: int, device: str, data_root: Path | None, cache: Path | None
 ) -> None:
     """Confirm the best and audit pruned trials; Ctrl-C keeps what is done, and the same call goes on."""
-    from automl_transfer.api.evidence import EvidenceStopped, audit_pruned, confirm_best
+    from automl_transfer.aborting import Aborted, abortable
+    from automl_transfer.api.evidence import audit_pruned, confirm_best
     from automl_transfer.domain.evidence import ExtraRun
     from automl_transfer.search.workbench import Workbench
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
@@ -93,15 +94,14 @@ def _train(
         screen.print(f"{name}: {run.kind} trial {run.root}: {run.accuracy:.3f}", markup=False)
 
     handle = store.study(name)
-    with stop_on_signals(stop):
-        bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
-        asked = lambda: stop.signal is not None  # noqa: E731
+    with stop_on_signals(stop), abortable(lambda: stop.signal is not None):
         try:
+            bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
             if confirm:
                 runs = handle.spec.search.confirm_runs
-                confirm_best(store, bench, strategies=confirm, max_runs=runs, should_stop=asked, on_run=told)
+                confirm_best(store, bench, strategies=confirm, max_runs=runs, on_run=told)
             if audit:
-                audit_pruned(store, bench, trials=audit, should_stop=asked, on_run=told)
-        except EvidenceStopped:
+                audit_pruned(store, bench, trials=audit, on_run=told)
+        except Aborted:
             screen.print("stopped. The same command goes on; nothing is lost.")
             raise typer.Exit(130) from None

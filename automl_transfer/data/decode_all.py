@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from automl_transfer.aborting import check_abort
 from automl_transfer.data.base import Decoded, Inventory, Pixels
 from automl_transfer.data.decode import threads
 from automl_transfer.data.npy import npy_header
@@ -27,7 +28,12 @@ Progress = Callable[[str, int, int], None]
 
 
 def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int, report: Progress) -> None:
-    """Decode in parallel, append in order: never more than a few images in memory."""
+    """Decode in parallel, append in order: never more than a few images in memory.
+
+    Raises:
+        DataError: No image can be read.
+        Aborted: That was asked for; asked before every image.
+    """
     total = len(inventory.keys)
     # Arrays, not lists: objects of every image would take as much memory as small images do.
     digests = np.zeros((total, 16), np.uint8)
@@ -39,6 +45,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
     with (entry / "images.npy").open("w+b") as stream:
         stream.write(npy_header((total, resolution, resolution, channels)))
         for row, result in enumerate(_decoded(inventory, channels, resolution)):
+            check_abort()
             if isinstance(result, _Unreadable):
                 bad.append({"row": row, "key": inventory.keys[row], "reason": result.reason, "io": result.io})
             else:

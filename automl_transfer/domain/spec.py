@@ -72,7 +72,8 @@ class SearchSpec(BaseModel):
 
     Attributes:
         trials: Strategies to try. Trials that continue an earlier one are not counted.
-        minutes: Time to spend; the search ends at whichever limit comes first. None: no limit.
+        minutes: Time to spend; the search ends at whichever limit comes first. None: no limit. Where nothing
+            is complete yet, a solved head that was begun is finished.
         max_epochs: Epochs of a trial that is not pruned; learning-rate schedules are laid out over them.
         sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from earlier trials, `random` does
             not.

@@ -75,7 +75,6 @@ class FirstAnswers:
         """Enqueue the others, and keep the profiles; whether there was anything left to do."""
         if self._done:
             return False
-        self._done = True
         search = self._bench.handle.spec.search
         last = [TUNED_KEY] * search.profile + [DEFAULT_KEY] * search.default_first
         left = bool(last) and not self._trials.enqueued(self._bench.handle, last[-1]) and not self._is_full()
@@ -83,6 +82,7 @@ class FirstAnswers:
             self._enqueue_rest()
         for profile in self._profiles.values():
             Evidence(self._trials.store).add_profile(self._bench.handle, profile)
+        self._done = True
         return left
 
     def _enqueue_rest(self) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from optuna.artifacts import ArtifactMeta
 from optuna.pruners import BasePruner
 
+from automl_transfer.aborting import Aborted, abortable
+from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
@@ -51,8 +53,12 @@ class TrialEnd:
 class ShouldStop(Protocol):
     """Why to stop, or None to go on; may raise TrialLostError."""
 
-    def __call__(self, *, during_epoch: bool = False) -> str | None:
-        """Within an epoch the answer may come later than between epochs."""
+    def __call__(self, *, during_epoch: bool = False, answer_due: bool = False) -> str | None:
+        """Within an epoch the answer may come later than between epochs.
+
+        Where an answer is due, because the study has none yet and this trial gives one at once, the end of
+        the time is no reason.
+        """
 
 
 @dataclass
@@ -60,7 +66,7 @@ class Objective:
     """Trains the strategy of a claimed trial and keeps the store informed.
 
     Attributes:
-        should_stop: Asked after every epoch and before every step.
+        should_stop: Asked after every epoch, and before every step and every batch of a pass over images.
         checkpoint_seconds: Training time that a crash may cost at most, besides one epoch.
     """
 
@@ -85,10 +91,14 @@ class Objective:
         """
         self._started = time.monotonic()
         self._plan, self._curve = None, list(claim.epochs)
+        answer_due = claim.strategy.tune_mode == CLOSED_FORM and not self._completed(default=[0.0])
         try:
-            end = self._run(claim)
+            with abortable(lambda: self.should_stop(during_epoch=True, answer_due=answer_due) is not None):
+                end = self._run(claim)
         except (TrialLostError, StoreUnavailableError):
             raise
+        except Aborted:  # before the first epoch
+            end = self._released()
         except Exception as error:
             end = TrialEnd(TrialState.FAIL, classify(error))
         if not end.state.finished:
@@ -97,7 +107,7 @@ class Objective:
         return dataclasses.replace(end, artifacts=pictures)
 
     def _run(self, claim: Claim) -> TrialEnd:
-        from automl_transfer.training.run import TrainingAborted, TrainingRun
+        from automl_transfer.training.run import TrainingRun
         from automl_transfer.transfer.build import build_plan
 
         spec = self.bench.handle.spec
@@ -117,7 +127,6 @@ class Objective:
             max_epochs=spec.search.max_epochs,
             seed=spec.search.seed,
             device=self.bench.device,
-            should_abort=lambda: self.should_stop(during_epoch=True) is not None,
             cache=self.bench.activations,
         )
         identical = self._resume(claim, run)
@@ -127,7 +136,7 @@ class Objective:
         while True:
             try:
                 result = next(epochs, None)
-            except TrainingAborted:
+            except Aborted:
                 if run.epoch > 0:
                     self.checkpoints.save(claim, run)
                 return self._released()
@@ -192,14 +201,17 @@ class Objective:
         return resumed.identical
 
     def _among_best(self, value: float) -> bool:
+        values = self._completed(default=[])
+        return len(values) < KEPT_MODELS or value >= values[KEPT_MODELS - 1]
+
+    def _completed(self, default: list[float]) -> list[float]:
+        """Values of complete trials, the highest first; the default while the store is away."""
         try:
             trials = self.view.trials(patient=False)
         except StoreUnavailableError:
-            return True  # a finished trial must reach its spool, also while the store is away
-        values = sorted(
-            (t.value for t in trials if t.state.name == "COMPLETE" and t.value is not None), reverse=True
-        )
-        return len(values) < KEPT_MODELS or value >= values[KEPT_MODELS - 1]
+            return default  # a finished trial must reach its spool
+        found = (t.value for t in trials if t.state.name == "COMPLETE" and t.value is not None)
+        return sorted(found, reverse=True)
 
     def _outcome(self, run: TrainingRun, identical: bool, *, measure: bool = False) -> TrialOutcome:
         return TrialOutcome(

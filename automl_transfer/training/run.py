@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult
@@ -36,13 +37,11 @@ from automl_transfer.training.state import (
     unpack_optimizer,
     write_checkpoint,
 )
-from automl_transfer.training.steps import Stepper, TrainingAborted
+from automl_transfer.training.steps import Stepper
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.views import Views
-
-__all__ = ["TrainingAborted", "TrainingRun"]
 
 
 class TrainingRun:
@@ -57,7 +56,6 @@ class TrainingRun:
         batch: Images that go through the model at once; by default as many of the strategy's batch as
             suit the device.
         accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
-        should_abort: Asked before every step; true gives up the epoch under way (`TrainingAborted`).
         cache: Where activations of the frozen prefix are kept; by default in this process's memory.
 
     Attributes:
@@ -75,7 +73,6 @@ class TrainingRun:
         device: torch.device,
         batch: int | None = None,
         accumulate: int = 1,
-        should_abort: Callable[[], bool] = lambda: False,
         cache: ActivationCache | None = None,
     ) -> None:
         self.plan = plan
@@ -83,7 +80,6 @@ class TrainingRun:
         self.max_epochs = max_epochs
         self.seed = seed
         self.device = device
-        self._should_abort = should_abort
         self._cache = cache or MemoryCache()
         self.model = plan.model.to(device)
         self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
@@ -117,7 +113,7 @@ class TrainingRun:
         Raises:
             NotANumberError: The loss became NaN or infinite.
             OutOfMemoryError: No batch was small enough.
-            TrainingAborted: `should_abort` said so; the run stands after its last finished epoch.
+            Aborted: That was asked for (`aborting`); the run stands after its last finished epoch.
             TrialDataError: Images could not be read.
         """
         while not self.finished:
@@ -128,17 +124,16 @@ class TrainingRun:
                 self._best_tensors = clone(self._live)
             yield result
 
-    def train_to(self, epoch: int, on_epoch: Callable[[], None] = lambda: None) -> None:
+    def train_to(self, epoch: int) -> None:
         """Train on to this epoch without judging any: the weights that `epochs` has there, and no `best`.
 
         Raises:
-            NotANumberError, OutOfMemoryError, TrainingAborted, TrialDataError: As `epochs` does.
+            NotANumberError, OutOfMemoryError, Aborted, TrialDataError: As `epochs` does.
         """
         while self.epoch < epoch:
             if not self.closed_form:
                 self._train_until_it_fits(self.epoch + 1)
             self.epoch += 1
-            on_epoch()
 
     def judge(self) -> tuple[np.ndarray, Scores]:
         """(n, classes) float32 logits of the n validation images, and the scores of the model as it is.
@@ -210,8 +205,13 @@ class TrainingRun:
     def _next_epoch(self) -> EpochResult:
         start = time.perf_counter()
         epoch = self.epoch + 1
-        train_loss, rate = (None, 0.0) if self.closed_form else self._train_until_it_fits(epoch)
-        _, found = self._judge(epoch)
+        if self.closed_form:
+            train_loss, rate = None, 0.0
+            _, found = self._judge(epoch)
+        else:
+            train_loss, rate = self._train_until_it_fits(epoch)
+            with abortable():  # the weights have moved on: this epoch ends
+                _, found = self._judge(epoch)
         return EpochResult(
             epoch=epoch,
             train_loss=train_loss,
@@ -246,7 +246,7 @@ class TrainingRun:
             try:
                 with reproducible(self.seed, epoch, self.device):
                     return self._train_epoch(epoch)
-            except TrainingAborted:
+            except Aborted:
                 self._go_back(before, optimizer_before)
                 raise
             except (RuntimeError, MemoryError) as error:
@@ -287,7 +287,6 @@ class TrainingRun:
             [split_micro(rows, self.batch, self._smallest) for rows in batches],
             epoch=epoch,
             max_epochs=self.max_epochs,
-            should_abort=self._should_abort,
         )
 
     def _inputs(self) -> Inputs:

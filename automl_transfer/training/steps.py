@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
+from automl_transfer.aborting import check_abort
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.errors import NotANumberError
 from automl_transfer.training.batches import read_ahead
@@ -20,10 +21,6 @@ from automl_transfer.transfer.plan import TransferPlan
 
 _CHECK_EVERY = {"cpu": 1}
 """Steps between looks at the loss; a look makes other devices wait."""
-
-
-class TrainingAborted(Exception):  # noqa: N818  (a request that was granted, no error)
-    """Training was asked to stop within an epoch; the run stands where that epoch began."""
 
 
 class Stepper:
@@ -52,7 +49,6 @@ class Stepper:
         *,
         epoch: int,
         max_epochs: int,
-        should_abort: Callable[[], bool],
     ) -> tuple[float, float]:
         """One epoch; mean training loss (nats), and the base learning rate of the last step.
 
@@ -61,11 +57,10 @@ class Stepper:
             steps: The rows of each effective batch, in the parts that go through the model at once.
             epoch: Counted from 1.
             max_epochs: The horizon of the schedule.
-            should_abort: Asked before every step.
 
         Raises:
             NotANumberError: The loss became NaN or infinite.
-            TrainingAborted: `should_abort` said so.
+            Aborted: That was asked for; asked before every step.
         """
         strategy, model = self._plan.strategy, self._plan.model
         parts = [part for step in steps for part in step]
@@ -78,8 +73,7 @@ class Stepper:
         rate = strategy.learning_rate
         model.train()
         for number, step in enumerate(steps):
-            if should_abort():
-                raise TrainingAborted
+            check_abort()
             factor = rate_factor(strategy.schedule, done + number, total_steps, strategy.warmup)
             rate = strategy.learning_rate * factor
             for group, base in zip(self.optimizer.param_groups, self._rates, strict=True):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from automl_transfer.aborting import check_abort
 from automl_transfer.errors import OutOfMemoryError, TrialDataError
 from automl_transfer.transfer.allocator import keep_freed_memory
 from automl_transfer.transfer.pixels import Normaliser
@@ -73,11 +74,13 @@ def forward_batches(
 
     Raises:
         OutOfMemoryError: Not even a batch of one fits.
+        Aborted: That was asked for; asked before every batch.
     """
     keep_freed_memory()
     found = None if into is None else torch.from_numpy(into)
     start = 0
     while start < len(indices):
+        check_abort()
         rows = indices[start : start + batch]
         try:
             part = function(read(rows)).cpu()

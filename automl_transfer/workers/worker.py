@@ -14,6 +14,7 @@ from typing import Protocol
 
 from optuna.samplers import BaseSampler
 
+from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState
 from automl_transfer.errors import OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
@@ -194,6 +195,9 @@ class Worker:
                 except TrialLostError as error:
                     log.warning("trial %d: %s", claim.number, error)
                     self._observer.on_end(claim, _lost(str(error)))
+                except Aborted:  # before its objective was there; it was given back
+                    reason = StopReason(kind=StopKind.RELEASED, detail=self._stop.reason or "asked to stop")
+                    self._observer.on_end(claim, TrialEnd(TrialState.WAITING, reason))
                 finally:
                     heartbeat.holds(None)
 
@@ -201,8 +205,13 @@ class Worker:
         """A waiting trial, or a new one while the budget lasts."""
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
-        if claim is None and self._before_draw():
-            claim = trials.claim(study, self.worker_id)
+        if claim is None:
+            try:
+                with abortable(self._is_asked):
+                    enqueued = self._before_draw()
+            except Aborted:
+                return None
+            claim = trials.claim(study, self.worker_id) if enqueued else None
         if claim is not None:
             return claim
         limit = self._handle.spec.search.trials
@@ -214,9 +223,12 @@ class Worker:
     def _ready(self, claim: Claim, view: SamplingView, heartbeat: Heartbeat) -> Objective:
         """The objective. Where this machine cannot run trials of the study, the claim is given back."""
         try:
-            return self._objective(view, heartbeat)
+            with abortable(self._is_asked):
+                return self._objective(view, heartbeat)
         except BaseException as error:
             detail = f"its worker could not begin: {type(error).__name__}: {error}"[:1800]
+            if isinstance(error, Aborted):
+                detail = self._stop.reason or "asked to stop"
             self._trials.release(claim, StopReason(kind=StopKind.RELEASED, detail=detail))
             raise
 
@@ -226,11 +238,13 @@ class Worker:
             self._bench = self._open_bench()
         trials = self._trials
 
-        def should_stop(*, during_epoch: bool = False) -> str | None:
+        def should_stop(*, during_epoch: bool = False, answer_due: bool = False) -> str | None:
             if heartbeat.lost:
                 raise TrialLostError("the trial belongs to another worker now")
             # An epoch that is nearly done may end: then nothing of it is trained twice.
             if during_epoch and self._stop.seconds_asked < self._options.finish_epoch:
+                return None
+            if answer_due and self._stop.signal is None:
                 return None
             return self._stop.reason
 
@@ -244,6 +258,9 @@ class Worker:
             self._observer.on_epoch,
             self._options.checkpoint,
         )
+
+    def _is_asked(self) -> bool:
+        return self._stop.reason is not None
 
     def _hand_in(self, claim: Claim, end: TrialEnd) -> None:
         trials = self._trials

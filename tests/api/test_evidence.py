@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.api import search
-from automl_transfer.api.evidence import EvidenceStopped, audit_pruned, audited, confirm_best
+from automl_transfer.api.evidence import audit_pruned, audited, confirm_best
 from automl_transfer.api.finish import finish_search
 from automl_transfer.api.report import ERRORS, PAGE, read_report
 from automl_transfer.api.training import RECIPE
@@ -84,11 +85,8 @@ def test_confirmation_and_its_end(study: Study, monkeypatch: pytest.MonkeyPatch)
 
     # Stopped after two runs and called again, it does what one call does.
     done: list[ExtraRun] = []
-    with pytest.raises(EvidenceStopped):
-        confirm_best(
-            study.store, study.bench, strategies=2, max_runs=3, should_stop=lambda: len(done) >= 2,
-            on_run=done.append,
-        )  # fmt: skip
+    with abortable(lambda: len(done) >= 2), pytest.raises(Aborted):
+        confirm_best(study.store, study.bench, strategies=2, max_runs=3, on_run=done.append)
     assert len(Evidence(study.store).runs(study.handle)) == len(done)
     runs = confirm_best(study.store, study.bench, strategies=2, max_runs=3)
     assert confirm_best(study.store, study.bench, strategies=2, max_runs=3, on_run=done.append) == runs
@@ -122,7 +120,7 @@ def test_a_run_is_the_same_again(study: Study) -> None:
     record = next(r for r in Trials(study.store).records(study.handle) if r.state is TrialState.COMPLETE)
     bench = study.bench
     pools = (PoolFeatures(bench.task, cache) for cache in (MemoryCache(0), bench.activations))
-    one, other = (_confirm(bench, pool, record, 1, lambda: False) for pool in pools)
+    one, other = (_confirm(bench, pool, record, 1) for pool in pools)
     assert one.model_copy(update={"seconds": 0.0}) == other.model_copy(update={"seconds": 0.0})
 
 

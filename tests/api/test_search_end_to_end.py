@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ import torch
 
 from automl_transfer.api import SearchEvents, SearchResult, search
 from automl_transfer.data.task import load_task
+from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.errors import StudyError
 from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.recipes.predict import Predictor
+from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
+from automl_transfer.workers.signals import StopRequest
 
 SPEC = StudySpec(
     name="end to end",
@@ -61,6 +65,43 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
     made.result = made.again()
     yield made
     torch.set_num_threads(before)
+
+
+class AskedToStop(SearchEvents):
+    """Asks once, as a signal does, when something happens for the first time."""
+
+    def __init__(self, moment: str) -> None:
+        self.stop = StopRequest()
+        setattr(self, moment, self.ask)
+
+    def ask(self, *told: Any) -> None:
+        self.stop.ask("SIGINT received", signal.SIGINT)
+
+
+@pytest.mark.parametrize(
+    ("moment", "trials", "confirmed"), [("on_profile", None, 0), ("on_study", None, 0), ("on_confirmation", 3, 1)]
+)
+def test_ctrl_c_is_heard_while_images_are_passed_and_the_same_call_goes_on(
+    tmp_path: Path, moment: str, trials: int | None, confirmed: int
+) -> None:
+    events = AskedToStop(moment)
+    spec = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"max_epochs": 1})})
+    where: dict[str, Any] = {
+        "storage": StoreURL.parse(str(tmp_path / "study.db")), "output": tmp_path / "out", "device": "cpu",
+    }  # fmt: skip
+    result = search(spec, stop=events.stop, events=events, **where)
+    assert (result.interrupted, result.finished, result.shipped) == (True, False, None)
+    assert result.reason == "SIGINT received"
+    assert not (tmp_path / "out" / "best_strategy.json").exists()
+    with Store.open(where["storage"]) as store:
+        handle = store.study(spec.name)
+        states = [record.state for record in Trials(store).records(handle)]
+        assert len(Evidence(store).runs(handle)) == confirmed
+    assert TrialState.RUNNING not in states
+    assert trials is None or len(states) == trials
+    again = search(spec, **where)
+    assert again.finished
+    assert again.recipe is not None
 
 
 def test_the_budget_is_used_and_results_are_valid(searched: Searched) -> None:

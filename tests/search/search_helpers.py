@@ -51,15 +51,19 @@ def epoch(number: int, accuracy: float) -> EpochResult:
 
 
 def objective(
-    store: Store, study: StudyHandle, task: LoadedTask, stop: Callable[[], str | None] = lambda: None
+    store: Store,
+    study: StudyHandle,
+    task: LoadedTask,
+    stop: Callable[[], str | None] = lambda: None,
+    cache: Path | None = None,
 ) -> Objective:
     trials = Trials(store)
 
-    def should_stop(*, during_epoch: bool = False) -> str | None:
+    def should_stop(*, during_epoch: bool = False, answer_due: bool = False) -> str | None:
         return stop()
 
     return Objective(
-        Workbench.open(study, device="cpu", task=task),
+        Workbench.open(study, device="cpu", task=task, cache_root=cache),
         trials,
         SamplingView(store, study),
         make_pruner(study.spec.search),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from search_helpers import DONE, digits, epoch, objective, open_study
@@ -28,6 +30,7 @@ from automl_transfer.store.values import Claim, StudyHandle
 
 HEAD = Strategy(tune_mode="head", head_init="he", learning_rate=0.01)
 SUFFIX = Strategy(freeze_depth=7, learning_rate=1e-3)
+CLOSED = Strategy(tune_mode="closed_form", truncation=4, pool=2, ridge_lambda=1.0)
 LARGER, VIEWS = "profile, larger images", "profile, augmented views"
 
 
@@ -63,7 +66,7 @@ def end_of(folder: Path, task: LoadedTask, strategy: Strategy, **search: object)
 
 
 def test_a_closed_form_trial_is_good_after_epoch_0(tmp_path: Path, task: LoadedTask) -> None:
-    end = end_of(tmp_path, task, Strategy(tune_mode="closed_form", truncation=4, pool=2, ridge_lambda=1.0))
+    end = end_of(tmp_path, task, CLOSED)
     assert end.state is TrialState.COMPLETE
     assert end.stop == DONE
     assert end.value is not None
@@ -129,6 +132,67 @@ def test_a_released_trial_goes_on_to_the_same_weights(tmp_path: Path, task: Load
             assert [e.epoch for e in trials.records(study)[0].epochs] == [1, 2, 3]
     assert ends[0] == ends[1]
     assert ends[0][2] is not None
+
+
+@pytest.mark.parametrize("strategy", [CLOSED, SUFFIX.model_copy(update={"head_init": "he"})])
+def test_a_pass_over_images_is_given_up_and_begins_again(
+    tmp_path: Path, task: LoadedTask, strategy: Strategy
+) -> None:
+    """The pass that solves a head, or that fills the cache, has many batches on a large task."""
+    read: list[int] = []
+
+    class Watched:
+        shape = task.images.shape
+
+        def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+            read.append(len(rows))
+            return task.images[rows]
+
+    ends = []
+    for name in ("undisturbed", "given up"):
+        (tmp_path / name).mkdir()
+        watched = dataclasses.replace(task, images=Watched())
+        store, study = open_study(tmp_path / name, watched, max_epochs=2, pruner="none")
+        with store:
+            trials, claim = Trials(store), created(store, study, strategy)
+            cache = tmp_path / name / "cache"
+            if name == "given up":
+                whole, begun = sum(read), len(read)
+                stop = objective(store, study, watched, lambda: "no time" if len(read) > begun else None, cache)
+                end = stop(claim)
+                assert (end.state, str(end.stop)) == (TrialState.WAITING, "released: no time")
+                assert sum(read) - whole < whole / 2
+                assert not list(cache.rglob("values.npy"))
+                trials.release(claim, end.stop)
+                again = trials.claim(study, "other worker")
+                assert again is not None
+                claim = again
+            end = objective(store, study, watched, cache=cache)(claim)
+            assert end.outcome is not None
+            ends.append((end.state, end.value, end.outcome.weights_sha256))
+    assert ends[0] == ends[1]
+    assert ends[0][0] is TrialState.COMPLETE
+
+
+def test_the_first_solved_head_is_due_when_time_is_up(tmp_path: Path, task: LoadedTask) -> None:
+    """A search that ends without any answer would have wasted its time; a second one is not due."""
+    store, study = open_study(tmp_path, task)
+    with store:
+        trials, asked = Trials(store), []
+
+        def should_stop(*, during_epoch: bool = False, answer_due: bool = False) -> str | None:
+            asked.append(answer_due)
+            return None if answer_due else "the time of the search is used up"
+
+        for state in (TrialState.COMPLETE, TrialState.WAITING):
+            claim = created(store, study, CLOSED)
+            trial = objective(store, study, task)
+            trial.should_stop = should_stop
+            end = trial(claim)
+            assert end.state is state
+            if end.state.finished:
+                trials.finish(claim, end.state, end.value, end.stop, end.outcome)
+        assert set(asked) == {True, False}
 
 
 def test_a_checkpoint_that_is_gone_starts_the_trial_over(tmp_path: Path, task: LoadedTask) -> None:
