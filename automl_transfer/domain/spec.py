@@ -89,7 +89,7 @@ class SearchSpec(BaseModel):
         confirm: The best so many strategies are trained again when the search has ended, with fresh
             seeds and fresh splits of training + validation data; 0 for none. Not part of `minutes`.
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
-            the end of a search only as long as confirmation takes no longer than the trials did.
+            the end of a search only until confirmation has taken half as long as the trials did.
     """
 
     model_config = _FROZEN
