@@ -35,6 +35,5 @@ def test_decoding_that_is_given_up_leaves_nothing_and_can_begin_again(tmp_path: 
     with abortable(lambda: bool(seen)), pytest.raises(Aborted):
         load_task(spec, cache_root=tmp_path / "cache", progress=lambda *told: seen.append(told))
     assert seen == [("decoding images", 2, 400)]
-    left = [file for file in (tmp_path / "cache").rglob("*.npy")]
-    assert left == []
+    assert not list((tmp_path / "cache").rglob("*.npy"))
     assert load_task(spec, cache_root=tmp_path / "cache").images.shape == (400, 32, 32, 1)

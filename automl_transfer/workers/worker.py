@@ -196,8 +196,8 @@ class Worker:
                     log.warning("trial %d: %s", claim.number, error)
                     self._observer.on_end(claim, _lost(str(error)))
                 except Aborted:  # before its objective was there; it was given back
-                    reason = StopReason(kind=StopKind.RELEASED, detail=self._stop.reason or "asked to stop")
-                    self._observer.on_end(claim, TrialEnd(TrialState.WAITING, reason))
+                    asked = StopReason(kind=StopKind.RELEASED, detail=self._stop.reason or "asked to stop")
+                    self._observer.on_end(claim, TrialEnd(TrialState.WAITING, asked))
                 finally:
                     heartbeat.holds(None)
 

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from watched import Watched
 
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.api import search
@@ -45,22 +45,6 @@ class Study:
         self.store = Store.open(self.url)
         self.handle = self.store.study(SPEC.name)
         self.bench = Workbench.open(self.handle, device="cpu")
-
-
-class Watched:
-    """Images that know which of them were read."""
-
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images
-        self.seen: set[int] = set()
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.images.shape
-
-    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
-        self.seen |= set(np.atleast_1d(rows).tolist())
-        return self.images[rows]
 
 
 @pytest.fixture(scope="module")

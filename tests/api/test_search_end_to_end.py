@@ -79,7 +79,8 @@ class AskedToStop(SearchEvents):
 
 
 @pytest.mark.parametrize(
-    ("moment", "trials", "confirmed"), [("on_profile", None, 0), ("on_study", None, 0), ("on_confirmation", 3, 1)]
+    ("moment", "trials", "confirmed"),
+    [("on_profile", None, 0), ("on_study", None, 0), ("on_confirmation", 3, 1)],
 )
 def test_ctrl_c_is_heard_while_images_are_passed_and_the_same_call_goes_on(
     tmp_path: Path, moment: str, trials: int | None, confirmed: int
