@@ -14,7 +14,7 @@ INTERRUPTED = 130
 
 
 class StopRequest:
-    """Why and since when work should stop. Set once; safe between threads and from signal handlers."""
+    """Why and since when work should stop. Safe between threads and from signal handlers."""
 
     def __init__(self, deadline: float | None = None) -> None:
         self._reason: str | None = None
@@ -24,8 +24,8 @@ class StopRequest:
         self.signal: int | None = None
 
     def ask(self, reason: str, signal_number: int | None = None) -> None:
-        """Ask to stop; the first reason stays."""
-        if self._reason is None:
+        """Ask to stop. The first reason stays, but for a signal: it ends what goes on after the time is up."""
+        if self._reason is None or (self.signal is None and signal_number is not None):
             self._since = time.monotonic()
             self._reason = reason
             self.signal = signal_number
