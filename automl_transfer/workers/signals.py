@@ -24,7 +24,7 @@ class StopRequest:
         self.signal: int | None = None
 
     def ask(self, reason: str, signal_number: int | None = None) -> None:
-        """Ask to stop. The first reason stays, but for a signal: it ends what goes on after the time is up."""
+        """Ask to stop. The first reason stays, unless a signal comes: it ends what goes on after the time."""
         if self._reason is None or (self.signal is None and signal_number is not None):
             self._since = time.monotonic()
             self._reason = reason
