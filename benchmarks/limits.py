@@ -1,6 +1,6 @@
 """How far the training loop and the profile's pass are from bare loops that a person would write.
 
-    python benchmarks/limits.py [--rows step pass fused loop rates] [--pixels 32 128] [--pairs 5] [--rounds 3]
+    python benchmarks/limits.py [--rows step pass fused loop rates] [--pixels 32 128] [--pairs 7] [--rounds 3]
 
 step    an epoch of `TrainingRun` on cached activations (half of the network frozen, cache on disk), against
         a loop over a tensor of the same activations: same suffix, same optimiser, batches of 32
@@ -202,7 +202,7 @@ def main() -> None:
         default=ROWS,
     )
     parser.add_argument("--pixels", type=int, nargs="+", default=[32, 128])
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--rounds", type=int, default=3, help="of each pair")
     options = parser.parse_args()
     print(f"{machine()}; {SOURCE}, AdamW, batches of {BATCH}", flush=True)
