@@ -126,7 +126,10 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
     stored = run is not None
     if run is None:
         run = _made(bench, winner.strategy, refit=refit)
-        train_to_the_end(run, stop_after=best_epoch if refit else None)
+        if refit and best_epoch is not None:  # its validation images are trained on: they judge nothing
+            run.train_to(best_epoch)
+        else:
+            train_to_the_end(run)
     run.model.eval()
     training = RecipeTraining(
         epochs=search.max_epochs if winner.strategy.tune_mode != "closed_form" else 0,

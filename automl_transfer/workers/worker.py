@@ -196,8 +196,7 @@ class Worker:
                     log.warning("trial %d: %s", claim.number, error)
                     self._observer.on_end(claim, _lost(str(error)))
                 except Aborted:  # before its objective was there; it was given back
-                    asked = StopReason(kind=StopKind.RELEASED, detail=self._stop.reason or "asked to stop")
-                    self._observer.on_end(claim, TrialEnd(TrialState.WAITING, asked))
+                    self._observer.on_end(claim, TrialEnd(TrialState.WAITING, self._asked_to_stop()))
                 finally:
                     heartbeat.holds(None)
 
@@ -225,10 +224,11 @@ class Worker:
         try:
             with abortable(self._is_asked):
                 return self._objective(view, heartbeat)
+        except Aborted:
+            self._trials.release(claim, self._asked_to_stop())
+            raise
         except BaseException as error:
             detail = f"its worker could not begin: {type(error).__name__}: {error}"[:1800]
-            if isinstance(error, Aborted):
-                detail = self._stop.reason or "asked to stop"
             self._trials.release(claim, StopReason(kind=StopKind.RELEASED, detail=detail))
             raise
 
@@ -261,6 +261,9 @@ class Worker:
 
     def _is_asked(self) -> bool:
         return self._stop.reason is not None
+
+    def _asked_to_stop(self) -> StopReason:
+        return StopReason(kind=StopKind.RELEASED, detail=self._stop.reason or "asked to stop")
 
     def _hand_in(self, claim: Claim, end: TrialEnd) -> None:
         trials = self._trials
