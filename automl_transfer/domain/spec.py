@@ -84,7 +84,8 @@ class SearchSpec(BaseModel):
         reduction_factor: For `asha` and `hyperband`: about one trial in so many passes each rung.
         max_attempts: How often a trial is tried whose worker dies or whose data cannot be read.
         seed: Of the sampler, of initial weights and of the order of images.
-        profile: Whether the search begins with the profile's answer, and that answer tuned on.
+        profile: Whether the search begins with the profile's answer, that answer tuned on and, where images
+            are large or many, the whole network fine-tuned under a fresh head (never stopped early).
         default_first: Whether the default strategy is tried before the sampler's.
         confirm: The best so many strategies are trained again when the search has ended, with fresh
             seeds and fresh splits of training + validation data; 0 for none. Not part of `minutes`.

@@ -1,13 +1,14 @@
-"""What a study tries before its sampler: the profile's answers, the best tuned on, the default strategy."""
+"""What a study tries before its sampler: the profile's answers, fine-tuning gentle and whole, the default."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.search.answers import MOST_VIEWS, finetuned_from, fixed_by, keeps, tuned_from
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
@@ -21,17 +22,17 @@ PROFILE_KEY = "first:profile"
 LARGER_KEY = "first:larger"
 VIEWS_KEY = "first:views"
 TUNED_KEY = "first:tuned"
+FINETUNED_KEY = "first:finetuned"
 DEFAULT_KEY = "first:default"
-KEPT_OF_PROFILE = (
-    "source", "truncation", "pool", "taps", "resolution_scale", "ridge_lambda", "normalise",
-)  # fmt: skip
-TUNED_ON = {"freeze_depth": 4, "head_lr_mult": 0.01}
-"""How training goes on from a solved head without destroying it (docs/performance.md)."""
 VIEWED_PIXELS = 70e6
 """Pixels of all views of all training images together, up to which a head is solved on views."""
-LEAST_VIEWS, MOST_VIEWS = 4, 16
+LEAST_VIEWS = 4
 VIEWED_PENALTY = 0.3
 """With views a head needs less of the penalty that leave-one-out chose without them."""
+FINETUNED_LABEL = "fine-tuned whole"
+RUN_TO_THE_END = frozenset({FINETUNED_LABEL})
+"""Labels of trials that no pruner is asked about: with a fresh head they begin far behind a solved one, and
+are ahead of it only when their learning rate has come down."""
 
 
 class FirstAnswers:
@@ -41,7 +42,9 @@ class FirstAnswers:
     head generalises best (leave-one-out): the first trial, seconds after the start. The second one reads
     larger images, where that generalises better. The third one solves the head of the better of them on
     augmented views, where images are few enough. The fourth one trains on from it, as far as the space
-    allows. Then comes the default. No more are enqueued than the study has trials.
+    allows. Where images are large or many, the whole network is then fine-tuned under a fresh head, to the
+    end of the horizon. Then comes the default. No more are enqueued than the study has trials, and none
+    that has another value than the study fixes.
 
     Args:
         bench: The study's images and networks.
@@ -58,7 +61,8 @@ class FirstAnswers:
         self._bench = bench
         self._trials = trials
         self._on_profile = on_profile
-        self._profilers: dict[str, Profiler] = {}
+        self._fixed = fixed_by(bench.handle.spec.space, bench.space)
+        self._profiler: Profiler | None = None
         self._profiles: dict[str, ProfileRecord] = {}
         self._done = False
 
@@ -69,7 +73,7 @@ class FirstAnswers:
         ):
             self._look()
             if (best := self._best()) is not None:
-                self._enqueue(PROFILE_KEY, "profile", _strategy(best))
+                self._enqueue(PROFILE_KEY, "profile", self._solved(best))
 
     def rest(self) -> bool:
         """Enqueue the others, and keep the profiles; whether there was anything left to do."""
@@ -92,13 +96,19 @@ class FirstAnswers:
             self._look()
             if (small := self._best()) is not None:
                 best = self._look_closer(small)
+                solved = self._solved(best)
                 if best != small:
-                    self._enqueue(LARGER_KEY, "profile, larger images", _strategy(best))
-                if (viewed := self._viewed(_strategy(best))) is not None:
+                    self._enqueue(LARGER_KEY, "profile, larger images", solved)
+                if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
-                tuned = tuned_from(_strategy(best), space, spec.space)
+                tuned = tuned_from(solved, space, spec.space)
                 if tuned != default or not spec.search.default_first:
                     self._enqueue(TUNED_KEY, "profile, tuned", tuned)
+                whole = finetuned_from(
+                    solved, space, spec.space, self._bench.task.task, spec.search.max_epochs
+                )
+                if whole is not None:
+                    self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
         if spec.search.default_first:
             self._enqueue(DEFAULT_KEY, "default", default)
 
@@ -116,17 +126,20 @@ class FirstAnswers:
                 bench.task,
                 device=bench.device,
                 seed=bench.handle.spec.search.seed,
+                normalise=self._fixed.get("normalise", "source"),
                 cache=bench.activations,
                 banks=bench.banks,
+                fixed=self._fixed,
             )
             profiler.look(profiler.scales[0])
-            self._profilers[source] = profiler
             self._tell(profiler.record())
+            if self._best() == self._profiles[source]:
+                self._profiler = profiler  # of the others, the record is enough
 
     def _look_closer(self, small: ProfileRecord) -> ProfileRecord:
         """Profile the best source at its larger resolutions as well; what it knows then."""
-        profiler = self._profilers[small.source]
-        if len(profiler.scales) == 1:
+        profiler, self._profiler = self._profiler, None
+        if profiler is None or len(profiler.scales) == 1:
             return small
         for scale in profiler.scales[1:]:
             profiler.look(scale)
@@ -146,6 +159,7 @@ class FirstAnswers:
         views = min(MOST_VIEWS, 2 ** int(math.log2(affordable)))
         penalty = max(1e-6, VIEWED_PENALTY * strategy.ridge_lambda)
         changes = {"augmentation": "affine", "views": views, "ridge_lambda": penalty}
+        changes |= {name: self._fixed[name] for name in ("views", "ridge_lambda") if name in self._fixed}
         return strategy.model_copy(update=changes).canonical()
 
     def _tell(self, profile: ProfileRecord) -> None:
@@ -153,7 +167,15 @@ class FirstAnswers:
         self._on_profile(profile)
 
     def _best(self) -> ProfileRecord | None:
-        return min(self._profiles.values(), key=_nll, default=None)
+        known = (profile for profile in self._profiles.values() if profile.best is not None)
+        return min(known, key=_nll, default=None)
+
+    def _solved(self, profile: ProfileRecord) -> Strategy:
+        """The profile's head; with the penalty that the study fixes, if it does."""
+        from automl_transfer.training.profile import strategy_of
+
+        penalty = {name: self._fixed[name] for name in ("ridge_lambda",) if name in self._fixed}
+        return strategy_of(profile).model_copy(update=penalty)
 
     def _is_full(self) -> bool:
         handle = self._bench.handle
@@ -161,25 +183,10 @@ class FirstAnswers:
 
     def _enqueue(self, key: str, label: str, strategy: Strategy) -> None:
         handle = self._bench.handle
+        if not keeps(strategy, self._fixed):
+            return
         draft = fixed_draft(strategy, self._bench.space, label)
         self._trials.enqueue(handle, draft, once=key, limit=handle.spec.search.trials)
-
-
-def tuned_from(best: Strategy, space: Space, named: Collection[str]) -> Strategy:
-    """The strategy that trains the upper half on from a profile's answer, gently.
-
-    It lies in the space, except that its head reads what the profile's does where the study allows that
-    cut and does not name what a head reads.
-
-    The head starts as the solved one. Adam moves every weight of it by the rate at each step, whatever
-    its gradient; with thousands of features that adds up to other logits, so the head's rate is a
-    hundredth of the body's.
-    """
-    tuned = space.nearest({**{name: getattr(best, name) for name in KEPT_OF_PROFILE}, **TUNED_ON})
-    if tuned.truncation != best.truncation:
-        return tuned
-    free = {name: getattr(best, name) for name in ("taps", "resolution_scale") if name not in named}
-    return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
 
 
 def _offers(space: Space, name: str, value: Any) -> bool:
@@ -187,12 +194,6 @@ def _offers(space: Space, name: str, value: Any) -> bool:
     return (
         any(d.name == name and value in d.choices for d in space.searched) or space.fixed.get(name) == value
     )
-
-
-def _strategy(profile: ProfileRecord) -> Strategy:
-    from automl_transfer.training.profile import strategy_of
-
-    return strategy_of(profile)
 
 
 def _nll(profile: ProfileRecord) -> float:

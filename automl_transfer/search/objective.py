@@ -18,6 +18,7 @@ from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
+from automl_transfer.search.first import RUN_TO_THE_END
 from automl_transfer.search.policies import classify
 from automl_transfer.search.shown import TrialPictures
 from automl_transfer.search.workbench import Workbench
@@ -148,7 +149,8 @@ class Objective:
             self.on_epoch(claim, result)
             if run.finished:
                 break
-            if self.view.should_prune(self.pruner, claim.trial_id):
+            stoppable = claim.label not in RUN_TO_THE_END
+            if stoppable and self.view.should_prune(self.pruner, claim.trial_id):
                 return TrialEnd(
                     TrialState.PRUNED,
                     StopReason(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +60,7 @@ class Profiler:
         normalise: How pixels are normalised.
         cache: Where activations are kept; by default nowhere.
         banks: Takes the activations, for heads that are solved later.
+        fixed: Dimensions that a strategy must have these values of: the best head is one that can.
 
     Attributes:
         scales: Resolutions that are worth a look, the cheapest first.
@@ -74,10 +77,12 @@ class Profiler:
         normalise: Normalisation = "source",
         cache: ActivationCache | None = None,
         banks: FeatureBanks | None = None,
+        fixed: Mapping[str, Any] | None = None,
     ) -> None:
         self._source = source
         self._task = task
         self._seed = seed
+        self._fixed = fixed or {}
         self._normalise: Normalisation = normalise
         self._cache = cache or MemoryCache(0)
         self._banks = banks
@@ -92,6 +97,8 @@ class Profiler:
         self._judges: dict[float, _Judge] = {}
         self._seconds = 0.0
         self.scales = profile_scales(task.task.resolution, backbone.resolution, len(self._rows))
+        if "resolution_scale" in self._fixed:
+            self.scales = (self._fixed["resolution_scale"],)
 
     def look(self, scale: float) -> None:
         """One pass at this resolution, and a judgement of every single cut.
@@ -115,7 +122,7 @@ class Profiler:
         return self.record()
 
     def record(self) -> ProfileRecord:
-        """What is known after these looks, with the best head that a strategy can name.
+        """What is known after these looks, with the best head that a strategy can name (None: there is none).
 
         Raises:
             DataError: Activations are not finite at any cut.
@@ -128,10 +135,12 @@ class Profiler:
                 f"activations of {self._source} must be finite, got NaN or infinity at every cut that a "
                 "strategy can name: its weights may be damaged; load them again, or take another source"
             )
-        first = min(cuts, key=_key)
+        first = min([one for one in cuts if self._cuts_there(one)] or cuts, key=_key)
         joint = self._judges[first.resolution_scale].joint(first)
-        finalists = [*joint[:FINALISTS], min(reachable, key=_key)]
-        best = min((self._judges[one.resolution_scale].final(one) for one in finalists), key=_key)
+        finalists = [one for one in joint if self._allows(one)][:FINALISTS]
+        finalists += sorted((one for one in reachable if self._allows(one)), key=_key)[:1]
+        judged = [self._judges[one.resolution_scale].final(one) for one in finalists]
+        best = min(judged, key=_key, default=None)
         self._seconds += time.perf_counter() - start
         return ProfileRecord(
             source=self._source,
@@ -143,6 +152,17 @@ class Profiler:
             best=best,
             left_out=tuple(sorted({cut for judge in self._judges.values() for cut in judge.not_finite})),
         )
+
+    def _allows(self, cut: CutRecord) -> bool:
+        """Whether a strategy with the fixed values can read this."""
+        named = {"pool": _named(cut.grid), "taps": cut.taps, "resolution_scale": cut.resolution_scale}
+        return self._cuts_there(cut) and all(
+            self._fixed.get(name, value) == value for name, value in named.items()
+        )
+
+    def _cuts_there(self, cut: CutRecord) -> bool:
+        eighths = self._fixed.get("truncation")
+        return eighths is None or max(1, groups_at(eighths, self._groups)) == cut.cut
 
 
 def profile_scales(resolution: int, native: int, images: int) -> tuple[float, ...]:

@@ -18,8 +18,9 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import StopKind, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import StudyError, TrialLostError
+from automl_transfer.search.answers import tuned_from
 from automl_transfer.search.draft import fixed_draft
-from automl_transfer.search.first import FirstAnswers, tuned_from
+from automl_transfer.search.first import FINETUNED_LABEL, FirstAnswers
 from automl_transfer.search.objective import TrialEnd
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
@@ -47,8 +48,8 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def created(store: Store, study: StudyHandle, strategy: Strategy) -> Claim:
-    draft = fixed_draft(strategy, Space.from_settings(study.spec.space), "")
+def created(store: Store, study: StudyHandle, strategy: Strategy, label: str = "") -> Claim:
+    draft = fixed_draft(strategy, Space.from_settings(study.spec.space), label)
     claim = Trials(store).create(study, draft, "w")
     assert claim is not None
     return claim
@@ -232,6 +233,10 @@ def test_a_pruned_trial_says_by_what_and_when(tmp_path: Path, task: LoadedTask) 
         assert str(end.stop) == f"pruned: by median after epoch {last.epoch}"
         assert end.value == last.accuracy
         assert last.epoch < 9
+        # The same one would have been stopped, were it not the fine-tuned first answer.
+        end = objective(store, study, task)(created(store, study, HEAD, FINETUNED_LABEL))
+        assert end.state is TrialState.COMPLETE
+        assert trials.records(study)[-1].epochs[-1].epoch == 9
 
 
 def test_first_answers_are_enqueued_once_even_from_two_processes(tmp_path: Path, task: LoadedTask) -> None:
@@ -282,8 +287,9 @@ def test_the_first_answer_does_not_wait_for_larger_images(tmp_path: Path, task: 
         ({"truncation": (3, 5)}, {"trials": 2}, ["profile", VIEWS]),
         ({}, {"trials": 3}, ["profile", VIEWS, "default"]),  # half of it frozen is the default
         ({}, {"trials": 1}, ["profile"]),
-        ({"tune_mode": "head"}, {}, ["profile", VIEWS, "default"]),  # nothing else is left to tune
+        ({"tune_mode": "head"}, {}, ["default"]),  # a solved head is another mode than the one that is fixed
         ({"augmentation": "none"}, {}, ["profile", "default"]),
+        ({"transfer_depth": 4, "tune_mode": ("head", "suffix")}, {}, ["default"]),  # C9: a profile copies all
         ({}, {"default_first": False, "trials": 9}, ["profile", VIEWS, "profile, tuned"]),
         ({}, {"profile": False}, ["default"]),
         ({"source": "scratch"}, {}, ["default"]),
@@ -316,6 +322,21 @@ def test_first_answers_fit_the_space_and_the_budget(
             assert viewed.model_copy(update=same).key() == plain.key()
             assert (viewed.augmentation, viewed.views) == ("affine", 16)
             assert viewed.ridge_lambda < plain.ridge_lambda
+
+
+def test_heads_of_the_profile_read_what_the_study_fixes(tmp_path: Path, task: LoadedTask) -> None:
+    """C9: the best head of all would read several outputs on a finer grid."""
+    fixed = {"truncation": 5, "pool": 1, "taps": 1, "resolution_scale": 1.0, "ridge_lambda": 3.0, "views": 4}
+    store, study = open_study(tmp_path, task, fixed, default_first=False, trials=9)
+    with store:
+        first = FirstAnswers(Workbench.open(study, device="cpu", task=task), Trials(store))
+        first.quick()
+        first.rest()
+        claims = [claim for _ in range(9) if (claim := Trials(store).claim(study, "w"))]
+        assert [claim.label for claim in claims] == ["profile", VIEWS, "profile, tuned"]
+        for claim in claims:
+            active = claim.strategy.active()
+            assert {name: active.get(name, value) for name, value in fixed.items()} == fixed
 
 
 def test_a_study_of_one_trial_keeps_its_profile(tmp_path: Path, task: LoadedTask) -> None:

@@ -1,0 +1,99 @@
+"""The strategies that first answers are made of: plain functions of a profile's answer and a space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from automl_transfer.domain.conditions import is_active
+from automl_transfer.domain.spec import DimensionSetting
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import Task
+from automl_transfer.space.space import Space
+
+KEPT_OF_PROFILE = (
+    "source", "truncation", "pool", "taps", "resolution_scale", "ridge_lambda", "normalise",
+)  # fmt: skip
+TUNED_ON = {"freeze_depth": 4, "head_lr_mult": 0.01}
+"""How training goes on from a solved head without destroying it (docs/performance.md)."""
+FINETUNED: Mapping[str, Any] = {
+    "tune_mode": "full",
+    "norm_policy": "train",
+    "head_init": "he",
+    "optimizer": "adamw",
+    "learning_rate": 1e-3,
+    "head_lr_mult": 1.0,
+    "layer_decay": 1.0,
+    "weight_decay": 0.05,
+    "schedule": "cosine",
+    "warmup": 0.1,
+    "batch": 32,
+    "label_smoothing": 0.1,
+}
+"""Fine-tuning of a whole network: what wins on photographs of things (docs/performance.md)."""
+LARGE_SIDE, LARGE_STEPS = 96, 64
+"""Pixels a side from which images are large, and the steps of training that these need at least."""
+MANY_STEPS = 500
+"""Steps from which images of any size are many enough: the shortest schedule of Kolesnikov et al. 2020
+(BiT, section 3.3)."""
+MIRRORED_SIDE = 64
+"""Colour images of at least so many pixels a side are taken for photographs, which may be mirrored."""
+MOST_VIEWS = 16
+
+
+def tuned_from(best: Strategy, space: Space, settings: Mapping[str, DimensionSetting]) -> Strategy:
+    """The strategy that trains the upper half on from a profile's answer, gently.
+
+    It lies in the space, except that its head reads what the profile's does where the study allows that
+    cut and does not name what a head reads.
+
+    The head starts as the solved one. Adam moves every weight of it by the rate at each step, whatever
+    its gradient; with thousands of features that adds up to other logits, so the head's rate is a
+    hundredth of the body's.
+    """
+    tuned = space.nearest({**{name: getattr(best, name) for name in KEPT_OF_PROFILE}, **TUNED_ON})
+    if tuned.truncation != best.truncation:
+        return tuned
+    free = {name: getattr(best, name) for name in ("taps", "resolution_scale") if name not in settings}
+    return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
+
+
+def finetuned_from(
+    best: Strategy,
+    space: Space,
+    settings: Mapping[str, DimensionSetting],
+    task: Task,
+    max_epochs: int,
+) -> Strategy | None:
+    """The whole network trained under a fresh head, on another view of each image in every epoch.
+
+    It lies in the space, as far as the study names dimensions; the others are `FINETUNED`. None where the
+    study does not let the whole network train, or the images are too few or too small for it.
+    """
+    steps = max_epochs * (task.splits.train // FINETUNED["batch"])
+    large = task.resolution >= LARGE_SIDE and steps >= LARGE_STEPS
+    if not large and steps < MANY_STEPS:
+        return None
+    mirrored = task.channels == 3 and task.resolution >= MIRRORED_SIDE
+    wanted = {
+        **FINETUNED,
+        "source": best.source,
+        "normalise": best.normalise,
+        "augmentation": "flip_affine" if mirrored else "affine",
+        "views": min(MOST_VIEWS, max(2, max_epochs)),
+    }
+    inside = space.nearest(wanted).model_dump()
+    free = {name: value for name, value in wanted.items() if name not in settings}
+    found = Strategy.model_validate({**inside, **free}).canonical()
+    return found if found.tune_mode == FINETUNED["tune_mode"] else None
+
+
+def fixed_by(settings: Mapping[str, DimensionSetting], space: Space) -> dict[str, Any]:
+    """The dimensions that a study names with one value."""
+    return {name: space.fixed[name] for name in settings if name in space.fixed}
+
+
+def keeps(strategy: Strategy, fixed: Mapping[str, Any]) -> bool:
+    """Whether a strategy has each of these values, where it has an effect."""
+    values = strategy.model_dump()
+    return all(values[name] == value for name, value in fixed.items() if is_active(name, values))

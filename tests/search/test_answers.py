@@ -1,0 +1,64 @@
+"""Which strategies first answers are made of, and that what a study fixes is fixed for them, too."""
+
+from __future__ import annotations
+
+import pytest
+
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import SplitSizes, Task
+from automl_transfer.search.answers import FINETUNED, finetuned_from, fixed_by, keeps
+from automl_transfer.space.space import Space
+from automl_transfer.space.study_file import preset_path, read_study
+
+SOLVED = Strategy(tune_mode="closed_form", truncation=6, pool=2)
+
+
+def task(train: int, side: int, channels: int = 3) -> Task:
+    return Task(
+        name="photos",
+        fingerprint="0" * 64,
+        classes=("a", "b"),
+        splits=SplitSizes(train=train, validation=100, test=100),
+        channels=channels,
+        resolution=side,
+        channel_mean=(0.5,) * channels,
+        channel_std=(0.2,) * channels,
+    )
+
+
+def whole(settings: dict[str, object], images: Task, max_epochs: int = 9) -> Strategy | None:
+    return finetuned_from(SOLVED, Space.from_settings(settings), settings, images, max_epochs)
+
+
+@pytest.mark.parametrize("preset", ["quick", "core"])
+def test_every_preset_tries_to_fine_tune_the_whole_network_on_photographs(preset: str) -> None:
+    spec = read_study(preset_path(preset))
+    found = whole(dict(spec.space), task(3000, 128), spec.search.max_epochs)
+    assert found is not None
+    assert {name: getattr(found, name) for name in FINETUNED} == FINETUNED
+    assert (found.truncation, found.pool, found.transfer_depth) == (8, 1, 8)
+    assert (found.augmentation, found.views) == ("flip_affine", min(16, spec.search.max_epochs))
+
+
+def test_small_or_few_images_are_not_fine_tuned_whole() -> None:
+    assert whole({}, task(1000, 32, channels=1)) is None
+    assert whole({}, task(100, 224)) is None
+    many = whole({}, task(3000, 32, channels=1))
+    assert many is not None
+    assert many.augmentation == "affine"  # digits and letters are not mirrored
+
+
+def test_a_study_that_names_dimensions_bounds_the_fine_tuned_answer() -> None:
+    found = whole({"learning_rate": (1e-5, 3e-4), "augmentation": "none"}, task(3000, 128))
+    assert found is not None
+    assert (found.learning_rate, found.augmentation) == (3e-4, "none")
+    assert whole({"tune_mode": ("head", "suffix")}, task(3000, 128)) is None
+
+
+def test_what_a_study_fixes_is_fixed_for_first_answers() -> None:
+    """C9."""
+    settings = {"pool": 1, "tune_mode": ("suffix", "full"), "learning_rate": 1e-3}
+    fixed = fixed_by(settings, Space.from_settings(settings))
+    assert fixed == {"pool": 1, "learning_rate": 1e-3}
+    assert not keeps(SOLVED, fixed)
+    assert keeps(SOLVED.model_copy(update={"pool": 1}), fixed)  # a solved head has no learning rate
