@@ -1,4 +1,4 @@
-"""What other packages add: datasets, sources and initialisers, found by their entry points.
+"""What other packages add: datasets, sources and methods of strategies, found by their entry points.
 
 A package declares them in its `pyproject.toml`:
 
@@ -9,6 +9,8 @@ A package declares them in its `pyproject.toml`:
     [project.entry-points."automl_transfer.initialisers"]
     dirac = "shells.init:dirac"                 # fills a tensor: (weight, source, generator) -> None
 
+The groups of the other methods are `terms`, `mixes`, `phases` and `preparations` (see `methods`).
+
 Only the registries look here, and only for names that are not built in. A plugin's code is imported when
 its name is used: one that is broken troubles nobody else.
 """
@@ -17,20 +19,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from automl_transfer.errors import ConfigurationError
 
-Group = Literal["datasets", "sources", "initialisers"]
+Group = Literal["datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations"]
 
 logger = logging.getLogger(__name__)
 
 _used: dict[str, str] = {}
 
 
-def names(group: Group, built_in: frozenset[str] | set[str] = frozenset()) -> tuple[str, ...]:
+def names(group: Group, built_in: Set[str] = frozenset()) -> tuple[str, ...]:
     """Names that plugins add to a group, sorted; nothing of theirs is imported.
 
     A name that is built in already stays what it is; whoever claims it is warned about, once.

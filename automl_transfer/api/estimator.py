@@ -22,7 +22,7 @@ from automl_transfer.api.training import make_run, train_to_the_end
 from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
-from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe

@@ -14,13 +14,14 @@ from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder, open_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.first import FirstAnswers
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
-from automl_transfer.space.space import SEARCH
+from automl_transfer.space.space import unknown_methods
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -108,7 +109,8 @@ def _check(
     check_output_folder(output, spec.name)
     check_device(device)
     default_budget()
-    _check_initialisers(spec)
+    if mistakes := unknown_methods(spec.space):
+        raise ConfigurationError(mistakes)
     sources = source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
     backbones = Backbones(task.task.channels)
@@ -161,16 +163,6 @@ def create(
         bench, first = _prepare(spec, store, checked, device, cache_root, events)
         first.rest()
         return bench.handle
-
-
-def _check_initialisers(spec: StudySpec) -> None:
-    """Raise ConfigurationError where the space names an initialiser that is not there."""
-    from automl_transfer.transfer.initialise.registry import get_initialiser
-
-    setting = spec.space.get("rest_init", ())
-    for name in (setting,) if isinstance(setting, str) else setting if isinstance(setting, tuple) else ():
-        if name != SEARCH:
-            get_initialiser(str(name))
 
 
 def run_study(

@@ -56,7 +56,7 @@ def run(
     from automl_transfer.cli.profile_table import draw_page, print_profile
     from automl_transfer.data.contact_sheet import write_contact_sheet
     from automl_transfer.data.explore import explore
-    from automl_transfer.domain.conditions import is_pretrained
+    from automl_transfer.domain.dimensions import is_pretrained
     from automl_transfer.space.space import Space
     from automl_transfer.space.study_of import study_spec
 

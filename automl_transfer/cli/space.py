@@ -26,7 +26,7 @@ def run(
     from rich.table import Table
     from rich.text import Text
 
-    from automl_transfer.space.dimensions import DIMENSIONS
+    from automl_transfer.domain.strategy import DIMENSIONS
     from automl_transfer.space.space import Space
     from automl_transfer.space.study_file import read_study
 

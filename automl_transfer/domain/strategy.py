@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from automl_transfer.domain.conditions import CLOSED_FORM, is_active, is_pretrained
-
-EIGHTHS = 8
+from automl_transfer.domain import dimensions as d
+from automl_transfer.domain import methods, words
+from automl_transfer.domain.dimensions import CLOSED_FORM, EIGHTHS, Dimension, is_pretrained
 
 Eighths = Annotated[int, Field(ge=0, le=EIGHTHS)]
 PositiveEighths = Annotated[int, Field(ge=1, le=EIGHTHS)]
@@ -18,21 +19,8 @@ TuneMode = Literal["closed_form", "head", "suffix", "full", "body", "norm", "bia
 HeadInit = Literal["zero", "he", "xavier", "ncm", "ridge"]
 Normalisation = Literal["source", "dataset", "per_image"]
 Augmentation = Literal["none", "affine", "flip_affine"]
-
-_ADDED: dict[str, Any] = {"augmentation": "none"}
-"""Dimensions younger than stored keys: at this value a strategy does, and is called, what it was before."""
-
-
-def groups_at(eighths: int, groups: int) -> int:
-    """Map a depth in eighths to a number of layer groups, halves rounded up.
-
-    Depths are fractions with a fixed range, so that one strategy means the same for networks with
-    different numbers of groups.
-
-    >>> [groups_at(k, 9) for k in range(9)]
-    [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    """
-    return (2 * eighths * groups + EIGHTHS) // (2 * EIGHTHS)
+Method = Annotated[str, Field(min_length=1, max_length=64)]
+"""The name of a method of a role; whether it is installed is asked where it is used (`methods.get`)."""
 
 
 class Strategy(BaseModel):
@@ -54,38 +42,300 @@ class Strategy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    source: str = Field(default="efficientnet-lite0", min_length=1, max_length=300)
-    truncation: PositiveEighths = EIGHTHS
-    pool: Literal[1, 2, 4] = 1
-    taps: int = Field(default=1, ge=1, le=EIGHTHS)
-    resolution_scale: float = Field(default=1.0, ge=0.25, le=4.0)
-    transfer_depth: Eighths = EIGHTHS
-    tune_mode: TuneMode = "suffix"
-    freeze_depth: Eighths = EIGHTHS // 2
-    rest_init: str = Field(default="he_normal", min_length=1, max_length=64)
-    head_init: HeadInit = "ridge"
-    ridge_lambda: float = Field(default=1.0, ge=1e-6, le=1e6)
-    weight_scale: float = Field(default=1.0, ge=0.1, le=10.0)
-    shrink: float = Field(default=1.0, ge=0.0, le=1.0)
-    perturb: float = Field(default=1e-2, ge=0.0, le=1.0)
-    optimizer: Literal["sgd", "adamw"] = "adamw"
-    learning_rate: float = Field(default=1e-4, gt=0.0, le=10.0)
-    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
-    head_lr_mult: float = Field(default=1.0, ge=0.01, le=1000.0)
-    layer_decay: float = Field(default=0.75, gt=0.0, le=1.0)
-    schedule: Literal["cosine", "constant", "step", "one_cycle"] = "cosine"
-    warmup: float = Field(default=0.1, ge=0.0, lt=1.0)
-    weight_decay: float = Field(default=1e-4, ge=0.0, le=1.0)
-    clip: float = Field(default=0.0, ge=0.0, le=1e4)
-    anchor: Literal["none", "l2sp"] = "none"
-    anchor_weight: float = Field(default=1e-2, ge=0.0, le=10.0)
-    norm_policy: Literal["frozen", "adapt", "train"] = "frozen"
-    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
-    class_weights: bool = False
-    normalise: Normalisation = "source"
-    batch: int = Field(default=64, ge=1, le=65536)
-    augmentation: Augmentation = "none"
-    views: int = Field(default=8, ge=2, le=16)
+    source: Annotated[
+        str,
+        Field(min_length=1, max_length=300),
+        Dimension("which pretrained network", "Quick-Tune, Arango 2024", words=words.source),
+    ] = "efficientnet-lite0"
+    truncation: Annotated[
+        PositiveEighths,
+        Dimension(
+            "how much of the network is kept",
+            "Head2Toe, Evci 2022",
+            low=1,
+            high=8,
+            unit="/8",
+            words=words.cut,
+        ),
+    ] = EIGHTHS
+    pool: Annotated[
+        Literal[1, 2, 4],
+        Dimension(
+            "grid of average pooling before the head", "He 2014 (SPP)", choices=(1, 2, 4), words=words.pooled
+        ),
+    ] = 1
+    taps: Annotated[
+        int,
+        Field(ge=1, le=EIGHTHS),
+        Dimension(
+            "topmost group outputs that the head reads",
+            "Head2Toe, Evci 2022",
+            low=1,
+            high=6,
+            words=words.tapped,
+        ),
+    ] = 1
+    resolution_scale: Annotated[
+        float,
+        Field(ge=0.25, le=4.0),
+        Dimension(
+            "images resized in front of the network",
+            "Tan & Le 2019 (resolution)",
+            choices=(0.5, 1.0, 1.5, 2.0),
+            words=words.resized,
+        ),
+    ] = 1.0
+    transfer_depth: Annotated[
+        Eighths,
+        Dimension(
+            "groups whose weights are copied",
+            "Yosinski 2014",
+            low=0,
+            high=8,
+            unit="/8",
+            when=d.PRETRAINED,
+            words=words.transferred,
+        ),
+    ] = EIGHTHS
+    tune_mode: Annotated[
+        TuneMode,
+        Dimension(
+            "what trains",
+            "Yosinski 2014; Lee 2022; BitFit, Ben Zaken 2022",
+            choices=("head", "suffix", "full", "body", "norm", "bias", "closed_form"),
+            words=words.trained,
+        ),
+    ] = "suffix"
+    freeze_depth: Annotated[
+        Eighths,
+        Dimension(
+            "transferred groups that stay frozen", "Quick-Tune", low=0, high=8, unit="/8", when=d.FREEZES
+        ),
+    ] = EIGHTHS // 2
+    rest_init: Annotated[
+        Method,
+        Dimension(
+            "initialiser of what is not transferred",
+            "He 2015; Glorot 2010; Raghu 2019",
+            role="rest_init",
+            when=d.HAS_REST,
+        ),
+    ] = "he_normal"
+    head_init: Annotated[
+        HeadInit,
+        Dimension(
+            "initial weights of the head",
+            "Kumar 2022 (why a good head helps)",
+            choices=("zero", "he", "xavier", "ncm", "ridge"),
+            when=d.TRAINS,
+            words=words.head,
+        ),
+    ] = "ridge"
+    ridge_lambda: Annotated[
+        float,
+        Field(ge=1e-6, le=1e6),
+        Dimension("penalty of the ridge head", "Hoerl 1970", low=1e-4, high=1e4, log=True, when=d.RIDGE),
+    ] = 1.0
+    weight_scale: Annotated[
+        float,
+        Field(ge=0.1, le=10.0),
+        Dimension(
+            "multiplies the source weights",
+            "Raghu 2019 (scale of features)",
+            low=0.5,
+            high=2.0,
+            log=True,
+            when=d.TRANSFERS,
+            words=words.scaled,
+        ),
+    ] = 1.0
+    shrink: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Dimension(
+            "shrinks the source weights (1 = off)",
+            "Ash & Adams 2020",
+            low=0.2,
+            high=1.0,
+            when=d.TRANSFERS,
+            words=words.shrunk,
+        ),
+    ] = 1.0
+    perturb: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Dimension(
+            "noise added where shrunk", "Ash & Adams 2020", low=1e-4, high=1e-1, log=True, when=d.SHRUNK
+        ),
+    ] = 1e-2
+    optimizer: Annotated[
+        Literal["sgd", "adamw"],
+        Dimension("optimiser", "Loshchilov 2019", choices=("sgd", "adamw"), when=d.TRAINS),
+    ] = "adamw"
+    learning_rate: Annotated[
+        float,
+        Field(gt=0.0, le=10.0),
+        Dimension(
+            "step size of the body's top group",
+            "Li 2020",
+            low=1e-5,
+            high=1e-1,
+            log=True,
+            when=d.TRAINS,
+            words=words.optimised,
+        ),
+    ] = 1e-4
+    momentum: Annotated[
+        float,
+        Field(ge=0.0, lt=1.0),
+        Dimension("momentum of SGD", "Li 2020", choices=(0.0, 0.8, 0.9, 0.95, 0.99), when=d.BY_SGD),
+    ] = 0.9
+    head_lr_mult: Annotated[
+        float,
+        Field(ge=0.01, le=1000.0),
+        Dimension(
+            "the head's learning rate over the body's",
+            "ULMFiT, Howard 2018",
+            low=0.01,
+            high=100.0,
+            log=True,
+            when=d.HEAD_WITH_BODY,
+        ),
+    ] = 1.0
+    layer_decay: Annotated[
+        float,
+        Field(gt=0.0, le=1.0),
+        Dimension("factor per group downwards", "BEiT, Bao 2022", low=0.5, high=1.0, when=d.BODY_WEIGHTS),
+    ] = 0.75
+    schedule: Annotated[
+        Literal["cosine", "constant", "step", "one_cycle"],
+        Dimension(
+            "learning rate over time",
+            "Loshchilov 2017; Smith 2019",
+            choices=("cosine", "constant", "step", "one_cycle"),
+            when=d.TRAINS,
+        ),
+    ] = "cosine"
+    warmup: Annotated[
+        float,
+        Field(ge=0.0, lt=1.0),
+        Dimension("fraction of steps with rising rate", "Goyal 2017", low=0.0, high=0.3, when=d.WARMS_UP),
+    ] = 0.1
+    weight_decay: Annotated[
+        float,
+        Field(ge=0.0, le=1.0),
+        Dimension(
+            "decay of weights, not of biases and norms",
+            "Loshchilov 2019",
+            low=1e-6,
+            high=1e-1,
+            log=True,
+            when=d.TRAINS,
+        ),
+    ] = 1e-4
+    clip: Annotated[
+        float,
+        Field(ge=0.0, le=1e4),
+        Dimension("gradient norm limit (0 = none)", "Quick-Tune", choices=(0.0, 1.0, 10.0), when=d.TRAINS),
+    ] = 0.0
+    anchor: Annotated[
+        Method,
+        Dimension(
+            "pulls weights to the source's",
+            "L2-SP, Li 2018",
+            role="anchor",
+            when=d.ANCHORABLE,
+            words=words.anchored,
+        ),
+    ] = "none"
+    anchor_weight: Annotated[
+        float,
+        Field(ge=0.0, le=10.0),
+        Dimension("strength of the pull", "Li 2018", low=1e-4, high=1e-1, log=True, when=d.ANCHORED),
+    ] = 1e-2
+    norm_policy: Annotated[
+        Literal["frozen", "adapt", "train"],
+        Dimension(
+            "normalisation statistics", "AdaBN, Li 2017", choices=("frozen", "adapt", "train"), when=d.TRAINS
+        ),
+    ] = "frozen"
+    label_smoothing: Annotated[
+        float,
+        Field(ge=0.0, lt=1.0),
+        Dimension("softens the targets", "Szegedy 2016", choices=(0.0, 0.05, 0.1), when=d.TRAINS),
+    ] = 0.0
+    class_weights: Annotated[
+        bool, Dimension("weighs rare classes up", "King 2001", choices=(False, True), when=d.TRAINS)
+    ] = False
+    normalise: Annotated[
+        Normalisation,
+        Dimension(
+            "data centring",
+            "LeCun 1998 (Efficient BackProp)",
+            choices=("source", "dataset", "per_image"),
+            words=words.normalised,
+        ),
+    ] = "source"
+    batch: Annotated[
+        int,
+        Field(ge=1, le=65536),
+        Dimension("images a step", "Goyal 2017", choices=(16, 32, 64, 128, 256), when=d.TRAINS),
+    ] = 64
+    augmentation: Annotated[
+        Augmentation,
+        Dimension(
+            "how views of training images differ (flips are wrong for digits and letters)",
+            "Simard 2003",
+            choices=("none", "affine", "flip_affine"),
+            since=2,
+            words=words.seen,
+        ),
+    ] = "none"
+    views: Annotated[
+        int,
+        Field(ge=2, le=16),
+        Dimension(
+            "fixed views of each training image", "Hoffer 2020", low=2, high=16, when=d.AUGMENTED, since=2
+        ),
+    ] = 8
+    mix: Annotated[
+        Method,
+        Dimension(
+            "mixes training images and their labels",
+            "mixup, Zhang 2018",
+            role="mix",
+            when=d.TRAINS,
+            since=3,
+            words=words.mixed,
+        ),
+    ] = "none"
+    mix_alpha: Annotated[
+        float,
+        Field(gt=0.0, le=10.0),
+        Dimension("strength of the mixing", "Zhang 2018", low=0.1, high=1.0, when=d.MIXED, since=3),
+    ] = 0.2
+    phases: Annotated[
+        Method,
+        Dimension(
+            "what trains when",
+            "Kumar 2022; ULMFiT, Howard 2018",
+            role="phases",
+            when=d.TRAINS,
+            since=3,
+            words=words.phased,
+        ),
+    ] = "one"
+    prepare: Annotated[
+        Method,
+        Dimension(
+            "what the source does with the target's images before labels are used",
+            "Li 2017",
+            role="prepare",
+            when=d.TRANSFERS,
+            since=3,
+            words=words.prepared,
+        ),
+    ] = "none"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -114,54 +364,34 @@ class Strategy(BaseModel):
         """A stable identifier: equal for strategies that do the same."""
         # Zero has two signs, and they do the same.
         values = {n: v + 0.0 if isinstance(v, float) else v for n, v in self.active().items()}
-        values = {n: v for n, v in values.items() if n not in _ADDED or v != _ADDED[n]}
+        # A dimension that came later is left out at its default: the strategy is called what it was before.
+        values = {n: v for n, v in values.items() if DIMENSIONS[n].since == 1 or v != DIMENSIONS[n].default}
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def describe(self) -> str:
         """The strategy in words, on one line."""
-        parts = [self.source]
-        if self.truncation < EIGHTHS:
-            parts.append(f"cut after {self.truncation}/8 of its groups")
-        if self.taps > 1:
-            parts.append(f"top {self.taps} outputs pooled {self.pool}x{self.pool}")
-        elif self.truncation < EIGHTHS or self.pool > 1:
-            parts.append(f"pooled {self.pool}x{self.pool}")
-        if self.resolution_scale != 1.0:
-            parts.append(f"images x{self.resolution_scale:g}")
-        if self.pretrained:
-            if self.transfer_depth == EIGHTHS:
-                parts.append("all transferred")
-            elif self.transfer_depth == 0:
-                parts.append(f"nothing transferred ({self.rest_init})")
-            else:
-                parts.append(f"{self.transfer_depth}/8 transferred, rest {self.rest_init}")
-            if self.transfer_depth and self.weight_scale != 1.0:
-                parts.append(f"weights x{self.weight_scale:.3g}")
-            if self.transfer_depth and self.shrink < 1.0:
-                parts.append(f"shrunk to {self.shrink:.2g} and perturbed")
-        else:
-            parts.append(f"initialised {self.rest_init}")
-        frozen = self.active().get("freeze_depth")
-        parts.append(
-            {
-                "closed_form": "nothing trained",
-                "head": "head trained",
-                "suffix": f"{frozen}/8 of it frozen" if frozen else "all trained",
-                "full": "all trained",
-                "body": "body trained under a fixed head",
-                "norm": "norm layers and head trained",
-                "bias": "biases and head trained",
-            }[self.tune_mode]
-        )
-        head = f"{self.head_init} head"
-        parts.append(f"{head} (lambda {self.ridge_lambda:.2g})" if self.head_init == "ridge" else head)
-        if self.tune_mode != CLOSED_FORM:
-            parts.append(f"{self.optimizer} {self.learning_rate:.2g} {self.schedule}")
-            if self.anchor != "none" and "anchor" in self.active():
-                parts.append(f"{self.anchor} {self.anchor_weight:.2g}")
-        if self.normalise != "source":
-            parts.append(f"{self.normalise} normalisation")
-        if self.augmentation != "none":
-            parts.append(f"{self.views} {self.augmentation} views")
-        return ", ".join(parts)
+        return ", ".join(words for each in DIMENSIONS.values() if (words := each.words(self)))
+
+
+DIMENSIONS: dict[str, Dimension] = d.dimensions_of(Strategy)
+"""Every dimension of the space, in the order in which they are decided.
+
+Ranges never move: Optuna's grouped TPE keeps the last trial's range of a dimension whose bounds depend on
+another. So depths are fixed-range eighths, and conditions switch dimensions on and off.
+"""
+
+SPACE_VERSION = max(each.since for each in DIMENSIONS.values())
+"""Goes up when dimensions are added."""
+
+
+def is_active(dimension: str, values: Mapping[str, Any]) -> bool:
+    """Whether a dimension has an effect, given the values of the others."""
+    return DIMENSIONS[dimension].when.holds(values)
+
+
+def require_methods(strategy: Strategy) -> None:
+    """Raise ConfigurationError, with those that there are, where a strategy's method is not installed."""
+    for name, dimension in DIMENSIONS.items():
+        if dimension.role is not None:
+            methods.check(dimension.role, getattr(strategy, name))

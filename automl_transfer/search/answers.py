@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automl_transfer.domain.conditions import is_active
 from automl_transfer.domain.spec import DimensionSetting
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strategy import Strategy, is_active
 from automl_transfer.domain.task import Task
 from automl_transfer.space.space import Space
 

@@ -14,7 +14,7 @@ from optuna.artifacts import ArtifactMeta
 from optuna.pruners import BasePruner
 
 from automl_transfer.aborting import Aborted, abortable
-from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints

@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain import methods
+from automl_transfer.domain.dimensions import CLOSED_FORM, Dimension
 from automl_transfer.domain.spec import DimensionSetting
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.space.dimensions import DIMENSIONS, Dimension
 
 SEARCH = "search"
 
@@ -87,12 +87,30 @@ class Space:
         return Strategy.model_validate(values).canonical()
 
 
+def unknown_methods(settings: Mapping[str, DimensionSetting]) -> list[str]:
+    """The mistakes of a `[space]` table that names methods which are not installed here, each under its key.
+
+    A space can be read without them: only who wants to run it needs them.
+    """
+    mistakes = []
+    for name, setting in settings.items():
+        role = DIMENSIONS[name].role if name in DIMENSIONS else None
+        for value in setting if isinstance(setting, tuple) else (setting,):
+            if role is None or value == SEARCH:
+                continue
+            try:
+                methods.check(role, str(value))
+            except ConfigurationError as error:
+                mistakes.append(f"space.{name}: {str(error).removeprefix(f'{role} ')}")
+    return mistakes
+
+
 def _narrow(dimension: Dimension, setting: DimensionSetting) -> Dimension | tuple[Any]:
     """A searched dimension with the study's range, or the fixed value as a 1-tuple."""
     if isinstance(setting, str) and setting == SEARCH:
         if dimension.kind == "categorical" and not dimension.choices:
             raise ValueError('must be a name or a list of names, got "search": no list of all sources exists')
-        return dimension
+        return dimension if len(dimension.choices) != 1 else (dimension.choices[0],)
     if isinstance(setting, tuple):
         if dimension.kind == "categorical":
             if not setting:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.space.space import Space
+from automl_transfer.space.space import Space, unknown_methods
 
 PRESETS = ("quick", "core")
 MAX_BYTES = 1_000_000
@@ -80,7 +80,11 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
         mistakes.extend(_explain(error, lines))
     if isinstance(space, dict):
         try:
-            Space.from_settings({name: value for name, value in space.items() if _is_setting(value)})
+            settings = {name: value for name, value in space.items() if _is_setting(value)}
+            mistakes.extend(
+                lines.put_before(m, m.split(":")[0].split(".")) for m in unknown_methods(settings)
+            )
+            Space.from_settings(settings)
         except ConfigurationError as error:
             mistakes.extend(lines.put_before(m, m.split(":")[0].split(".")) for m in error.mistakes)
     if mistakes or spec is None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from automl_transfer.domain.conditions import is_active
-from automl_transfer.domain.strategy import Strategy
-from automl_transfer.space.dimensions import DIMENSIONS, Dimension
+from automl_transfer.domain.dimensions import Dimension
+from automl_transfer.domain.strategy import DIMENSIONS, Strategy, is_active
 from automl_transfer.space.space import Space
 
 

@@ -21,10 +21,9 @@ from automl_transfer.training.cache_plan import DTYPES, choose_cut
 from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.terms.base import Rest
 from automl_transfer.transfer.views import NO_VIEWS, Augment, Images, Views
 
-Rest = tuple[Tensor, Tensor | None]
-"""What `TargetModel.features` goes on from: an activation, and the pooled taps below it."""
 LARGEST_HALF = float(np.finfo(np.float16).max)
 
 _log = logging.getLogger(__name__)

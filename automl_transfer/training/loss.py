@@ -1,10 +1,10 @@
-"""The training loss, and gradient terms that stand beside it."""
+"""The training loss."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 
@@ -29,28 +29,12 @@ class Loss:
         """What the losses of these rows weigh together."""
         return float(len(labels)) if self._weights is None else self._weights[labels].sum()
 
-    def __call__(self, logits: Tensor, labels: Tensor, total: Tensor | float) -> Tensor:
-        """The sum over a part of the batch, divided by the whole batch's weight."""
+    def __call__(self, logits: Tensor, targets: Tensor, total: Tensor | float) -> Tensor:
+        """The sum over a part of the batch, divided by the whole batch's weight.
+
+        Targets are (B,) labels or (B, C) probabilities.
+        """
         value = F.cross_entropy(
-            logits, labels, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
+            logits, targets, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
         )
         return value / total
-
-
-class Anchor:
-    """L2-SP (Li et al. 2018, eq. 2): alpha / 2 |w - w0|^2 over transferred parameters.
-
-    Its gradient is added to theirs; the value does not enter the reported training loss.
-    """
-
-    def __init__(self, model: nn.Module, start: dict[str, Tensor] | None, alpha: float) -> None:
-        parameters = dict(model.named_parameters())
-        self._pairs = [(parameters[name], value) for name, value in (start or {}).items()]
-        self._alpha = alpha
-
-    @torch.no_grad()
-    def add_gradient(self) -> None:
-        """Alpha (w - w0), added to the gradients."""
-        for parameter, start in self._pairs:
-            if parameter.grad is not None:
-                parameter.grad.add_(parameter - start, alpha=self._alpha)

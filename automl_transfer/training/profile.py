@@ -18,8 +18,9 @@ from torch import Tensor
 
 from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.dimensions import EIGHTHS, groups_at
 from automl_transfer.domain.evidence import CutRecord, ProfileRecord
-from automl_transfer.domain.strategy import EIGHTHS, Normalisation, Strategy, groups_at
+from automl_transfer.domain.strategy import Normalisation, Strategy
 from automl_transfer.errors import DataError
 from automl_transfer.models.heads import scaled
 from automl_transfer.models.network import Backbone

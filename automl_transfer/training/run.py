@@ -15,12 +15,13 @@ from torch import Tensor
 
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import epoch_order, split_batches, split_micro
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
+from automl_transfer.training.crew import ALONE, Crew
 from automl_transfer.training.evaluate import Scores, scores
 from automl_transfer.training.inputs import Inputs, inputs_for
 from automl_transfer.training.state import (
@@ -40,6 +41,7 @@ from automl_transfer.training.state import (
 from automl_transfer.training.steps import Stepper
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
 from automl_transfer.transfer.norms import batch_norms
+from automl_transfer.transfer.phases import phases_of
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.views import Views
 
@@ -57,6 +59,7 @@ class TrainingRun:
             suit the device.
         accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
         cache: Where activations of the frozen prefix are kept; by default in this process's memory.
+        crew: The devices that train this model together.
 
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
@@ -74,6 +77,7 @@ class TrainingRun:
         batch: int | None = None,
         accumulate: int = 1,
         cache: ActivationCache | None = None,
+        crew: Crew = ALONE,
     ) -> None:
         self.plan = plan
         self.task = task
@@ -81,24 +85,52 @@ class TrainingRun:
         self.seed = seed
         self.device = device
         self._cache = cache or MemoryCache()
+        self._crew = crew
         self.model = plan.model.to(device)
         self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
         self.epoch = -1 if self.closed_form else 0
         self.best: EpochResult | None = None
-        self.batch = batch if batch is not None else -(-plan.strategy.batch // accumulate)
-        self.accumulate = accumulate
-        self._effective = batch * accumulate if batch is not None else plan.strategy.batch
-        self._batch_was_given = self._batch_is_settled = batch is not None
+        self._at_once = batch if batch is not None else -(-plan.strategy.batch // accumulate)
+        self._wanted = batch * accumulate if batch is not None else plan.strategy.batch
+        self._batch_was_given = batch is not None
         self._differences: tuple[str, ...] = ()
         self._best_tensors: dict[str, Tensor] = {}
+        self._phases = phases_of(plan.strategy, plan.selection, max_epochs)
+        self._moves = self._ever_live()
+        self._enter(0)
+
+    def _ever_live(self) -> dict[str, Tensor]:
+        """All that training changes in any phase, by name."""
+        found: dict[str, Tensor] = {}
+        for phase in self._phases:
+            self.plan.enter(phase)
+            found |= live_tensors(self.model)
+        return found
+
+    def _enter(self, number: int) -> None:
+        """Begin a phase: what trains, its optimiser, its inputs. Weights stay as they are."""
+        self._phase, phase = number, self._phases[number]
+        self._first = 1 + sum(earlier.epochs for earlier in self._phases[:number])
+        self.plan.enter(phase)
         self._live = live_tensors(self.model)
-        self._stepper = None if self.closed_form else Stepper(plan, task, device)
+        self._stepper = None if self.closed_form else Stepper(self.plan, self.task, self.device, self._crew)
         self._optimizer = self._stepper.optimizer if self._stepper else None
         self._inputs_made: Inputs | None = None
+        self._batch_is_settled = self._batch_was_given
         self.model.train()
         # A batch of one has no variance for batch norm to use.
         self._smallest = 2 if any(layer.training for layer in batch_norms([self.model])) else 1
-        self.batch, self._effective = max(self.batch, self._smallest), max(self._effective, self._smallest)
+        self._effective = max(self._wanted, self._smallest)
+        self._use_batch(self._at_once)
+
+    def _enter_phase_of(self, epoch: int) -> None:
+        """Enter the phase that an epoch (from 1) belongs to, if it is another one."""
+        number, last = 0, self._phases[0].epochs
+        while epoch > last:
+            number += 1
+            last += self._phases[number].epochs
+        if number != self._phase:
+            self._enter(number)
 
     @property
     def finished(self) -> bool:
@@ -121,7 +153,7 @@ class TrainingRun:
             self.epoch = result.epoch
             if self.best is None or self._key(result) > self._key(self.best):
                 self.best = result
-                self._best_tensors = clone(self._live)
+                self._best_tensors = clone(self._moves)
             yield result
 
     def train_to(self, epoch: int) -> None:
@@ -145,7 +177,7 @@ class TrainingRun:
 
     def load_best(self) -> None:
         """Put the weights of the best epoch into the model, to ship it (not to train on)."""
-        put(self._best_tensors, self._live)
+        put(self._best_tensors, self._moves)
         self.model.eval()
 
     def weights_sha256(self) -> str:
@@ -156,6 +188,7 @@ class TrainingRun:
         """Write a checkpoint whole: `state.safetensors` and `state.json` in `folder`, replacing it."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best_tensors.items()}
+        tensors |= {f"terms.{name}": tensor for name, tensor in self._terms_state().items()}
         packed, plain = pack_optimizer(self._optimizer)
         tensors |= packed
         document = {
@@ -182,6 +215,7 @@ class TrainingRun:
                 f"a checkpoint must belong to the trial {self._identity()}, got {state.get('identity')} "
                 f"in {folder}: start the trial over"
             )
+        self._enter_phase_of(max(1, int(state["epoch"])))
         then = state["conditions"]
         if not self._batch_was_given:
             self.batch, self.accumulate = int(then["batch"]), int(then["accumulate"])
@@ -191,6 +225,7 @@ class TrainingRun:
             self._inputs_made = None  # of the weights before
             self._best_tensors = under(tensors, "best.")
             self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
+            self._load_terms(under(tensors, "terms."))
             if self._optimizer is not None:
                 unpack_optimizer(self._optimizer, tensors, state["optimizer"])
         except (KeyError, ValueError, RuntimeError) as error:
@@ -240,14 +275,15 @@ class TrainingRun:
 
     def _train_until_it_fits(self, epoch: int) -> tuple[float, float]:
         """Train one epoch; out of memory halves the batch and begins the epoch again."""
+        self._enter_phase_of(epoch)
         assert self._optimizer is not None
-        before, optimizer_before = clone(self._live), copy_optimizer(self._optimizer)
+        before = clone(self._live), copy_optimizer(self._optimizer), clone(self._terms_state())
         while True:
             try:
                 with reproducible(self.seed, epoch, self.device):
                     return self._train_epoch(epoch)
             except Aborted:
-                self._go_back(before, optimizer_before)
+                self._go_back(*before)
                 raise
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -260,7 +296,7 @@ class TrainingRun:
                     f"({reason[:300]}): choose a smaller source, a lower resolution or fewer trained groups"
                 )
             self._use_batch(-(-self.batch // 2))
-            self._go_back(before, optimizer_before)
+            self._go_back(*before)
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -270,9 +306,20 @@ class TrainingRun:
         self.batch = max(self._smallest, batch)
         self.accumulate = -(-self._effective // self.batch)
 
-    def _go_back(self, live: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+    def _terms_state(self) -> dict[str, Tensor]:
+        """What terms keep between steps, by their place and their own names."""
+        return {
+            f"{n}.{name}": t for n, term in enumerate(self.plan.terms) for name, t in term.state().items()
+        }
+
+    def _load_terms(self, tensors: dict[str, Tensor]) -> None:
+        for number, term in enumerate(self.plan.terms):
+            term.load_state(under(tensors, f"{number}."))
+
+    def _go_back(self, live: dict[str, Tensor], optimizer: dict[str, Any], terms: dict[str, Tensor]) -> None:
         assert self._optimizer is not None
         put(live, self._live)
+        self._load_terms(clone(terms))
         load_optimizer(self._optimizer, optimizer)
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -284,9 +331,10 @@ class TrainingRun:
         batches = split_batches(numbers, self._effective, self._smallest)
         return self._stepper.train(
             self._inputs(),
-            [split_micro(rows, self.batch, self._smallest) for rows in batches],
+            [split_micro(self._crew.share(rows), self.batch, self._smallest) for rows in batches],
             epoch=epoch,
-            max_epochs=self.max_epochs,
+            first=self._first,
+            epochs=self._phases[self._phase].epochs,
         )
 
     def _inputs(self) -> Inputs:

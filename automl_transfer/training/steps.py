@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from automl_transfer.aborting import check_abort
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.errors import NotANumberError
 from automl_transfer.training.batches import read_ahead
+from automl_transfer.training.crew import Crew
 from automl_transfer.training.inputs import Inputs
-from automl_transfer.training.loss import Anchor, Loss, balanced_weights
+from automl_transfer.training.loss import Loss, balanced_weights
 from automl_transfer.training.optimizers import make_optimizer
 from automl_transfer.training.schedule import rate_factor
 from automl_transfer.transfer.allocator import keep_freed_memory
@@ -24,17 +26,21 @@ _CHECK_EVERY = {"cpu": 1}
 
 
 class Stepper:
-    """Moves a plan's weights, one optimiser step per effective batch."""
+    """Moves the weights that train now, one optimiser step per effective batch."""
 
-    def __init__(self, plan: TransferPlan, task: LoadedTask, device: torch.device) -> None:
+    def __init__(self, plan: TransferPlan, task: LoadedTask, device: torch.device, crew: Crew) -> None:
         keep_freed_memory()
         strategy = plan.strategy
         self._plan = plan
         self._device = device
-        self.optimizer = make_optimizer(strategy, plan.parameter_groups, device)
-        self._rates = [float(group["lr"]) for group in plan.parameter_groups]
-        self._trained = [p for group in plan.parameter_groups for p in group["params"]]
-        self._anchor = Anchor(plan.model, plan.anchor, strategy.anchor_weight)
+        self._crew = crew
+        groups = plan.parameter_groups
+        self.optimizer = make_optimizer(strategy, groups, device)
+        self._rates = [float(group["lr"]) for group in groups]
+        self._trained = [p for group in groups for p in group["params"]]
+        self._group_of = {p: number for number, group in enumerate(groups) for p in group["params"]}
+        self._terms = plan.terms
+        self._classes = len(task.task.classes)
         self._labels = torch.from_numpy(np.tile(np.array(task.labels, dtype=np.int64), plan.augment.count))
         weights = None
         if strategy.class_weights:
@@ -48,7 +54,8 @@ class Stepper:
         steps: Sequence[Sequence[np.ndarray]],
         *,
         epoch: int,
-        max_epochs: int,
+        first: int,
+        epochs: int,
     ) -> tuple[float, float]:
         """One epoch; mean training loss (nats), and the base learning rate of the last step.
 
@@ -56,7 +63,8 @@ class Stepper:
             inputs: What the trained part takes.
             steps: The rows of each effective batch, in the parts that go through the model at once.
             epoch: Counted from 1.
-            max_epochs: The horizon of the schedule.
+            first: Epoch that the schedule begins with.
+            epochs: Its horizon.
 
         Raises:
             NotANumberError: The loss became NaN or infinite.
@@ -67,7 +75,7 @@ class Stepper:
         # A CPU is busy with the step: reading ahead there gains nothing (`benchmarks/steps.py`).
         at_once = inputs.in_memory or self._device.type == "cpu"
         reader = map(inputs.read, parts) if at_once else read_ahead(inputs.read, parts)
-        total_steps, done = max_epochs * len(steps), (epoch - 1) * len(steps)
+        total_steps, done = epochs * len(steps), (epoch - first) * len(steps)
         losses = torch.zeros(len(steps), device=self._device)
         every = _CHECK_EVERY.get(self._device.type, 32)
         rate = strategy.learning_rate
@@ -81,21 +89,39 @@ class Stepper:
             labels = [self._labels[torch.from_numpy(part)].to(self._device) for part in step]
             total = sum((self._loss.weight(part) for part in labels), start=0.0)
             for part in labels:
-                x, below = inputs.prepare(next(reader))
+                rest, targets = inputs.prepare(next(reader)), part
+                for term in self._terms:
+                    if term.mixes:
+                        rest, targets = term.batch(rest, self._soft(targets))
+                x, below = rest
                 logits = model(x, inputs.start, below)
-                loss = self._loss(logits, part, total)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss = self._loss(logits, targets, total)
                 losses[number] += loss.detach()
+                share = len(part) / sum(len(each) for each in labels)
+                for term in self._terms:
+                    if (added := term.loss(rest, logits, targets)) is not None:
+                        loss = loss + share * added
+                loss.backward()  # type: ignore[no-untyped-call]
             if (number + 1) % every == 0 or number + 1 == len(steps):
                 _check(losses[: number + 1], epoch, rate, x if inputs.start else None)
+            self._crew.sync(model)
             self._step()
         sizes = torch.tensor([float(sum(len(part) for part in step)) for step in steps])
         return float((losses.cpu() * sizes).sum() / sizes.sum()), rate
 
+    def _soft(self, targets: torch.Tensor) -> torch.Tensor:
+        """(B, C) probabilities of (B,) labels; those stay as they are."""
+        return targets if targets.dim() == 2 else F.one_hot(targets, self._classes).float()
+
+    def _rate_of(self, parameter: torch.nn.Parameter) -> float:
+        number = self._group_of.get(parameter)
+        return 0.0 if number is None else float(self.optimizer.param_groups[number]["lr"])
+
     def _step(self) -> None:
-        self._anchor.add_gradient()
         if self._plan.strategy.clip > 0.0:
             torch.nn.utils.clip_grad_norm_(self._trained, self._plan.strategy.clip)
+        for term in self._terms:
+            term.pull(self._rate_of)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 

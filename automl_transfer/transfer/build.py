@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import torch
@@ -11,21 +11,23 @@ from torch import Tensor
 
 from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.domain.conditions import is_active
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain import methods
+from automl_transfer.domain.strategy import Strategy, require_methods
 from automl_transfer.errors import SourceError
 from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.head_input import HeadInput, Reader
 from automl_transfer.transfer.heads import SOLVED, initialise_head
-from automl_transfer.transfer.initialise.registry import get_initialiser, initialise
+from automl_transfer.transfer.initialise.layers import initialise
 from automl_transfer.transfer.modify import scale_weights, shrink_and_perturb
-from automl_transfer.transfer.norms import adapt_statistics, batch_norms
-from automl_transfer.transfer.optimise import group_rates, parameter_groups
+from automl_transfer.transfer.optimise import group_rates
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.plan import GroupRow, TransferPlan
+from automl_transfer.transfer.prepare.adabn import adabn
+from automl_transfer.transfer.prepare.base import Prepare, Subject
 from automl_transfer.transfer.select import Selection, select_groups
+from automl_transfer.transfer.terms.base import Beginning, Term
 from automl_transfer.transfer.views import Augment, Views
 
 
@@ -61,7 +63,7 @@ def build_plan(
         known: Asked before a pass over the images; what it knows are the bits of that pass.
 
     Raises:
-        ConfigurationError: `rest_init` is no initialiser; the message lists those that are.
+        ConfigurationError: The strategy names a method that is not installed; lists those that are.
         SourceError: The backbone takes other channels than the task has, or larger images.
         DataError: A head cannot be solved from these images.
         RuntimeError: `weights` are of another model.
@@ -71,7 +73,7 @@ def build_plan(
             f"the source must take the task's {task.task.channels} channels, got one for "
             f"{backbone.in_channels}: load it with in_channels={task.task.channels}"
         )
-    get_initialiser(strategy.rest_init)  # before any work is done
+    require_methods(strategy)
     selection = select_groups(strategy, len(backbone.groups), pretrained=backbone.pretrained)
     generator = torch.Generator().manual_seed(seed)
     body = _cut(backbone, selection.kept)
@@ -86,7 +88,7 @@ def build_plan(
     head = PooledHead(shapes, len(task.task.classes), strategy.pool, body.prefix_tokens)
     model = TransferModel(body.groups, head, strategy.resolution_scale).to(device)  # type: ignore[no-untyped-call, unused-ignore]
     model = model.to(memory_format=torch.channels_last)
-    freeze(model, strategy, selection)
+    freeze(model, strategy, selection.transferred, strategy.tune_mode, selection.frozen)
     model.eval()
 
     fixed = constants(strategy.normalise, task.task, backbone.mean, backbone.std)
@@ -97,32 +99,44 @@ def build_plan(
     if weights is not None:
         model.load_state_dict(weights)
     else:
-        adapted = _to_adapt(model, strategy, selection)
-        adapt_statistics(model, adapted, task.images, train, normalise)
+        images = Views(task.images, augment)
+        subject = Subject(model, strategy, selection, images, train, normalise, generator)
+        prepare: Prepare = methods.get("prepare", strategy.prepare)
+        changed = [prepare(subject), adabn(subject)]
         unchanged = (
             selection.transferred == selection.kept
             and strategy.weight_scale == strategy.shrink == 1.0
-            and not adapted
+            and not any(changed)
         )
-        asked = HeadInput(strategy, model, Views(task.images, augment), train, normalise)
+        asked = HeadInput(strategy, model, images, train, normalise)
         can_know = unchanged and strategy.head_init in SOLVED
         read = known.features(asked) if known is not None and can_know else None
         initialise_head(
             model.head.linear, strategy, task.labels, train, read or asked.compute, generator, augment.count
         )
 
-    anchor = _anchor(model, strategy, selection)
+    terms = tuple(term for term in _terms(strategy) if type(term) is not Term)
+    for term in terms:
+        term.begin(Beginning(model, backbone, selection.transferred, strategy))
     return TransferPlan(
         strategy=strategy,
+        selection=selection,
         model=model,
         rows=_rows(model, strategy, selection, backbone),
-        parameter_groups=parameter_groups(model, strategy, frozenset(anchor or ())),
-        anchor=anchor,
-        frozen_prefix=model.frozen_prefix,
+        terms=terms,
         mean=mean,
         std=std,
         augment=augment,
     )
+
+
+def _terms(strategy: Strategy) -> Iterator[Term]:
+    """What the strategy adds to each step, mixes first."""
+    active = strategy.active()
+    roles: tuple[tuple[methods.Role, str], ...] = (("mix", "mix_alpha"), ("anchor", "anchor_weight"))
+    for role, strength in roles:
+        if role in active:
+            yield methods.get(role, active[role])(active.get(strength, 0.0))
 
 
 def _rest_init(strategy: Strategy, backbone: Backbone) -> str:
@@ -144,38 +158,6 @@ def _cut(backbone: Backbone, kept: int) -> Backbone:
         pretrained=backbone.pretrained,
         prefix_tokens=backbone.prefix_tokens,
     ).eval()
-
-
-def _to_adapt(
-    model: TransferModel, strategy: Strategy, selection: Selection
-) -> list[torch.nn.modules.batchnorm._BatchNorm]:
-    """Batch norms whose statistics come from the target's images before training.
-
-    All of them under the policy "adapt". Under a solved head also those of fresh groups, and those
-    that will be in training mode: the head is to fit the features that training begins with, and
-    these are normalised by the target's statistics, not by the source's.
-    """
-    if strategy.norm_policy == "adapt" and is_active("norm_policy", strategy.model_dump()):
-        return batch_norms(model.groups)
-    if strategy.head_init not in SOLVED:
-        return []
-    model.train()
-    moving = [layer for layer in batch_norms(model.groups) if layer.training]
-    model.eval()
-    fresh = batch_norms(list(model.groups)[selection.transferred :])
-    return list(dict.fromkeys([*moving, *fresh]))
-
-
-def _anchor(model: TransferModel, strategy: Strategy, selection: Selection) -> dict[str, Tensor] | None:
-    """Starting values of transferred parameters that train (L2-SP, Li et al. 2018)."""
-    if strategy.anchor != "l2sp" or selection.transferred == 0:
-        return None
-    prefixes = tuple(f"groups.{number}." for number in range(selection.transferred))
-    return {
-        name: parameter.detach().clone()
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and name.startswith(prefixes)
-    } or None
 
 
 def _head_note(model: TransferModel) -> str:

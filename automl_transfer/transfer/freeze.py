@@ -7,12 +7,11 @@ from typing import Self
 
 from torch import Tensor, nn
 
-from automl_transfer.domain.conditions import CLOSED_FORM
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.dimensions import CLOSED_FORM
+from automl_transfer.domain.strategy import Strategy, TuneMode
 from automl_transfer.models.heads import PooledHead, TargetModel
-from automl_transfer.transfer.initialise.registry import NORM_LAYERS
+from automl_transfer.transfer.initialise.layers import NORM_LAYERS
 from automl_transfer.transfer.norms import batch_norms
-from automl_transfer.transfer.select import Selection
 
 
 class TransferModel(TargetModel):
@@ -56,20 +55,29 @@ class TransferModel(TargetModel):
         return count
 
 
-def freeze(model: TransferModel, strategy: Strategy, selection: Selection) -> None:
+def freeze(
+    model: TransferModel, strategy: Strategy, transferred: int, tune_mode: TuneMode, frozen_groups: int
+) -> None:
     """Set `requires_grad` of every parameter and hold what must not move.
+
+    Args:
+        model: Changed in place.
+        strategy: Its norm policy.
+        transferred: Number of leading groups whose weights are the source's.
+        tune_mode: What trains.
+        frozen_groups: Number of leading groups that do not, whatever the mode.
 
     Norm policies, for batch norm in groups that train: "frozen" keeps the statistics and the affine
     parameters that were transferred (freshly initialised layers have none worth keeping and train),
     "adapt" keeps the statistics estimated before training, "train" updates them. Tune modes "norm" and
     "bias" train their tensors whatever the policy.
     """
-    mode = strategy.tune_mode
+    mode = tune_mode
     for number, group in enumerate(model.groups):
-        keep_norms = strategy.norm_policy == "frozen" and number < selection.transferred
+        keep_norms = strategy.norm_policy == "frozen" and number < transferred
         norm_tensors = {id(p) for p in _norm_parameters(group)}
         for name, parameter in group.named_parameters():
-            if number < selection.frozen or mode in (CLOSED_FORM, "head"):
+            if number < frozen_groups or mode in (CLOSED_FORM, "head"):
                 trains = False
             elif mode == "norm":
                 trains = id(parameter) in norm_tensors
@@ -85,7 +93,7 @@ def freeze(model: TransferModel, strategy: Strategy, selection: Selection) -> No
         for number, group in enumerate(model.groups)
         if not any(p.requires_grad for p in group.parameters())
     }
-    held = range(len(model.groups) if strategy.norm_policy == "adapt" else selection.transferred)
+    held = range(len(model.groups) if strategy.norm_policy == "adapt" else transferred)
     model.hold(frozen, held if strategy.norm_policy != "train" else ())
 
 

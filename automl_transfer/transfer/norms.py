@@ -11,6 +11,7 @@ from torch import nn
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.views import Images
 
 ADAPT_IMAGES = 4096
 
@@ -31,7 +32,7 @@ def batch_norms(modules: Iterable[nn.Module]) -> list[BatchNorm]:
 def adapt_statistics(
     model: TargetModel,
     layers: list[BatchNorm],
-    images: np.ndarray,
+    images: Images,
     indices: np.ndarray,
     normalise: Normaliser,
 ) -> None:

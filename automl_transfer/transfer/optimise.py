@@ -6,8 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from automl_transfer.domain.conditions import is_active
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strategy import Strategy, is_active
 from automl_transfer.models.heads import TargetModel
 
 
@@ -24,27 +23,24 @@ def group_rates(strategy: Strategy, groups: int) -> tuple[list[float], float]:
     return rates, strategy.learning_rate * multiplier
 
 
-def parameter_groups(
-    model: TargetModel, strategy: Strategy, anchored: frozenset[str]
-) -> list[dict[str, Any]]:
+def parameter_groups(model: TargetModel, strategy: Strategy, anchored: int) -> list[dict[str, Any]]:
     """Groups of trained parameters with `params`, `lr`, `weight_decay` and `name`, bottom to top.
 
-    No weight decay on 1-D parameters, nor on anchored ones, which decay towards the source instead.
+    No weight decay on 1-D parameters, nor in the first `anchored` groups, which are pulled elsewhere.
     """
     rates, head_rate = group_rates(strategy, len(model.groups))
-    layers: list[tuple[str, nn.Module, str, float]] = [
-        (f"g{number + 1}", group, f"groups.{number}.", rates[number])
+    layers: list[tuple[str, nn.Module, bool, float]] = [
+        (f"g{number + 1}", group, number < anchored, rates[number])
         for number, group in enumerate(model.groups)
     ]
-    layers.append(("head", model.head, "head.", head_rate))
+    layers.append(("head", model.head, False, head_rate))
     found: list[dict[str, Any]] = []
-    for title, module, prefix, rate in layers:
+    for title, module, is_anchored, rate in layers:
         decayed: list[nn.Parameter] = []
         plain: list[nn.Parameter] = []
-        for name, parameter in module.named_parameters():
+        for parameter in module.parameters():
             if parameter.requires_grad:
-                one_dimensional = parameter.dim() < 2 or prefix + name in anchored
-                (plain if one_dimensional else decayed).append(parameter)
+                (plain if parameter.dim() < 2 or is_anchored else decayed).append(parameter)
         if decayed:
             found.append(
                 {"params": decayed, "lr": rate, "weight_decay": strategy.weight_decay, "name": title}

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.transfer.freeze import TransferModel
+from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.norms import batch_norms
+from automl_transfer.transfer.optimise import parameter_groups
+from automl_transfer.transfer.phases import Phase
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.select import Selection
+from automl_transfer.transfer.terms.base import Term
 from automl_transfer.transfer.views import NO_VIEWS, Augment
 
 
@@ -35,23 +38,37 @@ class TransferPlan:
     """A strategy applied to a source and a task.
 
     Attributes:
+        selection: Which layer groups it keeps, transfers and freezes.
+        model: What trains is set for the strategy's tune mode, until a phase is entered.
         rows: One per layer group, then the head.
-        parameter_groups: For torch optimizers: params, lr, weight_decay, name.
-        anchor: Starting values by parameter name for L2-SP; None without it.
-        frozen_prefix: Number of leading groups that are frozen, in evaluation mode and deterministic.
+        terms: What is added to each step.
         mean, std: Normalisation constants per channel; None where each image has its own.
         augment: How training images are seen.
     """
 
     strategy: Strategy
+    selection: Selection
     model: TransferModel
     rows: tuple[GroupRow, ...]
-    parameter_groups: list[dict[str, Any]]
-    anchor: dict[str, Tensor] | None
-    frozen_prefix: int
+    terms: tuple[Term, ...]
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     augment: Augment = NO_VIEWS
+
+    def enter(self, phase: Phase) -> None:
+        """Set what trains and what is held, as a phase has it."""
+        freeze(self.model, self.strategy, self.selection.transferred, phase.tune_mode, phase.frozen)
+
+    @property
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Of what trains now, for torch optimizers: params, lr, weight_decay, name."""
+        anchored = self.selection.transferred if any(term.anchors for term in self.terms) else 0
+        return parameter_groups(self.model, self.strategy, anchored)
+
+    @property
+    def frozen_prefix(self) -> int:
+        """Number of leading groups that are frozen now, in evaluation mode and deterministic."""
+        return self.model.frozen_prefix
 
     @property
     def parameters(self) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from automl_transfer.domain.conditions import CLOSED_FORM
-from automl_transfer.domain.strategy import Strategy, groups_at
+from automl_transfer.domain.dimensions import CLOSED_FORM, groups_at
+from automl_transfer.domain.strategy import Strategy
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,8 @@ from pieces import code, table
 from pydantic import BaseModel
 
 from automl_transfer.domain.spec import SearchSpec, SplitFractions, StudySpec, TaskSpec
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.recipes.best_strategy import SCHEMA_VERSION, Recipe
-from automl_transfer.space.dimensions import DIMENSIONS
 
 Model = type[BaseModel]
 

@@ -107,7 +107,7 @@ def test_generated_reference_names_everything(site: Path) -> None:
     """The reference follows the code: commands, study keys, dimensions, error classes, variables."""
     from automl_transfer import errors
     from automl_transfer.domain.spec import SearchSpec, TaskSpec
-    from automl_transfer.space.dimensions import DIMENSIONS
+    from automl_transfer.domain.strategy import DIMENSIONS
 
     def text(page: str) -> str:
         return (site / page).read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from automl_transfer.domain.conditions import CONDITIONS, is_active
+from automl_transfer.domain.dimensions import groups_at
 from automl_transfer.domain.records import (
     EpochResult,
     StopKind,
@@ -19,7 +19,7 @@ from automl_transfer.domain.records import (
     TrialState,
 )
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
-from automl_transfer.domain.strategy import Strategy, groups_at
+from automl_transfer.domain.strategy import DIMENSIONS, Strategy, is_active
 
 EIGHTHS = st.integers(0, 8)
 ONE = st.floats(0.0, 1.0)
@@ -56,6 +56,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "batch": st.integers(1, 65536),
     "augmentation": st.sampled_from(["none", "affine", "flip_affine"]),
     "views": st.integers(2, 16),
+    "mix": st.sampled_from(["none", "of a plugin"]),
+    "mix_alpha": st.floats(0.0, 10.0, exclude_min=True),
+    "phases": st.sampled_from(["one", "of a plugin"]),
+    "prepare": st.sampled_from(["none", "of a plugin"]),
 }
 TRAINED = st.builds(Strategy, **FIELDS)
 SOLVED = st.builds(Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")})
@@ -174,9 +178,12 @@ def test_conditions(dimension: str, active: dict[str, Any], inactive: dict[str, 
 
 
 def test_conditions_are_about_fields_and_the_rest_is_always_active() -> None:
-    assert set(CONDITIONS) <= set(Strategy.model_fields)
-    assert all(condition.text for condition in CONDITIONS.values())
-    assert is_active("source", {})
+    assert list(DIMENSIONS) == list(Strategy.model_fields)
+    always = {name for name, dimension in DIMENSIONS.items() if not dimension.condition}
+    assert all(is_active(name, {}) for name in always)
+    assert "source" in always
+    with pytest.raises(KeyError):
+        is_active("learning_rate", {})
 
 
 def test_records_round_trip() -> None:

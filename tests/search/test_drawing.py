@@ -13,11 +13,11 @@ from search_helpers import DONE, NARROW, digits, epoch, open_study
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
+from automl_transfer.domain.strategy import DIMENSIONS
 from automl_transfer.errors import TrialLostError
 from automl_transfer.search.draft import draw, fixed_draft
 from automl_transfer.search.pruners import PRUNERS, make_pruner
 from automl_transfer.search.samplers import SAMPLERS, make_sampler
-from automl_transfer.space.dimensions import DIMENSIONS
 from automl_transfer.space.space import Space
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from automl_transfer.domain import methods
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.space.dimensions import RESTS
-from automl_transfer.transfer.initialise.registry import INITIALISERS, get_initialiser, initialise
+from automl_transfer.transfer.initialise.layers import initialise
 
 FAN_IN, FAN_OUT = 64 * 9, 128 * 9
 
@@ -67,7 +67,7 @@ def test_he_keeps_the_scale_of_grouped_convolutions() -> None:
     assert float(layer.weight.detach().std()) == pytest.approx(math.sqrt(2 / 9), rel=0.05)
 
 
-@pytest.mark.parametrize("name", INITIALISERS)
+@pytest.mark.parametrize("name", methods.built_in("rest_init"))
 def test_a_seed_decides_the_weights_and_biases_are_zero(name: str) -> None:
     first, again, other = filled(name), filled(name), filled(name, seed=1)
     assert torch.equal(first.weight, again.weight)
@@ -75,15 +75,14 @@ def test_a_seed_decides_the_weights_and_biases_are_zero(name: str) -> None:
     assert not first.bias.detach().any()
 
 
-def test_the_space_offers_only_initialisers_that_exist() -> None:
-    assert set(RESTS) <= set(INITIALISERS)
+@pytest.mark.parametrize("role", methods.METHODS)
+def test_every_method_that_is_named_is_there(role: methods.Role) -> None:
+    assert all(callable(methods.get(role, name)) for name in methods.built_in(role))
 
 
 def test_an_unknown_name_is_answered_with_the_list() -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"rest_init must be one of he_normal, .*mean_var, got 'lsuv'"
-    ):
-        get_initialiser("lsuv")
+    with pytest.raises(ConfigurationError, match=r"rest_init must be one of he_normal, .*zero, got 'lsuv'"):
+        methods.get("rest_init", "lsuv")
 
 
 def test_norm_layers_start_afresh() -> None:

@@ -19,6 +19,7 @@ from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.transfer.build import build_plan
 from automl_transfer.transfer.plan import TransferPlan
+from automl_transfer.transfer.terms.l2sp import L2SP
 
 
 def trained(found: TransferPlan) -> set[str]:
@@ -176,14 +177,16 @@ def test_vectors_do_not_decay_and_groups_are_one_per_layer_and_decay(task: Loade
 
 def test_an_anchor_holds_the_start_of_what_is_transferred_and_trains(task: LoadedTask) -> None:
     found = plan(task, tune_mode="suffix", freeze_depth=2, transfer_depth=7, anchor="l2sp", weight_decay=0.1)
-    assert found.anchor is not None
-    assert {name.split(".")[1] for name in found.anchor} == {"1", "2", "3"}  # g1 frozen, g5 not transferred
-    anchored = {id(p) for name, p in found.model.named_parameters() if name in found.anchor}
+    (term,) = found.terms
+    assert isinstance(term, L2SP)
+    held = {id(parameter) for parameter, _ in term._pairs}
+    names = {name for name, p in found.model.named_parameters() if id(p) in held}
+    assert {name.split(".")[1] for name in names} == {"1", "2", "3"}  # g1 frozen, g5 not transferred
     for group in found.parameter_groups:
-        if any(id(p) in anchored for p in group["params"]):
+        if any(id(p) in held for p in group["params"]):
             assert group["weight_decay"] == 0.0
     assert any(g["weight_decay"] == 0.1 for g in found.parameter_groups if g["name"] == "head")
-    assert plan(task, tune_mode="head", anchor="l2sp").anchor is None
+    assert plan(task, tune_mode="head", anchor="l2sp").terms == ()
 
 
 def test_weight_scale_multiplies_transferred_convolutions_only(task: LoadedTask) -> None:

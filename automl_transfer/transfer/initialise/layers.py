@@ -1,4 +1,4 @@
-"""Names of initialisers, and how one is applied to whole layer groups."""
+"""How an initialiser is applied to whole layer groups."""
 
 from __future__ import annotations
 
@@ -7,45 +7,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from automl_transfer import plugins
-from automl_transfer.errors import ConfigurationError
-from automl_transfer.transfer.initialise import fixed, scaled, statistics
+from automl_transfer.domain import methods
+from automl_transfer.transfer.initialise import fixed
 
 Initialiser = Callable[[Tensor, Tensor, torch.Generator], None]
 """Fills the first tensor in place; the second is the source's tensor of the same layer."""
 
-INITIALISERS: dict[str, Initialiser] = {
-    "he_normal": scaled.he_normal,
-    "he_uniform": scaled.he_uniform,
-    "xavier_normal": scaled.xavier_normal,
-    "xavier_uniform": scaled.xavier_uniform,
-    "orthogonal": scaled.orthogonal,
-    "normal": fixed.normal,
-    "uniform": fixed.uniform,
-    "trunc_normal": fixed.trunc_normal,
-    "zero": fixed.zero,
-    "mean_var": statistics.mean_var,
-}
-
 NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-
-
-def get_initialiser(name: str) -> Initialiser:
-    """The initialiser of this name.
-
-    Raises:
-        ConfigurationError: There is none (the message lists all), or a plugin adds it and is broken.
-    """
-    if name in INITIALISERS:
-        return INITIALISERS[name]
-    added = plugins.names("initialisers", frozenset(INITIALISERS))
-    if name not in added:
-        known = ", ".join((*INITIALISERS, *added))
-        raise ConfigurationError(f"rest_init must be one of {known}, got {name!r}")
-    found: Initialiser = plugins.load(
-        "initialisers", name, callable, "a function (weight, source, generator)"
-    )
-    return found
 
 
 @torch.no_grad()
@@ -56,7 +24,7 @@ def initialise(module: nn.Module, name: str, generator: torch.Generator) -> None
     weight 1, bias 0 and fresh running statistics; tokens, position embeddings and bias tables come
     from N(0, .02^2), truncated; other vectors (layer scale) take their layer's own start, else 1.
     """
-    draw = get_initialiser(name)
+    draw: Initialiser = methods.get("rest_init", name)
     for layer in module.modules():
         if isinstance(layer, NORM_LAYERS):
             _reset_norm(layer)

@@ -1,0 +1,161 @@
+"""What a dimension of a strategy is: its range, its effect, when it has one, and how it is put into words.
+
+Each stands at its field of `Strategy`; the space, the reference, conditions and keys are derived from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from automl_transfer.domain import methods
+from automl_transfer.domain.spec import Scalar
+
+Values = Mapping[str, Any]
+Kind = Literal["categorical", "int", "float"]
+
+CLOSED_FORM = "closed_form"
+EIGHTHS = 8
+BODY_MODES = ("suffix", "full", "body", "norm", "bias")
+"""Tune modes in which weights below the head are trained."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A predicate over the values of the other dimensions, with its text for people (empty for always)."""
+
+    text: str
+    holds: Callable[[Values], bool]
+
+
+def is_pretrained(values: Values) -> bool:
+    """Whether the source has weights to transfer ("scratch" sources have none)."""
+    return not str(values["source"]).startswith("scratch")
+
+
+def _trains(values: Values) -> bool:
+    return bool(values["tune_mode"] != CLOSED_FORM)
+
+
+def _transfers(values: Values) -> bool:
+    return is_pretrained(values) and values["transfer_depth"] > 0
+
+
+def _body_tuned(values: Values) -> bool:
+    return values["tune_mode"] in BODY_MODES
+
+
+def _anchored(values: Values) -> bool:
+    return _body_tuned(values) and _transfers(values)
+
+
+ALWAYS = Condition("", lambda values: True)
+PRETRAINED = Condition("source is pretrained", is_pretrained)
+TRANSFERS = Condition("transfer_depth > 0", _transfers)
+HAS_REST = Condition(
+    "transfer_depth < 8/8", lambda values: not is_pretrained(values) or values["transfer_depth"] < 8
+)
+FREEZES = Condition(
+    "tune_mode = suffix and something is transferred",
+    lambda values: values["tune_mode"] == "suffix" and _transfers(values),
+)
+TRAINS = Condition("tune_mode is not closed_form", _trains)
+RIDGE = Condition("head_init = ridge", lambda values: not _trains(values) or values["head_init"] == "ridge")
+SHRUNK = Condition(
+    "transfer_depth > 0 and shrink < 1", lambda values: _transfers(values) and values["shrink"] < 1.0
+)
+BY_SGD = Condition("optimizer = sgd", lambda values: _trains(values) and values["optimizer"] == "sgd")
+HEAD_WITH_BODY = Condition(
+    "the body is tuned with the head",
+    lambda values: _body_tuned(values) and values["tune_mode"] != "body",
+)
+BODY_WEIGHTS = Condition(
+    "tune_mode in suffix, full, body", lambda values: values["tune_mode"] in ("suffix", "full", "body")
+)
+WARMS_UP = Condition(
+    "schedule is not one_cycle", lambda values: _trains(values) and values["schedule"] != "one_cycle"
+)
+ANCHORABLE = Condition("the body is tuned and transferred", _anchored)
+ANCHORED = Condition("anchor is not none", lambda values: _anchored(values) and values["anchor"] != "none")
+MIXED = Condition("mix is not none", lambda values: _trains(values) and values["mix"] != "none")
+AUGMENTED = Condition("augmentation is not none", lambda values: values["augmentation"] != "none")
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension: its whole range, and why it is there.
+
+    Attributes:
+        effect: What it changes, for people.
+        paper: Where it comes from.
+        choices: For a categorical one; empty where any name is accepted, or the methods of `role` are.
+        low, high: For a numeric one, inclusive.
+        log: Sampled on a logarithmic scale.
+        unit: Stands behind its numbers.
+        role: Its choices are the methods of this role.
+        when: It has an effect then.
+        words: What it adds to the strategy in words; nothing where that is empty.
+        since: Version of the space that it came with; at its default, keys are what they were before.
+        name, default: Of its field.
+    """
+
+    effect: str
+    paper: str
+    choices: tuple[Scalar, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    unit: str = ""
+    role: methods.Role | None = None
+    when: Condition = ALWAYS
+    words: Callable[[Any], str] = lambda strategy: ""
+    since: int = 1
+    name: str = ""
+    default: Any = None
+
+    @property
+    def kind(self) -> Kind:
+        """Categorical, or the type of its numbers."""
+        if self.choices or isinstance(self.default, str | bool):
+            return "categorical"
+        return "int" if isinstance(self.default, int) else "float"
+
+    @property
+    def condition(self) -> str:
+        """When the dimension has an effect, in words; empty for always."""
+        return self.when.text
+
+    @property
+    def range_text(self) -> str:
+        """The range in words."""
+        if self.kind == "categorical":
+            return " | ".join(str(choice) for choice in self.choices) or "any source name"
+        return f"{self.low:g}{self.unit} .. {self.high:g}{self.unit}{' (log)' if self.log else ''}"
+
+
+def dimensions_of(model: type[BaseModel]) -> dict[str, Dimension]:
+    """The dimensions that stand at a model's fields, by name.
+
+    They come in the order in which they are decided: a condition refers only to what every strategy has.
+    """
+    found: dict[str, Dimension] = {}
+    for name, field in model.model_fields.items():
+        (stated,) = (each for each in field.metadata if isinstance(each, Dimension))
+        choices = stated.choices or (methods.built_in(stated.role) if stated.role else ())
+        found[name] = replace(stated, name=name, default=field.default, choices=choices)
+    return found
+
+
+def groups_at(eighths: int, groups: int) -> int:
+    """Map a depth in eighths to a number of layer groups, halves rounded up.
+
+    Depths are fractions with a fixed range, so that one strategy means the same for networks with
+    different numbers of groups.
+
+    >>> [groups_at(k, 9) for k in range(9)]
+    [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    """
+    return (2 * eighths * groups + EIGHTHS) // (2 * EIGHTHS)

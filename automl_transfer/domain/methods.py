@@ -1,0 +1,79 @@
+"""Every method that a strategy can name, by its role; what it names is imported when it is used.
+
+A new method is one file and one line here. From another package, it is an entry point in the group that
+`GROUPS` names, as in `automl_transfer.terms` (see `plugins`).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, Literal
+
+from automl_transfer import plugins
+from automl_transfer.errors import ConfigurationError
+
+Role = Literal["rest_init", "anchor", "mix", "phases", "prepare"]
+
+METHODS: dict[Role, dict[str, str]] = {
+    "rest_init": {
+        "he_normal": "transfer.initialise.scaled:he_normal",
+        "he_uniform": "transfer.initialise.scaled:he_uniform",
+        "xavier_normal": "transfer.initialise.scaled:xavier_normal",
+        "xavier_uniform": "transfer.initialise.scaled:xavier_uniform",
+        "normal": "transfer.initialise.fixed:normal",
+        "uniform": "transfer.initialise.fixed:uniform",
+        "orthogonal": "transfer.initialise.scaled:orthogonal",
+        "trunc_normal": "transfer.initialise.fixed:trunc_normal",
+        "mean_var": "transfer.initialise.statistics:mean_var",
+        "zero": "transfer.initialise.fixed:zero",
+    },
+    "anchor": {
+        "none": "transfer.terms.base:Term",
+        "l2sp": "transfer.terms.l2sp:L2SP",
+    },
+    "mix": {"none": "transfer.terms.base:Term"},
+    "phases": {"one": "transfer.phases:one"},
+    "prepare": {"none": "transfer.prepare.base:nothing"},
+}
+
+GROUPS: dict[Role, tuple[plugins.Group, str]] = {
+    "rest_init": ("initialisers", "a function (weight, source, generator)"),
+    "anchor": ("terms", "a class of terms (strength)"),
+    "mix": ("mixes", "a class of terms (strength)"),
+    "phases": ("phases", "a function (strategy, selection, max_epochs)"),
+    "prepare": ("preparations", "a function (subject)"),
+}
+"""Where other packages add methods of a role, and what they must give."""
+
+
+def built_in(role: Role) -> tuple[str, ...]:
+    """Names of the methods that every installation has: what "search" searches."""
+    return tuple(METHODS[role])
+
+
+def names(role: Role) -> tuple[str, ...]:
+    """Names of all methods of a role that are installed here."""
+    return (*METHODS[role], *plugins.names(GROUPS[role][0], METHODS[role].keys()))
+
+
+def check(role: Role, name: str) -> None:
+    """Raise ConfigurationError where a role has no such method here; the message lists those that it has."""
+    if name not in METHODS[role] and name not in (known := names(role)):
+        raise ConfigurationError(
+            f"{role} must be one of {', '.join(known)}, got {name!r}: correct the name, or install "
+            "the package that adds it"
+        )
+
+
+def get(role: Role, name: str) -> Any:
+    """The method of this name.
+
+    Raises:
+        ConfigurationError: There is none (the message lists all), or a plugin adds it and is broken.
+    """
+    check(role, name)
+    if name in METHODS[role]:
+        module, _, attribute = METHODS[role][name].partition(":")
+        return getattr(import_module(f"automl_transfer.{module}"), attribute)
+    group, what = GROUPS[role]
+    return plugins.load(group, name, callable, what)

@@ -1,0 +1,1 @@
+"""What a strategy adds to each step of training: pulls, penalties, mixes."""
