@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.errors import DataError, SourceError
+from automl_transfer.domain.strategy import require_methods
+from automl_transfer.errors import ConfigurationError, DataError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
 from automl_transfer.recipes.strict_json import validate
 
@@ -48,8 +50,14 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
 
 
 def recipe_of(recipe: Recipe | str | Path) -> Recipe:
-    """The recipe itself, or what a file says."""
-    return recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    """The recipe itself, or what a file says.
+
+    Raises:
+        ConfigurationError: Its strategy names a method of a package that is not installed here.
+    """
+    found = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    _require_installed(found)
+    return found
 
 
 def spec_of(recipe: Recipe, dataset: str | TaskSpec | None) -> TaskSpec:
@@ -75,6 +83,26 @@ def require_classes(recipe: Recipe, task: LoadedTask) -> None:
         f"{' and '.join(parts)}: name the right data with --dataset, or give other data another name "
         "(./NAME for a folder here) and use 'automl-transfer apply'"
     )
+
+
+def _require_installed(recipe: Recipe) -> None:
+    try:
+        require_methods(recipe.strategy)
+    except ConfigurationError as error:
+        versions = recipe.environment.versions
+        missing = [f"{name} {version}" for name, version in versions.items() if _is_missing(name)]
+        made_with = f" (the recipe was made with {', '.join(missing)}, not installed here)" if missing else ""
+        raise ConfigurationError(f"{error}{made_with}") from None
+
+
+def _is_missing(package: str) -> bool:
+    if package == "python":
+        return False
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return True
+    return False
 
 
 def load_source(recipe: Recipe, source: str | None, task: LoadedTask, *, same: bool) -> Backbone:

@@ -1,0 +1,111 @@
+"""Every door is used as another package would: one file and one entry point, through the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from installing import POINTS, install
+from small_runs import make_run, small_task
+
+from automl_transfer import plugins
+
+METHODS = {"rest_init": "halves", "anchor": "near_average", "mix": "next_one", "phases": "head_first",
+           "prepare": "unit_variance"}  # fmt: skip
+SMALL = (
+    "--set", "search.trials=1", "--set", "search.profile=false", "--set", "search.max_epochs=2",
+    "--set", "search.confirm=0", "--set", "space.transfer_depth=4", "--set", "space.tune_mode=full",
+    "--set", "space.norm_policy=train", "--set", "task.resolution=16",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    for group in POINTS:
+        install(group, folder)
+    return folder
+
+
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.syspath_prepend(str(site))
+    plugins._declared.cache_clear()
+    yield
+    monkeypatch.undo()
+    plugins._declared.cache_clear()
+
+
+def run(*arguments: str, site: Path | None, cwd: Path) -> subprocess.CompletedProcess[str]:
+    path = (
+        {} if site is None else {"PYTHONPATH": os.pathsep.join((str(site), os.environ.get("PYTHONPATH", "")))}
+    )
+    return subprocess.run(
+        [sys.executable, "-m", "automl_transfer", *arguments],
+        cwd=cwd, capture_output=True, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **path},
+    )  # fmt: skip
+
+
+def test_methods_of_other_packages_lead_to_a_ranking(site: Path, tmp_path: Path) -> None:
+    named = [part for role, name in METHODS.items() for part in ("--set", f"space.{role}={name}")]
+    done = run("search", "digits?per_class=20", *SMALL, *named, "-o", "out", site=site, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    row = json.loads((tmp_path / "out" / "ranking.json").read_text())["rows"][0]
+    assert {role: row["strategy"][role] for role in METHODS} == METHODS
+    for words in (
+        "rest halves",
+        "near_average 0.01",
+        "next_one 0.2",
+        "phases head_first",
+        "by unit_variance",
+    ):
+        assert words in row["description"]
+    versions = json.loads((tmp_path / "out" / "best_strategy.json").read_text())["environment"]["versions"]
+    assert versions["door_term"] == versions["door_phases"] == "1.0"
+    # Without them, a study that names them is refused, and a recipe says which method is missing.
+    bare = run("apply", "out/best_strategy.json", "-o", "new", site=None, cwd=tmp_path)
+    assert bare.returncode == 2
+    assert "got 'halves'" in bare.stderr
+    assert "door_initialiser 1.0" in bare.stderr
+    assert not (tmp_path / "new").exists()
+    refused = run("search", "digits", *SMALL, *named, "-o", "no", site=None, cwd=tmp_path)
+    assert refused.returncode == 2
+    for role, name in METHODS.items():
+        assert f"space.{role}: must be one of" in refused.stderr
+        assert repr(name) in refused.stderr
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_terms_and_phases_keep_survives_an_interruption_at_every_epoch(tmp_path: Path) -> None:
+    task = small_task(tmp_path / "cache")
+    changes = {"anchor": "near_average", "mix": "next_one", "phases": "head_first", "optimizer": "adamw"}
+    whole = make_run(task, **changes)
+    results = list(whole.epochs())
+    body = [n for n, p in whole.model.named_parameters() if n.startswith("groups.")]
+    assert len(results) == 4
+    for stop in (1, 2, 3):
+        first = make_run(task, **changes)
+        for result in first.epochs():
+            if result.epoch == stop:
+                break
+        if stop == 2:  # the head's phase is over: the body has not moved
+            fresh = make_run(task, **changes).model.state_dict()
+            assert all(torch.equal(fresh[name], first.model.state_dict()[name]) for name in body)
+        first.save(tmp_path / f"checkpoint-{stop}")
+        second = make_run(task, **changes)
+        assert second.restore(tmp_path / f"checkpoint-{stop}").identical
+        assert [r.epoch for r in second.epochs()] == list(range(stop + 1, 5))
+        assert second.weights_sha256() == whole.weights_sha256()
+        second.load_best()
+        whole.load_best()
+        assert second.weights_sha256() == whole.weights_sha256()
+        whole = make_run(task, **changes)
+        list(whole.epochs())
