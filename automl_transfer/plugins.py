@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from automl_transfer.errors import ConfigurationError
 
-Group = Literal["datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations"]
+Group = Literal["datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations", "figures"]
 
 logger = logging.getLogger(__name__)
 

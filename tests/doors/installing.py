@@ -12,6 +12,7 @@ POINTS = {
     "terms": "near_average = door_term:NearAverage",
     "mixes": "next_one = door_mix:NextOne",
     "phases": "head_first = door_phases:head_first",
+    "figures": "how-many = door_figure:FIGURE",
     "preparations": "unit_variance = door_preparation:unit_variance",
 }
 """The one line of each door, by its group."""

@@ -69,6 +69,9 @@ def test_methods_of_other_packages_lead_to_a_ranking(site: Path, tmp_path: Path)
         assert words in row["description"]
     versions = json.loads((tmp_path / "out" / "best_strategy.json").read_text())["environment"]["versions"]
     assert versions["door_term"] == versions["door_phases"] == "1.0"
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.index('id="cost"') < page.index("How many trials") < page.index('id="errors"')
+    assert "1 trials in all." in page
     # Without them, a study that names them is refused, and a recipe says which method is missing.
     bare = run("apply", "out/best_strategy.json", "-o", "new", site=None, cwd=tmp_path)
     assert bare.returncode == 2

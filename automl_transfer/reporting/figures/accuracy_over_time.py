@@ -120,6 +120,7 @@ def _shown(report: StudyReport, score: float) -> str:
 
 FIGURE = FigureSpec(
     name="accuracy-over-time",
+    section="answer",
     title="Accuracy over time",
     reads="Each point is a trial at the moment it ended; the line is the best complete trial so far.",
     describe=describe,

@@ -40,12 +40,16 @@ TRIALS = "trials"
 """`meta` of a trace whose `customdata` are trial numbers and whose `text` is their strategy in words."""
 
 
+SECTIONS = ("answer", "ranking", "confidence", "families", "cost", "errors", "failures")
+
+
 @dataclass(frozen=True)
 class FigureSpec:
     """One figure of a report.
 
     Attributes:
         name: Identifier: letters, digits, hyphens.
+        section: Where the page shows it: one of `SECTIONS`; "answer" is its top.
         title: For people.
         reads: How to read it, one sentence, the same for every study.
         describe: What it shows here, from the data: the text alternative. Empty where nothing is shown.
@@ -53,10 +57,15 @@ class FigureSpec:
     """
 
     name: str
+    section: str
     title: str
     reads: str
     describe: Callable[[StudyReport], str]
     draw: Callable[[StudyReport], go.Figure | None]
+
+    def __post_init__(self) -> None:
+        if self.section not in SECTIONS:
+            raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {self.section!r}")
 
 
 def figure(height: int = 380, **layout: Any) -> go.Figure:

@@ -67,6 +67,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="calibration",
+    section="errors",
     title="Calibration",
     reads="On the dotted line the model is as often right as it says; below it, it is too sure of itself.",
     describe=describe,

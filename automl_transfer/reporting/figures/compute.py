@@ -65,6 +65,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="compute",
+    section="cost",
     title="Where the compute went",
     reads="One bar for the epochs between two rungs of the pruner, divided by what became of the trials.",
     describe=describe,

@@ -119,6 +119,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="confirmation",
+    section="confidence",
     title="The best strategies, trained again",
     reads="Gray: single fresh trainings. Green: their mean, with a 95% interval over seeds and images. "
     "Orange: the validation score that put the strategy on top.",

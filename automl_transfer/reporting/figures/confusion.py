@@ -94,6 +94,7 @@ def _bars(winner: WinnerErrors) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="confusion",
+    section="errors",
     title="What it takes for what",
     reads="Rows are the truth, columns the answer of the shipped model; only mistakes are coloured.",
     describe=describe,

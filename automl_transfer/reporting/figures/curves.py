@@ -77,6 +77,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="curves",
+    section="cost",
     title="Learning curves",
     reads="One line a trial: green the winner, blue complete ones, gray those that were stopped.",
     describe=describe,

@@ -84,6 +84,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="depth-map",
+    section="families",
     title="Transfer depth and freeze depth",
     reads="Mean score at the deepest epoch that most trials reached; the number in a cell counts its trials. "
     "Training everything is drawn as 0/8 frozen, training the head only as 8/8.",

@@ -72,6 +72,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="families",
+    section="families",
     title="Families of strategies",
     reads="The mean score of the trials of a family minus that of all others, at the deepest epoch that most "
     "trials reached, with Welch's 95% interval for each comparison alone.",

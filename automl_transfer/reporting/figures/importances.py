@@ -48,6 +48,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="importance",
+    section="families",
     title="Importance of the dimensions",
     reads="PED-ANOVA: how differently the best tenth of the trials (at least five) is spread over a "
     "dimension's "

@@ -82,6 +82,7 @@ def _draw(report: StudyReport, kind: str) -> go.Figure | None:
 def _spec(kind: str) -> FigureSpec:
     return FigureSpec(
         name=f"pareto-{kind}",
+        section="cost",
         title=TITLES[kind],
         reads="One point a complete strategy (confirmed score where there is one, else validation); "
         "dotted: what "

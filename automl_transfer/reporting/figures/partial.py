@@ -101,6 +101,7 @@ def _value(value: object) -> str:
 
 FIGURE = FigureSpec(
     name="partial-effects",
+    section="families",
     title="Effects of the most important dimensions",
     reads="Gray: trials, at the deepest epoch that most of them reached. Blue: the expected score with "
     "the other "

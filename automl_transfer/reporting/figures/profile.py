@@ -113,6 +113,7 @@ def _trained(
 
 FIGURE = FigureSpec(
     name="profile",
+    section="families",
     title="The profile: what each cut knows",
     reads="Lines: a head solved in closed form on the frozen source, judged by leave-one-out on training "
     "images. "

@@ -73,6 +73,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 
 FIGURE = FigureSpec(
     name="audit",
+    section="cost",
     title="Was pruning right?",
     reads="Each line is a pruned trial that was run on: from the score at which it was stopped to its "
     "best at the "

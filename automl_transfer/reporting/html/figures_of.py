@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.utils import PlotlyJSONEncoder
 
-from automl_transfer.reporting.figures.base import TRIALS, hover_words
-from automl_transfer.reporting.figures.registry import FIGURES
+from automl_transfer.reporting.figures.base import TRIALS, FigureSpec, hover_words
+from automl_transfer.reporting.figures.registry import FIGURES, all_figures
 from automl_transfer.reporting.study_report import StudyReport
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class ShownFigure:
     Attributes:
         reads: How to read it.
         text: What it shows here: also the alternative for those who do not see it.
+        section: Of the page.
     """
 
     name: str
@@ -28,6 +33,7 @@ class ShownFigure:
     reads: str
     text: str
     value: dict[str, Any]
+    section: str = ""
 
     @property
     def height(self) -> int:
@@ -38,11 +44,26 @@ class ShownFigure:
 def figures_of(report: StudyReport) -> dict[str, ShownFigure]:
     """Every figure that has something to show, in the order of the registry."""
     found = {}
-    for name, spec in FIGURES.items():
-        drawn = spec.draw(report)
-        if drawn is not None:
-            found[name] = shown(name, spec.title, spec.reads, spec.describe(report), drawn)
+    for name, spec in all_figures().items():
+        if (figure := _drawn(name, spec, report)) is not None:
+            found[name] = figure
     return found
+
+
+def _drawn(name: str, spec: FigureSpec, report: StudyReport) -> ShownFigure | None:
+    try:
+        drawn, text = spec.draw(report), spec.describe(report)
+    except Exception as error:
+        if name in FIGURES:
+            raise
+        # Another package's figure: the report is worth more than it.
+        logger.warning(
+            "the figure %r of another package is left out: %s: %s", name, type(error).__name__, error
+        )
+        return None
+    if drawn is None:
+        return None
+    return dataclasses.replace(shown(name, spec.title, spec.reads, text, drawn), section=spec.section)
 
 
 def shown(name: str, title: str, reads: str, text: str, drawn: go.Figure) -> ShownFigure:

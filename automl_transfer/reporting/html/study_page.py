@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automl_transfer import __version__
 from automl_transfer.reporting.failures import failed_trials, oddities
 from automl_transfer.reporting.html.document import page
-from automl_transfer.reporting.html.figures_of import figures_of, words_of
+from automl_transfer.reporting.html.figures_of import ShownFigure, figures_of, words_of
 from automl_transfer.reporting.plain import count, plain, seconds
 from automl_transfer.reporting.story import caveats, headline, spent
 from automl_transfer.reporting.study_report import StudyReport
@@ -44,7 +44,6 @@ SECTIONS = (
         "Confidence",
         "The best of many noisy scores is too good to be true. So the best strategies were trained again, "
         "with fresh seeds, on fresh splits.",
-        ("confirmation",),
     ),
     Section(
         "families",
@@ -52,7 +51,6 @@ SECTIONS = (
         "What mattered",
         "Which choices made the difference. The search does not draw at random, so these are associations: "
         "good for forming a guess, not for proving it.",
-        ("families", "importance", "partial-effects", "depth-map", "profile"),
         paired=True,
     ),
     Section(
@@ -60,7 +58,6 @@ SECTIONS = (
         "Money and time",
         "Cost",
         "What accuracy costs, where the compute went, and whether stopping early was right.",
-        ("pareto-training", "pareto-prediction", "pareto-size", "compute", "audit", "curves"),
         paired=True,
     ),
     Section(
@@ -68,7 +65,6 @@ SECTIONS = (
         "What the winner gets wrong",
         "Errors",
         "",
-        ("confusion", "calibration"),
         paired=True,
     ),
     Section(
@@ -84,7 +80,7 @@ def study_page(report: StudyReport) -> str:
     """The whole page as text."""
     figures = figures_of(report)
     failures = failed_trials(report)
-    sections = list(_sections(report, set(figures), bool(failures)))
+    sections = list(_sections(report, figures, bool(failures)))
     return page(
         "study.html.j2",
         {name: shown.value for name, shown in figures.items()},
@@ -104,8 +100,7 @@ def study_page(report: StudyReport) -> str:
         total_rows=len(report.ranking.rows),
         in_set=sum(row.set is not None for row in report.ranking.rows),
         sections=sections,
-        figures={name: figures.get(name) for section in SECTIONS for name in section.figures}
-        | {"accuracy-over-time": figures.get("accuracy-over-time")},
+        figures=figures,
         failures=failures[:MOST_FAILURES],
         more_failures=max(0, len(failures) - MOST_FAILURES),
         oddities=list(oddities(report)),
@@ -114,9 +109,9 @@ def study_page(report: StudyReport) -> str:
     )
 
 
-def _sections(report: StudyReport, drawn: set[str], failed: bool) -> Iterator[Section]:
+def _sections(report: StudyReport, drawn: dict[str, ShownFigure], failed: bool) -> Iterator[Section]:
     for section in SECTIONS:
-        figures = tuple(name for name in section.figures if name in drawn)
+        figures = tuple(name for name, figure in drawn.items() if figure.section == section.anchor)
         lead = section.lead
         if section.anchor == "ranking" and not report.ranking.rows:
             continue
@@ -124,13 +119,11 @@ def _sections(report: StudyReport, drawn: set[str], failed: bool) -> Iterator[Se
             if report.winner is None:
                 continue
             lead = _errors_lead(report)
-        elif section.figures and not figures:
+        elif section.anchor not in ("ranking", "failures") and not figures:
             continue
         if section.anchor == "failures" and not report.records:
             continue
-        yield Section(
-            section.anchor, section.title, section.short, lead, figures, section.paired and len(figures) > 1
-        )
+        yield replace(section, lead=lead, figures=figures, paired=section.paired and len(figures) > 1)
 
 
 def _errors_lead(report: StudyReport) -> str:
