@@ -31,8 +31,16 @@ METHODS: dict[Role, dict[str, str]] = {
         "none": "transfer.terms.base:Term",
         "l2sp": "transfer.terms.l2sp:L2SP",
     },
-    "mix": {"none": "transfer.terms.base:Term"},
-    "phases": {"one": "transfer.phases:one"},
+    "mix": {
+        "none": "transfer.terms.base:Term",
+        "mixup": "transfer.terms.mixup:Mixup",
+        "cutmix": "transfer.terms.cutmix:CutMix",
+    },
+    "phases": {
+        "one": "transfer.phases:one",
+        "lp_ft": "transfer.phases:lp_ft",
+        "gradual": "transfer.phases:gradual",
+    },
     "prepare": {"none": "transfer.prepare.base:nothing"},
 }
 

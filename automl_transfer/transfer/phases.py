@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from automl_transfer.domain import methods
 from automl_transfer.domain.strategy import Strategy, TuneMode
@@ -35,6 +35,42 @@ Phases = Callable[[Strategy, Selection, int], tuple[Phase, ...]]
 def one(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[Phase, ...]:
     """What the strategy says, all the time."""
     return (Phase("all", max_epochs, strategy.tune_mode, selection.frozen),)
+
+
+HEAD_SHARE = 0.2
+"""Of the epochs, for the head alone."""
+WITHOUT_HEAD_FIRST = ("head", "body")
+"""Tune modes in which nothing follows the head, or the head keeps its initial weights."""
+STAGES = 4
+"""At most so many phases of gradual unfreezing."""
+
+
+def lp_ft(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[Phase, ...]:
+    """The head first, then what the strategy says (Kumar et al. 2022, section 3.2).
+
+    Fine-tuning under a fresh head distorts features before the head is any good.
+    """
+    whole = one(strategy, selection, max_epochs)
+    first = max(1, round(HEAD_SHARE * max_epochs))
+    if first >= max_epochs or strategy.tune_mode in WITHOUT_HEAD_FIRST:
+        return whole
+    return (Phase("head", first, "head", selection.kept), replace(whole[0], epochs=max_epochs - first))
+
+
+def gradual(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[Phase, ...]:
+    """The head first, then groups from the top down, in equal parts (ULMFiT, Howard & Ruder 2018, 3.3)."""
+    (whole,) = one(strategy, selection, max_epochs)
+    stages = min(STAGES, max_epochs)
+    if stages < 2 or strategy.tune_mode in WITHOUT_HEAD_FIRST or whole.frozen >= selection.kept:
+        return (whole,)
+    edges = [round(stage * max_epochs / stages) for stage in range(stages + 1)]
+    moving = selection.kept - whole.frozen
+    phases = [Phase("head", edges[1], "head", selection.kept)]
+    for stage in range(1, stages):
+        frozen = selection.kept - round(stage * moving / (stages - 1))
+        name = "all" if stage == stages - 1 else f"from group {frozen + 1}"
+        phases.append(replace(whole, name=name, epochs=edges[stage + 1] - edges[stage], frozen=frozen))
+    return tuple(phases)
 
 
 def phases_of(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[Phase, ...]:

@@ -56,7 +56,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "batch": st.integers(1, 65536),
     "augmentation": st.sampled_from(["none", "affine", "flip_affine"]),
     "views": st.integers(2, 16),
-    "mix": st.sampled_from(["none", "of a plugin"]),
+    "mix": st.sampled_from(["none", "mixup", "of a plugin"]),
     "mix_alpha": st.floats(0.0, 10.0, exclude_min=True),
     "phases": st.sampled_from(["one", "of a plugin"]),
     "prepare": st.sampled_from(["none", "of a plugin"]),

@@ -20,7 +20,7 @@ WHOLE: dict[str, DimensionSetting] = {
     for name, dimension in DIMENSIONS.items()
 }
 ALONE = {name for name, dimension in DIMENSIONS.items() if len(dimension.choices) == 1}
-"""Where there is one method of a role, there is nothing to search (nor a strength of any other)."""
+"""Where there is one method of a role, there is nothing to search."""
 
 
 class RandomTrial:
@@ -56,7 +56,7 @@ def test_ranges_never_move_and_only_active_dimensions_are_asked_for() -> None:
             assert ranges.setdefault(name, distribution) == distribution
         assert set(in_space(strategy, space)) == set(trial.asked)
         assert strategy == strategy.canonical()
-    assert set(ranges) == set(DIMENSIONS) - ALONE - {"mix_alpha"}
+    assert set(ranges) == set(DIMENSIONS) - ALONE
 
 
 def test_what_is_not_named_keeps_its_default() -> None:
