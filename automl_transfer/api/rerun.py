@@ -13,9 +13,9 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import DataError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
-from automl_transfer.recipes.strict_json import validate
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone

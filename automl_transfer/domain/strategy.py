@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from typing import Annotated, Any, Literal, Self
@@ -19,8 +20,15 @@ HeadInit = Literal["zero", "he", "xavier", "ncm", "ridge"]
 Normalisation = Literal["source", "dataset", "per_image"]
 Augmentation = Literal["none", "affine", "flip_affine"]
 
-_ADDED: dict[str, Any] = {"augmentation": "none"}
-"""Dimensions younger than stored keys: at this value a strategy does, and is called, what it was before."""
+SPACE_VERSION = 2
+"""Of the space of strategies. A new dimension, or a new choice of one, raises it: rows in stores carry it."""
+
+SINCE: dict[str, int] = {"augmentation": 2, "views": 2}
+"""The version of the space that brought a dimension, where that was not the first."""
+
+FIRST_DEFAULTS: dict[str, Any] = {}
+"""What a dimension had as its default when it came, where that has changed since. A line is never taken out:
+stores leave out what has this value, and a strategy that has it is called what it was before."""
 
 
 def groups_at(eighths: int, groups: int) -> int:
@@ -33,6 +41,16 @@ def groups_at(eighths: int, groups: int) -> int:
     [0, 1, 2, 3, 5, 6, 7, 8, 9]
     """
     return (2 * eighths * groups + EIGHTHS) // (2 * EIGHTHS)
+
+
+def _was_on(name: str, values: dict[str, Any], first: dict[str, Any]) -> bool:
+    """Whether a dimension at its first default stands beside values that were possible before it came.
+
+    An older version called that strategy by a key without the dimension. Beside other values that are as
+    young (`views` of an `augmentation`), no older version called it anything.
+    """
+    before = {n: first[n] for n, since in SINCE.items() if since >= SINCE[name]}
+    return is_active(name, {**values, **before})
 
 
 class Strategy(BaseModel):
@@ -110,11 +128,21 @@ class Strategy(BaseModel):
         """The same strategy with every dimension that has no effect set to its default."""
         return Strategy.model_validate(self.active())
 
+    @classmethod
+    @functools.cache
+    def first_defaults(cls) -> dict[str, Any]:
+        """Values at which a strategy does what it did before it had the dimension; not to be changed."""
+        return {name: field.default for name, field in cls.model_fields.items()} | FIRST_DEFAULTS
+
     def key(self) -> str:
-        """A stable identifier: equal for strategies that do the same."""
+        """A stable identifier: equal for strategies that do the same, and the same in every version."""
+        active, first = self.active(), self.first_defaults()
+        young = [n for n in active if n in SINCE and active[n] == first[n]]
+        if young:
+            everything = self.model_dump(mode="json")
+            active = {n: v for n, v in active.items() if n not in young or not _was_on(n, everything, first)}
         # Zero has two signs, and they do the same.
-        values = {n: v + 0.0 if isinstance(v, float) else v for n, v in self.active().items()}
-        values = {n: v for n, v in values.items() if n not in _ADDED or v != _ADDED[n]}
+        values = {n: v + 0.0 if isinstance(v, float) else v for n, v in active.items()}
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

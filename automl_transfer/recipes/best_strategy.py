@@ -18,11 +18,11 @@ from automl_transfer.domain.nothing_local import (
 )
 from automl_transfer.domain.spec import SplitFractions, TaskSpec
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strict_json import read_json, validate
 from automl_transfer.domain.task import Metric, SplitSizes, Task
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.recipes.output import write_text
-from automl_transfer.recipes.strict_json import read_json, validate
 
 __all__ = ["SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "write_recipe"]
 

@@ -8,9 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from automl_transfer.domain.strict_json import read_json, validate
 from automl_transfer.errors import ConfigurationError, SourceError
 from automl_transfer.recipes.normalisation import FixedNormalisation, NormalisationFacts
-from automl_transfer.recipes.strict_json import read_json, validate
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.strict_json import parse_json, validate
 from automl_transfer.errors import ConfigurationError, SourceError
 from automl_transfer.recipes.model_description import ModelDescription
 from automl_transfer.recipes.normalisation import NormalisationFacts
-from automl_transfer.recipes.strict_json import parse_json, validate
 
 KEY = "automl_transfer"
 """Where it stands in the file's own metadata."""
