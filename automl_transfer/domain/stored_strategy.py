@@ -39,11 +39,14 @@ def read_strategy(text: object) -> Strategy:
     try:
         return Strategy.model_validate(Strategy.first_defaults() | changed, strict=True)
     except ValidationError as error:
-        found = "; ".join(mistakes(error)[:3])
+        raise _unreadable("; ".join(mistakes(error)[:3]), version) from None
+
+
+def _unreadable(found: str, version: int) -> UnreadableRowError:
     newer = version > SPACE_VERSION
     if newer:
         found = f"a newer automl-transfer wrote it (space {version}, this one knows {SPACE_VERSION}): {found}"
-    raise UnreadableRowError(f"its strategy cannot be read: {found}", newer=newer)
+    return UnreadableRowError(f"its strategy cannot be read: {found}", newer=newer)
 
 
 def _parts(text: object) -> tuple[int, dict[str, Any]]:
@@ -61,8 +64,5 @@ def _parts(text: object) -> tuple[int, dict[str, Any]]:
             f'its strategy must be {{"space": VERSION, "set": {{...}}}}, got {text[:80]!r}'
         )
     if "space" in value and len(value) > 2:
-        raise UnreadableRowError(
-            f"its strategy cannot be read: unknown field beside space and set, got {sorted(value)[:5]}",
-            newer=version > SPACE_VERSION,
-        )
+        raise _unreadable(f"it must have no more fields than space and set, got {sorted(value)[:5]}", version)
     return version, changed

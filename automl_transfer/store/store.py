@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.strict_json import parse_json
 from automl_transfer.domain.task import Task
@@ -219,9 +220,11 @@ class Store:
         """Give a study another name. Its workers go on.
 
         Raises:
-            StudyError: `old` does not exist, or `new` does.
+            StudyError: `old` does not exist, or `new` does, or is no name for a study.
         """
         handle = self.study(old)
+        if (mistake := study_mistake(new)) is not None:
+            raise StudyError(f"the name of a study {mistake}. Choose another name")
         spec = StudySpec.model_validate({**handle.spec.model_dump(), "name": new})
 
         def step(connection: sa.Connection) -> None:

@@ -135,7 +135,7 @@ class Worker:
         self._artifacts = ArtifactStore(handle.artifact_url)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
-        self._space = Space.from_settings(handle.spec.space)
+        self._space = Space.of_study(handle.spec.space)
         self.worker_id = new_worker_id()
 
     def run(self) -> WorkerReport:
