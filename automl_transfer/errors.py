@@ -12,6 +12,7 @@ AutomlTransferError
 │   ├── NotANumberError        loss or logits became NaN or infinite
 │   ├── OutOfMemoryError       no batch size was small enough
 │   └── TrialDataError         the data could not be read while training
+├── UnreadableRowError         a row of the store that this program cannot read: skipped and named
 ├── StoreUnavailableError      the store did not answer for longer than it is waited for
 ├── WorkersError               no worker process could go on
 └── TrialLostError             the trial belongs to another attempt now (fenced)
@@ -83,6 +84,19 @@ class OutOfMemoryError(TrialError):
 
 class TrialDataError(TrialError):
     """The data could not be read while a trial was training."""
+
+
+class UnreadableRowError(AutomlTransferError):
+    """A row of the store that this program cannot read. It is skipped and named, and blocks nobody.
+
+    Args:
+        reason: What is wrong with it, for people.
+        newer: A later version of this program can read it.
+    """
+
+    def __init__(self, reason: str, *, newer: bool = False) -> None:
+        super().__init__(reason)
+        self.newer = newer
 
 
 class StoreUnavailableError(AutomlTransferError):

@@ -23,7 +23,7 @@ from collections.abc import Callable, Set
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from automl_transfer.errors import ConfigurationError
+from automl_transfer.errors import ConfigurationError, UserError
 
 Group = Literal["datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations", "figures"]
 
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 _used: dict[str, str] = {}
 
 
-def names(group: Group, built_in: Set[str] = frozenset()) -> tuple[str, ...]:
+def names(group: Group, built_in: Set[str]) -> tuple[str, ...]:
     """Names that plugins add to a group, sorted; nothing of theirs is imported.
 
     A name that is built in already stays what it is; whoever claims it is warned about, once.
@@ -78,6 +78,25 @@ def load(group: Group, name: str, check: Callable[[Any], bool], what: str) -> An
     if points[0].dist is not None:
         _used[points[0].dist.name] = points[0].dist.version
     return found
+
+
+def made(group: Group, name: str, make: Callable[..., Any], *arguments: Any) -> Any:
+    """Call what a plugin adds under a name.
+
+    Raises:
+        ConfigurationError: It raises something of its own.
+        UserError: It refuses the arguments with one of our errors.
+    """
+    try:
+        return make(*arguments)
+    except UserError:
+        raise
+    # Another package's code, as above.
+    except Exception as error:
+        raise ConfigurationError(
+            f"the plugin {_who(_declared(group)[name][0])} must give {name!r} of {group}, got "
+            f"{type(error).__name__}: {error}: repair or uninstall it"
+        ) from error
 
 
 def used() -> dict[str, str]:

@@ -23,13 +23,13 @@ from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
 from automl_transfer.domain.dimensions import CLOSED_FORM
+from automl_transfer.domain.model_description import ModelDescription
+from automl_transfer.domain.normalisation import facts
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
-from automl_transfer.recipes.model_description import ModelDescription
-from automl_transfer.recipes.normalisation import facts
 from automl_transfer.recipes.predict import Predictor
-from automl_transfer.recipes.strict_json import validate
 
 if TYPE_CHECKING:
     import torch

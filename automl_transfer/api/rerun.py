@@ -15,9 +15,9 @@ from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import require_methods
+from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
-from automl_transfer.recipes.strict_json import validate
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone

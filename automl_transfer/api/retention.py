@@ -47,8 +47,10 @@ def collect_garbage(store: Store, study: StudyHandle, *, dry_run: bool = False) 
     artifacts = ArtifactStore(study.artifact_url)
     # Files first, trials second: a trial that ends in between still counts with all its files.
     keys = artifacts.list()
-    records = Trials(store).records(study)
+    read = Trials(store).read(study)
+    records = read.records
     unfinished = {record.root for record in records if not record.state.finished}
+    unfinished |= {row.root for row in read.unreadable if row.root is not None}
     closed = {record.root for record in records} - unfinished
     ranking = rank(records, study.task, study.name)
     best = {row.root_trial for row in ranking.rows[:KEPT_STRATEGIES]}

@@ -13,6 +13,7 @@ import numpy as np
 
 from automl_transfer import __version__, plugins
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.normalisation import Constants
 from automl_transfer.domain.records import EpochResult, TrialOutcome
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.recipes.best_strategy import (
@@ -25,7 +26,6 @@ from automl_transfer.recipes.best_strategy import (
     write_recipe,
 )
 from automl_transfer.recipes.model_folder import save_model
-from automl_transfer.recipes.normalisation import Constants
 from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
 

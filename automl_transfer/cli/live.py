@@ -90,10 +90,7 @@ class LiveSearch(SearchEvents):
         counts = trials.counts(handle)
         self._ended = counts.complete + counts.pruned + counts.given_up
         if self._ended:
-            done = [
-                r for r in trials.records(handle) if r.state is TrialState.COMPLETE and r.value is not None
-            ]
-            self._best = max((r.value for r in done if r.value is not None), default=None)
+            self._best = trials.best_value(handle)
             self._line(f"going on after {self._ended} finished trials")
         self._show("")
 

@@ -12,7 +12,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from automl_transfer.domain.records import TrialState
 from automl_transfer.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class LiveWorkers:
         try:
             counts = self._trials.counts(self._study)
             rows = self._trials.workers(self._study)
-            best = self._best(counts)
+            best = self._trials.best_value(self._study)
         except StoreUnavailableError:
             self._live.update(Text("the database does not answer; workers go on and wait"), refresh=True)
             return
@@ -70,15 +69,6 @@ class LiveWorkers:
         elif ended != self._ended:
             self._console.print(line, soft_wrap=True)
         self._ended = ended
-
-    def _best(self, counts: Counts) -> float | None:
-        assert self._trials is not None
-        assert self._study is not None
-        if counts.complete == 0:
-            return None
-        records = self._trials.records(self._study)
-        done = (r.value for r in records if r.state is TrialState.COMPLETE and r.value is not None)
-        return max(done, default=None)
 
 
 def progress_line(counts: Counts, study: StudyHandle, best: float | None) -> str:

@@ -66,10 +66,10 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
     from automl_transfer.store.evidence import Evidence
     from automl_transfer.store.trials import Trials
 
-    trials, handle = Trials(store), store.study(study)
-    records = trials.records(handle)
-    ranking = rank(records, handle.task, handle.name, Evidence(store).runs(handle, "confirm"))
-    summary = summarise(records, ranking)
+    trials, evidence, handle = Trials(store), Evidence(store), store.study(study)
+    read = trials.read(handle)
+    ranking = rank(read.records, handle.task, handle.name, evidence.runs(handle, "confirm"))
+    summary = summarise(read.records, ranking, [*read.unreadable, *evidence.unreadable(handle)])
     best = ranking.best
     return {
         "study": handle.name,
@@ -79,12 +79,16 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
         "workers": [asdict(worker) for worker in trials.workers(handle)],
         "restarted": list(summary.restarted),
         "failures": [failure.model_dump(mode="json") for failure in summary.failures],
+        "unreadable": [row.model_dump(mode="json") for row in summary.unreadable],
     }
 
 
 def _shown(store: Store, study: str) -> Group:
     from rich.console import Group
     from rich.text import Text
+
+    from automl_transfer.domain.records import UnreadableRow
+    from automl_transfer.reporting.summary import left_out
 
     facts = _facts(store, study)
     counts = facts["counts"]
@@ -111,4 +115,5 @@ def _shown(store: Store, study: str) -> Group:
     if facts["restarted"]:
         numbers = ", ".join(map(str, facts["restarted"]))
         lines.append(f"started over, because their checkpoint was gone: trials {numbers}")
+    lines += left_out([UnreadableRow.model_validate(row) for row in facts["unreadable"]])
     return Group(*(Text(line) for line in lines))

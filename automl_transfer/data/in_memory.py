@@ -10,7 +10,7 @@ import numpy as np
 from automl_transfer.data.base import Pixels, Rows
 from automl_transfer.data.cache import CachedImages
 from automl_transfer.data.decode_all import digest_of
-from automl_transfer.data.task import LoadedDetails, LoadedTask, channel_statistics
+from automl_transfer.data.task import LoadedDetails, LoadedTask, channel_statistics, check_names
 from automl_transfer.domain.task import Split, SplitSizes, Task
 
 
@@ -26,7 +26,11 @@ def task_in_memory(
         held_out: Share of each class that validates, by seed; at least one image where a class has two.
             With 0, or where no class has two, training images validate too.
         seed: Of the choice.
+
+    Raises:
+        DataError: A class has a name that could not be shipped.
     """
+    check_names("arrays", classes)
     indices = _split(labels, len(classes), held_out, seed)
     digests = np.stack([np.frombuffer(digest_of(image), np.uint8) for image in images])
     flat = images.reshape(len(images), -1, images.shape[3])

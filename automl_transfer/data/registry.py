@@ -84,7 +84,7 @@ def get_kind(name: str) -> DatasetKind:
     if name in KINDS:
         return KINDS[name]
     found = plugins.load("datasets", name, _is_kind, "a DatasetKind or a class of one")
-    kind: DatasetKind = found() if isinstance(found, type) else found
+    kind: DatasetKind = plugins.made("datasets", name, found) if isinstance(found, type) else found
     return kind
 
 

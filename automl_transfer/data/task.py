@@ -13,6 +13,7 @@ from automl_transfer.data.cache import CachedImages, default_cache_root, open_im
 from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import assign, few_images
+from automl_transfer.domain.names import classes_mistake, name_mistake
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split, SplitSizes, Task
 from automl_transfer.errors import DataError
@@ -154,6 +155,21 @@ def _refuse_too_few(inventory: Inventory) -> None:
         )
     if len(set(inventory.classes)) < len(inventory.classes):
         raise DataError(f"class names must differ, got {some(inventory.classes)} in {inventory.name}")
+    check_names(inventory.name, inventory.classes)
+
+
+def check_names(dataset: str, classes: tuple[str, ...]) -> None:
+    """Refuse names that could not be written into a recipe and a model folder, or not be read from them.
+
+    Raises:
+        DataError: Says which name, and the rule.
+    """
+    mistake = name_mistake(dataset)
+    if mistake is not None:
+        raise DataError(f"the name of a dataset {mistake}: rename it")
+    mistake = classes_mistake(classes)
+    if mistake is not None:
+        raise DataError(f"{mistake}, in {dataset}: rename or merge classes")
 
 
 def _fingerprint(

@@ -8,7 +8,7 @@ CHECKPOINT = "checkpoint/"
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S*")
 _PATH = re.compile(r"(?<![\w.])(?:~|[A-Za-z]:)?(?:[\\/][^\s\\/,;:'\"]+)+[\\/]?")
-PLACE = r"^(?:[\\/~]|[A-Za-z]:[\\/]|\.\.?[\\/])|://"
+PLACE = r"^(?:~?[\\/]|~[^\\/]+[\\/]|[A-Za-z]:[\\/]|\.\.?[\\/])|://"
 """What a path or an address looks like where a name belongs."""
 _LEADS_AWAY = re.compile(PLACE)
 

@@ -98,6 +98,27 @@ class TrialOutcome(BaseModel):
     conditions: dict[str, Condition] = Field(default_factory=dict)
 
 
+class UnreadableRow(BaseModel):
+    """A row of the store that this program cannot read: it is left out, and named.
+
+    Attributes:
+        what: Which one, for people: "trial 7".
+        reason: What is wrong with it.
+        root: Number of the root trial that it belongs to, where that is known.
+        newer: A later version of this program can read it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    what: str
+    reason: str
+    root: int | None = None
+    newer: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
 class TrialRecord(BaseModel):
     """One trial as the store knows it.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.task import Metric
 
 Scalar = str | float | int | bool
@@ -117,11 +118,17 @@ class SearchSpec(BaseModel):
         return self
 
 
+def _study_name(name: str) -> str:
+    if (mistake := study_mistake(name)) is not None:
+        raise ValueError(mistake)
+    return name
+
+
 class StudySpec(BaseModel):
     """One task, one space, one objective.
 
     Attributes:
-        name: Of the study, in the store and below `runs/`. No slashes.
+        name: Of the study, in the store and below `runs/`; see `names.study_mistake`.
         task: The images.
         search: The budget.
         space: Dimension name to setting: "search" takes the dimension's whole range, a list takes a
@@ -131,7 +138,7 @@ class StudySpec(BaseModel):
 
     model_config = _FROZEN
 
-    name: str = Field(min_length=1, max_length=200, pattern=r"^[^/\\\x00-\x1f]+$")
+    name: Annotated[str, AfterValidator(_study_name)]
     task: TaskSpec
     search: SearchSpec = SearchSpec()
     space: dict[str, DimensionSetting] = Field(default_factory=dict)

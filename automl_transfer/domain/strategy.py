@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -22,320 +23,158 @@ Augmentation = Literal["none", "affine", "flip_affine"]
 Method = Annotated[str, Field(min_length=1, max_length=64)]
 """The name of a method of a role; whether it is installed is asked where it is used (`methods.get`)."""
 
+FIRST_DEFAULTS: dict[str, Any] = {}
+"""What a dimension had as its default when it came, where that has changed since. A line is never taken out:
+stores leave out what has this value, and a strategy that has it is called what it was before."""
+
+
+def _was_on(name: str, values: dict[str, Any], first: dict[str, Any]) -> bool:
+    """Whether a dimension at its first default stands beside values that were possible before it came.
+
+    An older version called that strategy by a key without the dimension. Beside other values that are as
+    young (`views` of an `augmentation`), no older version called it anything.
+    """
+    before = {n: first[n] for n, since in SINCE.items() if since >= SINCE[name]}
+    return is_active(name, {**values, **before})
+
 
 class Strategy(BaseModel):
-    """A plain frozen value. Depths are eighths of the layer groups they refer to.
+    """A plain frozen value; what each dimension does stands beside it.
 
-    `truncation` counts eighths of the source's groups that the target model keeps, `taps` the topmost
-    of their outputs that the head reads, each pooled to a grid of `pool`; `resolution_scale` resizes
-    images in front of the network. `transfer_depth` counts
-    eighths of the kept groups whose weights are copied, `freeze_depth` eighths of the transferred
-    groups that do not train. `tune_mode` says what trains: "closed_form" nothing by gradient (the
-    head is solved), "head" the head only (fully connected transfer), "suffix" what is not frozen and
-    the head, "full" everything, "body" the convolutional part under a head that keeps its initial
-    weights, "norm" and "bias" only those tensors and the head. With an `augmentation`, each training
-    image is seen in `views` fixed ways, one an epoch in turn; a solved head sees all of them.
-
-    The defaults keep what a solved head starts with: at ten times the rate, or with norm layers that
-    follow each batch, the first epoch destroys it (`benchmarks/defaults.py`).
+    Depths are eighths: `truncation` and `transfer_depth` of the source's groups and of those kept,
+    `freeze_depth` of those transferred, so that a strategy means the same for networks with different numbers
+    of groups. The defaults keep what a solved head starts with: at ten times the rate, or with norm layers
+    that follow each batch, the first epoch destroys it (`benchmarks/defaults.py`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    source: Annotated[
-        str,
-        Field(min_length=1, max_length=300),
-        Dimension("which pretrained network", "Quick-Tune, Arango 2024", words=words.source),
-    ] = "efficientnet-lite0"
-    truncation: Annotated[
-        PositiveEighths,
-        Dimension(
-            "how much of the network is kept",
-            "Head2Toe, Evci 2022",
-            low=1,
-            high=8,
-            unit="/8",
-            words=words.cut,
-        ),
-    ] = EIGHTHS
-    pool: Annotated[
-        Literal[1, 2, 4],
-        Dimension(
-            "grid of average pooling before the head", "He 2014 (SPP)", choices=(1, 2, 4), words=words.pooled
-        ),
-    ] = 1
-    taps: Annotated[
-        int,
-        Field(ge=1, le=EIGHTHS),
-        Dimension(
-            "topmost group outputs that the head reads",
-            "Head2Toe, Evci 2022",
-            low=1,
-            high=6,
-            words=words.tapped,
-        ),
-    ] = 1
-    resolution_scale: Annotated[
-        float,
-        Field(ge=0.25, le=4.0),
-        Dimension(
-            "images resized in front of the network",
-            "Tan & Le 2019 (resolution)",
-            choices=(0.5, 1.0, 1.5, 2.0),
-            words=words.resized,
-        ),
-    ] = 1.0
-    transfer_depth: Annotated[
-        Eighths,
-        Dimension(
-            "groups whose weights are copied",
-            "Yosinski 2014",
-            low=0,
-            high=8,
-            unit="/8",
-            when=d.PRETRAINED,
-            words=words.transferred,
-        ),
-    ] = EIGHTHS
-    tune_mode: Annotated[
-        TuneMode,
-        Dimension(
-            "what trains",
-            "Yosinski 2014; Lee 2022; BitFit, Ben Zaken 2022",
-            choices=("head", "suffix", "full", "body", "norm", "bias", "closed_form"),
-            words=words.trained,
-        ),
-    ] = "suffix"
-    freeze_depth: Annotated[
-        Eighths,
-        Dimension(
-            "transferred groups that stay frozen", "Quick-Tune", low=0, high=8, unit="/8", when=d.FREEZES
-        ),
-    ] = EIGHTHS // 2
-    rest_init: Annotated[
-        Method,
-        Dimension(
-            "initialiser of what is not transferred",
-            "He 2015; Glorot 2010; Raghu 2019",
-            role="rest_init",
-            when=d.HAS_REST,
-        ),
-    ] = "he_normal"
-    head_init: Annotated[
-        HeadInit,
-        Dimension(
-            "initial weights of the head",
-            "Kumar 2022 (why a good head helps)",
-            choices=("zero", "he", "xavier", "ncm", "ridge"),
-            when=d.TRAINS,
-            words=words.head,
-        ),
-    ] = "ridge"
-    ridge_lambda: Annotated[
-        float,
-        Field(ge=1e-6, le=1e6),
-        Dimension("penalty of the ridge head", "Hoerl 1970", low=1e-4, high=1e4, log=True, when=d.RIDGE),
-    ] = 1.0
-    weight_scale: Annotated[
-        float,
-        Field(ge=0.1, le=10.0),
-        Dimension(
-            "multiplies the source weights",
-            "Raghu 2019 (scale of features)",
-            low=0.5,
-            high=2.0,
-            log=True,
-            when=d.TRANSFERS,
-            words=words.scaled,
-        ),
-    ] = 1.0
-    shrink: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
-        Dimension(
-            "shrinks the source weights (1 = off)",
-            "Ash & Adams 2020",
-            low=0.2,
-            high=1.0,
-            when=d.TRANSFERS,
-            words=words.shrunk,
-        ),
-    ] = 1.0
-    perturb: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
-        Dimension(
-            "noise added where shrunk", "Ash & Adams 2020", low=1e-4, high=1e-1, log=True, when=d.SHRUNK
-        ),
-    ] = 1e-2
-    optimizer: Annotated[
-        Literal["sgd", "adamw"],
-        Dimension("optimiser", "Loshchilov 2019", choices=("sgd", "adamw"), when=d.TRAINS),
-    ] = "adamw"
-    learning_rate: Annotated[
-        float,
-        Field(gt=0.0, le=10.0),
-        Dimension(
-            "step size of the body's top group",
-            "Li 2020",
-            low=1e-5,
-            high=1e-1,
-            log=True,
-            when=d.TRAINS,
-            words=words.optimised,
-        ),
-    ] = 1e-4
-    momentum: Annotated[
-        float,
-        Field(ge=0.0, lt=1.0),
-        Dimension("momentum of SGD", "Li 2020", choices=(0.0, 0.8, 0.9, 0.95, 0.99), when=d.BY_SGD),
-    ] = 0.9
-    head_lr_mult: Annotated[
-        float,
-        Field(ge=0.01, le=1000.0),
-        Dimension(
-            "the head's learning rate over the body's",
-            "ULMFiT, Howard 2018",
-            low=0.01,
-            high=100.0,
-            log=True,
-            when=d.HEAD_WITH_BODY,
-        ),
-    ] = 1.0
-    layer_decay: Annotated[
-        float,
-        Field(gt=0.0, le=1.0),
-        Dimension("factor per group downwards", "BEiT, Bao 2022", low=0.5, high=1.0, when=d.BODY_WEIGHTS),
-    ] = 0.75
-    schedule: Annotated[
-        Literal["cosine", "constant", "step", "one_cycle"],
-        Dimension(
-            "learning rate over time",
-            "Loshchilov 2017; Smith 2019",
-            choices=("cosine", "constant", "step", "one_cycle"),
-            when=d.TRAINS,
-        ),
-    ] = "cosine"
-    warmup: Annotated[
-        float,
-        Field(ge=0.0, lt=1.0),
-        Dimension("fraction of steps with rising rate", "Goyal 2017", low=0.0, high=0.3, when=d.WARMS_UP),
-    ] = 0.1
-    weight_decay: Annotated[
-        float,
-        Field(ge=0.0, le=1.0),
-        Dimension(
-            "decay of weights, not of biases and norms",
-            "Loshchilov 2019",
-            low=1e-6,
-            high=1e-1,
-            log=True,
-            when=d.TRAINS,
-        ),
-    ] = 1e-4
-    clip: Annotated[
-        float,
-        Field(ge=0.0, le=1e4),
-        Dimension("gradient norm limit (0 = none)", "Quick-Tune", choices=(0.0, 1.0, 10.0), when=d.TRAINS),
-    ] = 0.0
-    anchor: Annotated[
-        Method,
-        Dimension(
-            "pulls weights to the source's",
-            "L2-SP, Li 2018",
-            role="anchor",
-            when=d.ANCHORABLE,
-            words=words.anchored,
-        ),
-    ] = "none"
-    anchor_weight: Annotated[
-        float,
-        Field(ge=0.0, le=10.0),
-        Dimension("strength of the pull", "Li 2018", low=1e-4, high=1e-1, log=True, when=d.ANCHORED),
-    ] = 1e-2
-    norm_policy: Annotated[
-        Literal["frozen", "adapt", "train"],
-        Dimension(
-            "normalisation statistics", "AdaBN, Li 2017", choices=("frozen", "adapt", "train"), when=d.TRAINS
-        ),
-    ] = "frozen"
-    label_smoothing: Annotated[
-        float,
-        Field(ge=0.0, lt=1.0),
-        Dimension("softens the targets", "Szegedy 2016", choices=(0.0, 0.05, 0.1), when=d.TRAINS),
-    ] = 0.0
-    class_weights: Annotated[
-        bool, Dimension("weighs rare classes up", "King 2001", choices=(False, True), when=d.TRAINS)
-    ] = False
-    normalise: Annotated[
-        Normalisation,
-        Dimension(
-            "data centring",
-            "LeCun 1998 (Efficient BackProp)",
-            choices=("source", "dataset", "per_image"),
-            words=words.normalised,
-        ),
-    ] = "source"
-    batch: Annotated[
-        int,
-        Field(ge=1, le=65536),
-        Dimension("images a step", "Goyal 2017", choices=(16, 32, 64, 128, 256), when=d.TRAINS),
-    ] = 64
-    augmentation: Annotated[
-        Augmentation,
-        Dimension(
-            "how views of training images differ (flips are wrong for digits and letters)",
-            "Simard 2003",
-            choices=("none", "affine", "flip_affine"),
-            since=2,
-            words=words.seen,
-        ),
-    ] = "none"
-    views: Annotated[
-        int,
-        Field(ge=2, le=16),
-        Dimension(
-            "fixed views of each training image", "Hoffer 2020", low=2, high=16, when=d.AUGMENTED, since=2
-        ),
-    ] = 8
-    mix: Annotated[
-        Method,
-        Dimension(
-            "mixes training images and their labels",
-            "mixup, Zhang 2018",
-            role="mix",
-            when=d.TRAINS,
-            since=3,
-            words=words.mixed,
-        ),
-    ] = "none"
-    mix_alpha: Annotated[
-        float,
-        Field(gt=0.0, le=10.0),
-        Dimension("strength of the mixing", "Zhang 2018", low=0.1, high=1.0, when=d.MIXED, since=3),
-    ] = 0.2
-    phases: Annotated[
-        Method,
-        Dimension(
-            "what trains when",
-            "Kumar 2022; ULMFiT, Howard 2018",
-            role="phases",
-            when=d.TRAINS,
-            since=3,
-            words=words.phased,
-        ),
-    ] = "one"
-    prepare: Annotated[
-        Method,
-        Dimension(
-            "what the source does with the target's images before labels are used",
-            "Li 2017",
-            role="prepare",
-            when=d.TRANSFERS,
-            since=3,
-            words=words.prepared,
-        ),
-    ] = "none"
+    source: Annotated[str, Field(min_length=1, max_length=300), Dimension(
+        "which pretrained network", "Quick-Tune, Arango 2024", words=words.source,
+    )] = "efficientnet-lite0"  # fmt: skip
+    truncation: Annotated[PositiveEighths, Dimension(
+        "how much of the network is kept", "Head2Toe, Evci 2022", low=1, high=8, unit="/8", words=words.cut,
+    )] = EIGHTHS  # fmt: skip
+    pool: Annotated[Literal[1, 2, 4], Dimension(
+        "grid of average pooling before the head", "He 2014 (SPP)", choices=(1, 2, 4), words=words.pooled,
+    )] = 1  # fmt: skip
+    taps: Annotated[int, Field(ge=1, le=EIGHTHS), Dimension(
+        "topmost group outputs that the head reads", "Head2Toe, Evci 2022", low=1, high=6,
+        words=words.tapped,
+    )] = 1  # fmt: skip
+    resolution_scale: Annotated[float, Field(ge=0.25, le=4.0), Dimension(
+        "images resized in front of the network", "Tan & Le 2019 (resolution)",
+        choices=(0.5, 1.0, 1.5, 2.0), words=words.resized,
+    )] = 1.0  # fmt: skip
+    transfer_depth: Annotated[Eighths, Dimension(
+        "groups whose weights are copied", "Yosinski 2014", low=0, high=8, unit="/8", when=d.PRETRAINED,
+        words=words.transferred,
+    )] = EIGHTHS  # fmt: skip
+    tune_mode: Annotated[TuneMode, Dimension(
+        "what trains", "Yosinski 2014; Lee 2022; BitFit, Ben Zaken 2022",
+        choices=("head", "suffix", "full", "body", "norm", "bias", "closed_form"), words=words.trained,
+    )] = "suffix"  # fmt: skip
+    freeze_depth: Annotated[Eighths, Dimension(
+        "transferred groups that stay frozen", "Quick-Tune", low=0, high=8, unit="/8", when=d.FREEZES,
+    )] = EIGHTHS // 2  # fmt: skip
+    rest_init: Annotated[Method, Dimension(
+        "initialiser of what is not transferred", "He 2015; Glorot 2010; Raghu 2019", role="rest_init",
+        when=d.HAS_REST,
+    )] = "he_normal"  # fmt: skip
+    head_init: Annotated[HeadInit, Dimension(
+        "initial weights of the head", "Kumar 2022 (why a good head helps)",
+        choices=("zero", "he", "xavier", "ncm", "ridge"), when=d.TRAINS, words=words.head,
+    )] = "ridge"  # fmt: skip
+    ridge_lambda: Annotated[float, Field(ge=1e-6, le=1e6), Dimension(
+        "penalty of the ridge head", "Hoerl 1970", low=1e-4, high=1e4, log=True, when=d.RIDGE,
+    )] = 1.0  # fmt: skip
+    weight_scale: Annotated[float, Field(ge=0.1, le=10.0), Dimension(
+        "multiplies the source weights", "Raghu 2019 (scale of features)", low=0.5, high=2.0, log=True,
+        when=d.TRANSFERS, words=words.scaled,
+    )] = 1.0  # fmt: skip
+    shrink: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "shrinks the source weights (1 = off)", "Ash & Adams 2020", low=0.2, high=1.0, when=d.TRANSFERS,
+        words=words.shrunk,
+    )] = 1.0  # fmt: skip
+    perturb: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "noise added where shrunk", "Ash & Adams 2020", low=1e-4, high=1e-1, log=True, when=d.SHRUNK,
+    )] = 1e-2  # fmt: skip
+    optimizer: Annotated[Literal["sgd", "adamw"], Dimension(
+        "optimiser", "Loshchilov 2019", choices=("sgd", "adamw"), when=d.TRAINS,
+    )] = "adamw"  # fmt: skip
+    learning_rate: Annotated[float, Field(gt=0.0, le=10.0), Dimension(
+        "step size of the body's top group", "Li 2020", low=1e-5, high=1e-1, log=True, when=d.TRAINS,
+        words=words.optimised,
+    )] = 1e-4  # fmt: skip
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
+        "momentum of SGD", "Li 2020", choices=(0.0, 0.8, 0.9, 0.95, 0.99), when=d.BY_SGD,
+    )] = 0.9  # fmt: skip
+    head_lr_mult: Annotated[float, Field(ge=0.01, le=1000.0), Dimension(
+        "the head's learning rate over the body's", "ULMFiT, Howard 2018", low=0.01, high=100.0, log=True,
+        when=d.HEAD_WITH_BODY,
+    )] = 1.0  # fmt: skip
+    layer_decay: Annotated[float, Field(gt=0.0, le=1.0), Dimension(
+        "factor per group downwards", "BEiT, Bao 2022", low=0.5, high=1.0, when=d.BODY_WEIGHTS,
+    )] = 0.75  # fmt: skip
+    schedule: Annotated[Literal["cosine", "constant", "step", "one_cycle"], Dimension(
+        "learning rate over time", "Loshchilov 2017; Smith 2019",
+        choices=("cosine", "constant", "step", "one_cycle"), when=d.TRAINS,
+    )] = "cosine"  # fmt: skip
+    warmup: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
+        "fraction of steps with rising rate", "Goyal 2017", low=0.0, high=0.3, when=d.WARMS_UP,
+    )] = 0.1  # fmt: skip
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "decay of weights, not of biases and norms", "Loshchilov 2019", low=1e-6, high=1e-1, log=True,
+        when=d.TRAINS,
+    )] = 1e-4  # fmt: skip
+    clip: Annotated[float, Field(ge=0.0, le=1e4), Dimension(
+        "gradient norm limit (0 = none)", "Quick-Tune", choices=(0.0, 1.0, 10.0), when=d.TRAINS,
+    )] = 0.0  # fmt: skip
+    anchor: Annotated[Method, Dimension(
+        "pulls weights to the source's", "L2-SP, Li 2018", role="anchor", when=d.ANCHORABLE,
+        words=words.anchored,
+    )] = "none"  # fmt: skip
+    anchor_weight: Annotated[float, Field(ge=0.0, le=10.0), Dimension(
+        "strength of the pull", "Li 2018", low=1e-4, high=1e-1, log=True, when=d.ANCHORED,
+    )] = 1e-2  # fmt: skip
+    norm_policy: Annotated[Literal["frozen", "adapt", "train"], Dimension(
+        "normalisation statistics", "AdaBN, Li 2017", choices=("frozen", "adapt", "train"), when=d.TRAINS,
+    )] = "frozen"  # fmt: skip
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
+        "softens the targets", "Szegedy 2016", choices=(0.0, 0.05, 0.1), when=d.TRAINS,
+    )] = 0.0  # fmt: skip
+    class_weights: Annotated[bool, Dimension(
+        "weighs rare classes up", "King 2001", choices=(False, True), when=d.TRAINS,
+    )] = False  # fmt: skip
+    normalise: Annotated[Normalisation, Dimension(
+        "data centring", "LeCun 1998 (Efficient BackProp)", choices=("source", "dataset", "per_image"),
+        words=words.normalised,
+    )] = "source"  # fmt: skip
+    batch: Annotated[int, Field(ge=1, le=65536), Dimension(
+        "images a step", "Goyal 2017", choices=(16, 32, 64, 128, 256), when=d.TRAINS,
+    )] = 64  # fmt: skip
+    augmentation: Annotated[Augmentation, Dimension(
+        "how views of training images differ (flips are wrong for digits and letters)", "Simard 2003",
+        choices=("none", "affine", "flip_affine"), since=2, words=words.seen,
+    )] = "none"  # fmt: skip
+    views: Annotated[int, Field(ge=2, le=16), Dimension(
+        "fixed views of each training image", "Hoffer 2020", low=2, high=16, when=d.AUGMENTED, since=2,
+    )] = 8  # fmt: skip
+    mix: Annotated[Method, Dimension(
+        "mixes training images and their labels", "mixup, Zhang 2018", role="mix", when=d.TRAINS, since=3,
+        words=words.mixed,
+    )] = "none"  # fmt: skip
+    mix_alpha: Annotated[float, Field(gt=0.0, le=10.0), Dimension(
+        "strength of the mixing", "Zhang 2018", low=0.1, high=1.0, when=d.MIXED, since=3,
+    )] = 0.2  # fmt: skip
+    phases: Annotated[Method, Dimension(
+        "what trains when", "Kumar 2022; ULMFiT, Howard 2018", role="phases", when=d.TRAINS, since=3,
+        words=words.phased,
+    )] = "one"  # fmt: skip
+    prepare: Annotated[Method, Dimension(
+        "what the source does with the target's images before labels are used", "Li 2017", role="prepare",
+        when=d.TRANSFERS, since=3, words=words.prepared,
+    )] = "none"  # fmt: skip
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -360,12 +199,21 @@ class Strategy(BaseModel):
         """The same strategy with every dimension that has no effect set to its default."""
         return Strategy.model_validate(self.active())
 
+    @classmethod
+    @functools.cache
+    def first_defaults(cls) -> dict[str, Any]:
+        """Values at which a strategy does what it did before it had the dimension; not to be changed."""
+        return {name: field.default for name, field in cls.model_fields.items()} | FIRST_DEFAULTS
+
     def key(self) -> str:
-        """A stable identifier: equal for strategies that do the same."""
+        """A stable identifier: equal for strategies that do the same, and the same in every version."""
+        active, first = self.active(), self.first_defaults()
+        young = [n for n in active if n in SINCE and active[n] == first[n]]
+        if young:
+            everything = self.model_dump(mode="json")
+            active = {n: v for n, v in active.items() if n not in young or not _was_on(n, everything, first)}
         # Zero has two signs, and they do the same.
-        values = {n: v + 0.0 if isinstance(v, float) else v for n, v in self.active().items()}
-        # A dimension that came later is left out at its default: the strategy is called what it was before.
-        values = {n: v for n, v in values.items() if DIMENSIONS[n].since == 1 or v != DIMENSIONS[n].default}
+        values = {n: v + 0.0 if isinstance(v, float) else v for n, v in active.items()}
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -381,8 +229,11 @@ Ranges never move: Optuna's grouped TPE keeps the last trial's range of a dimens
 another. So depths are fixed-range eighths, and conditions switch dimensions on and off.
 """
 
-SPACE_VERSION = max(each.since for each in DIMENSIONS.values())
-"""Goes up when dimensions are added."""
+SINCE: dict[str, int] = {name: each.since for name, each in DIMENSIONS.items() if each.since > 1}
+"""The version of the space that brought a dimension, where that was not the first."""
+
+SPACE_VERSION = max(SINCE.values())
+"""Of the space of strategies. A new dimension, or a new choice of one, raises it: rows in stores carry it."""
 
 
 def is_active(dimension: str, values: Mapping[str, Any]) -> bool:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from automl_transfer.errors import SourceError
 from automl_transfer.importing import import_timm, import_torchvision
+from automl_transfer.models.base import check_channels
+from automl_transfer.models.plugin_source import is_from_plugin, plugin_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -163,6 +165,22 @@ def assemble(
     )
     backbone.eval()
     return backbone, grouping.tail
+
+
+def build_architecture(architecture: str, in_channels: int) -> Backbone:
+    """An architecture with random weights, cut into layer groups; no download.
+
+    An architecture that is a plugin's source by its name is built by that source.
+
+    Raises:
+        SourceError: The architecture is unknown, or cannot be cut.
+    """
+    check_channels(in_channels)
+    if is_from_plugin(architecture):
+        return plugin_source(architecture).build(in_channels)
+    stated = preprocessing(architecture)
+    backbone, _ = assemble(create_network(architecture), architecture, in_channels, stated, pretrained=False)
+    return backbone
 
 
 def require_timm(name: str) -> None:

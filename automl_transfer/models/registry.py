@@ -16,16 +16,16 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from automl_transfer import plugins
-from automl_transfer.errors import ConfigurationError, SourceError
+from automl_transfer.errors import SourceError
 from automl_transfer.models import catalogue
-from automl_transfer.models.architectures import unknown
+from automl_transfer.models.architectures import build_architecture, unknown
 from automl_transfer.models.base import Source, SourceInfo
 from automl_transfer.models.checkpoint import CheckpointSource
 from automl_transfer.models.model_folder import ModelFolderSource
 from automl_transfer.models.packaged import NAME as LITE0
 from automl_transfer.models.packaged import PackagedEfficientNetLite0
-from automl_transfer.models.scratch import ScratchSource, build_architecture
+from automl_transfer.models.plugin_source import is_from_plugin, plugin_names, plugin_source
+from automl_transfer.models.scratch import ScratchSource
 from automl_transfer.models.timm_hub import TimmSource
 from automl_transfer.models.torchvision_hub import TorchvisionSource
 
@@ -64,8 +64,6 @@ _KINDS: dict[str, Callable[[str], Source]] = {
 }
 """Whole names, and prefixes that end in a slash."""
 
-_BUILT_IN = frozenset(name.rstrip("/") for name in _KINDS)
-
 logger = logging.getLogger(__name__)
 
 
@@ -80,21 +78,12 @@ def get_source(name: str) -> Source:
         raise SourceError(f"a source name must not hold a null character, got {name!r}")
     prefix = name.partition("/")[0] + "/" if "/" in name else name
     kind = _KINDS.get(prefix)
-    added = plugins.names("sources", _BUILT_IN) if kind is None else ()
-    if prefix.rstrip("/") in added:
-        return _from_plugin(prefix.rstrip("/"), name)
+    if kind is None and is_from_plugin(name):
+        return plugin_source(name)
     if kind is None:
-        known = [LITE0, "scratch", *added, *(entry.name for entry in catalogue.RECOMMENDED)]
+        known = [LITE0, "scratch", *plugin_names(), *(entry.name for entry in catalogue.RECOMMENDED)]
         raise SourceError(unknown("source", name, known, extra=f"; a source is one of {', '.join(FORMS)}"))
     return kind(name)
-
-
-def _from_plugin(plugin: str, name: str) -> Source:
-    make = plugins.load("sources", plugin, callable, "a function or class that takes the source's name")
-    source = make(name)
-    if not isinstance(source, Source):
-        raise ConfigurationError(f"the plugin for the source {plugin!r} must give a Source, got {source!r}")
-    return source
 
 
 def list_sources() -> list[SourceInfo]:
@@ -103,9 +92,9 @@ def list_sources() -> list[SourceInfo]:
     A broken plugin is left out, with a warning that names it.
     """
     named = [PackagedEfficientNetLite0().info(), ScratchSource("scratch").info()]
-    for plugin in plugins.names("sources", _BUILT_IN):
+    for plugin in plugin_names():
         try:
-            named.append(_from_plugin(plugin, plugin).info())
+            named.append(plugin_source(plugin).info())
         # Another package's code, for a list that must not fail because of it.
         except Exception as error:
             logger.warning("the source %r is left out: %s", plugin, error)

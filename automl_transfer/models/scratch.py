@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from automl_transfer import plugins
-from automl_transfer.models.architectures import (
-    Preprocessing,
-    assemble,
-    create_network,
-    has_timm,
-    preprocessing,
-    split_architecture,
-)
-from automl_transfer.models.base import Source, SourceInfo, check_channels
+from automl_transfer.models.architectures import build_architecture, has_timm, split_architecture
+from automl_transfer.models.base import Source, SourceInfo
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -50,21 +42,3 @@ class ScratchSource(Source):
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """The architecture with random weights, drawn from torch's global generator."""
         return build_architecture(self.architecture, in_channels)
-
-
-def build_architecture(architecture: str, in_channels: int) -> Backbone:
-    """An architecture with random weights, cut into layer groups; no download.
-
-    An architecture that is a plugin's source by its name is built by that source.
-
-    Raises:
-        SourceError: The architecture is unknown, or cannot be cut.
-    """
-    check_channels(in_channels)
-    if architecture.partition("/")[0] in plugins.names("sources"):
-        from automl_transfer.models.registry import get_source
-
-        return get_source(architecture).build(in_channels)
-    stated: Preprocessing = preprocessing(architecture)
-    backbone, _ = assemble(create_network(architecture), architecture, in_channels, stated, pretrained=False)
-    return backbone

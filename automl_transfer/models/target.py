@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from automl_transfer.errors import SourceError
+from automl_transfer.models.architectures import build_architecture
 from automl_transfer.models.heads import PooledHead, TargetModel, scaled
 from automl_transfer.models.network import Backbone
-from automl_transfer.models.scratch import build_architecture
 
 
 def truncate(

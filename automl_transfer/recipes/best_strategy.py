@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from automl_transfer.domain.names import MAX_LABEL
+from automl_transfer.domain.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.domain.nothing_local import (
     CHECKPOINT,
     PLACE,
@@ -18,11 +20,10 @@ from automl_transfer.domain.nothing_local import (
 )
 from automl_transfer.domain.spec import SplitFractions, TaskSpec
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strict_json import read_json, validate
 from automl_transfer.domain.task import Metric, SplitSizes, Task
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
-from automl_transfer.recipes.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.recipes.output import write_text
-from automl_transfer.recipes.strict_json import read_json, validate
 
 __all__ = ["SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "write_recipe"]
 
@@ -32,7 +33,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[
     str,
-    Field(min_length=1, max_length=500, json_schema_extra={"not": {"pattern": PLACE}}),
+    Field(min_length=1, max_length=MAX_LABEL, json_schema_extra={"not": {"pattern": PLACE}}),
 ]
 """A name, never a path or an address."""
 Versions = Annotated[dict[str, str], AfterValidator(lambda found: dict(sorted(found.items())))]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.recipes.best_strategy import Confirmed, Cost, OverSeeds, Recipe, Score
-from automl_transfer.recipes.model_description import ModelDescription
 
 MOST_CLASSES = 50
 

@@ -6,10 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automl_transfer.errors import OutputError, SourceError
-from automl_transfer.recipes.best_strategy import Recipe
-from automl_transfer.recipes.model_card import model_card
-from automl_transfer.recipes.model_description import (
+from automl_transfer.domain.model_description import (
     CARD,
     DESCRIPTION,
     FILES,
@@ -17,7 +14,10 @@ from automl_transfer.recipes.model_description import (
     ModelDescription,
     read_description,
 )
-from automl_transfer.recipes.normalisation import Constants, facts
+from automl_transfer.domain.normalisation import Constants, facts
+from automl_transfer.errors import OutputError, SourceError
+from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.model_card import model_card
 from automl_transfer.recipes.output import whole_folder, write_text
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from automl_transfer.domain.strict_json import read_json
 from automl_transfer.errors import ConfigurationError, OutputError
-from automl_transfer.recipes.strict_json import read_json
 
 MARKER = "run.json"
 MARKER_SCHEMA = "automl-transfer/run/1"

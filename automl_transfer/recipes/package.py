@@ -164,7 +164,7 @@ def _reference(trained: TargetModel, description: PackageDescription) -> Answers
     """The trained model as it is, fed and read like the package."""
     import torch
 
-    from automl_transfer.recipes.normalisation import constants
+    from automl_transfer.domain.normalisation import constants
     from automl_transfer.transfer.pixels import Normaliser
 
     mean, std = constants(description.normalisation) or (None, None)

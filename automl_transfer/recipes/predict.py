@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.decode import decode_image, find_images, from_array, threads
+from automl_transfer.domain.model_description import ModelDescription
+from automl_transfer.domain.normalisation import constants
 from automl_transfer.errors import DataError
-from automl_transfer.recipes.model_description import ModelDescription
 from automl_transfer.recipes.model_folder import file_sha256, load_model
-from automl_transfer.recipes.normalisation import constants
 from automl_transfer.recipes.packaging.description import as_model
 from automl_transfer.recipes.packaging.safetensors_file import SafetensorsFile
 from automl_transfer.recipes.packaging.safetensors_file import load as load_packaged

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from automl_transfer.domain.records import StopKind, TrialRecord, TrialState
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.study_report import StudyReport
+from automl_transfer.reporting.summary import left_out
 
 LINES = 12
 NAMES: dict[StopKind, str] = {
@@ -76,9 +77,9 @@ def oddities(report: StudyReport) -> Iterator[str]:
         yield f"Started over, because their checkpoint was gone: {_numbers(report.summary.restarted)}."
     if report.summary.unranked and report.task is not None:
         yield (
-            f"Not ranked, because no strategy that this version can read, or no curve, is recorded: "
-            f"{_numbers(report.summary.unranked)}."
+            f"Not ranked, because no strategy or no curve is recorded: {_numbers(report.summary.unranked)}."
         )
+    yield from left_out(report.summary.unreadable)
 
 
 def _then(record: TrialRecord, last: TrialRecord) -> str:

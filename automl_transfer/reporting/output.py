@@ -64,6 +64,7 @@ def _facts(report: StudyReport) -> dict[str, Any]:
             {"trial": each.number, "class": each.kind, "reason": each.reason}
             for each in failed_trials(report)
         ],
+        "unreadable": [row.model_dump(mode="json") for row in report.summary.unreadable],
     }
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
-from automl_transfer.domain.records import TrialRecord, TrialState
+from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.task import Metric, Task
 from automl_transfer.errors import StudyError
@@ -112,16 +112,18 @@ def read_study_report(store: Store, name: str) -> StudyReport:
     found = next((study for study in store.studies() if study.name == name), None)
     if found is None or found.ours:
         handle = store.study(name)  # or its error, which names the studies there are
-        evidence = Evidence(store)
+        evidence, trials = Evidence(store), Trials(store).read(handle)
         return make_report(
             handle.name,
             handle.task,
             handle.spec,
-            Trials(store).records(handle),
+            trials.records,
             runs=evidence.runs(handle),
             profiles=evidence.profiles(handle),
+            unreadable=[*trials.unreadable, *evidence.unreadable(handle)],
         )
-    return make_report(name, None, None, Trials(store).records(found.study_id))
+    foreign = Trials(store).read(found.study_id)
+    return make_report(name, None, None, foreign.records, unreadable=foreign.unreadable)
 
 
 def make_report(
@@ -132,6 +134,7 @@ def make_report(
     *,
     runs: list[ExtraRun] | None = None,
     profiles: list[ProfileRecord] | None = None,
+    unreadable: list[UnreadableRow] | None = None,
 ) -> StudyReport:
     """Put a report together from what is known."""
     confirmed = [run for run in runs or () if run.kind == "confirm"]
@@ -146,7 +149,7 @@ def make_report(
         spec=spec,
         records=tuple(records),
         ranking=ranking,
-        summary=summarise(records, ranking),
+        summary=summarise(records, ranking, unreadable or ()),
         runs=tuple(runs or ()),
         profiles=tuple(profiles or ()),
     )

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from automl_transfer.domain.records import TrialRecord, TrialState
+from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
+from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.ranking import Ranking, Row, can_be_ranked
+
+NAMED = 12
+"""Rows that cannot be read are named one by one up to here."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +37,7 @@ class StudySummary(BaseModel):
     Attributes:
         restarted: Trials that were started over because their checkpoint was gone.
         unranked: Complete trials that hold no strategy or no curve, as other tools write them.
+        unreadable: What this program cannot read of the study, and has left out.
     """
 
     model_config = _FROZEN
@@ -42,6 +47,7 @@ class StudySummary(BaseModel):
     failures: tuple[Failure, ...]
     restarted: tuple[int, ...]
     unranked: tuple[int, ...]
+    unreadable: tuple[UnreadableRow, ...] = ()
     incumbent: Row | None
 
     @property
@@ -50,7 +56,9 @@ class StudySummary(BaseModel):
         return sum(self.counts.values())
 
 
-def summarise(records: Iterable[TrialRecord], ranking: Ranking) -> StudySummary:
+def summarise(
+    records: Iterable[TrialRecord], ranking: Ranking, unreadable: Iterable[UnreadableRow] = ()
+) -> StudySummary:
     """Count fates and gather the reasons of failed trials."""
     everything = sorted(records, key=lambda record: record.number)
     counts = Counter(record.state for record in everything)
@@ -79,5 +87,14 @@ def summarise(records: Iterable[TrialRecord], ranking: Ranking) -> StudySummary:
             for record in everything
             if record.state is TrialState.COMPLETE and not can_be_ranked(record)
         ),
+        unreadable=tuple(unreadable),
         incumbent=ranking.best,
     )
+
+
+def left_out(rows: Sequence[UnreadableRow]) -> Iterator[str]:
+    """What could not be read, and why: a line for each, the first few."""
+    for row in rows[:NAMED]:
+        yield f"Left out, because it cannot be read: {plain(str(row))}"
+    if len(rows) > NAMED:
+        yield f"Left out, because they cannot be read: {len(rows) - NAMED} more"

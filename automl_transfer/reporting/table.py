@@ -14,7 +14,7 @@ from automl_transfer.reporting.plain import cell, count, plain, seconds
 from automl_transfer.reporting.ranking import Ranking, Row
 from automl_transfer.reporting.story import caveats, headline
 from automl_transfer.reporting.study_report import StudyReport
-from automl_transfer.reporting.summary import StudySummary
+from automl_transfer.reporting.summary import StudySummary, left_out
 
 WIDE = 110
 """Columns from which every number has a column of its own."""
@@ -153,3 +153,4 @@ def _failures(summary: StudySummary) -> Iterator[str]:
     if summary.unranked:
         numbers = ", ".join(map(str, summary.unranked[:12]))
         yield f"Not ranked, because no strategy or no curve is recorded: {numbers}"
+    yield from left_out(summary.unreadable)

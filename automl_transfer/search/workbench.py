@@ -34,7 +34,7 @@ def source_digests(spec: StudySpec) -> dict[str, str | None]:
     from automl_transfer.models.registry import get_source
 
     digests: dict[str, str | None] = {}
-    for name in Space.from_settings(spec.space).sources:
+    for name in Space.of_study(spec.space).sources:
         source = get_source(name)
         digest = source.sha256()
         if digest is None and not name.startswith("scratch"):
@@ -127,7 +127,7 @@ class Workbench:
             handle,
             task,
             resolve_device(device),
-            Space.from_settings(handle.spec.space),
+            Space.of_study(handle.spec.space),
             backbones or Backbones(task.task.channels),
             disk_cache(cache_root),
             FeatureBanks(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,8 @@ from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import ConfigurationError
 
 SEARCH = "search"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,23 @@ class Space:
         if mistakes:
             raise ConfigurationError(mistakes)
         return cls(tuple(searched), fixed)
+
+    @classmethod
+    def of_study(cls, settings: Mapping[str, DimensionSetting]) -> Space:
+        """The space of a stored study, as far as this program knows it.
+
+        A dimension that a newer program brought is left out, with a warning: strategies that are drawn here
+        have it at the value where it does nothing.
+
+        Raises:
+            ConfigurationError: A dimension has a choice that is not known here.
+        """
+        new = sorted(settings.keys() - DIMENSIONS.keys())
+        if new:
+            log.warning(
+                "the study has dimensions of a newer automl-transfer, left out here: %s", ", ".join(new)
+            )
+        return cls.from_settings({name: value for name, value in settings.items() if name in DIMENSIONS})
 
     @property
     def sources(self) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ import uuid
 
 import sqlalchemy as sa
 
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import UnreadableRowError
 from automl_transfer.store import optuna_rows as rows
+from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 
 NOTHING = -1
@@ -49,26 +50,29 @@ def child_number(connection: sa.Connection, trial_id: int) -> int | None:
     return connection.execute(query).scalar()
 
 
-def make_child(connection: sa.Connection, trial_id: int, max_attempts: int | None = None) -> int | None:
+def make_child(connection: sa.Connection, trial_id: int) -> int | None:
     """Add the one WAITING child of a failed trial. The study must be locked.
+
+    The parent's strategy is handed on as it is: a newer program's too, which this one cannot read.
 
     Args:
         connection: In the transaction that fails the parent.
         trial_id: The parent.
-        max_attempts: Of one root; None takes the study's.
 
     Returns:
-        The child's number; None when the attempts are used up.
+        The child's number; None when the study's attempts are used up, or its rows do not say.
     """
     parent = connection.execute(
         sa.select(t.at_trials, t.at_studies.c.spec)
         .join(t.at_studies, t.at_studies.c.study_id == t.at_trials.c.study_id)
         .where(t.at_trials.c.trial_id == trial_id)
     ).one()
-    if max_attempts is None:
-        max_attempts = int(json.loads(parent.spec)["search"]["max_attempts"])
-    attempt = parent.attempt + 1
-    if attempt >= max_attempts:
+    try:
+        attempt = parsing.whole(parent.attempt, "attempt") + 1
+        allowed = int(json.loads(parent.spec)["search"]["max_attempts"])
+    except (UnreadableRowError, TypeError, ValueError, KeyError, RecursionError):
+        return None
+    if attempt >= allowed:
         return None
     child, number = rows.insert_trial(connection, parent.study_id, rows.WAITING)
     connection.execute(
@@ -96,6 +100,5 @@ def make_child(connection: sa.Connection, trial_id: int, max_attempts: int | Non
             table.c.trial_id == trial_id, condition
         )
         connection.execute(sa.insert(table).from_select(["trial_id", *names], inherited))
-    strategy = Strategy.model_validate_json(parent.strategy)
-    rows.describe_trial(connection, child, strategy, parent.root, attempt)
+    rows.describe_child(connection, trial_id, child, parent.root, attempt)
     return number

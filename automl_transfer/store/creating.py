@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from optuna.distributions import (
-    BaseDistribution,
-    check_distribution_compatibility,
-    json_to_distribution,
-)
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
 
+from automl_transfer.domain.stored_strategy import store_strategy
 from automl_transfer.errors import StudyError
 from automl_transfer.store import optuna_rows as rows
+from automl_transfer.store import soundness
 from automl_transfer.store import tables as t
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle, TrialDraft
@@ -25,17 +23,10 @@ class KnownSpaces:
 
     def check(self, study_id: int, draft: TrialDraft) -> None:
         """Refuse a parameter whose kind or choices differ from the study's, as Optuna does."""
-        known = self._known.setdefault(study_id, {})
-        unknown = [name for name in draft.params if name not in known]
-        if unknown:
-            query = (
-                sa.select(t.params.c.param_name, sa.func.min(t.params.c.distribution_json))
-                .join(t.trials, t.trials.c.trial_id == t.params.c.trial_id)
-                .where(t.trials.c.study_id == study_id, t.params.c.param_name.in_(unknown))
-                .group_by(t.params.c.param_name)
-            )
-            for name, text in self.store.read(lambda c: c.execute(query).all(), "read the space"):
-                known[name] = json_to_distribution(text)
+        known = self._known.get(study_id)
+        if known is None or any(name not in known for name in draft.params):
+            found = self.store.read(lambda c: soundness.distributions(c, study_id), "read the space")
+            known = self._known[study_id] = {**found, **(known or {})}
         for name in draft.params:
             distribution = draft.distributions[name]
             if known.get(name) is distribution:
@@ -95,7 +86,7 @@ def insert_root(
             "root": number,
             "parent": None,
             "attempt": 0,
-            "strategy": draft.strategy.model_dump_json(),
+            "strategy": store_strategy(draft.strategy),
             "label": draft.label[:64],
             "once": once,
             "created_by": nonce,
@@ -103,5 +94,5 @@ def insert_root(
             "restarts": 0,
         },
     )
-    rows.describe_trial(connection, trial_id, draft.strategy, number, 0)
+    rows.describe_trial(connection, trial_id, draft.strategy)
     return trial_id, number

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
+from typing import TypeVar
 
 import sqlalchemy as sa
+from pydantic import BaseModel
 from sqlalchemy.dialects import postgresql, sqlite
 
 from automl_transfer.domain.evidence import ExtraRun, ProfileRecord, RunKind
-from automl_transfer.errors import StudyError
+from automl_transfer.domain.records import UnreadableRow
+from automl_transfer.errors import StudyError, UnreadableRowError
+from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
+
+M = TypeVar("M", bound=BaseModel)
 
 
 class Evidence:
@@ -56,17 +63,22 @@ class Evidence:
             )
 
     def runs(self, study: StudyHandle | int, kind: RunKind | None = None) -> list[ExtraRun]:
-        """All runs of a study, by strategy and number."""
+        """All runs of a study that can be read, by strategy and number."""
+        return self._runs(study, kind)[0]
+
+    def _runs(
+        self, study: StudyHandle | int, kind: RunKind | None
+    ) -> tuple[list[ExtraRun], list[UnreadableRow]]:
         study_id = study if isinstance(study, int) else study.study_id
         query = (
-            sa.select(t.at_confirmations.c.result)
+            sa.select(t.at_confirmations.c.result, t.at_confirmations.c.kind, t.at_confirmations.c.run)
             .where(t.at_confirmations.c.study_id == study_id)
             .order_by(t.at_confirmations.c.kind, t.at_confirmations.c.trial_id, t.at_confirmations.c.run)
         )
         if kind is not None:
             query = query.where(t.at_confirmations.c.kind == kind)
-        found = self._store.read(lambda c: c.execute(query).scalars().all(), "read runs")
-        return [ExtraRun.model_validate_json(text) for text in found]
+        found = self._store.read(lambda c: c.execute(query).all(), "read runs")
+        return _readable(ExtraRun, ((row.result, f"run {row.run} of kind {row.kind!r}") for row in found))
 
     def add_profile(self, study: StudyHandle, profile: ProfileRecord) -> None:
         """Keep a source's profile; the first one stays."""
@@ -76,15 +88,33 @@ class Evidence:
         )
 
     def profiles(self, study: StudyHandle | int) -> list[ProfileRecord]:
-        """The profiles of a study's sources, by name."""
+        """The profiles of a study's sources that can be read, by name."""
+        return self._profiles(study)[0]
+
+    def unreadable(self, study: StudyHandle | int) -> list[UnreadableRow]:
+        """Runs and profiles that this program cannot read: they are left out elsewhere."""
+        return [*self._runs(study, None)[1], *self._profiles(study)[1]]
+
+    def _profiles(self, study: StudyHandle | int) -> tuple[list[ProfileRecord], list[UnreadableRow]]:
         study_id = study if isinstance(study, int) else study.study_id
         query = (
-            sa.select(t.at_profiles.c.result)
+            sa.select(t.at_profiles.c.result, t.at_profiles.c.source)
             .where(t.at_profiles.c.study_id == study_id)
             .order_by(t.at_profiles.c.source)
         )
-        found = self._store.read(lambda c: c.execute(query).scalars().all(), "read profiles")
-        return [ProfileRecord.model_validate_json(text) for text in found]
+        found = self._store.read(lambda c: c.execute(query).all(), "read profiles")
+        return _readable(ProfileRecord, ((row.result, f"the profile of {row.source!r}") for row in found))
+
+
+def _readable(kind: type[M], rows: Iterable[tuple[str, str]]) -> tuple[list[M], list[UnreadableRow]]:
+    found: list[M] = []
+    odd: list[UnreadableRow] = []
+    for text, what in rows:
+        try:
+            found.append(parsing.model(kind, text, "result"))
+        except UnreadableRowError as error:
+            odd.append(UnreadableRow(what=what, reason=str(error), newer=error.newer))
+    return found, odd
 
 
 @functools.cache

@@ -200,14 +200,19 @@ def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value:
     upsert(connection, t.intermediate, ("trial_id", "step"), row)
 
 
-def describe_trial(
-    connection: sa.Connection, trial_id: int, strategy: Strategy, root: int, attempt: int
-) -> None:
+def describe_trial(connection: sa.Connection, trial_id: int, strategy: Strategy) -> None:
     """Say on a new trial, for people, what it is."""
-    content: dict[str, Any] = {STRATEGY: strategy.describe()}
-    if attempt:
-        content[CONTINUES] = f"trial {root}, attempt {attempt + 1}"
-    _set_attributes(connection, trial_id, content)
+    _set_attributes(connection, trial_id, {STRATEGY: strategy.describe()})
+
+
+def describe_child(connection: sa.Connection, parent: int, child: int, root: int, attempt: int) -> None:
+    """Say on a trial that continues another what it is: in its parent's words, whoever found them."""
+    u = t.user_attributes
+    words = sa.select(sa.literal(child), u.c.key, u.c.value_json).where(
+        u.c.trial_id == parent, u.c.key == STRATEGY
+    )
+    connection.execute(sa.insert(u).from_select(["trial_id", "key", "value_json"], words))
+    _set_attributes(connection, child, {CONTINUES: f"trial {root}, attempt {attempt + 1}"})
 
 
 def describe_end(

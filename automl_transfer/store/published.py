@@ -82,4 +82,10 @@ def _read(connection: sa.Connection, study_id: int) -> dict[str, Any]:
     query = sa.select(attributes.c.key, attributes.c.value_json).where(
         attributes.c.study_id == study_id, attributes.c.key.in_(wanted)
     )
-    return {key: json.loads(text) for key, text in connection.execute(query)}
+    found = {}
+    for key, text in connection.execute(query):
+        try:
+            found[key] = json.loads(text)
+        except (TypeError, ValueError, RecursionError):
+            continue  # it is written anew
+    return found

@@ -26,7 +26,7 @@ from automl_transfer.store.values import Reaped
 log = logging.getLogger(__name__)
 
 
-def reap(store: Store, study_id: int, *, grace: float, max_attempts: int | None = None) -> list[Reaped]:
+def reap(store: Store, study_id: int, *, grace: float) -> list[Reaped]:
     """Fail the trials of lost workers. Idempotent; safe from many processes at once.
 
     Three things are put right: leases that are overdue; trials of ours that run without a lease
@@ -38,7 +38,6 @@ def reap(store: Store, study_id: int, *, grace: float, max_attempts: int | None 
         study_id: The study whose workers are looked for.
         grace: Seconds on the database's clock; longer than the longest outage that workers ride
             out plus two beat intervals. 0 reaps every lease at once.
-        max_attempts: Of one root; None takes the study's.
     """
     if not store.read(lambda c: _work(c, study_id, grace), "look for lost workers"):
         return []
@@ -48,7 +47,7 @@ def reap(store: Store, study_id: int, *, grace: float, max_attempts: int | None 
         nonce = uuid.uuid4().hex
         one = store.write(
             lambda c, trial_id=trial_id, nonce=nonce: _reap_one(  # type: ignore[misc]
-                c, study_id, trial_id, grace, max_attempts, nonce
+                c, study_id, trial_id, grace, nonce
             ),
             "continue a lost trial",
         )
@@ -134,7 +133,6 @@ def _reap_one(
     study_id: int,
     trial_id: int,
     grace: float,
-    max_attempts: int | None,
     nonce: str,
 ) -> Reaped | None:
     """Fail one trial and add its child, if it is still lost. None when someone was quicker."""
@@ -182,5 +180,5 @@ def _reap_one(
         .values(closed_by=nonce, stop=stop.model_dump_json())
     )
     rows.describe_end(connection, trial_id, stop, None)
-    child = continuing.make_child(connection, trial_id, max_attempts)
+    child = continuing.make_child(connection, trial_id)
     return Reaped(trial_id, row.number, row.root, row.attempt, row.worker, stop, child)

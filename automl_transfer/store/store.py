@@ -12,9 +12,12 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.strict_json import parse_json
 from automl_transfer.domain.task import Task
-from automl_transfer.errors import StoreURLError, StudyError
+from automl_transfer.errors import ConfigurationError, StoreURLError, StudyError, UnreadableRowError
+from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine, now
 from automl_transfer.store.retry import Patience, is_denied, is_store_trouble, short
@@ -217,9 +220,11 @@ class Store:
         """Give a study another name. Its workers go on.
 
         Raises:
-            StudyError: `old` does not exist, or `new` does.
+            StudyError: `old` does not exist, or `new` does, or is no name for a study.
         """
         handle = self.study(old)
+        if (mistake := study_mistake(new)) is not None:
+            raise StudyError(f"the name of a study {mistake}. Choose another name")
         spec = StudySpec.model_validate({**handle.spec.model_dump(), "name": new})
 
         def step(connection: sa.Connection) -> None:
@@ -306,14 +311,21 @@ def _study_query() -> sa.Select[Any]:
 
 
 def _handle(row: sa.Row[Any]) -> StudyHandle:
-    return StudyHandle(
-        row.study_id,
-        row.study_name,
-        StudySpec.model_validate_json(row.spec),
-        Task.model_validate_json(row.task),
-        row.artifact_url,
-        json.loads(row.sources),
-    )
+    """A study from its row.
+
+    Raises:
+        StudyError: This program cannot read it.
+    """
+    try:
+        spec = parsing.model(StudySpec, row.spec, "specification")
+        task = parsing.model(Task, row.task, "task")
+        sources = parse_json(row.sources, "its sources")
+    except (UnreadableRowError, ConfigurationError) as error:
+        raise StudyError(
+            f"study {row.study_name!r} must be readable for this program, but {error}. "
+            "Upgrade automl-transfer, or choose another --study-name"
+        ) from None
+    return StudyHandle(row.study_id, row.study_name, spec, task, row.artifact_url, sources)
 
 
 def _resume(

@@ -16,7 +16,6 @@ Times are the database's. A claim may be used by several threads of its worker (
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 from collections.abc import Callable, Sequence
@@ -37,8 +36,10 @@ from automl_transfer.domain.records import (
 from automl_transfer.store import continuing, creating, leases, reading
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
+from automl_transfer.store.claiming import read_claim, take_oldest
 from automl_transfer.store.engine import now
 from automl_transfer.store.reaper import reap
+from automl_transfer.store.records import StudyTrials, study_trials
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import (
     CheckpointRef,
@@ -59,6 +60,7 @@ class Trials:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._spaces = creating.KnownSpaces(store)
+        self._passed: dict[int, set[int]] = {}
 
     def enqueue(
         self, study: StudyHandle, draft: TrialDraft, *, once: str | None = None, limit: int | None = None
@@ -140,19 +142,22 @@ class Trials:
         if made is None:
             return None
         return Claim(
-            study.study_id, made[0], made[1], made[1], 0, token, draft.strategy, dict(draft.params),
-            label=draft.label,
+            study.study_id, made[0], made[1], made[1], 0, token, draft.strategy, label=draft.label
         )  # fmt: skip
 
     def claim(self, study: StudyHandle, worker: str) -> Claim | None:
         """Take the oldest WAITING trial of ours; exactly one worker gets it.
 
-        Trials that something else enqueued (they have no strategy) are left alone.
+        Trials that something else enqueued (they have no strategy) are left alone. So are those of a newer
+        program that this one cannot read: they wait for a worker that can. One that no program can read
+        fails here, with its reason.
 
         Returns:
-            The claim with the inherited curve and checkpoint; None when nothing waits.
+            The claim with the inherited curve and checkpoint; None when nothing waits for this program.
         """
-        if not self.store.read(lambda c: reading.anything_waits(c, study.study_id), "look for a trial"):
+        passed = self._passed.setdefault(study.study_id, set())
+        wait = self.store.read(lambda c: reading.waiting_ids(c, study.study_id), "look for a trial")
+        if passed.issuperset(wait):
             return None
         token = uuid.uuid4().hex
 
@@ -160,22 +165,8 @@ class Trials:
             if repeat:
                 held = sa.select(t.at_leases.c.trial_id).where(t.at_leases.c.token == token)
                 if (trial_id := connection.execute(held).scalar()) is not None:
-                    return reading.read_claim(connection, trial_id, token)
-            oldest = (
-                reading.waiting(study.study_id)
-                .order_by(t.trials.c.trial_id)
-                .limit(1)
-                .with_for_update(of=t.trials, skip_locked=True, key_share=True)
-            )
-            trial_id = connection.execute(oldest).scalar()
-            if trial_id is None:
-                return None
-            rows.set_state(connection, trial_id, rows.RUNNING, expected=rows.WAITING)
-            connection.execute(
-                sa.update(t.at_trials).where(t.at_trials.c.trial_id == trial_id).values(worker=worker[:200])
-            )
-            leases.take(connection, study.study_id, trial_id, worker, token)
-            return reading.read_claim(connection, trial_id, token)
+                    return read_claim(connection, trial_id, token)
+            return take_oldest(connection, study.study_id, worker, token, passed)
 
         return self._write(step, "claim a trial")
 
@@ -227,7 +218,7 @@ class Trials:
             "uri": checkpoint.uri,
             "sha256": checkpoint.sha256,
             "bytes": checkpoint.bytes,
-            "conditions": json.dumps(dict(checkpoint.conditions), sort_keys=True),
+            "conditions": "{}",  # of the first programs, which never read it
         }
 
         def step(connection: sa.Connection, _repeat: bool) -> None:
@@ -324,7 +315,6 @@ class Trials:
         stop: StopReason,
         *,
         retry: bool,
-        outcome: TrialOutcome | None = None,
         artifacts: Sequence[ArtifactMeta] = (),
     ) -> int | None:
         """End a trial as FAIL; with `retry`, add its one child while attempts remain (`max_attempts`).
@@ -341,16 +331,16 @@ class Trials:
 
         def step(connection: sa.Connection, _repeat: bool) -> int | None:
             rows.lock_study(connection, claim.study_id)
-            if not leases.close(connection, claim, stop, outcome, artifacts):
+            if not leases.close(connection, claim, stop, None, artifacts):
                 return continuing.child_number(connection, claim.trial_id)
             leases.must(rows.set_state(connection, claim.trial_id, rows.to_optuna(TrialState.FAIL)), claim)
             return continuing.make_child(connection, claim.trial_id) if retry else None
 
         return self._write(step, "fail a trial")
 
-    def reap(self, study: StudyHandle, *, grace: float, max_attempts: int | None = None) -> list[Reaped]:
+    def reap(self, study: StudyHandle, *, grace: float) -> list[Reaped]:
         """Fail trials whose workers are lost, each with its one child. See `reaper.reap`."""
-        return reap(self.store, study.study_id, grace=grace, max_attempts=max_attempts)
+        return reap(self.store, study.study_id, grace=grace)
 
     def declare_dead(self, study: StudyHandle, workers: Sequence[str]) -> None:
         """Let the leases of these workers run out now: their processes are known to be gone."""
@@ -365,10 +355,26 @@ class Trials:
         """Trials by state, and the roots that keep the study unfinished. Reads only."""
         return self.store.read(lambda c: reading.counts(c, study.study_id), "count trials")
 
-    def records(self, study: StudyHandle | int) -> list[TrialRecord]:
-        """All trials of a study (ours, or by id one of plain Optuna), by number. A few queries in all."""
+    def need_newer(self, study: StudyHandle) -> tuple[int, ...]:
+        """Numbers of the open trials, where only a newer program can run any of them; else none."""
+        passed = self._passed.setdefault(study.study_id, set())
+        return self.store.read(lambda c: reading.need_newer(c, study.study_id, passed), "look for trials")
+
+    def best_value(self, study: StudyHandle) -> float | None:
+        """The highest value of a complete trial, for displays: one number is read."""
+        return self.store.read(lambda c: reading.best_value(c, study.study_id), "look for the best trial")
+
+    def read(self, study: StudyHandle | int) -> StudyTrials:
+        """All trials of a study (ours, or by id one of plain Optuna), and which of them cannot be read.
+
+        A few queries in all.
+        """
         study_id = study if isinstance(study, int) else study.study_id
-        return self.store.read(lambda c: reading.records(c, study_id), "read trials")
+        return self.store.read(lambda c: study_trials(c, study_id), "read trials")
+
+    def records(self, study: StudyHandle | int) -> list[TrialRecord]:
+        """All trials of a study that can be read, by number."""
+        return self.read(study).records
 
     def workers(self, study: StudyHandle) -> list[WorkerRow]:
         """Who runs what now. Reads only."""

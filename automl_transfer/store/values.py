@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -67,17 +67,12 @@ class TrialDraft:
 
 @dataclass(frozen=True)
 class CheckpointRef:
-    """Where the state after an epoch lies, and under which conditions it was reached.
-
-    Attributes:
-        conditions: What must be equal for a resumed run to be identical (threads, dtype, batch...).
-    """
+    """Where the state after an epoch lies."""
 
     epoch: int
     uri: str
     sha256: str
     bytes: int
-    conditions: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -97,7 +92,6 @@ class Claim:
     attempt: int
     token: str
     strategy: Strategy
-    params: Mapping[str, Any]
     epochs: tuple[EpochResult, ...] = ()
     checkpoint: CheckpointRef | None = None
     label: str = ""

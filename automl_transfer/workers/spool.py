@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,8 @@ from platformdirs import user_state_path
 from pydantic import BaseModel, ConfigDict
 
 from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
+from automl_transfer.domain.strict_json import parse_json, read_text
+from automl_transfer.errors import ConfigurationError
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import Claim, StudyHandle
@@ -53,9 +54,19 @@ class Spool:
             return
         for path in sorted(self._folder.glob("*.json")):
             try:
-                yield path, SpooledEnd.model_validate(json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError):
+                yield path, _read(path)
+            except (OSError, ValueError, ConfigurationError):
                 continue
+
+
+def _read(path: Path) -> SpooledEnd:
+    value = parse_json(read_text(path), path.name)
+    claim = value.get("claim")
+    if isinstance(claim, dict):  # the first programs wrote more
+        claim.pop("params", None)
+        if isinstance(claim.get("checkpoint"), dict):
+            claim["checkpoint"].pop("conditions", None)
+    return SpooledEnd.model_validate(value)
 
 
 def spool_folder(url: StoreURL, study: StudyHandle) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -135,7 +135,7 @@ class Worker:
         self._artifacts = ArtifactStore(handle.artifact_url)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
-        self._space = Space.from_settings(handle.spec.space)
+        self._space = Space.of_study(handle.spec.space)
         self.worker_id = new_worker_id()
 
     def run(self) -> WorkerReport:
@@ -172,6 +172,8 @@ class Worker:
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
                         return WorkerReport(self.worker_id, done, "the study is finished", finished=True)
+                    if newer := trials.need_newer(study):
+                        return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
                     now = time.monotonic()
                     idle_since = idle_since or now
                     if self._options.idle_exit is not None and now - idle_since >= self._options.idle_exit:
@@ -321,6 +323,11 @@ class Worker:
 def _seed(base: int, existing: int, index: int) -> int:
     """A seed of its own for every worker and every resumption; the same for a fresh single worker."""
     return (base * 1_000_003 + existing * 7919 + index * 104_729) % (2**31)
+
+
+def _left_to_newer(trials: Sequence[int]) -> str:
+    shown = ", ".join(map(str, trials[:12])) + (", ..." if len(trials) > 12 else "")
+    return f"what is left needs a newer automl-transfer: {'trials' if len(trials) > 1 else 'trial'} {shown}"
 
 
 def _lost(detail: str) -> TrialEnd:

@@ -85,17 +85,27 @@ def test_per_image_normalisation_is_said(model: TargetModel, tmp_path: Path) -> 
     [
         (
             {"schema": "automl-transfer/model/9"},
-            r"must be automl-transfer/model/1, got 'automl-transfer/model/9'",
+            r"must be automl-transfer/model/1 in .*, got 'automl-transfer/model/9'",
         ),
         ({"architecture": ..., "groups_kept": 0}, r"architecture: .*groups_kept: "),
         ({"architecture": "timm/nosuchnet"}, "no such timm architecture"),
         ({"groups_kept": 12}, r"groups_kept must be <= 9 .*, got 12"),
         ({"groups_kept": 6}, r"missing groups\.5\."),
         ({"groups_kept": 4}, r"unexpected groups\.4\."),
-        ({"in_channels": 3}, r"must be \(16, 3, 3, 3\), got \(16, 1, 3, 3\)"),
+        (
+            {"in_channels": 3, "normalisation": {"kind": "fixed", "mean": [0.1] * 3, "std": [1] * 3}},
+            r"must be \(16, 3, 3, 3\), got \(16, 1, 3, 3\)",
+        ),
         ({"weights_sha256": "0" * 64}, "damaged or was changed"),
-        ({"normalisation": {"kind": "fixed", "mean": [0.1, 0.2], "std": [1, 1]}}, "1 or 3 means"),
-        ({"normalisation": {"kind": "fixed"}}, "must have mean and std"),
+        ({"normalisation": {"kind": "fixed", "mean": [0.1, 0.2], "std": [1, 1]}}, "one mean and std per"),
+        ({"normalisation": {"kind": "fixed"}}, "mean: missing"),
+        # FINDINGS E10: as strict as the reader of `predict`.
+        ({"colour": "red"}, "colour: unknown field"),
+        ({"classes": []}, "classes: "),
+        ({"classes": ["eins", ""]}, r"classes\.1: "),
+        ({"normalisation": {"kind": "fixed", "mean": [float("nan")], "std": [1]}}, "not a JSON number"),
+        ({"resolution": "32"}, "resolution: .*, got '32'"),
+        ({"pool": 3}, "pool: "),
     ],
 )
 def test_wrong_descriptions_are_refused(
@@ -114,7 +124,13 @@ def test_folders_that_lack_a_part_are_refused(model: TargetModel, tmp_path: Path
     with pytest.raises(SourceError, match=r"must hold model\.safetensors"):
         get_source(name)
     (tmp_path / "m" / "model.json").write_text('{"schema": ')
-    with pytest.raises(SourceError, match="readable JSON"):
+    with pytest.raises(SourceError, match="must be JSON"):
+        get_source(name)
+    (tmp_path / "m" / "model.json").write_text("[" * 100_000)
+    with pytest.raises(SourceError, match="nest at most 32 deep"):
+        get_source(name)
+    (tmp_path / "m" / "model.json").write_text('{"schema": 1, "schema": 2}')
+    with pytest.raises(SourceError, match="'schema' twice"):
         get_source(name)
 
 

@@ -123,3 +123,92 @@ def test_two_plugins_that_claim_one_name(site: Path, tmp_path: Path) -> None:
     assert "one plugin may add 'shells' to datasets, got " in done.stderr
     assert "shells 1.2.0" in done.stderr
     assert "twin 3" in done.stderr
+
+
+GREEDY = """
+[project]
+name = "greedy"
+version = "2"
+[project.entry-points."automl_transfer.sources"]
+timm = "greedy:Any"
+torchvision = "greedy:Any"
+scratch = "greedy:Any"
+checkpoint = "greedy:Any"
+efficientnet-lite0 = "greedy:Any"
+seven = "greedy:seven"
+raises = "greedy:raises"
+number = "greedy:number"
+[project.entry-points."automl_transfer.initialisers"]
+he_normal = "greedy:number"
+count = "greedy:number"
+[project.entry-points."automl_transfer.datasets"]
+fragile = "greedy:Fragile"
+"""
+MODULE = """
+from automl_transfer.data.base import DatasetKind
+
+number = 7
+seven = lambda name: 7
+
+def Any(name):
+    raise AssertionError("a plugin took the place of what is built in")
+
+def raises(name):
+    raise KeyError("colour")
+
+class Fragile(DatasetKind):
+    options = {}
+    def __init__(self):
+        raise OSError("no disk")
+    def open(self, request): ...
+"""
+
+
+def test_what_is_built_in_stays_and_a_wrong_plugin_is_one_error(tmp_path: Path) -> None:
+    """FINDINGS C6: a plugin named like a library broke scratch sources and model folders."""
+    package, target = tmp_path / "greedy", tmp_path / "site"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(GREEDY)
+    (package / "greedy.py").write_text(MODULE)
+    install(package, target)
+    code = """
+from automl_transfer.errors import AutomlTransferError
+from automl_transfer.data.registry import get_kind
+from automl_transfer.models import plugin_source, registry
+from automl_transfer.transfer.initialise.registry import get_initialiser
+
+assert plugin_source.BUILT_IN == {name.rstrip("/") for name in registry._KINDS}
+for name in ("timm/resnet18", "torchvision/resnet18"):
+    print(registry.build_architecture(name, 3).architecture, registry.get_source(f"scratch/{name}").load(1).architecture)
+print(get_initialiser("he_normal").__name__)
+for get, name in (
+    (registry.get_source, "seven"), (registry.get_source, "raises"), (registry.get_source, "number"),
+    (get_initialiser, "count"), (get_kind, "fragile"),
+):
+    try:
+        get(name)
+    except AutomlTransferError as error:
+        print(f"{type(error).__name__}: {error}")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(target), str(HERE.parents[1])]), "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "timm/resnet18 timm/resnet18",
+        "torchvision/resnet18 torchvision/resnet18",
+        "he_normal",
+        "ConfigurationError: the plugin for the source 'seven' must give a Source, got 7",
+        "ConfigurationError: the plugin greedy 2 (greedy:raises) must give 'raises' of sources, got KeyError: "
+        "'colour': repair or uninstall it",
+        "ConfigurationError: the plugin greedy 2 (greedy:number) must give a function or class that takes the "
+        "source's name for 'number' of sources, got 7",
+        "ConfigurationError: the plugin greedy 2 (greedy:number) must give a function (weight, source, generator) "
+        "for 'count' of initialisers, got 7",
+        "ConfigurationError: the plugin greedy 2 (greedy:Fragile) must give 'fragile' of datasets, got OSError: "
+        "no disk: repair or uninstall it",
+    ]
+    for name in ("timm", "scratch", "torchvision", "checkpoint", "efficientnet-lite0"):
+        assert f"the plugin greedy 2 (greedy:Any) adds {name!r} to sources, which is built in" in done.stderr

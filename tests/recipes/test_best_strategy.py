@@ -189,7 +189,7 @@ def test_impossible_strategies_are_refused(tmp_path: Path) -> None:
         (b'{"schema": 1, "schema": 2}', "'schema' twice"),
         (b'{"schema": ' + b"9" * 5000 + b"}", "must be JSON"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nest at most 32 deep, got 100001"),
-        (b'{"a": "' + b"x" * 1_000_000 + b'"}', "at most 1000000 bytes, got 1000009"),
+        (b'{"a": "' + b"x" * 10_000_000 + b'"}', "at most 10000000 bytes, got 10000009"),
     ],
 )
 def test_files_that_are_no_recipes(tmp_path: Path, content: bytes, said: str) -> None:
@@ -203,7 +203,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     with path.open("wb") as stream:
         stream.truncate(2**34)  # sparse
-    assert "at most 1000000 bytes" in mistakes(path)[0]
+    assert "at most 10000000 bytes" in mistakes(path)[0]
 
 
 def test_places_that_hold_no_file(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def epoch(number: int, accuracy: float = 0.5) -> EpochResult:
 
 
 def checkpoint(number: int) -> CheckpointRef:
-    return CheckpointRef(number, f"root/epoch {number}", "c" * 64, 1234, {"threads": 1, "dtype": "float32"})
+    return CheckpointRef(number, f"root/epoch {number}", "c" * 64, 1234)
 
 
 OUTCOME = TrialOutcome(parameters=10, trained_parameters=5, train_seconds=1.5, best_epoch=2)

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.records import TrialRecord
-from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.workbench import Workbench, source_digests
@@ -54,7 +54,7 @@ class TinyStudy:
         return self.trials.records(self.handle)
 
     def enqueue(self, strategies: Sequence[Strategy]) -> None:
-        space = Space.from_settings(self.handle.spec.space)
+        space = Space.of_study(self.handle.spec.space)
         for item in strategies:
             self.trials.enqueue(self.handle, fixed_draft(item, space, "test"))
 
@@ -68,10 +68,17 @@ class TinyStudy:
 
 @contextlib.contextmanager
 def tiny_study(
-    url: str, folder: Path, strategies: Sequence[Strategy] = (), *, patience: float = 60, **search: object
+    url: str,
+    folder: Path,
+    strategies: Sequence[Strategy] = (),
+    *,
+    patience: float = 60,
+    extra_space: Mapping[str, object] | None = None,
+    **search: object,
 ) -> Iterator[TinyStudy]:
     settings = {"trials": len(strategies), "max_epochs": 3, "pruner": "none", "sampler": "random", **search}
-    spec = StudySpec(name="tiny", task=TASK, search=SearchSpec.model_validate(settings), space=SPACE)
+    space = {**SPACE, **(extra_space or {})}
+    spec = StudySpec.model_validate({"name": "tiny", "task": TASK, "search": settings, "space": space})
     loaded = load_task(TASK)
     with Store.open(StoreURL.parse(url), patience=patience) as store:
         handle = store.create_study(

@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.model_description import ModelDescription
+from automl_transfer.domain.names import MAX_CLASSES
+from automl_transfer.domain.normalisation import NormalisationFacts
+from automl_transfer.domain.strict_json import parse_json, validate
 from automl_transfer.errors import ConfigurationError, SourceError
-from automl_transfer.recipes.model_description import ModelDescription
-from automl_transfer.recipes.normalisation import NormalisationFacts
-from automl_transfer.recipes.strict_json import parse_json, validate
 
 KEY = "automl_transfer"
 """Where it stands in the file's own metadata."""
@@ -47,7 +48,7 @@ class PackageDescription(BaseModel):
     channels: Literal[1, 3]
     resolution: int = Field(ge=8, le=4096)
     normalisation: NormalisationFacts
-    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=MAX_CLASSES)
     network: Network | None = None
 
     @property

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from automl_transfer.domain.normalisation import NormalisationFacts, constants
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.recipes.normalisation import NormalisationFacts, constants
 from automl_transfer.transfer.pixels import Normaliser
 
 

@@ -8,9 +8,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from automl_transfer.domain.names import MAX_CLASSES
+from automl_transfer.domain.normalisation import FixedNormalisation, NormalisationFacts
+from automl_transfer.domain.strict_json import read_json, validate
 from automl_transfer.errors import ConfigurationError, SourceError
-from automl_transfer.recipes.normalisation import FixedNormalisation, NormalisationFacts
-from automl_transfer.recipes.strict_json import read_json, validate
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -42,7 +43,7 @@ class ModelDescription(BaseModel):
     resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
     in_channels: Literal[1, 3]
     resolution: int = Field(ge=8, le=4096)
-    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
+    classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=MAX_CLASSES)
     normalisation: NormalisationFacts
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 

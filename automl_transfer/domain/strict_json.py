@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,14 +12,18 @@ from pydantic import BaseModel, ValidationError
 
 from automl_transfer.errors import ConfigurationError, UserError
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 10_000_000
+"""Of a file that is read, and so of one that is written (`recipes.output.write_text`)."""
 MAX_DEPTH = 32
+
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_BRACKET = re.compile(r"[\[\]{}]")
 
 M = TypeVar("M", bound=BaseModel)
 
 
 def read_json(path: Path, error: type[UserError] = ConfigurationError) -> dict[str, Any]:
-    """Read a JSON object of at most 1 MB whose brackets nest at most 32 deep.
+    """Read a JSON object of at most 10 MB whose brackets nest at most 32 deep.
 
     Raises:
         error: The file is missing, too large, not UTF-8, not JSON, or not an object.
@@ -26,7 +32,7 @@ def read_json(path: Path, error: type[UserError] = ConfigurationError) -> dict[s
 
 
 def read_text(path: Path, error: type[UserError] = ConfigurationError) -> str:
-    """Read a UTF-8 file of at most 1 MB."""
+    """Read a UTF-8 file of at most 10 MB."""
     try:
         if not path.is_file():
             what = "a folder" if path.is_dir() else "nothing there"
@@ -67,7 +73,12 @@ def validate(model: type[M], value: dict[str, Any], where: str) -> M:
     try:
         return model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as failure:
-        raise ConfigurationError([_mistake(dict(each)) for each in failure.errors()], where) from None
+        raise ConfigurationError(mistakes(failure), where) from None
+
+
+def mistakes(failure: ValidationError) -> list[str]:
+    """What a model says is wrong, a line a key."""
+    return [_mistake(dict(each)) for each in failure.errors(include_url=False)]
 
 
 def _mistake(error: dict[str, Any]) -> str:
@@ -91,8 +102,7 @@ def _short(value: Any) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise ValueError(f"the key {twice[:80]!r} twice in one object")
     return value
 
@@ -102,19 +112,11 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _depth(text: str) -> int:
+    """How deep brackets nest, as far as a parser would get: it stops at a string without an end."""
     depth = deepest = 0
-    in_string = escaped = False
-    for char in text:
-        if escaped:
-            escaped = False
-        elif in_string:
-            escaped = char == "\\"
-            in_string = char != '"'
-        elif char == '"':
-            in_string = True
-        elif char in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in "]}":
-            depth -= 1
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0  # too few of them to nest too deep
+    for bracket in _BRACKET.finditer(_STRING.sub("", text)):
+        depth += 1 if bracket.group() in "[{" else -1
+        deepest = max(deepest, depth)
     return deepest
