@@ -11,7 +11,8 @@ from automl_transfer.domain.evidence import ExtraRun, ProfileRecord, RunKind
 from automl_transfer.errors import StudyError
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
-from automl_transfer.store.store import Store
+from automl_transfer.store.reading import is_there
+from automl_transfer.store.store import Store, deleted
 from automl_transfer.store.values import StudyHandle
 
 
@@ -32,8 +33,10 @@ class Evidence:
         Raises:
             StudyError: The study has no trial of this number any more.
         """
-        number = sa.select(t.trials.c.trial_id).where(
-            t.trials.c.study_id == study.study_id, t.trials.c.number == run.root
+        number = (
+            sa.select(t.trials.c.trial_id)
+            .join(t.at_studies, t.at_studies.c.study_id == t.trials.c.study_id)
+            .where(t.at_studies.c.identity == study.identity, t.trials.c.number == run.root)
         )
 
         def step(connection: sa.Connection) -> bool:
@@ -69,11 +72,19 @@ class Evidence:
         return [ExtraRun.model_validate_json(text) for text in found]
 
     def add_profile(self, study: StudyHandle, profile: ProfileRecord) -> None:
-        """Keep a source's profile; the first one stays."""
+        """Keep a source's profile; the first one stays.
+
+        Raises:
+            StudyError: The study is gone.
+        """
         row = {"study_id": study.study_id, "source": profile.source, "result": profile.model_dump_json()}
-        self._store.write(
-            lambda c: c.execute(_insert_once(c.dialect.name, t.at_profiles), row) and None, "keep a profile"
-        )
+
+        def step(connection: sa.Connection) -> None:
+            if not is_there(connection, study):
+                raise deleted(study)
+            connection.execute(_insert_once(connection.dialect.name, t.at_profiles), row)
+
+        self._store.write(step, "keep a profile")
 
     def profiles(self, study: StudyHandle | int) -> list[ProfileRecord]:
         """The profiles of a study's sources, by name."""

@@ -20,7 +20,14 @@ from automl_transfer.domain.task import Task
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
-from automl_transfer.store.values import CheckpointRef, Claim, Counts, StudySummary, WorkerRow
+from automl_transfer.store.values import (
+    CheckpointRef,
+    Claim,
+    Counts,
+    StudyHandle,
+    StudySummary,
+    WorkerRow,
+)
 
 _FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED)
 _OPEN = (OptunaState.WAITING, OptunaState.RUNNING)
@@ -42,18 +49,29 @@ def stored_value(value: float | None, kind: Any) -> float:
     return float(models.TrialValueModel.stored_repr_to_value(value, kind))
 
 
-def waiting(study_id: int) -> sa.Select[int]:
+def is_there(connection: sa.Connection, study: StudyHandle) -> bool:
+    """Whether a study was not deleted; a later one that got its number is another study."""
+    query = sa.select(t.at_studies.c.study_id).where(t.at_studies.c.identity == study.identity)
+    return connection.execute(query).first() is not None
+
+
+def waiting(study: StudyHandle) -> sa.Select[int]:
     """Trials of ours that wait for a worker."""
     return (
         sa.select(t.trials.c.trial_id)
         .join(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
-        .where(t.trials.c.study_id == study_id, t.trials.c.state == rows.WAITING)
+        .join(t.at_studies, t.at_studies.c.study_id == t.trials.c.study_id)
+        .where(
+            t.trials.c.study_id == study.study_id,
+            t.at_studies.c.identity == study.identity,
+            t.trials.c.state == rows.WAITING,
+        )
     )
 
 
-def anything_waits(connection: sa.Connection, study_id: int) -> bool:
+def anything_waits(connection: sa.Connection, study: StudyHandle) -> bool:
     """Whether a claim could succeed now."""
-    return connection.execute(waiting(study_id).limit(1)).first() is not None
+    return connection.execute(waiting(study).limit(1)).first() is not None
 
 
 def read_claim(connection: sa.Connection, trial_id: int, token: str) -> Claim:
@@ -96,6 +114,16 @@ def read_claim(connection: sa.Connection, trial_id: int, token: str) -> Claim:
 
 def _checkpoint(row: Any) -> CheckpointRef:
     return CheckpointRef(row.epoch, row.uri, row.sha256, row.bytes, json.loads(row.conditions))
+
+
+def checkpoints(connection: sa.Connection, study_id: int) -> list[tuple[int, CheckpointRef]]:
+    """Every checkpoint that is named, with its root."""
+    query = (
+        sa.select(t.at_trials.c.root, t.at_checkpoints)
+        .join(t.at_trials, t.at_trials.c.trial_id == t.at_checkpoints.c.trial_id)
+        .where(t.at_trials.c.study_id == study_id)
+    )
+    return [(row.root, _checkpoint(row)) for row in connection.execute(query)]
 
 
 def counts(connection: sa.Connection, study_id: int) -> Counts:
@@ -250,6 +278,7 @@ def study_summaries(connection: sa.Connection) -> list[StudySummary]:
             t.directions.c.direction,
             t.at_studies.c.task,
             t.at_studies.c.created,
+            t.at_studies.c.identity,
         )
         .join(t.directions, t.directions.c.study_id == t.studies.c.study_id)
         .outerjoin(t.at_studies, t.at_studies.c.study_id == t.studies.c.study_id)
@@ -268,6 +297,7 @@ def study_summaries(connection: sa.Connection) -> list[StudySummary]:
                 best_value=high if row.direction == StudyDirection.MAXIMIZE else low,
                 task=Task.model_validate_json(row.task).name if row.task else None,
                 created=row.created,
+                identity=row.identity,
             )
         )
     return summaries

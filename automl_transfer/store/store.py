@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import uuid
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -144,12 +145,13 @@ class Store:
         """Create a study, or return the one that exists with the same task, space and horizon.
 
         Idempotent and safe from many processes. For an existing study the new specification replaces
-        the stored one (its budget may grow, its sampler change); its artifact URL stays.
+        the stored one (its budget may grow, its sampler change); its artifact URL and identity stay.
 
         Raises:
             StudyError: A study of this name exists and differs; the message says in what.
         """
         wanted = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
+        identity = uuid.uuid4().hex
 
         def step(connection: sa.Connection) -> StudyHandle:
             query = sa.select(t.studies.c.study_id).where(t.studies.c.study_name == spec.name)
@@ -170,9 +172,10 @@ class Store:
                     artifact_url=artifact_url,
                     sources=json.dumps(dict(sources)),
                     created=now(),
+                    identity=identity,
                 )
             )
-            return StudyHandle(study_id, spec.name, spec, task, artifact_url, dict(sources))
+            return StudyHandle(study_id, spec.name, spec, task, artifact_url, dict(sources), identity)
 
         try:
             return self.write(step, f"create study {spec.name}")
@@ -180,16 +183,17 @@ class Store:
             return self.write(step, f"create study {spec.name}")
 
     def study(self, name: str) -> StudyHandle:
-        """Find a study by name.
+        """Find a study by its name, or by its identity.
 
         Raises:
             StudyError: There is none, or plain Optuna made it. The message lists those that exist.
         """
 
         def step(connection: sa.Connection) -> tuple[StudyHandle | None, list[str]]:
-            row = connection.execute(_study_query().where(t.studies.c.study_name == name)).first()
-            if row is not None and row.spec is not None:
-                return _handle(row), []
+            for column in (t.studies.c.study_name, t.at_studies.c.identity):
+                row = connection.execute(_study_query().where(column == name)).first()
+                if row is not None and row.spec is not None:
+                    return _handle(row), []
             return None, list(
                 connection.execute(
                     sa.select(t.studies.c.study_name)
@@ -206,6 +210,18 @@ class Store:
                 f"a study of automl-transfer with this name must exist in {self.url}, got {name!r}; {there}"
             )
         return handle
+
+    def again(self, study: StudyHandle) -> StudyHandle:
+        """A study as it is now, under whatever name.
+
+        Raises:
+            StudyError: It was deleted; a later study of the same name or number is another one.
+        """
+        query = _study_query().where(t.at_studies.c.identity == study.identity)
+        row = self.read(lambda c: c.execute(query).first(), f"find study {study.name}")
+        if row is None:
+            raise deleted(study)
+        return _handle(row)
 
     def studies(self) -> list[StudySummary]:
         """All studies of this store, in the order of their creation, those of plain Optuna included."""
@@ -249,6 +265,11 @@ class Store:
 
         handle = self.study(name)
         self.write(lambda connection: delete_study(connection, handle.study_id), f"delete study {name}")
+
+
+def deleted(study: StudyHandle) -> StudyError:
+    """The error for a study that is gone, whatever lies under its name or number now."""
+    return StudyError(f"study {study.name!r} must exist, it was deleted while it was in use")
 
 
 def _prepare(url: StoreURL, engine: sa.Engine) -> None:
@@ -302,6 +323,7 @@ def _study_query() -> sa.Select[Any]:
         t.at_studies.c.task,
         t.at_studies.c.artifact_url,
         t.at_studies.c.sources,
+        t.at_studies.c.identity,
     ).outerjoin(t.at_studies, t.at_studies.c.study_id == t.studies.c.study_id)
 
 
@@ -313,6 +335,7 @@ def _handle(row: sa.Row[Any]) -> StudyHandle:
         Task.model_validate_json(row.task),
         row.artifact_url,
         json.loads(row.sources),
+        row.identity,
     )
 
 

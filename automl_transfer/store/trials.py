@@ -39,7 +39,7 @@ from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
 from automl_transfer.store.reaper import reap
-from automl_transfer.store.store import Store
+from automl_transfer.store.store import Store, deleted
 from automl_transfer.store.values import (
     CheckpointRef,
     Claim,
@@ -151,8 +151,13 @@ class Trials:
 
         Returns:
             The claim with the inherited curve and checkpoint; None when nothing waits.
+
+        Raises:
+            StudyError: The study is gone.
         """
-        if not self.store.read(lambda c: reading.anything_waits(c, study.study_id), "look for a trial"):
+        if not self.store.read(lambda c: reading.anything_waits(c, study), "look for a trial"):
+            if not self.store.read(lambda c: reading.is_there(c, study), "look for the study"):
+                raise deleted(study)
             return None
         token = uuid.uuid4().hex
 
@@ -162,7 +167,7 @@ class Trials:
                 if (trial_id := connection.execute(held).scalar()) is not None:
                     return reading.read_claim(connection, trial_id, token)
             oldest = (
-                reading.waiting(study.study_id)
+                reading.waiting(study)
                 .order_by(t.trials.c.trial_id)
                 .limit(1)
                 .with_for_update(of=t.trials, skip_locked=True, key_share=True)
@@ -369,6 +374,10 @@ class Trials:
         """All trials of a study (ours, or by id one of plain Optuna), by number. A few queries in all."""
         study_id = study if isinstance(study, int) else study.study_id
         return self.store.read(lambda c: reading.records(c, study_id), "read trials")
+
+    def checkpoints(self, study: StudyHandle) -> list[tuple[int, CheckpointRef]]:
+        """Root and reference of every checkpoint that the store names. Reads only."""
+        return self.store.read(lambda c: reading.checkpoints(c, study.study_id), "read checkpoints")
 
     def workers(self, study: StudyHandle) -> list[WorkerRow]:
         """Who runs what now. Reads only."""

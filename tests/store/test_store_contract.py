@@ -534,7 +534,8 @@ class TestContract:
         assert trials.beat([claim]) == [claim.token]
         with pytest.raises(StudyError, match="deleted"):
             trials.create(study, draft(), "w", limit=None)
-        assert trials.claim(study, "w") is None
+        with pytest.raises(StudyError, match="deleted"):
+            trials.claim(study, "w")
         self.assert_no_rows(store)
 
     def test_a_study_deleted_by_plain_optuna_leaves_no_rows_of_ours(
