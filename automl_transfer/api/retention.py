@@ -1,7 +1,8 @@
 """Which checkpoints and models of a study are still needed: the rule behind `study gc`.
 
 Kept: everything of strategies that are still open, everything of the best ones in the order of the ranking
-(confirmed ones first), whatever is not known to belong to a closed trial, and every file of another study. Safe while workers run: a trial that has ended never runs again.
+(confirmed ones first), whatever is not known to belong to a closed trial, and every file of another study.
+Safe while workers run: a trial that has ended never runs again.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from automl_transfer.errors import OutputError
 from automl_transfer.reporting.ranking import rank
 from automl_transfer.search.checkpoints import move_earlier
+from automl_transfer.store import reading
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.files import root_of, study_files
 from automl_transfer.store.store import Store
@@ -51,7 +53,8 @@ def collect_garbage(store: Store, study: StudyHandle, *, dry_run: bool = False) 
     """
     trials, files = Trials(store), study_files(study)
     if not dry_run:
-        move_earlier(study, trials.records(study), trials.checkpoints(study))
+        named = store.read(lambda c: reading.checkpoints(c, study.study_id), "read checkpoints")
+        move_earlier(study, trials.records(study), named)
     # Files first, trials second: a trial that ends in between still counts with all its files.
     keys = files.list()
     records = trials.records(study)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -64,18 +63,22 @@ class StudyArtifacts:
         """The study's own place, and where pictures lay before studies had one, and plain Optuna's lie."""
         if not is_picture(artifact_id):  # it may be read from a row, which says nothing about other files
             raise HTTPError(404, "An artifact's name must be a UUID, as Optuna gives them.")
-        row = _study(self._store, int(request.url_args["study_id"]))
-        base = row.artifact_url if self._folder is None and row is not None else str(self._folder or "")
-        if not base:
+        url, identity = _study(self._store, int(request.url_args["study_id"])) or (None, None)
+        base = url if self._folder is None else str(self._folder)
+        if base is None:
             raise HTTPError(404, "Plain Optuna made this study: say where its files are with --artifact-dir.")
-        own = [] if row is None else [files_below(base, row.identity)]
+        own = [] if identity is None else [files_below(base, identity)]
         return [*own, ArtifactStore(base)]
 
 
-def _study(store: Store, study_id: int) -> sa.Row[tuple[str, str]] | None:
+def _study(store: Store, study_id: int) -> tuple[str, str] | None:
     """Where a study keeps its files, and its identity; None for a study that plain Optuna made."""
     query = sa.select(t.at_studies.c.artifact_url, t.at_studies.c.identity).where(
         t.at_studies.c.study_id == study_id
     )
-    find: Callable[[sa.Connection], sa.Row[tuple[str, str]] | None] = lambda c: c.execute(query).first()  # noqa: E731
+
+    def find(connection: sa.Connection) -> tuple[str, str] | None:
+        row = connection.execute(query).first()
+        return None if row is None else (row[0], row[1])
+
     return store.read(find, "find the artifacts")

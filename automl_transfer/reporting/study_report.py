@@ -20,6 +20,7 @@ from automl_transfer.reporting.summary import StudySummary, summarise
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
+    from automl_transfer.store.values import StudyHandle
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,28 +101,34 @@ class StudyReport:
         return {record.number: record for record in self.records}
 
 
-def read_study_report(store: Store, name: str) -> StudyReport:
-    """Read a study, whoever made it: a few queries, however many trials.
+def read_study_report(store: Store, study: str | StudyHandle) -> StudyReport:
+    """Read a study, by its name whoever made it, or one of ours under whatever name it has now.
+
+    A few queries, however many trials.
 
     Raises:
-        StudyError: There is no study of this name.
+        StudyError: There is no study of this name, or not any more.
     """
     from automl_transfer.store.evidence import Evidence
     from automl_transfer.store.trials import Trials
 
-    found = next((study for study in store.studies() if study.name == name), None)
-    if found is None or found.ours:
-        handle = store.study(name)  # or its error, which names the studies there are
-        evidence = Evidence(store)
-        return make_report(
-            handle.name,
-            handle.task,
-            handle.spec,
-            Trials(store).records(handle),
-            runs=evidence.runs(handle),
-            profiles=evidence.profiles(handle),
-        )
-    return make_report(name, None, None, Trials(store).records(found.study_id))
+    if isinstance(study, str):
+        found = next((each for each in store.studies() if each.name == study), None)
+        if found is not None and not found.ours:
+            return make_report(study, None, None, Trials(store).records(found.study_id))
+        handle = store.study(study)  # or its error, which names the studies there are
+    else:
+        handle = store.again(study)
+    evidence = Evidence(store)
+    return make_report(
+        handle.name,
+        handle.task,
+        handle.spec,
+        Trials(store).records(handle),
+        runs=evidence.runs(handle),
+        profiles=evidence.profiles(handle),
+        identity=handle.identity,
+    )
 
 
 def make_report(
@@ -132,11 +139,12 @@ def make_report(
     *,
     runs: list[ExtraRun] | None = None,
     profiles: list[ProfileRecord] | None = None,
+    identity: str | None = None,
 ) -> StudyReport:
     """Put a report together from what is known."""
     confirmed = [run for run in runs or () if run.kind == "confirm"]
     if task is not None:
-        ranking = rank(records, task, study, confirmed)
+        ranking = rank(records, task, study, confirmed, identity=identity)
     else:
         nothing = RankedTask(name="a study of plain Optuna", fingerprint="", metric="accuracy")
         ranking = Ranking(task=nothing, study=study, rows=(), timeline=())

@@ -168,4 +168,3 @@ def move_earlier(
             if fetch(study, key, Path(folder) / "file", is_right):
                 moved.append(key)
     return moved
-

@@ -213,7 +213,8 @@ class Objective:
     def _fetch(self, claim: Claim, folder: Path) -> None:
         for pause in (*FETCH_PAUSES, None):
             try:
-                return self.checkpoints.fetch(claim, folder)
+                self.checkpoints.fetch(claim, folder)
+                return
             except OSError as error:
                 if pause is None:
                     raise

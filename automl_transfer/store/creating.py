@@ -12,7 +12,8 @@ from optuna.distributions import (
 from automl_transfer.errors import StudyError
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
-from automl_transfer.store.store import Store, deleted
+from automl_transfer.store.store import Store
+from automl_transfer.store.studies import deleted
 from automl_transfer.store.values import StudyHandle, TrialDraft
 
 

@@ -15,7 +15,8 @@ import re
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.values import StudyHandle
 
-_PICTURE = re.compile(r"[0-9a-f]+(-[0-9a-f]+)+")  # never an identity, which has no hyphen, nor a trial's folder
+# Never an identity, which has no hyphen, nor a trial's folder.
+_PICTURE = re.compile(r"[0-9a-f]+(-[0-9a-f]+)+")
 
 
 def study_files(study: StudyHandle) -> ArtifactStore:

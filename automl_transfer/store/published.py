@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
-from automl_transfer.store.store import Store, deleted
+from automl_transfer.store.store import Store
+from automl_transfer.store.studies import deleted
 from automl_transfer.store.values import StudyHandle
 
 NOTE_VERSION = "dashboard:note_ver"

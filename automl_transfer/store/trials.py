@@ -39,7 +39,8 @@ from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
 from automl_transfer.store.reaper import reap
-from automl_transfer.store.store import Store, deleted
+from automl_transfer.store.store import Store
+from automl_transfer.store.studies import deleted
 from automl_transfer.store.values import (
     CheckpointRef,
     Claim,
@@ -374,10 +375,6 @@ class Trials:
         """All trials of a study (ours, or by id one of plain Optuna), by number. A few queries in all."""
         study_id = study if isinstance(study, int) else study.study_id
         return self.store.read(lambda c: reading.records(c, study_id), "read trials")
-
-    def checkpoints(self, study: StudyHandle) -> list[tuple[int, CheckpointRef]]:
-        """Root and reference of every checkpoint that the store names. Reads only."""
-        return self.store.read(lambda c: reading.checkpoints(c, study.study_id), "read checkpoints")
 
     def workers(self, study: StudyHandle) -> list[WorkerRow]:
         """Who runs what now. Reads only."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,12 @@ class StoreURL:
     def path(self) -> Path | None:
         """The SQLite file; None for a server."""
         return Path(str(self.sqlalchemy.database)) if self.is_sqlite else None
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that tell stores apart: of the file, or of the server's URL without a password."""
+        name = str(self.path.resolve()) if self.path is not None else str(self)
+        return hashlib.sha256(name.encode()).hexdigest()[:12]
 
     @property
     def has_password(self) -> bool:

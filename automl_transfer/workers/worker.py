@@ -313,8 +313,9 @@ class Worker:
         free = shutil.disk_usage(place).free
         if free < self._options.min_free_bytes:
             raise OutputError(
-                f"the disk of {self._handle.artifact_url!r} must have {self._options.min_free_bytes:,} bytes free before a "
-                f"trial starts, got {free:,}: free some space and start the worker again; nothing is lost"
+                f"the disk of {self._handle.artifact_url!r} must have {self._options.min_free_bytes:,} bytes "
+                f"free before a trial starts, got {free:,}: free some space and start the worker again; "
+                "nothing is lost"
             )
 
 
