@@ -66,9 +66,10 @@ def _is_in_the_way(store: Store, name: str, study: StudyHandle | None, folder: P
     if owner is None or (study is not None and owner.identity == study.identity):
         return False
     place = folder.resolve()
-    guests = [other for other, url in store.places().items() if _is_below(url, place)]
+    here = [other for other, url in store.places().items() if _is_below(url, place)]
+    guests = [other for other in here if study is None or other != study.name]
     if owner.identity is None:
-        if study is not None and (owner.study == study.name or guests == [study.name]):
+        if study is not None and (owner.study == study.name or here == [study.name]):
             return False
         gone = owner.study == name or not guests
         where = f", which is not in {store.url}" if gone else ""

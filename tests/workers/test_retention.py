@@ -24,7 +24,7 @@ def test_gc_keeps_the_best_and_what_is_open(tmp_path: Path) -> None:
     with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy(rate) for rate in rates]) as study:
         Worker(study.store, study.handle, study.bench, stop=StopRequest()).run()
         study.enqueue([strategy(0.5)])
-        artifacts = tmp_path / "artifacts"
+        artifacts = tmp_path / "artifacts" / study.handle.identity
         roots = {record.root for record in study.records()}
         for root in roots | {99}:  # what crashed attempts leave behind, and a trial that just begins
             (artifacts / f"trial-{root:06d}").mkdir(exist_ok=True)
