@@ -75,8 +75,10 @@ class StoreURL:
 
     @property
     def fingerprint(self) -> str:
-        """12 hex digits that tell stores apart: of the file, or of the server's URL without a password."""
-        name = str(self.path.resolve()) if self.path is not None else str(self)
+        """12 hex digits that tell stores apart: of the file, or of server and database, whoever logs in."""
+        url = self.sqlalchemy
+        server = f"{url.host or url.query.get('host')}:{url.port or 5432}/{url.database}"
+        name = str(self.path.resolve()) if self.path is not None else server
         return hashlib.sha256(name.encode()).hexdigest()[:12]
 
     @property
