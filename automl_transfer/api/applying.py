@@ -119,7 +119,7 @@ def apply(
     spec = spec_of(recipe, dataset)
     if output.exists() or output.is_symlink():
         raise OutputError(f"the output must be a new folder, got {output}, which exists: choose another")
-    check_output_folder(output, "apply")
+    check_output_folder(output)
     task = load_task(spec, data_root=data_root, cache_root=cache_root)
     if spec.dataset == recipe.task.name:
         require_classes(recipe, task)
@@ -204,4 +204,5 @@ def _written(recipe: Recipe, spec: TaskSpec, chosen: _Trained, over: OverSeeds |
         study=recipe.provenance.study,
         trial=recipe.provenance.trial,
         root_trial=recipe.provenance.root_trial,
+        identity=recipe.provenance.identity,
     )

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.api.report import ERRORS, PAGE, look_into
+from automl_transfer.api.run_folder import claim_run_folder
+from automl_transfer.api.shipped import restate, shipped_before
 from automl_transfer.api.training import (
-    MODEL,
-    RECIPE,
     confirmed_of,
     constants_of,
     cost_of,
@@ -25,7 +25,6 @@ from automl_transfer.api.training import (
 from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.errors import AutomlTransferError
 from automl_transfer.recipes.best_strategy import (
     Confirmed,
     Recipe,
@@ -33,16 +32,15 @@ from automl_transfer.recipes.best_strategy import (
     RecipeTraining,
     Score,
     make_recipe,
-    read_recipe,
 )
 from automl_transfer.recipes.output import write_text
 from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
 from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
-from automl_transfer.search.checkpoints import model_key
+from automl_transfer.search.checkpoints import fetch, weights_are
 from automl_transfer.search.workbench import Workbench
-from automl_transfer.store.artifacts import ArtifactStore
+from automl_transfer.store.files import model_key
 from automl_transfer.store.store import Store
 
 if TYPE_CHECKING:
@@ -69,12 +67,18 @@ class Shipped:
 def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool = False) -> Shipped:
     """Write `ranking.json` and `report.html`, and for the winner `best_strategy.json` and `model/`.
 
-    The test split is evaluated for the winner only, and once: where the same trial was shipped
-    before, its recipe stays as it is.
+    The test split is evaluated for the winner only, and once: where the same model was shipped before, only
+    what was found out about it since is added.
+
+    Raises:
+        StudyError: The study was deleted meanwhile. (Renamed, it is written under its new name.)
+        OutputError: The folder belongs to another study by now, or cannot be written.
     """
     from automl_transfer.reporting.html.study_page import study_page
 
-    report = read_study_report(store, bench.handle.name)
+    bench = dataclasses.replace(bench, handle=store.again(bench.handle))
+    claim_run_folder(store, bench.handle, output)
+    report = read_study_report(store, bench.handle)
     write_text(output / RANKING, report.ranking.to_json())
     recipe = _ship(bench, report, output, refit=refit)
     report = look_into(report, output)
@@ -89,32 +93,17 @@ def _ship(bench: Workbench, report: StudyReport, output: Path, *, refit: bool) -
     if best is None:
         return None
     winner = next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
-    earlier = _shipped_before(output, report.study, winner, refit)
+    confirmation = confirmed_of(best.confirmation)
+    earlier = shipped_before(output, bench.handle, winner, refit=refit)
     if earlier is not None:
-        return earlier
+        return restate(output, bench.handle, earlier, confirmation)
     assert winner.strategy is not None
     run, trained = _trained(bench, winner, refit=refit)
-    recipe = _recipe(bench, winner, run, trained, confirmed_of(best.confirmation))
-    errors = winner_errors(run, report.study, winner.root, refit=refit, test=recipe.metrics.test)
+    recipe = _recipe(bench, winner, run, trained, confirmation)
+    errors = winner_errors(run, bench.handle, winner.root, refit=refit, test=recipe.metrics.test)
     write_text(output / ERRORS, errors.to_json())
     write_results(output, run, bench.backbone(winner.strategy.source), recipe)
     return recipe
-
-
-def _shipped_before(output: Path, study: str, winner: TrialRecord, refit: bool) -> Recipe | None:
-    path = output / RECIPE
-    if not path.is_file() or not (output / MODEL / "model.json").is_file():
-        return None
-    try:
-        recipe = read_recipe(path)
-    except AutomlTransferError:
-        return None
-    same = (
-        recipe.provenance.study == study
-        and recipe.provenance.trial == winner.number
-        and recipe.training.refit == refit
-    )
-    return recipe if same else None
 
 
 def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[TrainingRun, RecipeTraining]:
@@ -166,17 +155,15 @@ def _stored(bench: Workbench, winner: TrialRecord) -> TrainingRun | None:
     from safetensors.torch import load_file
 
     assert winner.strategy is not None
-    artifacts = ArtifactStore(bench.handle.artifact_url)
-    key = model_key(winner.root, winner.attempt)
+    is_right = weights_are(winner.outcome.weights_sha256 if winner.outcome else None)
     with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
         file = Path(folder) / "model.safetensors"
         try:
-            artifacts.get(key, file)
-            run = _made(bench, winner.strategy, weights=load_file(str(file)))
+            if not fetch(bench.handle, model_key(winner.root, winner.attempt), file, is_right):
+                return None
+            return _made(bench, winner.strategy, weights=load_file(str(file)))
         except (OSError, RuntimeError):
             return None
-    expected = winner.outcome.weights_sha256 if winner.outcome else None
-    return run if expected is None or run.weights_sha256() == expected else None
 
 
 def _recipe(
@@ -211,4 +198,5 @@ def _recipe(
         study=handle.name,
         trial=winner.number,
         root_trial=winner.root,
+        identity=handle.identity,
     )

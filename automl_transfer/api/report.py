@@ -59,8 +59,9 @@ def _winner(folder: Path, report: StudyReport) -> WinnerErrors | None:
     except (OSError, ValidationError):
         return None
     # A file of an earlier winner would show the errors of another model.
-    best = report.ranking.best
-    same = found.study == report.study and best is not None and found.root_trial == best.root_trial
+    best, identity = report.ranking.best, report.ranking.identity
+    mine = found.study == report.study if found.identity is None else found.identity == identity
+    same = mine and best is not None and found.root_trial == best.root_trial
     return found if same else None
 
 

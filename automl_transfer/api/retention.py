@@ -1,16 +1,20 @@
 """Which checkpoints and models of a study are still needed: the rule behind `study gc`.
 
-Kept: everything of strategies that are still open, everything of the best ones, and whatever is not
-known to belong to a closed trial. Safe while workers run: a trial that has ended never runs again.
+Kept: everything of strategies that are still open, everything of the best ones in the order of the ranking
+(confirmed ones first), whatever is not known to belong to a closed trial, and every file of another study.
+Safe while workers run: a trial that has ended never runs again.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from automl_transfer.errors import OutputError
 from automl_transfer.reporting.ranking import rank
-from automl_transfer.store.artifacts import ArtifactStore
+from automl_transfer.search.checkpoints import move_earlier
+from automl_transfer.store import claiming
+from automl_transfer.store.evidence import Evidence
+from automl_transfer.store.files import root_of, study_files
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
@@ -36,6 +40,8 @@ class Garbage:
 def collect_garbage(store: Store, study: StudyHandle, *, dry_run: bool = False) -> Garbage:
     """Drop the files of a study that no open trial and none of the best strategies needs.
 
+    What a version before identities left of this study beyond doubt is moved among its files first.
+
     Args:
         store: Where the study is.
         study: Whose files are looked at.
@@ -43,25 +49,30 @@ def collect_garbage(store: Store, study: StudyHandle, *, dry_run: bool = False) 
 
     Raises:
         OutputError: A file cannot be removed.
+        StudyError: The study is gone.
     """
-    artifacts = ArtifactStore(study.artifact_url)
+    trials, files = Trials(store), study_files(study)
+    if not dry_run:
+        named = store.read(lambda c: claiming.checkpoints(c, study.study_id), "read checkpoints")
+        move_earlier(study, trials.records(study), named)
     # Files first, trials second: a trial that ends in between still counts with all its files.
-    keys = artifacts.list()
-    read = Trials(store).read(study)
+    keys = files.list()
+    read = trials.read(study)
     records = read.records
     unfinished = {record.root for record in records if not record.state.finished}
     unfinished |= {row.root for row in read.unreadable if row.root is not None}
     closed = {record.root for record in records} - unfinished
-    ranking = rank(records, study.task, study.name)
+    ranking = rank(records, study.task, study.name, Evidence(store).runs(study, "confirm"))
     best = {row.root_trial for row in ranking.rows[:KEPT_STRATEGIES]}
-    dropped = [key for key in keys if _root(key) in closed - best]
-    freed = sum(artifacts.size(key) for key in dropped)
+    dropped = [key for key in keys if root_of(key) in closed - best]
+    freed = sum(files.size(key) for key in dropped)
     if not dry_run:
-        for key in dropped:
-            artifacts.delete(key)
+        store.again(study)  # deleted meanwhile, its records above may have been another's
+        try:
+            for key in dropped:
+                files.delete_file(key)
+        except OSError as error:
+            raise OutputError(
+                f"files of the study must be removable, got {error}: give write permission to {files.url}"
+            ) from error
     return Garbage(tuple(dropped), freed, len(keys) - len(dropped))
-
-
-def _root(key: str) -> int | None:
-    found = re.match(r"trial-(\d+)/", key)
-    return int(found[1]) if found else None

@@ -10,13 +10,14 @@ from pathlib import Path
 from automl_transfer.aborting import Aborted, abortable, check_abort
 from automl_transfer.api.evidence import confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
+from automl_transfer.api.run_folder import check_run_folder, claim_run_folder
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
-from automl_transfer.recipes.output import check_output_folder, open_output_folder
+from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.first import FirstAnswers
@@ -38,6 +39,9 @@ class SearchEvents:
 
     def on_progress(self, what: str, done: int, total: int) -> None:
         """Data are being prepared."""
+
+    def on_set_aside(self, folder: Path, aside: Path) -> None:
+        """The output folder held the results of a study that is gone from the store; they are kept."""
 
     def on_study(self, handle: StudyHandle, trials: Trials) -> None:
         """The study is in the store; trials begin."""
@@ -105,8 +109,8 @@ def _check(
     cache_root: Path | None,
     events: SearchEvents,
 ) -> _Checked:
-    """Load the data and the sources; only then open the output folder."""
-    check_output_folder(output, spec.name)
+    """Load the data and the sources; nothing is written, the output folder is not opened."""
+    check_output_folder(output)
     check_device(device)
     default_budget()
     if mistakes := unknown_methods(spec.space):
@@ -116,10 +120,9 @@ def _check(
     backbones = Backbones(task.task.channels)
     for name in sources:
         backbones.get(name)
-    folder = open_output_folder(output, spec.name)
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
-    return _Checked(task, sources, backbones, folder)
+    return _Checked(task, sources, backbones, output)
 
 
 def _prepare(
@@ -131,8 +134,12 @@ def _prepare(
     events: SearchEvents,
 ) -> tuple[Workbench, FirstAnswers]:
     """Create the study, or find it again, and enqueue its first answer. Idempotent."""
+    check_run_folder(store, spec.name, checked.folder)
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
+    aside = claim_run_folder(store, handle, checked.folder)
+    if aside is not None:
+        events.on_set_aside(checked.folder, aside)
     bench = Workbench.open(
         handle, device=device, cache_root=cache_root, task=checked.task, backbones=checked.backbones
     )

@@ -12,6 +12,7 @@ from automl_transfer.recipes.best_strategy import Score
 from automl_transfer.reporting.errors_of_winner import CalibrationBin, WinnerErrors, WrongImage
 
 if TYPE_CHECKING:
+    from automl_transfer.store.values import StudyHandle
     from automl_transfer.training.run import TrainingRun
 
 BINS = 10
@@ -20,7 +21,7 @@ THUMBNAIL = 96
 
 
 def winner_errors(
-    run: TrainingRun, study: str, root_trial: int, *, refit: bool, test: Score | None
+    run: TrainingRun, study: StudyHandle, root_trial: int, *, refit: bool, test: Score | None
 ) -> WinnerErrors:
     """Confusion, calibration and the worst images of a trained model.
 
@@ -44,7 +45,8 @@ def winner_errors(
     wrong = np.flatnonzero(answers != labels)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST]
     return WinnerErrors(
-        study=study,
+        study=study.name,
+        identity=study.identity,
         root_trial=root_trial,
         split=split,
         images=len(rows),

@@ -37,18 +37,18 @@ def run(
     wrote best/: ranking.json, report.html, best_strategy.json, model/
     """
     from automl_transfer.api.finish import finish_search
+    from automl_transfer.api.run_folder import check_run_folder
     from automl_transfer.errors import StudyError
-    from automl_transfer.recipes.output import open_output_folder
     from automl_transfer.search.workbench import Workbench
 
     with open_store(storage, storage_file, create=False) as store:
         handle = store.study(study)
-        folder = open_output_folder(output, handle.name)
+        check_run_folder(store, handle.name, output)
         bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
-        shipped = finish_search(store, bench, folder, refit=refit)
+        shipped = finish_search(store, bench, output, refit=refit)
     if shipped.recipe is None:
         raise StudyError(
             f"a study must have a complete trial before it is exported, got {study!r} without one: "
             "run 'automl-transfer search' on"
         )
-    console().print(f"wrote {folder}/: ranking.json, report.html, best_strategy.json, model/", markup=False)
+    console().print(f"wrote {output}/: ranking.json, report.html, best_strategy.json, model/", markup=False)

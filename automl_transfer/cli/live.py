@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,10 @@ class LiveSearch(SearchEvents):
     def on_progress(self, what: str, done: int, total: int) -> None:
         """Data are being prepared."""
         self._progress.update(self._data, description=what, completed=done, total=total, visible=done < total)
+
+    def on_set_aside(self, folder: Path, aside: Path) -> None:
+        """Say where the results of a study that is gone are now."""
+        self._line(f"{folder} held the results of a study that is not in the store any more: now {aside}")
 
     def on_study(self, handle: StudyHandle, trials: Trials) -> None:
         """Say what is searched, and show trials that an earlier run finished."""

@@ -46,6 +46,7 @@ def run(
             print_json(_facts(store, study))
             return
         screen = console()
+        study = store.study(study).identity  # it may be renamed while it is watched
         if not watch:
             screen.print(_shown(store, study))
             return

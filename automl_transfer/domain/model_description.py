@@ -31,6 +31,7 @@ class ModelDescription(BaseModel):
         taps: Number of topmost group outputs that the head reads.
         resolution_scale: Images are resized by this factor in front of the first group.
         weights_sha256: Of the file `model.safetensors`.
+        identity: Of the study that the model comes from; None where it is not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
@@ -46,6 +47,7 @@ class ModelDescription(BaseModel):
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=MAX_CLASSES)
     normalisation: NormalisationFacts
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    identity: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
 
     @model_validator(mode="after")
     def _channels(self) -> Self:

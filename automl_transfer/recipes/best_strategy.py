@@ -31,6 +31,7 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Name = Annotated[
     str,
     Field(min_length=1, max_length=MAX_LABEL, json_schema_extra={"not": {"pattern": PLACE}}),
@@ -202,11 +203,17 @@ class Environment(BaseModel):
 
 
 class Provenance(BaseModel):
-    """Where the strategy comes from."""
+    """Where the strategy comes from.
+
+    Attributes:
+        study: The study's name when the file was written.
+        identity: The study's own for ever, as in its store; None in files of versions before identities.
+    """
 
     model_config = _FROZEN
 
     study: Name
+    identity: Identity | None = None
     trial: int = Field(ge=0)
     root_trial: int = Field(ge=0)
 
@@ -274,6 +281,7 @@ def make_recipe(
     study: str,
     trial: int,
     root_trial: int,
+    identity: str | None = None,
 ) -> Recipe:
     """Put a recipe together and leave everything local out of it.
 
@@ -309,7 +317,9 @@ def make_recipe(
         environment=environment.model_copy(
             update={"versions": {name: public_text(text) for name, text in environment.versions.items()}}
         ),
-        provenance=Provenance(study=public_name(study), trial=trial, root_trial=root_trial),
+        provenance=Provenance(
+            study=public_name(study), identity=identity, trial=trial, root_trial=root_trial
+        ),
     )
 
 

@@ -66,10 +66,23 @@ def save_model(
             classes=classes,
             normalisation=facts(normalisation),
             weights_sha256=file_sha256(weights),
+            identity=recipe.provenance.identity,
         )
         write_text(temporary / DESCRIPTION, description.to_json())
         write_text(temporary / CARD, model_card(description, recipe))
     return description
+
+
+def restate_model(folder: Path, recipe: Recipe) -> None:
+    """Write what a model folder says of its recipe anew; its weights stay as they are.
+
+    Raises:
+        SourceError: Not a model folder.
+        OutputError: It cannot be written.
+    """
+    description = read_description(folder).model_copy(update={"identity": recipe.provenance.identity})
+    write_text(folder / DESCRIPTION, description.to_json())
+    write_text(folder / CARD, model_card(description, recipe))
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, ModelDescription]:

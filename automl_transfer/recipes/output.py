@@ -8,6 +8,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,30 @@ from automl_transfer.domain.strict_json import read_json
 from automl_transfer.errors import ConfigurationError, OutputError
 
 MARKER = "run.json"
-MARKER_SCHEMA = "automl-transfer/run/1"
+MARKER_SCHEMA = "automl-transfer/run/2"
+EARLIER_MARKER_SCHEMA = "automl-transfer/run/1"
 MIN_FREE_BYTES = 200 * 1024 * 1024
 
 
-def check_output_folder(folder: Path, study: str, need_bytes: int = MIN_FREE_BYTES) -> None:
-    """Check that a study's results can be written to a folder. Leaves nothing behind.
+@dataclass(frozen=True)
+class Owner:
+    """The study whose results a folder holds, as its `run.json` says.
 
-    A folder may be new, empty, or hold an earlier run of the same study.
+    Attributes:
+        study: Its name when it last wrote there.
+        identity: As in the store; None where a version before identities wrote the file.
+        store: Fingerprint of its store's URL; None as well.
+    """
+
+    study: str
+    identity: str | None = None
+    store: str | None = None
+
+
+def check_output_folder(folder: Path, need_bytes: int = MIN_FREE_BYTES) -> None:
+    """Check that results can be written to a folder. Leaves nothing behind.
+
+    A folder may be new, empty, or hold a run; whose run that may be is for `api.run_folder` to say.
 
     Raises:
         OutputError: A file is in the way, the folder is read-only or belongs to something else, or its
@@ -32,7 +49,7 @@ def check_output_folder(folder: Path, study: str, need_bytes: int = MIN_FREE_BYT
     if not existing.is_dir():
         raise OutputError(f"the output must be a folder, got the file {existing}: choose another --output")
     if existing == folder:
-        _check_content(folder, study)
+        _check_content(folder)
     try:
         probe = existing / f".{secrets.token_hex(6)}.tmp"
         probe.touch(exist_ok=False)
@@ -49,15 +66,29 @@ def check_output_folder(folder: Path, study: str, need_bytes: int = MIN_FREE_BYT
         )
 
 
-def open_output_folder(folder: Path, study: str, need_bytes: int = MIN_FREE_BYTES) -> Path:
-    """Check the folder, create it and mark it as this study's, so that a rerun may write there again."""
-    check_output_folder(folder, study, need_bytes)
+def mark_output_folder(folder: Path, owner: Owner) -> None:
+    """Create the folder where it is missing, and say whose it is, so that a rerun may write there again."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"cannot create the output folder {folder}: {error.strerror}") from error
-    write_json(folder / MARKER, {"schema": MARKER_SCHEMA, "study": study})
-    return folder
+    write_json(folder / MARKER, {"schema": MARKER_SCHEMA, **asdict(owner)})
+
+
+def owner_of(folder: Path) -> Owner | None:
+    """Whose results a folder holds; None where it holds none, or something else."""
+    try:
+        marker = read_json(folder / MARKER, OutputError)
+    except (OutputError, ConfigurationError):
+        return None
+    name, identity, store = (marker.get(key) for key in ("study", "identity", "store"))
+    if not isinstance(name, str):
+        return None
+    if marker.get("schema") == EARLIER_MARKER_SCHEMA:
+        return Owner(name)
+    if marker.get("schema") != MARKER_SCHEMA or not isinstance(identity, str) or not isinstance(store, str):
+        return None
+    return Owner(name, identity, store)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -132,31 +163,14 @@ def _nearest_existing(folder: Path) -> Path:
     raise OutputError(f"the output must be a usable path, got {folder}")
 
 
-def _check_content(folder: Path, study: str) -> None:
+def _check_content(folder: Path) -> None:
     try:
         names = sorted(entry.name for entry in folder.iterdir())
     except OSError as error:
         raise OutputError(f"the output folder must be readable, got {folder} ({error.strerror})") from error
-    if not names:
-        return
-    owner = _owner(folder)
-    if owner is None:
+    if names and owner_of(folder) is None:
         some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
         raise OutputError(
             f"the output folder must be new, empty or this study's own, got {folder} with {some}: "
             "choose another --output"
         )
-    if owner != study:
-        raise OutputError(
-            f"the output folder must belong to study {study!r}, got {folder} of study {owner!r}: "
-            "choose another --output"
-        )
-
-
-def _owner(folder: Path) -> str | None:
-    try:
-        marker = read_json(folder / MARKER, OutputError)
-    except (OutputError, ConfigurationError):
-        return None
-    name = marker.get("study")
-    return name if marker.get("schema") == MARKER_SCHEMA and isinstance(name, str) else None

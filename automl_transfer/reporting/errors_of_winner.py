@@ -43,6 +43,7 @@ class WinnerErrors(BaseModel):
     """The content of `errors.json`, written when a winner ships.
 
     Attributes:
+        identity: Of the study; None in files of versions before identities.
         split: Which images these are about. Validation, which the search has seen, unless the model was
             refitted on them: then the single evaluation of the test split.
         confusion: Rows are the truth, columns the answer, in the order of `classes`.
@@ -54,6 +55,7 @@ class WinnerErrors(BaseModel):
 
     schema_: Literal["automl-transfer/errors/1"] = Field(default="automl-transfer/errors/1", alias="schema")
     study: str
+    identity: str | None = None
     root_trial: int
     split: Literal["validation", "test"]
     images: int

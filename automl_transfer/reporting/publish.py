@@ -34,7 +34,7 @@ def publish(store: Store, study: StudyHandle) -> bool:
     from automl_transfer.reporting.study_report import read_study_report
 
     try:
-        report = read_study_report(store, study.name)
+        report = read_study_report(store, study)
         figures = {}
         for name in MAIN_FIGURES:
             figure = FIGURES[name]

@@ -126,13 +126,14 @@ class TimelinePoint(BaseModel):
 
 
 class Ranking(BaseModel):
-    """The content of `ranking.json`."""
+    """The content of `ranking.json`. `identity` is the study's, which its name may not be for ever."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     schema_: Literal["automl-transfer/ranking/1"] = Field(default="automl-transfer/ranking/1", alias="schema")
     task: RankedTask
     study: str
+    identity: str | None = None
     rows: tuple[Row, ...]
     timeline: tuple[TimelinePoint, ...]
 
@@ -146,7 +147,14 @@ class Ranking(BaseModel):
         return self.rows[0] if self.rows else None
 
 
-def rank(records: Iterable[TrialRecord], task: Task, study: str, runs: Iterable[ExtraRun] = ()) -> Ranking:
+def rank(
+    records: Iterable[TrialRecord],
+    task: Task,
+    study: str,
+    runs: Iterable[ExtraRun] = (),
+    *,
+    identity: str | None = None,
+) -> Ranking:
     """Order the strategies of a study by the task's metric.
 
     Only COMPLETE trials count: a pruned trial's last value says little about where it would have
@@ -159,6 +167,7 @@ def rank(records: Iterable[TrialRecord], task: Task, study: str, runs: Iterable[
         task: What they were trained on.
         study: Its name.
         runs: Confirmation runs (`domain.evidence.ExtraRun`).
+        identity: Of the study.
     """
     everything = list(records)
     chosen = sorted(one_per_strategy(everything), key=lambda record: _order(record, task.metric))
@@ -184,6 +193,7 @@ def rank(records: Iterable[TrialRecord], task: Task, study: str, runs: Iterable[
     return Ranking(
         task=RankedTask(name=task.name, fingerprint=task.fingerprint, metric=task.metric),
         study=study,
+        identity=identity,
         rows=rows,
         timeline=_timeline(everything, chosen, task.metric),
     )

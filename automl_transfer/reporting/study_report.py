@@ -20,6 +20,7 @@ from automl_transfer.reporting.summary import StudySummary, summarise
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
+    from automl_transfer.store.values import StudyHandle
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,30 +101,36 @@ class StudyReport:
         return {record.number: record for record in self.records}
 
 
-def read_study_report(store: Store, name: str) -> StudyReport:
-    """Read a study, whoever made it: a few queries, however many trials.
+def read_study_report(store: Store, study: str | StudyHandle) -> StudyReport:
+    """Read a study, by its name whoever made it, or one of ours under whatever name it has now.
+
+    A few queries, however many trials.
 
     Raises:
-        StudyError: There is no study of this name.
+        StudyError: There is no study of this name, or not any more.
     """
     from automl_transfer.store.evidence import Evidence
     from automl_transfer.store.trials import Trials
 
-    found = next((study for study in store.studies() if study.name == name), None)
-    if found is None or found.ours:
-        handle = store.study(name)  # or its error, which names the studies there are
-        evidence, trials = Evidence(store), Trials(store).read(handle)
-        return make_report(
-            handle.name,
-            handle.task,
-            handle.spec,
-            trials.records,
-            runs=evidence.runs(handle),
-            profiles=evidence.profiles(handle),
-            unreadable=[*trials.unreadable, *evidence.unreadable(handle)],
-        )
-    foreign = Trials(store).read(found.study_id)
-    return make_report(name, None, None, foreign.records, unreadable=foreign.unreadable)
+    if isinstance(study, str):
+        found = next((each for each in store.studies() if each.name == study), None)
+        if found is not None and not found.ours:
+            foreign = Trials(store).read(found.study_id)
+            return make_report(study, None, None, foreign.records, unreadable=foreign.unreadable)
+        handle = store.study(study)  # or its error, which names the studies there are
+    else:
+        handle = store.again(study)
+    evidence, trials = Evidence(store), Trials(store).read(handle)
+    return make_report(
+        handle.name,
+        handle.task,
+        handle.spec,
+        trials.records,
+        runs=evidence.runs(handle),
+        profiles=evidence.profiles(handle),
+        identity=handle.identity,
+        unreadable=[*trials.unreadable, *evidence.unreadable(handle)],
+    )
 
 
 def make_report(
@@ -134,12 +141,13 @@ def make_report(
     *,
     runs: list[ExtraRun] | None = None,
     profiles: list[ProfileRecord] | None = None,
+    identity: str | None = None,
     unreadable: list[UnreadableRow] | None = None,
 ) -> StudyReport:
     """Put a report together from what is known."""
     confirmed = [run for run in runs or () if run.kind == "confirm"]
     if task is not None:
-        ranking = rank(records, task, study, confirmed)
+        ranking = rank(records, task, study, confirmed, identity=identity)
     else:
         nothing = RankedTask(name="a study of plain Optuna", fingerprint="", metric="accuracy")
         ranking = Ranking(task=nothing, study=study, rows=(), timeline=())

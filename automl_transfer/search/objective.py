@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from optuna.artifacts import ArtifactMeta
 from optuna.pruners import BasePruner
 
-from automl_transfer.aborting import Aborted, abortable
+from automl_transfer.aborting import Aborted, abortable, check_abort
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.plan import TransferPlan
 
+log = logging.getLogger(__name__)
+
+FETCH_PAUSES = (0.5, 2.0, 5.0)
+"""Seconds between tries to read a checkpoint."""
 KEPT_MODELS = 5
 """Trained weights are kept for trials that are among this many best when they finish."""
 
@@ -187,20 +192,39 @@ class Objective:
         return TrialEnd(TrialState.WAITING, StopReason(kind=StopKind.RELEASED, detail=reason))
 
     def _resume(self, claim: Claim, run: TrainingRun) -> bool:
-        """Continue from the last checkpoint; start over, and have it counted, where there is none left."""
+        """Continue from the last checkpoint; start over, and have it counted, where there is none left.
+
+        A checkpoint that cannot be read now, because its disk or network is in trouble, says nothing about
+        its trial: it stays, and so does its row; after some tries the trial fails as one of its data's.
+        """
         if claim.checkpoint is None:
             if claim.epochs:
                 self.trials.restart(claim)
             return True
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
             try:
-                self.checkpoints.fetch(claim.checkpoint, Path(folder) / "state")
+                self._fetch(claim, Path(folder) / "state")
                 resumed = run.restore(Path(folder) / "state")
-            except (TrialDataError, OSError):
+            except TrialDataError as error:
+                log.warning("trial %d starts over: %s", claim.number, error)
                 self.trials.restart(claim)
-                self.checkpoints.forget()
+                self.checkpoints.forgotten()
                 return True
         return resumed.identical
+
+    def _fetch(self, claim: Claim, folder: Path) -> None:
+        for pause in (*FETCH_PAUSES, None):
+            try:
+                self.checkpoints.fetch(claim, folder)
+                return
+            except OSError as error:
+                if pause is None:
+                    raise
+                log.warning("the checkpoint of trial %d cannot be read: %s", claim.number, error)
+            until = time.monotonic() + pause
+            while time.monotonic() < until:
+                check_abort()
+                time.sleep(0.1)
 
     def _among_best(self, value: float) -> bool:
         values = self._completed(default=[])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from optuna.artifacts import ArtifactMeta
 
 from automl_transfer.domain.records import EpochResult, StopReason
-from automl_transfer.store.artifacts import ArtifactStore
+from automl_transfer.store.files import study_files
 from automl_transfer.store.values import StudyHandle
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ PNG = "image/png"
 
 
 class TrialPictures:
-    """Draws and stores a trial's plan and curve. Files lie where `optuna-dashboard --artifact-dir` looks.
+    """Draws and stores a trial's plan and curve, among the study's files, named as Optuna's tools do.
 
     What is returned is written with the trial's end, in the same transaction. Best effort: whatever goes
     wrong is logged and costs a picture, never a trial.
@@ -58,5 +58,5 @@ class TrialPictures:
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
             file = Path(folder) / name
             file.write_bytes(content)
-            ArtifactStore(self._study.artifact_url).put(file, key)
+            study_files(self._study).put(file, key)
         return ArtifactMeta(artifact_id=key, filename=name, mimetype=PNG, encoding=None)

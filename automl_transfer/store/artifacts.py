@@ -117,7 +117,13 @@ class ArtifactStore:
         return bool(self._fs.exists(f"{path}/{_MARK}"))
 
     def delete(self, key: str) -> bool:
-        """Remove what is stored under a key; False when there was nothing. Safe to repeat."""
+        """Remove what is stored under a key, a folder with all that it holds. Safe to repeat.
+
+        For keys that this program composed (`store.files`), never for one that was read somewhere.
+
+        Returns:
+            Whether there was anything.
+        """
         path = self._path(key)
         try:
             if not self._local and self._fs.exists(f"{path}/{_MARK}"):
@@ -125,6 +131,17 @@ class ArtifactStore:
             if not self._fs.exists(path):
                 return False
             self._fs.rm(path, recursive=True)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete_file(self, key: str) -> bool:
+        """Remove the file under a key; False when there is none. A folder stays: nothing below it goes."""
+        path = self._path(key)
+        try:
+            if not self._fs.isfile(path):
+                return False
+            self._fs.rm_file(path)
         except FileNotFoundError:
             return False
         return True

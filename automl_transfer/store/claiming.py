@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,17 +13,17 @@ from automl_transfer.errors import UnreadableRowError
 from automl_transfer.store import leases, parsing, reading
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
-from automl_transfer.store.values import CheckpointRef, Claim
+from automl_transfer.store.values import CheckpointRef, Claim, StudyHandle
 
 
 def take_oldest(
-    connection: sa.Connection, study_id: int, worker: str, token: str, passed: set[int]
+    connection: sa.Connection, study: StudyHandle, worker: str, token: str, passed: set[int]
 ) -> Claim | None:
     """Lease the oldest WAITING trial that can be run here; None where there is none.
 
     Args:
         connection: Of the transaction.
-        study_id: Of the study.
+        study: Whose trial it is.
         worker: Who takes it.
         token: Of the lease.
         passed: Ids of trials that only a newer program can run; those that are met are added.
@@ -30,7 +31,7 @@ def take_oldest(
     last = -1
     while True:
         oldest = (
-            reading.waiting(study_id)
+            reading.waiting(study)
             .where(t.trials.c.trial_id > last)
             .order_by(t.trials.c.trial_id)
             .limit(1)
@@ -54,7 +55,7 @@ def take_oldest(
         connection.execute(
             sa.update(t.at_trials).where(t.at_trials.c.trial_id == trial_id).values(worker=worker[:200])
         )
-        leases.take(connection, study_id, trial_id, worker, token)
+        leases.take(connection, study.study_id, trial_id, worker, token)
         return claim
 
 
@@ -97,12 +98,17 @@ def read_claim(connection: sa.Connection, trial_id: int, token: str) -> Claim:
         token=token,
         strategy=strategy,
         epochs=tuple(parsing.model(EpochResult, text, "curve") for text in epochs),
-        checkpoint=None if saved is None else _checkpoint(saved),
+        checkpoint=None if saved is None else checkpoint_of(saved),
         label=row.label,
     )
 
 
-def _checkpoint(row: sa.Row[Any]) -> CheckpointRef:
+def checkpoint_of(row: sa.Row[Any]) -> CheckpointRef:
+    """Where a trial's state lies.
+
+    Raises:
+        UnreadableRowError: This program cannot read it.
+    """
     if not isinstance(row.uri, str) or not isinstance(row.sha256, str):
         raise UnreadableRowError(f"its checkpoint must have a place and a digest, got {str(row)[:80]}")
     epoch, size = (
@@ -110,6 +116,20 @@ def _checkpoint(row: sa.Row[Any]) -> CheckpointRef:
         parsing.whole(row.bytes, "checkpoint's size"),
     )
     return CheckpointRef(epoch, row.uri, row.sha256, size)
+
+
+def checkpoints(connection: sa.Connection, study_id: int) -> list[tuple[int, CheckpointRef]]:
+    """Every checkpoint that is named and can be read, with its root."""
+    query = (
+        sa.select(t.at_trials.c.root, t.at_checkpoints)
+        .join(t.at_trials, t.at_trials.c.trial_id == t.at_checkpoints.c.trial_id)
+        .where(t.at_trials.c.study_id == study_id)
+    )
+    found = []
+    for row in connection.execute(query):
+        with contextlib.suppress(UnreadableRowError):
+            found.append((parsing.whole(row.root, "root"), checkpoint_of(row)))
+    return found
 
 
 def _give_up(connection: sa.Connection, trial_id: int, error: UnreadableRowError) -> None:

@@ -11,6 +11,7 @@ from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import soundness
 from automl_transfer.store import tables as t
 from automl_transfer.store.store import Store
+from automl_transfer.store.studies import deleted
 from automl_transfer.store.values import StudyHandle, TrialDraft
 
 
@@ -43,8 +44,8 @@ class KnownSpaces:
 
 def lock(connection: sa.Connection, study: StudyHandle) -> None:
     """Make this transaction the only one that adds trials to a study, which must still be there."""
-    if not rows.lock_study(connection, study.study_id):
-        raise StudyError(f"study {study.name!r} must exist, it was deleted while it was in use")
+    if not rows.lock_study(connection, study.study_id, study.identity):
+        raise deleted(study)
 
 
 def created(connection: sa.Connection, nonce: str) -> tuple[int, int] | None:

@@ -16,7 +16,9 @@ from automl_transfer.errors import StudyError, UnreadableRowError
 from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
+from automl_transfer.store.reading import is_there
 from automl_transfer.store.store import Store
+from automl_transfer.store.studies import deleted
 from automl_transfer.store.values import StudyHandle
 
 M = TypeVar("M", bound=BaseModel)
@@ -39,8 +41,10 @@ class Evidence:
         Raises:
             StudyError: The study has no trial of this number any more.
         """
-        number = sa.select(t.trials.c.trial_id).where(
-            t.trials.c.study_id == study.study_id, t.trials.c.number == run.root
+        number = (
+            sa.select(t.trials.c.trial_id)
+            .join(t.at_studies, t.at_studies.c.study_id == t.trials.c.study_id)
+            .where(t.at_studies.c.identity == study.identity, t.trials.c.number == run.root)
         )
 
         def step(connection: sa.Connection) -> bool:
@@ -81,11 +85,19 @@ class Evidence:
         return _readable(ExtraRun, ((row.result, f"run {row.run} of kind {row.kind!r}") for row in found))
 
     def add_profile(self, study: StudyHandle, profile: ProfileRecord) -> None:
-        """Keep a source's profile; the first one stays."""
+        """Keep a source's profile; the first one stays.
+
+        Raises:
+            StudyError: The study is gone.
+        """
         row = {"study_id": study.study_id, "source": profile.source, "result": profile.model_dump_json()}
-        self._store.write(
-            lambda c: c.execute(_insert_once(c.dialect.name, t.at_profiles), row) and None, "keep a profile"
-        )
+
+        def step(connection: sa.Connection) -> None:
+            if not is_there(connection, study):
+                raise deleted(study)
+            connection.execute(_insert_once(connection.dialect.name, t.at_profiles), row)
+
+        self._store.write(step, "keep a profile")
 
     def profiles(self, study: StudyHandle | int) -> list[ProfileRecord]:
         """The profiles of a study's sources that can be read, by name."""

@@ -70,12 +70,18 @@ def _upsert(
     return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
 
 
-def lock_study(connection: sa.Connection, study_id: int) -> bool:
+def lock_study(connection: sa.Connection, study_id: int, identity: str | None = None) -> bool:
     """Make this transaction the only one that numbers trials of a study; False when it is gone.
 
-    Excludes Optuna's own FOR UPDATE. On SQLite the transaction is exclusive already.
+    Excludes Optuna's own FOR UPDATE. On SQLite the transaction is exclusive already, and numbers of
+    studies are given again: with `identity`, a later study of the same number is not taken for it.
     """
     query = sa.select(t.studies.c.study_id).where(t.studies.c.study_id == study_id)
+    if identity is not None:
+        mine = sa.select(t.at_studies.c.study_id).where(
+            t.at_studies.c.study_id == t.studies.c.study_id, t.at_studies.c.identity == identity
+        )
+        query = query.where(mine.exists())
     return connection.execute(query.with_for_update(key_share=True)).first() is not None
 
 

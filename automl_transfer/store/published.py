@@ -16,6 +16,7 @@ from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
 from automl_transfer.store.store import Store
+from automl_transfer.store.studies import deleted
 from automl_transfer.store.values import StudyHandle
 
 NOTE_VERSION = "dashboard:note_ver"
@@ -54,7 +55,8 @@ class PublishedPage:
 
         def step(connection: sa.Connection) -> bool:
             study_id = self._study.study_id
-            rows.lock_study(connection, study_id)
+            if not rows.lock_study(connection, study_id, self._study.identity):
+                raise deleted(self._study)
             there = _read(connection, study_id)
             version = int(there.get(NOTE_VERSION, 0))
             ours = int(there.get(PUBLISHED, {}).get("note_version", 0))

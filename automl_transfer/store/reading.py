@@ -15,24 +15,35 @@ from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
-from automl_transfer.store.values import Counts, StudySummary, WorkerRow
+from automl_transfer.store.values import Counts, StudyHandle, StudySummary, WorkerRow
 
 _FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED)
 _OPEN = (OptunaState.WAITING, OptunaState.RUNNING)
 
 
-def waiting(study_id: int) -> sa.Select[int]:
+def is_there(connection: sa.Connection, study: StudyHandle) -> bool:
+    """Whether a study was not deleted; a later one that got its number is another study."""
+    query = sa.select(t.at_studies.c.study_id).where(t.at_studies.c.identity == study.identity)
+    return connection.execute(query).first() is not None
+
+
+def waiting(study: StudyHandle) -> sa.Select[int]:
     """Trials of ours that wait for a worker."""
     return (
         sa.select(t.trials.c.trial_id)
         .join(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
-        .where(t.trials.c.study_id == study_id, t.trials.c.state == rows.WAITING)
+        .join(t.at_studies, t.at_studies.c.study_id == t.trials.c.study_id)
+        .where(
+            t.trials.c.study_id == study.study_id,
+            t.at_studies.c.identity == study.identity,
+            t.trials.c.state == rows.WAITING,
+        )
     )
 
 
-def waiting_ids(connection: sa.Connection, study_id: int) -> list[int]:
+def waiting_ids(connection: sa.Connection, study: StudyHandle) -> list[int]:
     """Ids of the trials that wait for a worker."""
-    return list(connection.execute(waiting(study_id)).scalars())
+    return list(connection.execute(waiting(study)).scalars())
 
 
 def need_newer(connection: sa.Connection, study_id: int, passed: set[int]) -> tuple[int, ...]:
@@ -150,6 +161,7 @@ def study_summaries(connection: sa.Connection) -> list[StudySummary]:
             t.directions.c.direction,
             t.at_studies.c.task,
             t.at_studies.c.created,
+            t.at_studies.c.identity,
         )
         .join(t.directions, t.directions.c.study_id == t.studies.c.study_id)
         .outerjoin(t.at_studies, t.at_studies.c.study_id == t.studies.c.study_id)
@@ -168,6 +180,7 @@ def study_summaries(connection: sa.Connection) -> list[StudySummary]:
                 best_value=high if row.direction == StudyDirection.MAXIMIZE else low,
                 task=_task_name(row.task),
                 created=row.created,
+                identity=row.identity,
             )
         )
     return summaries

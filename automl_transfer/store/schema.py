@@ -20,7 +20,7 @@ from automl_transfer.store.engine import READ_ONLY, make_engine
 from automl_transfer.store.url import StoreURL
 
 OPTUNA_HEAD = "v3.2.0.a"
-OUR_HEAD = "v0002"
+OUR_HEAD = "v0003"
 VERSION_TABLE = "at_alembic_version"
 
 _ADVISORY_LOCK = 0x61746C5F73746F72  # one number per purpose; any constant of ours will do
@@ -122,7 +122,7 @@ def migrate(connection: sa.Connection, target: str) -> None:
 
     Args:
         connection: In a transaction.
-        target: A revision, "head" for the newest, or "base" to remove our tables.
+        target: "head" for the newest, an earlier revision to go back to, or "base" to remove our tables.
     """
     from alembic import command
     from alembic.config import Config
@@ -131,10 +131,10 @@ def migrate(connection: sa.Connection, target: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
-    if target == "base":
-        command.downgrade(config, target)
-    else:
+    if target == "head":
         command.upgrade(config, target)
+    else:
+        command.downgrade(config, target)
 
 
 def _versions(engine: sa.Engine) -> Versions:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import uuid
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 from optuna.study import StudyDirection
@@ -14,14 +15,17 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.spec import StudySpec
-from automl_transfer.domain.strict_json import parse_json
 from automl_transfer.domain.task import Task
-from automl_transfer.errors import ConfigurationError, StoreURLError, StudyError, UnreadableRowError
-from automl_transfer.store import parsing
+from automl_transfer.errors import (
+    StoreUnavailableError,
+    StoreURLError,
+    StudyError,
+)
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine, now
 from automl_transfer.store.retry import Patience, is_denied, is_store_trouble, short
 from automl_transfer.store.schema import check_schema, ensure_schema
+from automl_transfer.store.studies import deleted, handle_of, resume, study_query
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import StudyHandle, StudySummary
 
@@ -42,6 +46,7 @@ class Store:
         self.url = url
         self.engine = engine
         self.patience = patience
+        self._file: tuple[int, int] | None = None
         self._optuna_storage: BaseStorage | None = None
 
     @classmethod
@@ -87,12 +92,15 @@ class Store:
         except BaseException:
             engine.dispose()
             raise
-        return cls(url, engine, Patience(patience))
+        store = cls(url, engine, Patience(patience))
+        if not read_only:
+            store._file = _file_of(url)
+        return store
 
     def with_patience(self, seconds: float) -> Store:
         """The same store (same connections) whose steps give up after another time."""
         other = Store(self.url, self.engine, dataclasses.replace(self.patience, seconds=seconds))
-        other._optuna_storage = self._optuna_storage
+        other._optuna_storage, other._file = self._optuna_storage, self._file
         return other
 
     def close(self) -> None:
@@ -109,6 +117,7 @@ class Store:
         """Run one transaction that may write; again, from its start, while the store has trouble."""
 
         def attempt() -> T:
+            self._check_file()
             with self.engine.begin() as connection:
                 return step(connection)
 
@@ -118,10 +127,19 @@ class Store:
         """Run one transaction that only reads: on SQLite it does not wait for writers."""
 
         def attempt() -> T:
+            self._check_file()
             with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
                 return step(connection)
 
         return (patience or self.patience).run(attempt, what)
+
+    def _check_file(self) -> None:
+        """Open connections go on writing to a SQLite file that was deleted, where nobody will find it."""
+        if self._file is not None and _file_of(self.url) != self._file:
+            raise StoreUnavailableError(
+                f"the database must stay where it is while it is used, {self.url.path} was deleted or "
+                "replaced meanwhile: nothing more can be stored. Put it back and start again, or begin anew"
+            )
 
     @property
     def optuna_storage(self) -> BaseStorage:
@@ -147,18 +165,19 @@ class Store:
         """Create a study, or return the one that exists with the same task, space and horizon.
 
         Idempotent and safe from many processes. For an existing study the new specification replaces
-        the stored one (its budget may grow, its sampler change); its artifact URL stays.
+        the stored one (its budget may grow, its sampler change); its artifact URL and identity stay.
 
         Raises:
             StudyError: A study of this name exists and differs; the message says in what.
         """
         wanted = StudyDirection.MAXIMIZE if direction == "maximize" else StudyDirection.MINIMIZE
+        identity = uuid.uuid4().hex
 
         def step(connection: sa.Connection) -> StudyHandle:
             query = sa.select(t.studies.c.study_id).where(t.studies.c.study_name == spec.name)
             study_id = connection.execute(query.with_for_update(key_share=True)).scalar()
             if study_id is not None:
-                return _resume(connection, study_id, spec, task, sources, wanted)
+                return resume(connection, study_id, spec, task, sources, wanted)
             study_id = connection.execute(
                 sa.insert(t.studies).values(study_name=spec.name).returning(t.studies.c.study_id)
             ).scalar_one()
@@ -173,9 +192,10 @@ class Store:
                     artifact_url=artifact_url,
                     sources=json.dumps(dict(sources)),
                     created=now(),
+                    identity=identity,
                 )
             )
-            return StudyHandle(study_id, spec.name, spec, task, artifact_url, dict(sources))
+            return StudyHandle(study_id, spec.name, spec, task, artifact_url, dict(sources), identity)
 
         try:
             return self.write(step, f"create study {spec.name}")
@@ -183,16 +203,17 @@ class Store:
             return self.write(step, f"create study {spec.name}")
 
     def study(self, name: str) -> StudyHandle:
-        """Find a study by name.
+        """Find a study by its name, or by its identity.
 
         Raises:
             StudyError: There is none, or plain Optuna made it. The message lists those that exist.
         """
 
         def step(connection: sa.Connection) -> tuple[StudyHandle | None, list[str]]:
-            row = connection.execute(_study_query().where(t.studies.c.study_name == name)).first()
-            if row is not None and row.spec is not None:
-                return _handle(row), []
+            for column in (t.studies.c.study_name, t.at_studies.c.identity):
+                row = connection.execute(study_query().where(column == name)).first()
+                if row is not None and row.spec is not None:
+                    return handle_of(row), []
             return None, list(
                 connection.execute(
                     sa.select(t.studies.c.study_name)
@@ -209,6 +230,30 @@ class Store:
                 f"a study of automl-transfer with this name must exist in {self.url}, got {name!r}; {there}"
             )
         return handle
+
+    def find(self, *, name: str | None = None, identity: str | None = None) -> StudyHandle | None:
+        """The study of ours with this name, or with this identity; None where there is none."""
+        wanted = t.studies.c.study_name == name if identity is None else t.at_studies.c.identity == identity
+        row = self.read(lambda c: c.execute(study_query().where(wanted)).first(), "find a study")
+        return None if row is None or row.spec is None else handle_of(row)
+
+    def again(self, study: StudyHandle) -> StudyHandle:
+        """A study as it is now, under whatever name.
+
+        Raises:
+            StudyError: It was deleted; a later study of the same name or number is another one.
+        """
+        found = self.find(identity=study.identity)
+        if found is None:
+            raise deleted(study)
+        return found
+
+    def places(self) -> dict[str, str]:
+        """Where each study of ours keeps its files: name to artifact URL."""
+        query = sa.select(t.studies.c.study_name, t.at_studies.c.artifact_url).join(
+            t.at_studies, t.at_studies.c.study_id == t.studies.c.study_id
+        )
+        return {row[0]: row[1] for row in self.read(lambda c: c.execute(query).all(), "look for places")}
 
     def studies(self) -> list[StudySummary]:
         """All studies of this store, in the order of their creation, those of plain Optuna included."""
@@ -275,6 +320,17 @@ def _may_appear(error: BaseException) -> bool:
     return is_store_trouble(error) and "unable to open database file" not in str(error)
 
 
+def _file_of(url: StoreURL) -> tuple[int, int] | None:
+    """Which file a SQLite store is, whatever its name; None where there is none."""
+    if url.path is None:
+        return None
+    try:
+        found = url.path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def _check_path(url: StoreURL) -> None:
     if url.path is None:
         return
@@ -297,102 +353,3 @@ def _hint(url: StoreURL, reason: str = "") -> str:
     if url.is_sqlite:
         return "Give write permission to the file and its folder, or choose another --storage"
     return "Check the storage URL and the server"
-
-
-def _study_query() -> sa.Select[Any]:
-    return sa.select(
-        t.studies.c.study_id,
-        t.studies.c.study_name,
-        t.at_studies.c.spec,
-        t.at_studies.c.task,
-        t.at_studies.c.artifact_url,
-        t.at_studies.c.sources,
-    ).outerjoin(t.at_studies, t.at_studies.c.study_id == t.studies.c.study_id)
-
-
-def _handle(row: sa.Row[Any]) -> StudyHandle:
-    """A study from its row.
-
-    Raises:
-        StudyError: This program cannot read it.
-    """
-    try:
-        spec = parsing.model(StudySpec, row.spec, "specification")
-        task = parsing.model(Task, row.task, "task")
-        sources = parse_json(row.sources, "its sources")
-    except (UnreadableRowError, ConfigurationError) as error:
-        raise StudyError(
-            f"study {row.study_name!r} must be readable for this program, but {error}. "
-            "Upgrade automl-transfer, or choose another --study-name"
-        ) from None
-    return StudyHandle(row.study_id, row.study_name, spec, task, row.artifact_url, sources)
-
-
-def _resume(
-    connection: sa.Connection,
-    study_id: int,
-    spec: StudySpec,
-    task: Task,
-    sources: Mapping[str, str | None],
-    direction: StudyDirection,
-) -> StudyHandle:
-    row = connection.execute(_study_query().where(t.studies.c.study_id == study_id)).one()
-    if row.spec is None:
-        raise StudyError(
-            f"a study of this name must have been made by automl-transfer, got {spec.name!r}, made by "
-            "something else. Choose another --study-name"
-        )
-    old = _handle(row)
-    directions = connection.execute(
-        sa.select(t.directions.c.direction).where(t.directions.c.study_id == study_id)
-    ).scalars()
-    differences = _differences(old, spec, task, sources)
-    if list(directions) != [direction]:
-        differences.append("direction")
-    if differences:
-        raise StudyError(
-            f"study {spec.name!r} exists and must be continued as it was begun, got another "
-            + "; another ".join(differences)
-            + ". Choose another --study-name, or use the same settings"
-        )
-    merged = {**old.sources, **{name: sha for name, sha in sources.items() if sha is not None}}
-    merged = {**dict.fromkeys(sources), **merged}
-    connection.execute(
-        sa.update(t.at_studies)
-        .where(t.at_studies.c.study_id == study_id)
-        .values(spec=spec.model_dump_json(), sources=json.dumps(merged))
-    )
-    return dataclasses.replace(old, spec=spec, sources=merged)
-
-
-def _differences(
-    old: StudyHandle, spec: StudySpec, task: Task, sources: Mapping[str, str | None]
-) -> list[str]:
-    found = []
-    if old.task.fingerprint != task.fingerprint:
-        found.append(
-            f"task (fingerprint {old.task.fingerprint[:12]} of {old.task.name!r}, now "
-            f"{task.fingerprint[:12]} of {task.name!r})"
-        )
-    if old.task.metric != task.metric:
-        found.append(f"metric ({old.task.metric}, now {task.metric})")
-    if old.spec.search.max_epochs != spec.search.max_epochs:
-        found.append(f"max_epochs ({old.spec.search.max_epochs}, now {spec.search.max_epochs})")
-    if old.spec.space_signature() != spec.space_signature():
-        names = sorted(set(old.spec.space) | set(spec.space))
-        changed = [n for n in names if _setting(old.spec, n) != _setting(spec, n)]
-        found.append(
-            "space ("
-            + ", ".join(f"{n}: {_setting(old.spec, n)}, now {_setting(spec, n)}" for n in changed)
-            + ")"
-        )
-    for name, sha in sources.items():
-        before = old.sources.get(name)
-        if sha is not None and before is not None and sha != before:
-            found.append(f"source {name} (weights {before[:12]}, now {sha[:12]})")
-    return found
-
-
-def _setting(spec: StudySpec, name: str) -> object:
-    value = spec.space.get(name, "default")
-    return list(value) if isinstance(value, tuple) else value

@@ -49,7 +49,10 @@ def _trial_key() -> sa.ForeignKey:
 
 
 class StudyRow(Base):
-    """A study of ours: everything a worker needs to know before it touches data."""
+    """A study of ours: everything a worker needs to know before it touches data.
+
+    `identity` is the study's own for ever: names are given again, and so are SQLite's row numbers.
+    """
 
     __tablename__ = "at_studies"
 
@@ -59,6 +62,7 @@ class StudyRow(Base):
     artifact_url: Mapped[str] = mapped_column(sa.Text)
     sources: Mapped[str] = mapped_column(sa.Text)
     created: Mapped[float] = mapped_column(sa.Float(53))
+    identity: Mapped[str] = mapped_column(sa.String(32), unique=True)
 
 
 class TrialRow(Base):

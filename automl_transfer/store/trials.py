@@ -41,6 +41,7 @@ from automl_transfer.store.engine import now
 from automl_transfer.store.reaper import reap
 from automl_transfer.store.records import StudyTrials, study_trials
 from automl_transfer.store.store import Store
+from automl_transfer.store.studies import deleted
 from automl_transfer.store.values import (
     CheckpointRef,
     Claim,
@@ -154,9 +155,14 @@ class Trials:
 
         Returns:
             The claim with the inherited curve and checkpoint; None when nothing waits for this program.
+
+        Raises:
+            StudyError: The study is gone.
         """
         passed = self._passed.setdefault(study.study_id, set())
-        wait = self.store.read(lambda c: reading.waiting_ids(c, study.study_id), "look for a trial")
+        wait = self.store.read(lambda c: reading.waiting_ids(c, study), "look for a trial")
+        if not wait and not self.store.read(lambda c: reading.is_there(c, study), "look for the study"):
+            raise deleted(study)
         if passed.issuperset(wait):
             return None
         token = uuid.uuid4().hex
@@ -166,7 +172,7 @@ class Trials:
                 held = sa.select(t.at_leases.c.trial_id).where(t.at_leases.c.token == token)
                 if (trial_id := connection.execute(held).scalar()) is not None:
                     return read_claim(connection, trial_id, token)
-            return take_oldest(connection, study.study_id, worker, token, passed)
+            return take_oldest(connection, study, worker, token, passed)
 
         return self._write(step, "claim a trial")
 

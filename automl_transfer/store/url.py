@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +72,14 @@ class StoreURL:
     def path(self) -> Path | None:
         """The SQLite file; None for a server."""
         return Path(str(self.sqlalchemy.database)) if self.is_sqlite else None
+
+    @property
+    def fingerprint(self) -> str:
+        """12 hex digits that tell stores apart: of the file, or of server and database, whoever logs in."""
+        url = self.sqlalchemy
+        server = f"{url.host or url.query.get('host')}:{url.port or 5432}/{url.database}"
+        name = str(self.path.resolve()) if self.path is not None else server
+        return hashlib.sha256(name.encode()).hexdigest()[:12]
 
     @property
     def has_password(self) -> bool:

@@ -19,7 +19,10 @@ class StudyHandle:
     """A study as it is in the store.
 
     Attributes:
+        name: What people call it, at the time it was looked up: it may be renamed.
+        artifact_url: Folder or object storage below which its files lie (`store.files.study_files`).
         sources: Name of each source of weights to the sha256 of its file; None where there is none.
+        identity: 32 hex digits that are this study's for ever, and no other's in any store.
     """
 
     study_id: int
@@ -28,6 +31,7 @@ class StudyHandle:
     task: Task
     artifact_url: str
     sources: Mapping[str, str | None]
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class StudySummary:
         ours: False for a study that plain Optuna made.
         trials: Number of trials by state name.
         created: Seconds since 1970 on the database's clock; None for plain Optuna's studies.
+        identity: As in `StudyHandle`; None for plain Optuna's studies.
     """
 
     study_id: int
@@ -47,6 +52,7 @@ class StudySummary:
     best_value: float | None
     task: str | None
     created: float | None
+    identity: str | None
 
 
 @dataclass(frozen=True)

@@ -128,8 +128,13 @@ def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def sha256_of(model: nn.Module) -> str:
     """Hash over names, types, shapes and bytes of all weights and buffers, sorted by name."""
+    return sha256_of_tensors(model.state_dict())
+
+
+def sha256_of_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """The same hash, over what a file of the model's weights holds."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
         digest.update(values.view(-1).view(torch.uint8).numpy().data if values.numel() else b"")

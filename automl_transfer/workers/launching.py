@@ -58,7 +58,7 @@ def run_workers(
     """
     if launcher is None:
         command = WorkerCommand(
-            study=handle.name,
+            study=handle.identity,  # a worker that starts later finds it under whatever name it has then
             url=store.url,
             logs=spool_folder(store.url, handle).parent.parent / "logs",
             threads=options.threads or threads_for(options.workers),

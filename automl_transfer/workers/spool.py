@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,8 +74,6 @@ def spool_folder(url: StoreURL, study: StudyHandle) -> Path:
     Beside the artifacts where these are files, so that whoever shares that disk delivers; else in
     the user's state folder. Each database has its own: ids are unique only within one.
     """
-    name = str(url.path.resolve()) if url.path is not None else str(url)
-    database = hashlib.sha256(name.encode()).hexdigest()[:12]
     local = ArtifactStore(study.artifact_url).local_folder
     base = local.parent if local is not None else user_state_path("automl-transfer")
-    return base / "spool" / f"{database}-{study.study_id}"
+    return base / "spool" / f"{url.fingerprint}-{study.study_id}"

@@ -25,7 +25,7 @@ from automl_transfer.search.pruners import make_pruner
 from automl_transfer.search.samplers import make_sampler
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
-from automl_transfer.store.artifacts import ArtifactStore
+from automl_transfer.store.files import study_files
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -132,7 +132,7 @@ class Worker:
         self._after_trial = after_trial
         self._before_draw = before_draw
         self._spool = Spool(spool or spool_folder(store.url, handle))
-        self._artifacts = ArtifactStore(handle.artifact_url)
+        self._files = study_files(handle)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
         self._space = Space.of_study(handle.spec.space)
@@ -255,7 +255,7 @@ class Worker:
             trials,
             view,
             make_pruner(self._handle.spec.search),
-            Checkpoints(self._artifacts, trials),
+            Checkpoints(self._handle, trials),
             should_stop,
             self._observer.on_epoch,
             self._options.checkpoint,
@@ -308,15 +308,16 @@ class Worker:
             path.unlink(missing_ok=True)
 
     def _check_disk(self) -> None:
-        folder = self._artifacts.local_folder
+        folder = self._files.local_folder
         if folder is None:
             return
         place = next(parent for parent in (folder, *folder.parents) if parent.exists())
         free = shutil.disk_usage(place).free
         if free < self._options.min_free_bytes:
             raise OutputError(
-                f"the disk of {folder.name!r} must have {self._options.min_free_bytes:,} bytes free before a "
-                f"trial starts, got {free:,}: free some space and start the worker again; nothing is lost"
+                f"the disk of {self._handle.artifact_url!r} must have {self._options.min_free_bytes:,} bytes "
+                f"free before a trial starts, got {free:,}: free some space and start the worker again; "
+                "nothing is lost"
             )
 
 

@@ -15,7 +15,6 @@ from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.objective import Objective
 from automl_transfer.search.pruners import make_pruner
 from automl_transfer.search.workbench import Workbench, source_digests
-from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -67,7 +66,7 @@ def objective(
         trials,
         SamplingView(store, study),
         make_pruner(study.spec.search),
-        Checkpoints(ArtifactStore(study.artifact_url), trials),
+        Checkpoints(study, trials),
         should_stop,
         _nothing,
     )

@@ -21,10 +21,13 @@ from store_helpers import (
     open_study,
 )
 
+from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import StudyError, TrialLostError
 from automl_transfer.store import tables as t
+from automl_transfer.store.evidence import Evidence
+from automl_transfer.store.published import PublishedPage
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle, TrialDraft
@@ -533,8 +536,36 @@ class TestContract:
         assert trials.beat([claim]) == [claim.token]
         with pytest.raises(StudyError, match="deleted"):
             trials.create(study, draft(), "w", limit=None)
-        assert trials.claim(study, "w") is None
+        with pytest.raises(StudyError, match="deleted"):
+            trials.claim(study, "w")
         self.assert_no_rows(store)
+
+    def test_a_study_of_the_same_name_or_number_is_another_one(
+        self, store: Store, trials: Trials, study: StudyHandle
+    ) -> None:
+        """SQLite gives numbers again: who still holds the deleted study must not write to the new one."""
+        store.delete("s")
+        new = store.create_study(study.spec, study.task, artifact_url="artifacts", sources={"a": "f" * 64})
+        assert new.identity != study.identity
+        trials.enqueue(new, draft())
+        profile = ProfileRecord(source="a", normalise="source", images=1, seconds=0.1, cuts=())
+        for call in (
+            lambda: trials.enqueue(study, draft(1)),
+            lambda: trials.create(study, draft(1), "w"),
+            lambda: trials.claim(study, "w"),
+            lambda: Evidence(store).add_profile(study, profile),
+            lambda: PublishedPage(store, study).write("", {}, "value"),
+            lambda: store.again(study),
+        ):
+            with pytest.raises(StudyError, match="deleted while it was in use"):
+                call()
+        assert [r.state for r in trials.records(new)] == [TrialState.WAITING]
+        assert Evidence(store).profiles(new) == []
+        assert store.find(identity=study.identity) is None
+        assert store.study(new.identity) == store.again(new) == new
+        store.rename("s", "renamed")
+        assert store.again(new).name == "renamed"
+        assert trials.claim(new, "w") is not None
 
     def test_a_study_deleted_by_plain_optuna_leaves_no_rows_of_ours(
         self, store: Store, trials: Trials, study: StudyHandle, database_url: str

@@ -142,7 +142,7 @@ def test_a_checkpoint_that_is_gone_starts_the_trial_over(tmp_path: Path) -> None
         Worker(study.store, study.handle, study.bench, stop=stop, observer=ask).run()
         (record,) = study.records()
         assert (record.state, len(record.epochs)) == (TrialState.WAITING, 2)
-        (state,) = (tmp_path / "artifacts" / "trial-000000").glob("state*")
+        (state,) = (tmp_path / "artifacts" / study.handle.identity / "trial-000000").glob("state*")
         state.rename(tmp_path / "moved away")
         run(study)
         (record,) = study.records()
@@ -158,5 +158,5 @@ def test_a_checkpoint_that_is_gone_starts_the_trial_over(tmp_path: Path) -> None
 def test_finished_trials_leave_no_checkpoint(tmp_path: Path) -> None:
     with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy()]) as study:
         run(study, checkpoint=0.0)
-        left = sorted(p.name for p in (tmp_path / "artifacts").glob("trial-*/*"))
+        left = sorted(p.name for p in (tmp_path / "artifacts").glob("*/trial-*/*"))
     assert left == ["model-0.safetensors"]

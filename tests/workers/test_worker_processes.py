@@ -81,7 +81,7 @@ def test_sigkill_has_exactly_one_child_which_goes_on(
 ) -> None:
     with tiny_study(database_url, tmp_path, [strategy()], max_epochs=LONG) as study:
         first = start(database_url, "worker", "tiny", "--threads", "1", "--checkpoint", "0.1")
-        until(lambda: any((tmp_path / "artifacts").glob("trial-000000/*")), first)
+        until(lambda: any((tmp_path / "artifacts").glob("*/trial-000000/*")), first)
         until(lambda: study.epoch_of() >= 40, first)
         first.signal(signal.SIGKILL)
         first.wait()

@@ -1,0 +1,106 @@
+"""Whose the output folder is: results of two studies are never mixed, and none are lost.
+
+A folder belongs to the study that its `run.json` names by identity. To another study,
+
+- it is refused while its owner is in the same store, under whatever name (it was renamed), or may be in
+  another store, or where a study of this store keeps files in it;
+- it is set aside, whole, under a name that says so, where its owner was in this very store and is gone:
+  deleted, or with a database that was begun anew.
+
+A folder of a version before identities belongs to the study of that name in this store, which takes it over.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from automl_transfer.errors import OutputError
+from automl_transfer.recipes.output import (
+    Owner,
+    check_output_folder,
+    mark_output_folder,
+    owner_of,
+)
+from automl_transfer.store.store import Store
+from automl_transfer.store.values import StudyHandle
+
+
+def check_run_folder(store: Store, name: str, folder: Path) -> None:
+    """Refuse a folder that a study must not write to, before the study is created or anything written.
+
+    Raises:
+        OutputError: It holds something else, or results of another study; says what to do.
+    """
+    check_output_folder(folder)
+    _is_in_the_way(store, name, store.find(name=name), folder)
+
+
+def claim_run_folder(store: Store, study: StudyHandle, folder: Path) -> Path | None:
+    """Make a folder this study's own. Safe to repeat, and done again before results are written.
+
+    Returns:
+        Where the results of a study that is gone were set aside; None where there were none.
+
+    Raises:
+        OutputError: As `check_run_folder`, or it cannot be written.
+    """
+    check_output_folder(folder)
+    aside = None
+    if _is_in_the_way(store, study.name, study, folder):
+        aside = _name_aside(folder)
+        try:
+            folder.rename(aside)
+        except OSError as error:
+            raise OutputError(
+                f"the results of an earlier study must be set aside before new ones are written, {folder} "
+                f"cannot be renamed ({error.strerror}): move it away, or choose another --output"
+            ) from error
+    mark_output_folder(folder, Owner(study.name, study.identity, store.url.fingerprint))
+    return aside
+
+
+def _is_in_the_way(store: Store, name: str, study: StudyHandle | None, folder: Path) -> bool:
+    """Whether a folder must be set aside for a study, which may not exist yet."""
+    owner = owner_of(folder)
+    if owner is None or (study is not None and owner.identity == study.identity):
+        return False
+    place = folder.resolve()
+    here = [other for other, url in store.places().items() if _is_below(url, place)]
+    guests = [other for other in here if study is None or other != study.name]
+    if owner.identity is None:
+        if study is not None and (owner.study == study.name or here == [study.name]):
+            return False
+        gone = owner.study == name or not guests
+        where = f", which is not in {store.url}" if gone else ""
+        raise _refused(folder, name, f"an earlier study {owner.study!r}{where}")
+    alive = store.find(identity=owner.identity)
+    if alive is not None:
+        renamed = f" (once {owner.study!r})" if owner.study != alive.name else ""
+        raise _refused(folder, name, f"study {alive.name!r}{renamed}")
+    if owner.store != store.url.fingerprint:
+        raise _refused(
+            folder, name, f"another study {owner.study!r}, which is in another store than {store.url}"
+        )
+    if guests:
+        raise _refused(folder, name, f"study {owner.study!r}, which is gone, and files of {guests[0]!r}")
+    return True
+
+
+def _is_below(url: str, folder: Path) -> bool:
+    return "://" not in url and Path(url).is_relative_to(folder)
+
+
+def _refused(folder: Path, name: str, owner: str) -> OutputError:
+    return OutputError(
+        f"the output folder must be new, empty or study {name!r}'s own, got {folder} with the results of "
+        f"{owner}: choose another --output, or move that folder away"
+    )
+
+
+def _name_aside(folder: Path) -> Path:
+    """A free name beside the folder that says what it holds."""
+    folder = folder if folder.name not in ("", "..") else folder.resolve()
+    stem = f"{folder.name}-before-{time.strftime('%Y-%m-%d-%H%M%S')}"
+    names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
+    return next(folder.with_name(name) for name in names if not folder.with_name(name).exists())

@@ -1,0 +1,130 @@
+"""Rows of studies: read as a handle, continued by an equal specification, refused with what differs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.study import StudyDirection
+
+from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.strict_json import parse_json
+from automl_transfer.domain.task import Task
+from automl_transfer.errors import ConfigurationError, StudyError, UnreadableRowError
+from automl_transfer.store import parsing
+from automl_transfer.store import tables as t
+from automl_transfer.store.values import StudyHandle
+
+
+def deleted(study: StudyHandle) -> StudyError:
+    """The error for a study that is gone, whatever lies under its name or number now."""
+    return StudyError(f"study {study.name!r} must exist, it was deleted while it was in use")
+
+
+def study_query() -> sa.Select[Any]:
+    """Every study; columns of ours are empty for one of plain Optuna."""
+    return sa.select(
+        t.studies.c.study_id,
+        t.studies.c.study_name,
+        t.at_studies.c.spec,
+        t.at_studies.c.task,
+        t.at_studies.c.artifact_url,
+        t.at_studies.c.sources,
+        t.at_studies.c.identity,
+    ).outerjoin(t.at_studies, t.at_studies.c.study_id == t.studies.c.study_id)
+
+
+def handle_of(row: sa.Row[Any]) -> StudyHandle:
+    """A study of ours from a row of `study_query`.
+
+    Raises:
+        StudyError: This program cannot read it.
+    """
+    try:
+        spec = parsing.model(StudySpec, row.spec, "specification")
+        task = parsing.model(Task, row.task, "task")
+        sources = parse_json(row.sources, "its sources")
+    except (UnreadableRowError, ConfigurationError) as error:
+        raise StudyError(
+            f"study {row.study_name!r} must be readable for this program, but {error}. "
+            "Upgrade automl-transfer, or choose another --study-name"
+        ) from None
+    return StudyHandle(row.study_id, row.study_name, spec, task, row.artifact_url, sources, row.identity)
+
+
+def resume(
+    connection: sa.Connection,
+    study_id: int,
+    spec: StudySpec,
+    task: Task,
+    sources: Mapping[str, str | None],
+    direction: StudyDirection,
+) -> StudyHandle:
+    """Continue a study that exists: its budget and sampler may change, all else must be equal.
+
+    Raises:
+        StudyError: Something differs; the message says what.
+    """
+    row = connection.execute(study_query().where(t.studies.c.study_id == study_id)).one()
+    if row.spec is None:
+        raise StudyError(
+            f"a study of this name must have been made by automl-transfer, got {spec.name!r}, made by "
+            "something else. Choose another --study-name"
+        )
+    old = handle_of(row)
+    directions = connection.execute(
+        sa.select(t.directions.c.direction).where(t.directions.c.study_id == study_id)
+    ).scalars()
+    differences = _differences(old, spec, task, sources)
+    if list(directions) != [direction]:
+        differences.append("direction")
+    if differences:
+        raise StudyError(
+            f"study {spec.name!r} exists and must be continued as it was begun, got another "
+            + "; another ".join(differences)
+            + ". Choose another --study-name, or use the same settings"
+        )
+    merged = {**old.sources, **{name: sha for name, sha in sources.items() if sha is not None}}
+    merged = {**dict.fromkeys(sources), **merged}
+    connection.execute(
+        sa.update(t.at_studies)
+        .where(t.at_studies.c.study_id == study_id)
+        .values(spec=spec.model_dump_json(), sources=json.dumps(merged))
+    )
+    return dataclasses.replace(old, spec=spec, sources=merged)
+
+
+def _differences(
+    old: StudyHandle, spec: StudySpec, task: Task, sources: Mapping[str, str | None]
+) -> list[str]:
+    found = []
+    if old.task.fingerprint != task.fingerprint:
+        found.append(
+            f"task (fingerprint {old.task.fingerprint[:12]} of {old.task.name!r}, now "
+            f"{task.fingerprint[:12]} of {task.name!r})"
+        )
+    if old.task.metric != task.metric:
+        found.append(f"metric ({old.task.metric}, now {task.metric})")
+    if old.spec.search.max_epochs != spec.search.max_epochs:
+        found.append(f"max_epochs ({old.spec.search.max_epochs}, now {spec.search.max_epochs})")
+    if old.spec.space_signature() != spec.space_signature():
+        names = sorted(set(old.spec.space) | set(spec.space))
+        changed = [n for n in names if _setting(old.spec, n) != _setting(spec, n)]
+        found.append(
+            "space ("
+            + ", ".join(f"{n}: {_setting(old.spec, n)}, now {_setting(spec, n)}" for n in changed)
+            + ")"
+        )
+    for name, sha in sources.items():
+        before = old.sources.get(name)
+        if sha is not None and before is not None and sha != before:
+            found.append(f"source {name} (weights {before[:12]}, now {sha[:12]})")
+    return found
+
+
+def _setting(spec: StudySpec, name: str) -> object:
+    value = spec.space.get(name, "default")
+    return list(value) if isinstance(value, tuple) else value
