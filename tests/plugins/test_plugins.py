@@ -175,7 +175,10 @@ def test_what_is_built_in_stays_and_a_wrong_plugin_is_one_error(tmp_path: Path) 
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.data.registry import get_kind
 from automl_transfer.models import plugin_source, registry
-from automl_transfer.transfer.initialise.registry import get_initialiser
+from automl_transfer.domain import methods
+
+def get_initialiser(name):
+    return methods.get("rest_init", name)
 
 assert plugin_source.BUILT_IN == {name.rstrip("/") for name in registry._KINDS}
 for name in ("timm/resnet18", "torchvision/resnet18"):
