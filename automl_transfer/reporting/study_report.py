@@ -9,13 +9,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
+from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord, TestLook
 from automl_transfer.domain.records import TrialRecord, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.task import Metric, Task
 from automl_transfer.errors import StudyError
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
-from automl_transfer.reporting.ranking import RankedTask, Ranking, can_be_ranked, rank, ranked_epoch
+from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed
+from automl_transfer.reporting.ranking import (
+    RankedTask,
+    Ranking,
+    by_validation,
+    can_be_ranked,
+    rank,
+    ranked_epoch,
+)
 from automl_transfer.reporting.summary import StudySummary, summarise
 
 if TYPE_CHECKING:
@@ -100,8 +108,13 @@ class StudyReport:
         return {record.number: record for record in self.records}
 
 
-def read_study_report(store: Store, name: str) -> StudyReport:
+def read_study_report(store: Store, name: str, *, stopped: str | None = None) -> StudyReport:
     """Read a study, whoever made it: a few queries, however many trials.
+
+    Args:
+        store: Where it is.
+        name: Of the study.
+        stopped: Why its confirmation ended, where that is known; said where some of it is left undone.
 
     Raises:
         StudyError: There is no study of this name.
@@ -120,6 +133,9 @@ def read_study_report(store: Store, name: str) -> StudyReport:
             Trials(store).records(handle),
             runs=evidence.runs(handle),
             profiles=evidence.profiles(handle),
+            failures=evidence.failures(handle, "confirm"),
+            looks=evidence.looks(handle),
+            stopped=stopped,
         )
     return make_report(name, None, None, Trials(store).records(found.study_id))
 
@@ -132,11 +148,19 @@ def make_report(
     *,
     runs: list[ExtraRun] | None = None,
     profiles: list[ProfileRecord] | None = None,
+    failures: list[FailedRun] | None = None,
+    looks: list[TestLook] | None = None,
+    stopped: str | None = None,
 ) -> StudyReport:
     """Put a report together from what is known."""
     confirmed = [run for run in runs or () if run.kind == "confirm"]
     if task is not None:
-        ranking = rank(records, task, study, confirmed)
+        ranking = rank(records, task, study, confirmed).model_copy(
+            update={
+                "confirmation": _progress(spec, records, confirmed, failures or [], task.metric, stopped),
+                "test_looks": tuple(looks or ()),
+            }
+        )
     else:
         nothing = RankedTask(name="a study of plain Optuna", fingerprint="", metric="accuracy")
         ranking = Ranking(task=nothing, study=study, rows=(), timeline=())
@@ -149,6 +173,37 @@ def make_report(
         summary=summarise(records, ranking),
         runs=tuple(runs or ()),
         profiles=tuple(profiles or ()),
+    )
+
+
+def _progress(
+    spec: StudySpec | None,
+    records: list[TrialRecord],
+    runs: list[ExtraRun],
+    failures: list[FailedRun],
+    metric: Metric,
+    stopped: str | None,
+) -> ConfirmationProgress | None:
+    """How far the confirmation is that a study asks for."""
+    if spec is None or not spec.search.confirm:
+        return None
+    best = by_validation(records, metric)[: spec.search.confirm]
+    if not best:
+        return None
+    failed = {failure.root for failure in failures}
+    done, planned = owed(
+        [record.root for record in best if record.root not in failed],
+        runs,
+        spec.search.confirm_runs,
+        metric,
+        most_seconds=most_seconds(records),
+    )
+    return ConfirmationProgress(
+        strategies=len(best),
+        done=done,
+        planned=planned,
+        stopped=stopped if done < planned else None,
+        failed=tuple(failures),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from automl_transfer.aborting import Aborted, abortable
+from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult
@@ -42,6 +42,8 @@ from automl_transfer.transfer.features import batch_for, forward_batches, is_out
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.views import Views
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 class TrainingRun:
@@ -132,7 +134,7 @@ class TrainingRun:
         """
         while self.epoch < epoch:
             if not self.closed_form:
-                self._train_until_it_fits(self.epoch + 1)
+                self._train_until_it_fits(self.epoch + 1, self._state())
             self.epoch += 1
 
     def judge(self) -> tuple[np.ndarray, Scores]:
@@ -209,9 +211,13 @@ class TrainingRun:
             train_loss, rate = None, 0.0
             _, found = self._judge(epoch)
         else:
-            train_loss, rate = self._train_until_it_fits(epoch)
-            with abortable():  # the weights have moved on: this epoch ends
+            before = self._state()
+            train_loss, rate = self._train_until_it_fits(epoch, before)
+            try:
                 _, found = self._judge(epoch)
+            except Aborted:  # the weights have moved on
+                self._go_back(*before)
+                raise
         return EpochResult(
             epoch=epoch,
             train_loss=train_loss,
@@ -238,16 +244,19 @@ class TrainingRun:
             )
         return plain, found
 
-    def _train_until_it_fits(self, epoch: int) -> tuple[float, float]:
-        """Train one epoch; out of memory halves the batch and begins the epoch again."""
+    def _state(self) -> State:
+        """What an epoch changes: weights, buffers and the optimiser's state."""
         assert self._optimizer is not None
-        before, optimizer_before = clone(self._live), copy_optimizer(self._optimizer)
+        return clone(self._live), copy_optimizer(self._optimizer)
+
+    def _train_until_it_fits(self, epoch: int, before: State) -> tuple[float, float]:
+        """Train one epoch; out of memory halves the batch and begins the epoch again, from `before`."""
         while True:
             try:
                 with reproducible(self.seed, epoch, self.device):
                     return self._train_epoch(epoch)
             except Aborted:
-                self._go_back(before, optimizer_before)
+                self._go_back(*before)
                 raise
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -260,7 +269,7 @@ class TrainingRun:
                     f"({reason[:300]}): choose a smaller source, a lower resolution or fewer trained groups"
                 )
             self._use_batch(-(-self.batch // 2))
-            self._go_back(before, optimizer_before)
+            self._go_back(*before)
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
