@@ -199,7 +199,7 @@ def _progress(
         most_seconds=most_seconds(records),
     )
     return ConfirmationProgress(
-        strategies=len(best),
+        strategies=spec.search.confirm,
         done=done,
         planned=planned,
         stopped=stopped if done < planned else None,
