@@ -266,8 +266,10 @@ def _run_trials(
     handle, trials = bench.handle, Trials(store)
     first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait)
     first.quick()
-    deadline = SearchTime(plan, store, handle, shared) if plan is not None else lambda: None
-    with TimeKeeper(stop, deadline):
+    search_time = None
+    if plan is not None:
+        search_time = SearchTime(plan, store, handle, shared, supervised=run_workers is not None)
+    with TimeKeeper(stop, search_time or (lambda: None)):
         if run_workers is None:
             worker = Worker(
                 store,
@@ -281,11 +283,12 @@ def _run_trials(
             )
             return worker.run().reason
         try:
-            with abortable_also(lambda: stop.time_is_up):
+            with abortable_also(lambda: search_time is not None and search_time.is_up):
                 first.rest()
         except Aborted:  # workers still give an answer where there is none
             check_abort()
-        return run_workers(store, handle, stop)
+        reason = run_workers(store, handle, stop)
+        return TIME_UP if stop.asked is None and search_time is not None and search_time.is_up else reason
 
 
 def _conclude(

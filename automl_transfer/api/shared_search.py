@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -70,10 +71,28 @@ class SharedFirst:
         return self._trials.counts(self._handle).waiting > 0
 
 
-class SearchTime:
-    """When the trials of a search end, by its plan and what is in the store; told to workers elsewhere."""
+LEAVING = 8.0
+"""Seconds that workers get to leave by themselves when the time for trials is up, before they are asked."""
 
-    def __init__(self, plan: TimePlan, store: Store, study: StudyHandle, shared: SharedWork) -> None:
+
+class SearchTime:
+    """When the trials of a search end, by its plan and what is in the store; told to workers elsewhere.
+
+    Args:
+        supervised: Trials run in other processes. These leave by themselves, the first one not before it has
+            an answer; so this process, which would stop them whatever they do, waits a little longer.
+    """
+
+    def __init__(
+        self,
+        plan: TimePlan,
+        store: Store,
+        study: StudyHandle,
+        shared: SharedWork,
+        *,
+        supervised: bool = False,
+    ) -> None:
+        self._supervised = supervised
         self._plan = plan
         self._store = store
         self._study = study
@@ -92,4 +111,11 @@ class SearchTime:
             self._ends = self._plan.search_ends(trials.records(self._study), costs)
             self._shared.ends_in(self._ends - time.monotonic())
             self._known = (counts.complete, counts.failed)
-        return self._ends
+        if not self._supervised:
+            return self._ends
+        return self._ends + LEAVING if counts.complete else math.inf
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is no more time for trials, as far as was looked."""
+        return time.monotonic() >= self._ends

@@ -160,6 +160,17 @@ def test_a_study_gets_an_answer_whatever_the_time_also_from_a_trial_that_trains(
     assert verify(tmp_path / "out" / "best_strategy.json", device="cpu").word == "identical"
 
 
+def test_launched_workers_give_an_answer_and_leave(tmp_path: Path) -> None:
+    done = command(
+        "search", "digits?per_class=20", "--study-name", "n", "--set", "search.max_epochs=2", "--confirm", "2",
+        "--minutes", str(AT_ONCE), "--output", "out", "--workers", "2", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f": {TIME_UP}\n" in done.stdout
+    assert "Confirmation: 0 of at least " in done.stdout
+    assert (tmp_path / "out" / "model" / "model.json").is_file()
+
+
 def test_a_worker_process_leaves_a_study_with_minutes(tmp_path: Path) -> None:
     made = command(
         "study", "create", "digits?per_class=20", "--study-name", "w", "--set", "search.trials=50",
