@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -210,7 +211,8 @@ def run_study(
         cache_root: Where decoded images are kept; None for the user's cache folder.
         refit: Train the winner on training and validation images together before shipping it.
         stop: Asked to stop from elsewhere (signals, another thread): whatever is under way is given up, its
-            trial released and not lost, and nothing is shipped. Its deadline is set here.
+            trial released and not lost, and nothing is shipped. With `minutes` its deadline
+            is set here.
         options: How the worker of this process behaves.
         events: Told what happens.
         run_workers: Runs trials in other processes instead; returns why it ended.
@@ -269,7 +271,7 @@ def _run_trials(
     search_time = None
     if plan is not None:
         search_time = SearchTime(plan, store, handle, shared, supervised=run_workers is not None)
-    with TimeKeeper(stop, search_time or (lambda: None)):
+    with TimeKeeper(stop, search_time) if search_time is not None else nullcontext():
         if run_workers is None:
             worker = Worker(
                 store,
