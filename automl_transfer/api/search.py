@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from automl_transfer.aborting import Aborted, abortable, abortable_also, check_abort
@@ -272,18 +272,24 @@ def _run_trials(
     if plan is not None:
         search_time = SearchTime(plan, store, handle, shared, supervised=run_workers is not None)
     with TimeKeeper(stop, search_time) if search_time is not None else nullcontext():
+        options = options or WorkerOptions()
+        if run_workers is not None:
+            options = replace(options, max_trials=1)
+        worker = Worker(
+            store,
+            handle,
+            lambda: bench,
+            stop=stop,
+            options=options,
+            observer=events.observer(),
+            after_trial=LivePage(store, handle),
+            before_draw=first.rest,
+        )
         if run_workers is None:
-            worker = Worker(
-                store,
-                handle,
-                lambda: bench,
-                stop=stop,
-                options=options,
-                observer=events.observer(),
-                after_trial=LivePage(store, handle),
-                before_draw=first.rest,
-            )
             return worker.run().reason
+        if search_time is not None and not trials.counts(handle).complete:
+            worker.run()  # what was profiled is in memory here: an answer, before the others have begun
+            check_abort()
         try:
             with abortable_also(lambda: search_time is not None and search_time.is_up):
                 first.rest()

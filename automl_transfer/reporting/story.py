@@ -115,7 +115,10 @@ def _test(report: StudyReport) -> Iterator[str]:
         f"{winner.test_images} images)."
     )
     if len(looks) > 1:
-        told = [f"trial {look.root} {100 * look.accuracy:.2f}%" for look in looks]
+        told = [
+            f"trial {look.root}{' refitted' if look.refit else ''} {100 * look.accuracy:.2f}%"
+            for look in looks
+        ]
         yield (
             f"Its looks were {', '.join(told)}: a score is innocent only if nothing was decided by an "
             "earlier one."
