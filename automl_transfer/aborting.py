@@ -34,6 +34,14 @@ def abortable(asked: Asked = _never) -> Iterator[None]:
         _asked.reset(before)
 
 
+@contextmanager
+def abortable_also(asked: Asked) -> Iterator[None]:
+    """Within the block loops are given up once `asked` says so, or whoever was to be asked outside of it."""
+    outside = _asked.get()
+    with abortable(lambda: outside() or asked()):
+        yield
+
+
 def check_abort() -> None:
     """Raise `Aborted` where the work of this thread is to be given up."""
     if _asked.get()():

@@ -28,6 +28,7 @@ from automl_transfer.api.training import (
 from automl_transfer.data.task import load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import Metric
 from automl_transfer.errors import ConfigurationError, OutputError
 from automl_transfer.recipes.best_strategy import (
     Cost,
@@ -90,8 +91,8 @@ def apply(
     """Train a recipe's strategy on a task and write `best_strategy.json` and `model/` to a new folder.
 
     Depths are fractions, so that the source may be another one; classes, channels and resolution are
-    those of the task. Of several seeds the best on validation is shipped, and so validation images are
-    never trained on, also where the recipe's own model was refitted.
+    those of the task. Of several seeds the best on validation by the task's metric is shipped, and so
+    validation images are never trained on, also where the recipe's own model was refitted.
 
     >>> apply("runs/quick/best_strategy.json", "photos/cats", "cats", seeds=3)  # doctest: +SKIP
 
@@ -130,7 +131,8 @@ def apply(
     for seed in numbers:
         run, seconds = train_again(recipe, task, backbone, seed, device, on_epoch, cache_root=cache_root)
         scores.append(scores_of(run))
-        if chosen is None or _rank(scores[-1]) > _rank(chosen.metrics):
+        metric = task.task.metric
+        if chosen is None or _rank(scores[-1], metric) > _rank(chosen.metrics, metric):
             chosen = _Trained(run, scores[-1], seed, seconds)
     assert chosen is not None
     over = _over_seeds(numbers, scores, spec.seed if recipe.task.split_seed is not None else None)
@@ -172,8 +174,9 @@ def _over_seeds(
     )
 
 
-def _rank(metrics: RecipeMetrics) -> tuple[float, float]:
-    return metrics.validation.accuracy, -(metrics.validation.nll or 0.0)
+def _rank(metrics: RecipeMetrics, metric: Metric) -> tuple[float, float]:
+    """How good a training is on validation: by the task's metric, then by its likelihood."""
+    return float(getattr(metrics.validation, metric)), -(metrics.validation.nll or 0.0)
 
 
 def _written(recipe: Recipe, spec: TaskSpec, chosen: _Trained, over: OverSeeds | None, source: str) -> Recipe:

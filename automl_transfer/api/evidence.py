@@ -10,26 +10,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automl_transfer.aborting import Aborted, abortable_also, check_abort
+from automl_transfer.api.time_plan import Costs
 from automl_transfer.api.training import make_run, train_to_the_end
 from automl_transfer.data.folds import fresh_split, pool_of
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.domain.evidence import ExtraRun, pack_bits
+from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
 from automl_transfer.domain.records import TrialRecord, TrialState
-from automl_transfer.errors import TrialError
-from automl_transfer.reporting.racing import next_round
-from automl_transfer.reporting.ranking import one_per_strategy, rank, ranked_epoch
+from automl_transfer.errors import StoreUnavailableError
+from automl_transfer.reporting.racing import FIRST_RUNS, most_seconds, next_round
+from automl_transfer.reporting.ranking import by_validation, ranked_epoch
+from automl_transfer.search.policies import classify
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
+from automl_transfer.workers.sharing import SharedWork, confirm_work
 
 if TYPE_CHECKING:
     from automl_transfer.training.pool_features import PoolFeatures
 
-LEAST_SECONDS = 30.0
-"""Confirmation may take this long, however short the search was."""
-
 OnRun = Callable[[ExtraRun], None]
+OnFailure = Callable[[FailedRun], None]
+
+
+def _silent(told: object = None) -> None: ...
 
 
 def confirm_best(
@@ -39,7 +44,10 @@ def confirm_best(
     strategies: int,
     max_runs: int,
     bounded: bool = False,
-    on_run: OnRun = lambda run: None,
+    until: float = math.inf,
+    on_run: OnRun = _silent,
+    on_failure: OnFailure = _silent,
+    on_wait: Callable[[], None] = _silent,
 ) -> list[ExtraRun]:
     """Train the best strategies of a study again, and keep every run in the store.
 
@@ -48,17 +56,24 @@ def confirm_best(
     study), and trains as many epochs as the candidate's trial kept: no epoch is picked by what the run is
     judged on. Runs are spent where they decide (`reporting.racing`). The test split is not looked at.
 
+    Several processes that confirm one study share the runs. A run that fails is kept with its reason, and
+    its strategy is confirmed no further by this call; another call tries it again.
+
     Args:
         store: Where the study is.
         bench: Its images and networks.
         strategies: How many candidates.
         max_runs: At most so many runs of each.
         bounded: After two runs of each, train others than the leader only as long as all runs together take
-            no longer than half the time of the trials, or `LEAST_SECONDS`.
+            no longer than half the time of the trials, or `racing.LEAST_SECONDS`.
+        until: Begin no run that would end later on the clock of `time.monotonic()`, as far as earlier ones
+            tell, and give up one that does. Where not all candidates fit, the better ones are confirmed.
         on_run: Told about each finished run.
+        on_failure: Told about each run that failed.
+        on_wait: Told once, where all that is left is being trained by other processes.
 
     Returns:
-        All confirmation runs of the study, earlier ones included.
+        All confirmation runs of the study, earlier ones and those of other processes included.
 
     Raises:
         Aborted: That was asked for; finished runs are in the store, and the same call goes on after them.
@@ -68,25 +83,76 @@ def confirm_best(
     handle, evidence = bench.handle, Evidence(store)
     metric = handle.task.metric
     records = Trials(store).records(handle)
-    by_root = {record.root: record for record in one_per_strategy(records)}
-    roots = [row.root_trial for row in rank(records, handle.task, handle.name).rows[:strategies]]
-    searched = sum(record.outcome.train_seconds for record in records if record.outcome is not None)
-    most = max(searched / 2, LEAST_SECONDS) if bounded else math.inf
+    candidates = by_validation(records, metric)[:strategies]
+    by_root = {record.root: record for record in candidates}
+    most = most_seconds(records) if bounded else math.inf
+    known, given_up = set(evidence.failures(handle, "confirm")), set[int]()
     pool = PoolFeatures(bench.task, bench.activations)
-    while True:
-        runs = evidence.runs(handle, "confirm")
-        wanted = next_round(roots, runs, max_runs, metric, most_seconds=most)
-        if not wanted:
-            return runs
-        for root, number in wanted:
-            record = by_root[root]
-            try:
-                run = _confirm(bench, pool, record, number)
-            except TrialError:  # it trained once and does not now: it cannot be confirmed
-                roots.remove(root)
+    waits = False
+    with SharedWork(store, handle) as shared:
+        while True:
+            runs = evidence.runs(handle, "confirm")
+            given_up |= {
+                failed.root for failed in evidence.failures(handle, "confirm") if failed not in known
+            }
+            left = [record for record in candidates if record.root not in given_up]
+            costs = Costs.known(handle.task, runs)
+            chosen = [record.root for record in _in_time(left, costs, until)]
+            wanted = next_round(chosen, runs, max_runs, metric, most_seconds=most)
+            if not wanted or time.monotonic() >= until:
+                return runs
+            mine = next((pair for pair in wanted if shared.take(confirm_work(*pair))), None)
+            if mine is None:
+                if not waits:
+                    on_wait()
+                waits = True
+                check_abort()
+                shared.pause()
                 continue
-            evidence.add_run(handle, run)
-            on_run(run)
+            root, number = mine
+            try:
+                if any((run.root, run.run) == mine for run in evidence.runs(handle, "confirm")):
+                    continue  # another process was quicker
+                if not _fits(by_root[root], root == candidates[0].root, costs, until):
+                    return runs
+                with abortable_also(lambda: time.monotonic() >= until):
+                    run = _confirm(bench, pool, by_root[root], number)
+            except Aborted:
+                check_abort()
+                return runs  # only the time is up
+            except StoreUnavailableError:
+                raise
+            except Exception as error:
+                given_up.add(root)
+                failed = FailedRun(kind="confirm", root=root, run=number, reason=str(classify(error))[:2000])
+                evidence.add_failure(handle, failed)
+                on_failure(failed)
+            else:
+                evidence.add_run(handle, run)
+                on_run(run)
+            finally:
+                shared.give_back(confirm_work(root, number))
+
+
+def _in_time(candidates: Sequence[TrialRecord], costs: Costs, until: float) -> Sequence[TrialRecord]:
+    """The best of the candidates of which `FIRST_RUNS` each can be trained in time; at least one.
+
+    Not the cheap ones: what is confirmed is ranked before what is not.
+    """
+    seconds = until - time.monotonic()
+    for place, record in enumerate(candidates):
+        missing = max(0, FIRST_RUNS - len(costs.runs.get(record.root, ())))
+        seconds -= missing * costs.of_run(record)
+        if place and missing and seconds < 0.0:
+            return candidates[:place]
+    return candidates
+
+
+def _fits(record: TrialRecord, is_best: bool, costs: Costs, until: float) -> bool:
+    """Whether a run can be expected to end in time; the first run of the best strategy is always tried."""
+    if is_best and record.root not in costs.runs:
+        return True
+    return time.monotonic() + costs.of_run(record) <= until
 
 
 def audit_pruned(
@@ -94,12 +160,14 @@ def audit_pruned(
     bench: Workbench,
     *,
     trials: int,
-    on_run: OnRun = lambda run: None,
+    on_run: OnRun = _silent,
+    on_failure: OnFailure = _silent,
 ) -> list[ExtraRun]:
     """Run pruned trials, chosen at random, to the end they were denied, and keep what they reached.
 
     The choice depends on the study's seed and the trials' numbers alone: a larger audit later contains
-    the smaller one. Seeds, splits and schedule are the search's own.
+    the smaller one. Seeds, splits and schedule are the search's own. One that fails is kept with its
+    reason; it says nothing about whether pruning was right.
 
     Returns:
         All audits of the study.
@@ -115,7 +183,12 @@ def audit_pruned(
             continue
         try:
             run = _audit(bench, record)
-        except TrialError:  # to its end it would have failed: stopping it was right
+        except (Aborted, StoreUnavailableError):
+            raise
+        except Exception as error:
+            failed = FailedRun(kind="audit", root=record.root, run=0, reason=str(classify(error))[:2000])
+            evidence.add_failure(handle, failed)
+            on_failure(failed)
             continue
         evidence.add_run(handle, run)
         on_run(run)

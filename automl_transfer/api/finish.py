@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.report import ERRORS, PAGE, look_into
 from automl_transfer.api.run_folder import claim_run_folder
 from automl_transfer.api.shipped import restate, shipped_before
@@ -23,6 +26,7 @@ from automl_transfer.api.training import (
     write_results,
 )
 from automl_transfer.api.winner_errors import winner_errors
+from automl_transfer.domain.evidence import TestLook
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.recipes.best_strategy import (
@@ -40,6 +44,7 @@ from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
 from automl_transfer.search.checkpoints import fetch, weights_are
 from automl_transfer.search.workbench import Workbench
+from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.files import model_key
 from automl_transfer.store.store import Store
 
@@ -53,10 +58,16 @@ RANKING = "ranking.json"
 
 @dataclasses.dataclass(frozen=True)
 class Shipped:
-    """What a finished search leaves behind. `recipe` is None where no trial completed."""
+    """What a finished search leaves behind.
+
+    Attributes:
+        recipe: None where no trial completed.
+        refit_given_up: The winner was to be refitted, and ships as it was, because there was no time.
+    """
 
     report: StudyReport
     recipe: Recipe | None
+    refit_given_up: bool = False
 
     @property
     def ranking(self) -> Ranking:
@@ -64,11 +75,28 @@ class Shipped:
         return self.report.ranking
 
 
-def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool = False) -> Shipped:
+def finish_search(
+    store: Store,
+    bench: Workbench,
+    output: Path,
+    *,
+    refit: bool = False,
+    stopped: str | None = None,
+    refit_until: float = math.inf,
+) -> Shipped:
     """Write `ranking.json` and `report.html`, and for the winner `best_strategy.json` and `model/`.
 
-    The test split is evaluated for the winner only, and once: where the same model was shipped before, only
-    what was found out about it since is added.
+    The test split is evaluated for the winner only: where the same model was shipped before, only what was
+    found out about it since is added. Every evaluation is kept in the store, and said where there were
+    several.
+
+    Args:
+        store: Where the study is.
+        bench: Its images and networks.
+        output: The run's folder.
+        refit: Train the winner on training + validation images first.
+        stopped: Why the confirmation ended, for the case that some of it is left undone.
+        refit_until: Give a refit up at this time of `time.monotonic()`, and ship the winner without.
 
     Raises:
         StudyError: The study was deleted meanwhile. (Renamed, it is written under its new name.)
@@ -78,16 +106,22 @@ def finish_search(store: Store, bench: Workbench, output: Path, *, refit: bool =
 
     bench = dataclasses.replace(bench, handle=store.again(bench.handle))
     claim_run_folder(store, bench.handle, output)
-    report = read_study_report(store, bench.handle)
+    report = read_study_report(store, bench.handle, stopped=stopped)
+    shipped = _ship(store, bench, report, output, refit=refit, refit_until=refit_until)
+    looks = tuple(Evidence(store).looks(bench.handle))
+    ranking = report.ranking.model_copy(update={"test_looks": looks})
+    report = dataclasses.replace(report, ranking=ranking)
     write_text(output / RANKING, report.ranking.to_json())
-    recipe = _ship(bench, report, output, refit=refit)
     report = look_into(report, output)
     write_text(output / PAGE, study_page(report))
     publish(store, bench.handle)
-    return Shipped(report, recipe)
+    given_up = refit and shipped is not None and not shipped.training.refit
+    return Shipped(report, shipped, given_up)
 
 
-def _ship(bench: Workbench, report: StudyReport, output: Path, *, refit: bool) -> Recipe | None:
+def _ship(
+    store: Store, bench: Workbench, report: StudyReport, output: Path, *, refit: bool, refit_until: float
+) -> Recipe | None:
     """The winner's recipe: of now, or of the earlier call that shipped it."""
     best = report.ranking.best
     if best is None:
@@ -98,12 +132,61 @@ def _ship(bench: Workbench, report: StudyReport, output: Path, *, refit: bool) -
     if earlier is not None:
         return restate(output, bench.handle, earlier, confirmation)
     assert winner.strategy is not None
-    run, trained = _trained(bench, winner, refit=refit)
-    recipe = _recipe(bench, winner, run, trained, confirmation)
-    errors = winner_errors(run, bench.handle, winner.root, refit=refit, test=recipe.metrics.test)
-    write_text(output / ERRORS, errors.to_json())
+    try:
+        with abortable_also(lambda: refit and time.monotonic() >= refit_until):
+            run, trained = _trained(bench, winner, refit=refit)
+    except Aborted:
+        check_abort()
+        refit = False
+        run, trained = _trained(bench, winner, refit=False)
+    test = _judged(store, bench, winner, run, trained)
+    recipe = _recipe(bench, winner, run, trained, test, confirmation)
+    errors = winner_errors(run, bench.handle, winner.root, refit=refit, test=test)
+    if errors is None:
+        (output / ERRORS).unlink(missing_ok=True)
+    else:
+        write_text(output / ERRORS, errors.to_json())
     write_results(output, run, bench.backbone(winner.strategy.source), recipe)
     return recipe
+
+
+def _judged(
+    store: Store, bench: Workbench, winner: TrialRecord, run: TrainingRun, training: RecipeTraining
+) -> Score | None:
+    """The winner on the test split, and a note of that in the store; the same model is judged once.
+
+    None where the task has no test split.
+    """
+    evidence = Evidence(store)
+    for look in evidence.looks(bench.handle):
+        if (look.root, look.refit, look.weights_sha256) == (
+            winner.root,
+            training.refit,
+            training.weights_sha256,
+        ):
+            return Score(
+                accuracy=look.accuracy,
+                balanced_accuracy=look.balanced_accuracy,
+                macro_f1=look.macro_f1,
+                nll=look.nll,
+                interval=look.interval,
+                n=look.images,
+            )
+    found = score_on_test(run)
+    if found is not None:
+        look = TestLook(
+            root=winner.root,
+            refit=training.refit,
+            weights_sha256=training.weights_sha256,
+            accuracy=found.accuracy,
+            balanced_accuracy=found.balanced_accuracy,
+            macro_f1=found.macro_f1,
+            nll=found.nll,
+            interval=found.interval,
+            images=found.n,
+        )
+        evidence.add_look(bench.handle, look)
+    return found
 
 
 def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[TrainingRun, RecipeTraining]:
@@ -115,7 +198,7 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
     stored = run is not None
     if run is None:
         run = _made(bench, winner.strategy, refit=refit)
-        if refit and best_epoch is not None:  # its validation images are trained on: they judge nothing
+        if best_epoch is not None:  # of a refit the validation images judge nothing; else it is known
             run.train_to(best_epoch)
         else:
             train_to_the_end(run)
@@ -171,6 +254,7 @@ def _recipe(
     winner: TrialRecord,
     run: TrainingRun,
     training: RecipeTraining,
+    test: Score | None,
     confirmation: Confirmed | None,
 ) -> Recipe:
     assert winner.strategy is not None
@@ -192,7 +276,7 @@ def _recipe(
         normalisation=constants_of(run),
         source=source_facts(winner.strategy.source, handle.sources.get(winner.strategy.source)),
         training=training,
-        metrics=RecipeMetrics(validation=validation, test=score_on_test(run), confirmation=confirmation),
+        metrics=RecipeMetrics(validation=validation, test=test, confirmation=confirmation),
         cost=cost_of(winner.outcome) if winner.outcome else None,
         environment=environment(),
         study=handle.name,

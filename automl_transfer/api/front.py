@@ -49,7 +49,7 @@ def search(
     Args:
         what: A dataset (a registered name, a folder, an .npz), a study file ending in .toml, or a
             specification made in code.
-        minutes: Time to spend.
+        minutes: Time for the whole call, confirmation and shipping included.
         trials: Strategies to try.
         preset: Space and budget for a dataset: `quick` or `core`.
         name: Of the study; by default made from the dataset and the preset.

@@ -34,7 +34,7 @@ def read_report(store: Store, name: str, folder: Path | None = None) -> StudyRep
     report = read_study_report(store, name)
     if report.task is None:
         return report
-    place = folder or _run_folder(store, name)
+    place = folder or run_folder(store, name)
     return report if place is None else look_into(report, place)
 
 
@@ -44,8 +44,8 @@ def look_into(report: StudyReport, folder: Path) -> StudyReport:
     return with_run_folder(report, _winner(folder, report), _logs(folder, failed))
 
 
-def _run_folder(store: Store, name: str) -> Path | None:
-    """A search keeps its artifacts in its run folder."""
+def run_folder(store: Store, name: str) -> Path | None:
+    """Where a study's search wrote, for it keeps its artifacts in its run folder; None on another machine."""
     url = store.study(name).artifact_url
     if "://" in url and not url.startswith("file://"):
         return None

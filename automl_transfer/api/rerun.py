@@ -139,9 +139,10 @@ def train_again(
     on_epoch: OnEpoch,
     *,
     refit: bool = False,
+    stop_after: int | None = None,
     cache_root: Path | None = None,
 ) -> tuple[TrainingRun, float]:
-    """The trained run, and the seconds that its epochs took."""
+    """The trained run, and the seconds that its epochs took; `stop_after` as `train_to_the_end` has it."""
     from automl_transfer.training.activation_cache import disk_cache
     from automl_transfer.training.device import resolve_device
 
@@ -161,7 +162,7 @@ def train_again(
         seconds.append(result.seconds)
         on_epoch(seed, result)
 
-    train_to_the_end(run, stop_after=recipe.training.best_epoch if refit else None, on_epoch=ended)
+    train_to_the_end(run, stop_after=stop_after, on_epoch=ended)
     return run, math.fsum(seconds)
 
 

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from automl_transfer.aborting import Aborted, abortable, check_abort
+from automl_transfer.aborting import Aborted, abortable, abortable_also, check_abort
 from automl_transfer.api.evidence import confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.api.run_folder import check_run_folder, claim_run_folder
+from automl_transfer.api.shared_search import SearchTime, SharedFirst
+from automl_transfer.api.time_plan import TimePlan
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
-from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
+from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
-from automl_transfer.search.first import FirstAnswers
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
 from automl_transfer.space.space import unknown_methods
 from automl_transfer.store.store import Store
@@ -28,7 +31,9 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.training.activation_cache import default_budget
-from automl_transfer.workers.signals import StopRequest
+from automl_transfer.workers.sharing import SHIP, SharedWork
+from automl_transfer.workers.signals import TIME_UP, StopRequest
+from automl_transfer.workers.timekeeper import TimeKeeper
 from automl_transfer.workers.worker import Observer, SilentObserver, Worker, WorkerOptions
 
 ARTIFACTS = "artifacts"
@@ -51,6 +56,12 @@ class SearchEvents:
 
     def on_confirmation(self, run: ExtraRun) -> None:
         """One of the best strategies was trained again."""
+
+    def on_confirmation_failed(self, failed: FailedRun) -> None:
+        """One of the best strategies could not be trained again; the others go on."""
+
+    def on_wait(self, what: str) -> None:
+        """Another search of this study does some of the work: this one waits for it."""
 
     def observer(self) -> Observer:
         """Told about trials of this process."""
@@ -132,8 +143,8 @@ def _prepare(
     device: str,
     cache_root: Path | None,
     events: SearchEvents,
-) -> tuple[Workbench, FirstAnswers]:
-    """Create the study, or find it again, and enqueue its first answer. Idempotent."""
+) -> Workbench:
+    """Create the study, or find it again. Idempotent."""
     check_run_folder(store, spec.name, checked.folder)
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
@@ -143,11 +154,8 @@ def _prepare(
     bench = Workbench.open(
         handle, device=device, cache_root=cache_root, task=checked.task, backbones=checked.backbones
     )
-    trials = Trials(store)
-    events.on_study(handle, trials)
-    first = FirstAnswers(bench, trials, events.on_profile)
-    first.quick()
-    return bench, first
+    events.on_study(handle, Trials(store))
+    return bench
 
 
 def create(
@@ -167,8 +175,11 @@ def create(
     events = events or SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     with Store.open(storage) as store:
-        bench, first = _prepare(spec, store, checked, device, cache_root, events)
-        first.rest()
+        bench = _prepare(spec, store, checked, device, cache_root, events)
+        with SharedWork(store, bench.handle) as shared:
+            first = SharedFirst(bench, Trials(store), shared, events.on_profile, events.on_wait)
+            first.quick()
+            first.rest()
         return bench.handle
 
 
@@ -198,7 +209,9 @@ def run_study(
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
         refit: Train the winner on training and validation images together before shipping it.
-        stop: Asked to stop from elsewhere (signals); its trial is released, not lost.
+        stop: Asked to stop from elsewhere (signals, another thread): whatever is under way is given up, its
+            trial released and not lost, and nothing is shipped. With `minutes` its deadline
+            is set here.
         options: How the worker of this process behaves.
         events: Told what happens.
         run_workers: Runs trials in other processes instead; returns why it ended.
@@ -212,38 +225,15 @@ def run_study(
     stop = stop or StopRequest()
     shipped, reason = None, ""
     try:
-        with abortable(lambda: stop.signal is not None):
+        with abortable(lambda: stop.asked is not None):
             checked = _check(spec, storage, output, device, data_root, cache_root, events)
             with Store.open(storage) as store:
-                bench, first = _prepare(spec, store, checked, device, cache_root, events)
-                if spec.search.minutes is not None:
-                    stop.until(began + 60 * spec.search.minutes)
-                if run_workers is not None:
-                    first.rest()
-                    reason = run_workers(store, bench.handle, stop)
-                else:
-                    worker = Worker(
-                        store,
-                        bench.handle,
-                        lambda: bench,
-                        stop=stop,
-                        options=options,
-                        observer=events.observer(),
-                        after_trial=LivePage(store, bench.handle),
-                        before_draw=first.rest,
-                    )
-                    reason = worker.run().reason
-                check_abort()
-                if spec.search.confirm:
-                    confirm_best(
-                        store,
-                        bench,
-                        strategies=spec.search.confirm,
-                        max_runs=spec.search.confirm_runs,
-                        bounded=True,
-                        on_run=events.on_confirmation,
-                    )
-                shipped = finish_search(store, bench, checked.folder, refit=refit)
+                bench = _prepare(spec, store, checked, device, cache_root, events)
+                plan = _plan(spec, bench, began, refit)
+                with SharedWork(store, bench.handle) as shared:
+                    reason = _run_trials(store, bench, plan, shared, stop, options, events, run_workers)
+                    check_abort()
+                    shipped = _conclude(store, bench, plan, shared, checked.folder, refit, events)
     except Aborted:
         reason = stop.reason or reason
     return SearchResult(
@@ -254,4 +244,93 @@ def run_study(
         seconds=time.monotonic() - began,
         output=output,
         shipped=shipped,
+    )
+
+
+def _plan(spec: StudySpec, bench: Workbench, began: float, refit: bool) -> TimePlan | None:
+    if spec.search.minutes is None:
+        return None
+    return TimePlan(began, 60.0 * spec.search.minutes, spec.search, bench.handle.task, refit)
+
+
+def _run_trials(
+    store: Store,
+    bench: Workbench,
+    plan: TimePlan | None,
+    shared: SharedWork,
+    stop: StopRequest,
+    options: WorkerOptions | None,
+    events: SearchEvents,
+    run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None,
+) -> str:
+    """First answers, then trials while there is budget and time for them; returns why they ended."""
+    handle, trials = bench.handle, Trials(store)
+    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait)
+    first.quick()
+    search_time = None
+    if plan is not None:
+        search_time = SearchTime(plan, store, handle, shared, supervised=run_workers is not None)
+    with TimeKeeper(stop, search_time) if search_time is not None else nullcontext():
+        options = options or WorkerOptions()
+        if run_workers is not None:
+            options = replace(options, max_trials=1)
+        worker = Worker(
+            store,
+            handle,
+            lambda: bench,
+            stop=stop,
+            options=options,
+            observer=events.observer(),
+            after_trial=LivePage(store, handle),
+            before_draw=first.rest,
+        )
+        if run_workers is None:
+            return worker.run().reason
+        if search_time is not None and not trials.counts(handle).complete:
+            worker.run()  # what was profiled is in memory here: an answer, before the others have begun
+            check_abort()
+        try:
+            with abortable_also(lambda: search_time is not None and search_time.is_up):
+                first.rest()
+        except Aborted:  # workers still give an answer where there is none
+            check_abort()
+        reason = run_workers(store, handle, stop)
+        return TIME_UP if stop.asked is None and search_time is not None and search_time.is_up else reason
+
+
+def _conclude(
+    store: Store,
+    bench: Workbench,
+    plan: TimePlan | None,
+    shared: SharedWork,
+    folder: Path,
+    refit: bool,
+    events: SearchEvents,
+) -> Shipped:
+    """Confirm the best strategies as far as there is time, and ship the winner."""
+    search = bench.handle.spec.search
+    until = math.inf
+    if plan is not None:
+        until = plan.shipping_begins(Trials(store).records(bench.handle))
+    if search.confirm:
+        confirm_best(
+            store,
+            bench,
+            strategies=search.confirm,
+            max_runs=search.confirm_runs,
+            bounded=True,
+            until=until,
+            on_run=events.on_confirmation,
+            on_failure=events.on_confirmation_failed,
+            on_wait=lambda: events.on_wait("another search of this study trains what is left to confirm"),
+        )
+    shared.wait(SHIP, lambda: events.on_wait("another search of this study ships its winner"))
+    stopped = TIME_UP if plan is not None else None
+    return finish_search(
+        store,
+        bench,
+        folder,
+        refit=refit,
+        stopped=stopped,
+        refit_until=plan.refit_ends() if plan is not None else math.inf,
     )

@@ -31,6 +31,7 @@ class Verdict:
 
     Attributes:
         word: `identical` (the same weights, bit for bit), `within` the tolerance, or `outside`.
+        found: Of a refitted model `validation` is of images that it has trained on.
         differences: Conditions that are not those of the recipe, in words: why results may differ.
     """
 
@@ -83,16 +84,27 @@ def verify(
         )
     backbone, training = load_source(recipe, source, task, same=True), recipe.training
     run, _ = train_again(
-        recipe, task, backbone, training.seed, device, on_epoch, refit=training.refit, cache_root=cache_root
+        recipe,
+        task,
+        backbone,
+        training.seed,
+        device,
+        on_epoch,
+        refit=training.refit,
+        stop_after=training.best_epoch,
+        cache_root=cache_root,
     )
     found = scores_of(run)
     different = _differences(recipe, run)
     if run.weights_sha256() == training.weights_sha256:
         return Verdict("identical", recipe.metrics, found, different)
-    pairs = [(recipe.metrics.validation, found.validation), (recipe.metrics.test, found.test)]
+    both = [(recipe.metrics.validation, found.validation), (recipe.metrics.test, found.test)]
     if training.refit:  # it was trained on the validation images
-        pairs = pairs[1:]
-    near = all(abs(a.accuracy - b.accuracy) <= tolerance for a, b in pairs if a is not None and b is not None)
+        both = both[1:]
+    pairs = [(a, b) for a, b in both if a is not None and b is not None]
+    if not pairs:
+        different = (*different, "a refit without a test split leaves no images to compare the accuracy on")
+    near = bool(pairs) and all(abs(a.accuracy - b.accuracy) <= tolerance for a, b in pairs)
     return Verdict("within" if near else "outside", recipe.metrics, found, different)
 
 

@@ -22,14 +22,17 @@ THUMBNAIL = 96
 
 def winner_errors(
     run: TrainingRun, study: StudyHandle, root_trial: int, *, refit: bool, test: Score | None
-) -> WinnerErrors:
+) -> WinnerErrors | None:
     """Confusion, calibration and the worst images of a trained model.
 
     On the validation split, so that nobody is led to tune on test images; a refitted model has trained
-    on those, and is looked at on the test split, in the one evaluation that it gets.
+    on those, and is looked at on the test split, in the one evaluation that it gets. None where a refit
+    left no image that it has not trained on.
     """
     from automl_transfer.training.evaluate import predict_logits
 
+    if refit and not len(run.task.indices["test"]):
+        return None
     split: Literal["validation", "test"] = "test" if refit and len(run.task.indices["test"]) else "validation"
     task, rows = run.task, run.task.indices[split]
     logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)

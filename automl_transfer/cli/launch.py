@@ -44,6 +44,7 @@ def run(
     from automl_transfer.store.trials import Trials
     from automl_transfer.workers.launching import LaunchOptions, run_workers
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
+    from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
 
     stop = StopRequest()
     screen = console()
@@ -52,7 +53,11 @@ def run(
         options = LaunchOptions(
             workers, threads=threads, device=device, data_root=data_root, cache_root=cache, grace=grace
         )
-        with stop_on_signals(stop), LiveWorkers(screen) as live:
+        with (
+            stop_on_signals(stop),
+            TimeKeeper(stop, WorkerTime(store, handle, None)),
+            LiveWorkers(screen) as live,
+        ):
             live.watch(Trials(store), handle)
             reason = run_workers(store, handle, stop, options, on_tick=live)
     screen.print(f"ended: {reason}", markup=False)

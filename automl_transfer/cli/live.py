@@ -18,10 +18,11 @@ from automl_transfer.api.search import SearchEvents, SearchResult
 from automl_transfer.cli.live_workers import LiveWorkers
 from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
 
 if TYPE_CHECKING:
-    from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
+    from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
     from automl_transfer.search.objective import TrialEnd
     from automl_transfer.store.store import Store
     from automl_transfer.store.trials import Trials
@@ -115,6 +116,15 @@ class LiveSearch(SearchEvents):
         score = run.score(self._spec.task.metric)
         self._line(f"{self._clock()}  trial {run.root:>3}  {score:.3f} confirming, run {run.run + 1}")
 
+    def on_confirmation_failed(self, failed: FailedRun) -> None:
+        """It is left out of the confirmation, and why."""
+        reason = plain(failed.reason.splitlines()[0])
+        self._line(f"{self._clock()}  trial {failed.root:>3}  not confirmed, run {failed.run + 1}: {reason}")
+
+    def on_wait(self, what: str) -> None:
+        """Another search does some of the work."""
+        self._line(f"{self._clock()}  waiting: {what}")
+
     def on_claim(self, claim: Claim) -> None:
         """A trial starts."""
         self._show(f"trial {claim.number} starts")
@@ -183,6 +193,10 @@ def print_result(console: Console, result: SearchResult) -> None:
     if recipe is None:
         console.print("no trial completed: there is no model to ship")
         return
+    if result.shipped.refit_given_up:
+        console.print(
+            "the winner was not refitted: the time was up. `search --refit` without --minutes does it"
+        )
     if recipe.metrics.test is not None:
         low, high = recipe.metrics.test.interval
         refit = ", refitted on training + validation" if recipe.training.refit else ""

@@ -31,7 +31,8 @@ def run(
     csv: Annotated[bool, typer.Option("--csv", help="Print the ranking as CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Strategies to show.")] = 10,
     confirm: Annotated[
-        int, typer.Option("--confirm", min=0, help="First train the best K again, on fresh splits.")
+        int,
+        typer.Option("--confirm", metavar="K", min=0, help="First train the best K again, or go on with it."),
     ] = 0,
     audit: Annotated[
         int, typer.Option("--audit", min=0, help="First run N random pruned trials to their end.")
@@ -84,24 +85,45 @@ def _train(
     """Confirm the best and audit pruned trials; Ctrl-C keeps what is done, and the same call goes on."""
     from automl_transfer.aborting import Aborted, abortable
     from automl_transfer.api.evidence import audit_pruned, confirm_best
-    from automl_transfer.domain.evidence import ExtraRun
+    from automl_transfer.api.refresh import refresh_run
+    from automl_transfer.domain.evidence import ExtraRun, FailedRun
+    from automl_transfer.reporting.plain import plain
     from automl_transfer.search.workbench import Workbench
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
 
     screen, stop = console(stderr=True), StopRequest()
 
+    def say(text: str) -> None:
+        screen.print(f"{name}: {text}", markup=False, soft_wrap=True)
+
     def told(run: ExtraRun) -> None:
-        screen.print(f"{name}: {run.kind} trial {run.root}: {run.accuracy:.3f}", markup=False)
+        say(f"{run.kind} trial {run.root}: {run.accuracy:.3f}")
+
+    def failed(run: FailedRun) -> None:
+        say(f"{run.kind} trial {run.root} failed: {plain(run.reason.splitlines()[0])}")
 
     handle = store.study(name)
-    with stop_on_signals(stop), abortable(lambda: stop.signal is not None):
+    with stop_on_signals(stop), abortable(lambda: stop.asked is not None):
         try:
             bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
             if confirm:
-                runs = handle.spec.search.confirm_runs
-                confirm_best(store, bench, strategies=confirm, max_runs=runs, on_run=told)
+                confirm_best(
+                    store,
+                    bench,
+                    strategies=confirm,
+                    max_runs=handle.spec.search.confirm_runs,
+                    on_run=told,
+                    on_failure=failed,
+                    on_wait=lambda: say("another process trains what is left"),
+                )
+                refreshed = refresh_run(store, bench)
+                best = refreshed.shipped.ranking.best if refreshed is not None else None
+                if refreshed is not None and best is not None:
+                    same = best.root_trial == refreshed.before
+                    won = "" if same else f", trial {refreshed.before} before: its model is shipped now"
+                    say(f"the winner is trial {best.root_trial}{won}; {refreshed.folder}/ is up to date")
             if audit:
-                audit_pruned(store, bench, trials=audit, on_run=told)
+                audit_pruned(store, bench, trials=audit, on_run=told, on_failure=failed)
         except Aborted:
             screen.print("stopped. The same command goes on; nothing is lost.")
             raise typer.Exit(130) from None

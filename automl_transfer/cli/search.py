@@ -36,7 +36,7 @@ def run(
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Results. Default: runs/STUDY.")
     ] = None,
     trials: Annotated[int | None, typer.Option("--trials", help="Strategies to try.")] = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", help="Time to spend.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", help="Time for the whole command.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
     ] = None,
@@ -92,9 +92,14 @@ def run(
     with stop_on_signals(stop), LiveSearch(screen, spec) as live:
 
         def run_workers(store: Store, handle: StudyHandle, stop: StopRequest) -> str:
+            from dataclasses import replace
+
             from automl_transfer.workers import launching
+            from automl_transfer.workers.supervisor import SupervisorOptions
 
             options = launching.LaunchOptions(workers, device=device, data_root=data_root, cache_root=cache)
+            if handle.spec.search.minutes is not None:
+                options = replace(options, supervisor=SupervisorOptions(patience=15.0))
             with live.workers(store, handle) as on_tick:
                 return launching.run_workers(store, handle, stop, options, on_tick=on_tick)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WHAT = {
     "identical": "the same weights, bit for bit",
     "within": "other weights, the same accuracy within the tolerance",
-    "outside": "another accuracy",
+    "outside": "other weights, and no accuracy within the tolerance",
 }
 
 
@@ -53,6 +53,7 @@ def run(
     from automl_transfer.recipes.best_strategy import read_recipe
 
     read = read_recipe(recipe)
+    refit = read.training.refit
     with epochs_shown(read, quiet=as_json) as on_epoch:
         verdict = verify(
             read,
@@ -69,23 +70,26 @@ def run(
             {
                 "verdict": verdict.word,
                 "expected": verdict.expected.model_dump(mode="json"),
-                "found": verdict.found.model_dump(mode="json"),
+                "found": verdict.found.model_dump(mode="json", exclude={"validation"} if refit else None),
                 "differences": list(verdict.differences),
             }
         )
     else:
-        _print(verdict)
+        _print(verdict, refit)
     if verdict.word == "outside":
         raise typer.Exit(1)
 
 
-def _print(verdict: Verdict) -> None:
+def _print(verdict: Verdict, refit: bool) -> None:
     found, expected = verdict.found, verdict.expected
-    line = f"{verdict.word}: {WHAT[verdict.word]}; validation {found.validation.accuracy:.4f}"
-    line += f", test {found.test.accuracy:.4f}" if found.test else ""
-    if verdict.word != "identical":
-        line += f" (the file says {expected.validation.accuracy:.4f}"
-        line += f" and {expected.test.accuracy:.4f})" if expected.test else ")"
+    # A refitted model has trained on the validation images.
+    names = ["test"] if refit else ["validation", "test"]
+    pairs = [(name, getattr(found, name), getattr(expected, name)) for name in names]
+    scores = [f"{name} {score.accuracy:.4f}" for name, score, _ in pairs if score is not None]
+    line = "; ".join(filter(None, (f"{verdict.word}: {WHAT[verdict.word]}", ", ".join(scores))))
+    said = [f"{score.accuracy:.4f}" for _, _, score in pairs if score is not None]
+    if verdict.word != "identical" and said:
+        line += f" (the file says {' and '.join(said)})"
     lines = [line]
     if verdict.word != "identical":
         reasons = verdict.differences or ("nothing that is known; perhaps the trial was continued elsewhere",)

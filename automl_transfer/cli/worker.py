@@ -52,6 +52,9 @@ def run(
 ) -> None:
     """Run trials of a study, on any machine that reaches its database, until its budget is used up.
 
+    Of a study with `minutes` it runs trials for so long, or until the search that it helps has no more time
+    for trials.
+
     Ctrl-C or SIGTERM checkpoints the trial and gives it back; a second one stops at once.
     Exit codes: 0 finished or a limit reached, 1 failed, 2 wrong usage, 130 interrupted.
 
@@ -63,6 +66,7 @@ def run(
     from automl_transfer.reporting.publish import LivePage, publish
     from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
+    from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
     from automl_transfer.workers.worker import Worker, WorkerOptions
 
     if log_format not in FORMATS:
@@ -73,8 +77,7 @@ def run(
             f"--beat {beat:g}"
         )
     stop = StopRequest()
-    if max_time is not None:
-        stop.until(time.monotonic() + duration(max_time, "--max-time"))
+    leave = time.monotonic() + duration(max_time, "--max-time") if max_time is not None else None
     options = WorkerOptions(
         beat=beat,
         grace=grace,
@@ -104,15 +107,16 @@ def run(
                 torch.set_num_threads(threads)
             return Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
 
-        report = Worker(
-            store,
-            handle,
-            open_bench,
-            stop=stop,
-            options=options,
-            observer=observer,
-            after_trial=LivePage(store, handle),
-        ).run()
+        with TimeKeeper(stop, WorkerTime(store, handle, leave)):
+            report = Worker(
+                store,
+                handle,
+                open_bench,
+                stop=stop,
+                options=options,
+                observer=observer,
+                after_trial=LivePage(store, handle),
+            ).run()
         if report.finished and report.trials:
             publish(store.with_patience(0), handle)
     typer.echo(f"left after {report.trials} trials: {report.reason}", err=True)

@@ -1,10 +1,10 @@
-"""What is measured about a study beside its trials: confirmations, audits, profiles of its sources."""
+"""What is measured about a study beside its trials: confirmations, audits, profiles, test scores."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -51,6 +51,42 @@ class ExtraRun(BaseModel):
     def score(self, metric: Metric) -> float:
         """The value of the task's metric."""
         return float(getattr(self, metric))
+
+
+class FailedRun(BaseModel):
+    """A confirmation or audit that could not be trained to its end, and why."""
+
+    model_config = _FROZEN
+
+    kind: RunKind
+    root: int
+    run: int = Field(ge=0)
+    reason: str = Field(max_length=2000)
+
+
+class TestLook(BaseModel):
+    """One evaluation of a winner on the test split, which a study should have one of.
+
+    Attributes:
+        root: Number of the root trial whose model was judged.
+        refit: Whether it was trained on training + validation images first.
+        weights_sha256: Of the model: the same weights need not be judged again.
+        interval: 95% Clopper-Pearson interval of the accuracy.
+        images: How many were judged.
+    """
+
+    model_config = _FROZEN
+    __test__: ClassVar[bool] = False  # pytest: no test class
+
+    root: int
+    refit: bool
+    weights_sha256: str
+    accuracy: float = Field(ge=0.0, le=1.0)
+    balanced_accuracy: float = Field(ge=0.0, le=1.0)
+    macro_f1: float = Field(ge=0.0, le=1.0)
+    nll: float | None
+    interval: tuple[float, float]
+    images: int = Field(ge=1)
 
 
 def pack_bits(bits: Iterable[bool]) -> str:

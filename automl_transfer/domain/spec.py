@@ -23,7 +23,7 @@ class SplitFractions(BaseModel):
     Attributes:
         train: Images the networks learn from.
         validation: Images that strategies are compared on.
-        test: Images that only the winner is scored on, once. 0 for none.
+        test: Images that only the winner is scored on; scores of several winners are counted. 0 for none.
     """
 
     model_config = _FROZEN
@@ -73,8 +73,11 @@ class SearchSpec(BaseModel):
 
     Attributes:
         trials: Strategies to try. Trials that continue an earlier one are not counted.
-        minutes: Time to spend; the search ends at whichever limit comes first. None: no limit. Where nothing
-            is complete yet, a solved head that was begun is finished.
+        minutes: Time that the whole command may take: images, profile, trials, the confirmation of the best
+            and shipping the winner. Trials end, at this limit or at that of `trials`, early enough for what
+            follows; a trial under way is given back. Where nothing is complete yet, one answer is finished.
+            A worker process stays as long as the search that it helps, or so long from its own start. None:
+            no limit.
         max_epochs: Epochs of a trial that is not pruned; learning-rate schedules are laid out over them.
         sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from earlier trials, `random` does
             not.
@@ -89,7 +92,10 @@ class SearchSpec(BaseModel):
             are large or many, the whole network fine-tuned under a fresh head (never stopped early).
         default_first: Whether the default strategy is tried before the sampler's.
         confirm: The best so many strategies are trained again when the search has ended, with fresh
-            seeds and fresh splits of training + validation data; 0 for none. Not part of `minutes`.
+            seeds and fresh splits of training + validation data; 0 for none. Of `minutes` it gets what
+            two trainings of each and all of the best one are expected to take, at most a third. Where that
+            is not enough, the better ones are confirmed; what is left undone is said, and
+            `report STUDY --confirm K` goes on with it.
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
             the end of a search only until confirmation has taken half as long as the trials did.
     """

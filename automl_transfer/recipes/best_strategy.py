@@ -154,7 +154,7 @@ class Confirmed(BaseModel):
 class RecipeMetrics(BaseModel):
     """Scores of the shipped model on its validation and test images, and of the strategy beyond it.
 
-    The test split is evaluated once, for this strategy only, and may not exist.
+    The test split is evaluated when a winner ships, and may not exist; `ranking.json` says how often it was.
 
     Attributes:
         confirmation: What the search's confirmation found; None where there was none.

@@ -7,18 +7,50 @@ it stopped, and decides what it would have decided.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from automl_transfer.domain.evidence import ExtraRun
+from pydantic import BaseModel, ConfigDict
+
+from automl_transfer.domain.evidence import ExtraRun, FailedRun
+from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.task import Metric
 from automl_transfer.reporting.confirmed import Arm, arms_of, difference, estimate
+
+LEAST_SECONDS = 30.0
+"""Confirmation may take this long, however short the search was."""
 
 FIRST_RUNS = 2
 """Runs that every candidate gets: with fewer, nothing is known about the spread over seeds."""
 
 BEHIND = 0.05
 """A candidate is trained no more when it would be this far behind by luck with at most this chance."""
+
+
+class ConfirmationProgress(BaseModel):
+    """How far the confirmation is that the study asks for.
+
+    Attributes:
+        strategies: How many of the best by validation score are confirmed (`confirm` of the study).
+        done: Trainings of these that are done.
+        planned: Trainings that there are at least, once it is complete: two of each and all of the best.
+            `done` may be more, where two strategies stay close.
+        stopped: Why it ended before that; None where nothing is known, or it is complete.
+        failed: Trainings that failed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    strategies: int
+    done: int
+    planned: int
+    stopped: str | None = None
+    failed: tuple[FailedRun, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.done >= self.planned
 
 
 def next_round(
@@ -55,6 +87,35 @@ def next_round(
         if missing:
             return missing
     return []
+
+
+def most_seconds(records: Iterable[TrialRecord]) -> float:
+    """How long the confirmation at the end of a search may take: half as long as its trials did."""
+    searched = sum(record.outcome.train_seconds for record in records if record.outcome is not None)
+    return max(searched / 2, LEAST_SECONDS)
+
+
+def owed(
+    roots: Sequence[int],
+    runs: Sequence[ExtraRun],
+    max_runs: int,
+    metric: Metric = "accuracy",
+    *,
+    most_seconds: float = math.inf,
+) -> tuple[int, int]:
+    """Runs of these candidates that are done, and runs that there are at least when the race is over.
+
+    Those are `FIRST_RUNS` of each and `max_runs` of the leader. Others are trained more often only where
+    that decides, so they are not owed.
+    """
+    arms = {root: arm for root, arm in arms_of(runs).items() if root in roots}
+    done = sum(len(arm.runs) for arm in arms.values())
+    if not next_round(roots, runs, max_runs, metric, most_seconds=most_seconds):
+        return done, done
+    first = sum(max(0, FIRST_RUNS - len(arms[root].runs) if root in arms else FIRST_RUNS) for root in roots)
+    leader = max(arms, key=lambda root: estimate(arms[root], metric).mean, default=roots[0])
+    last = max_runs - max(FIRST_RUNS, len(arms[leader].runs) if leader in arms else 0)
+    return done, done + max(1, first + max(0, last))
 
 
 def _affordable(

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from automl_transfer.domain.evidence import ExtraRun
+from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.nothing_local import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
@@ -21,6 +21,7 @@ from automl_transfer.reporting.confirmed import (
     estimate,
     may_be_best,
 )
+from automl_transfer.reporting.racing import ConfirmationProgress
 from automl_transfer.reporting.statistics import best_set, clopper_pearson
 
 BEST_SET: Literal["a"] = "a"
@@ -126,7 +127,13 @@ class TimelinePoint(BaseModel):
 
 
 class Ranking(BaseModel):
-    """The content of `ranking.json`. `identity` is the study's, which its name may not be for ever."""
+    """The content of `ranking.json`.
+
+    Attributes:
+        identity: The study's, which its name may not be for ever.
+        confirmation: None where the study asks for none, and in files of earlier versions.
+        test_looks: Evaluations on the test split, in order; the last one need not be of today's best row.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
@@ -136,6 +143,8 @@ class Ranking(BaseModel):
     identity: str | None = None
     rows: tuple[Row, ...]
     timeline: tuple[TimelinePoint, ...]
+    confirmation: ConfirmationProgress | None = None
+    test_looks: tuple[TestLook, ...] = ()
 
     def to_json(self) -> str:
         """The file's text, keys in a fixed order."""
@@ -170,7 +179,7 @@ def rank(
         identity: Of the study.
     """
     everything = list(records)
-    chosen = sorted(one_per_strategy(everything), key=lambda record: _order(record, task.metric))
+    chosen = by_validation(everything, task.metric)
     arms = arms_of(runs)
     confirmed = [arms[record.root] for record in chosen if record.root in arms]
     scores = {record.root: _validation(record, task) for record in chosen}
@@ -268,6 +277,11 @@ def ranked_epoch(record: TrialRecord, metric: Metric) -> EpochResult:
     best = record.best_epoch(metric)
     assert best is not None, "only trials with a curve are ranked"
     return best
+
+
+def by_validation(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
+    """One complete trial for each strategy, the best by its validation score first."""
+    return sorted(one_per_strategy(records), key=lambda record: _order(record, metric))
 
 
 def _order(record: TrialRecord, metric: Metric) -> tuple[float, float, float, float, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from automl_transfer.domain.records import TrialState
@@ -68,25 +69,65 @@ def caveats(report: StudyReport) -> Iterator[str]:
             f"Set a: {len(together)} strategies cannot be told apart from the best by these data "
             f"(5% error over all comparisons{tail})."
         )
-    if best.confirmation is None:
+    yield from _confirmation(report)
+    progress = report.ranking.confirmation
+    if best.confirmation is None and (progress is None or progress.stopped is None):
         yield (
             "The best was picked by this score, so on new images expect less: confirm it with "
             "`report --confirm 3`, or see the test split."
         )
-    else:
+    elif best.confirmation is not None:
         fell = best.validation.score - best.confirmation.score
         if abs(fell) >= 0.0005:
             yield (
                 f"Its validation score was {100 * best.validation.score:.2f}%: "
                 f"{abs(100 * fell):.2f} points {'more' if fell > 0 else 'less'} than the confirmed one."
             )
-    winner = report.winner
-    if winner is not None and winner.test_accuracy is not None and winner.test_interval is not None:
-        low, high = winner.test_interval
+    yield from _test(report)
+
+
+def _confirmation(report: StudyReport) -> Iterator[str]:
+    """What of the confirmation is left undone, and what failed."""
+    found = report.ranking.confirmation
+    if found is None:
+        return
+    if not found.complete and (found.done or found.stopped):
+        why = f", {found.stopped}" if found.stopped else ""
         yield (
-            f"On the test split, looked at once, the winner has accuracy {100 * winner.test_accuracy:.2f}% "
-            f"(95%: {100 * low:.1f} to {100 * high:.1f}%, {winner.test_images} images)."
+            f"Confirmation: {found.done} of at least {found.planned} trainings are done{why}: "
+            f"`automl-transfer report {shlex.quote(plain(report.study, 200))} --confirm {found.strategies}` "
+            "goes on."
         )
+    for failed in found.failed:
+        reason = plain(failed.reason.splitlines()[0] if failed.reason else "", 200)
+        yield f"Trial {failed.root} could not be confirmed, run {failed.run + 1} failed: {reason}."
+
+
+def _test(report: StudyReport) -> Iterator[str]:
+    """The winner's score on the test split, and how often that was looked at."""
+    winner, looks = report.winner, report.ranking.test_looks
+    if winner is None or winner.test_accuracy is None or winner.test_interval is None:
+        return
+    low, high = winner.test_interval
+    yield (
+        f"On the test split, looked at {times(len(looks))}, the winner has accuracy "
+        f"{100 * winner.test_accuracy:.2f}% (95%: {100 * low:.1f} to {100 * high:.1f}%, "
+        f"{winner.test_images} images)."
+    )
+    if len(looks) > 1:
+        told = [
+            f"trial {look.root}{' refitted' if look.refit else ''} {100 * look.accuracy:.2f}%"
+            for look in looks
+        ]
+        yield (
+            f"Its looks were {', '.join(told)}: a score is innocent only if nothing was decided by an "
+            "earlier one."
+        )
+
+
+def times(looks: int) -> str:
+    """How often the test split was looked at; an unknown number, of earlier versions, is called once."""
+    return {0: "once", 1: "once", 2: "twice"}.get(looks, f"{looks} times")
 
 
 def spent(report: StudyReport) -> str:

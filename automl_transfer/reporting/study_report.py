@@ -9,13 +9,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
+from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord, TestLook
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.task import Metric, Task
 from automl_transfer.errors import StudyError
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
-from automl_transfer.reporting.ranking import RankedTask, Ranking, can_be_ranked, rank, ranked_epoch
+from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed
+from automl_transfer.reporting.ranking import (
+    RankedTask,
+    Ranking,
+    by_validation,
+    can_be_ranked,
+    rank,
+    ranked_epoch,
+)
 from automl_transfer.reporting.summary import StudySummary, summarise
 
 if TYPE_CHECKING:
@@ -101,10 +109,15 @@ class StudyReport:
         return {record.number: record for record in self.records}
 
 
-def read_study_report(store: Store, study: str | StudyHandle) -> StudyReport:
+def read_study_report(store: Store, study: str | StudyHandle, *, stopped: str | None = None) -> StudyReport:
     """Read a study, by its name whoever made it, or one of ours under whatever name it has now.
 
     A few queries, however many trials.
+
+    Args:
+        store: Where it is.
+        study: Its name, or what it was opened as.
+        stopped: Why its confirmation ended, where that is known; said where some of it is left undone.
 
     Raises:
         StudyError: There is no study of this name, or not any more.
@@ -128,6 +141,9 @@ def read_study_report(store: Store, study: str | StudyHandle) -> StudyReport:
         trials.records,
         runs=evidence.runs(handle),
         profiles=evidence.profiles(handle),
+        failures=evidence.failures(handle, "confirm"),
+        looks=evidence.looks(handle),
+        stopped=stopped,
         identity=handle.identity,
         unreadable=[*trials.unreadable, *evidence.unreadable(handle)],
     )
@@ -143,11 +159,19 @@ def make_report(
     profiles: list[ProfileRecord] | None = None,
     identity: str | None = None,
     unreadable: list[UnreadableRow] | None = None,
+    failures: list[FailedRun] | None = None,
+    looks: list[TestLook] | None = None,
+    stopped: str | None = None,
 ) -> StudyReport:
     """Put a report together from what is known."""
     confirmed = [run for run in runs or () if run.kind == "confirm"]
     if task is not None:
-        ranking = rank(records, task, study, confirmed, identity=identity)
+        ranking = rank(records, task, study, confirmed, identity=identity).model_copy(
+            update={
+                "confirmation": _progress(spec, records, confirmed, failures or [], task.metric, stopped),
+                "test_looks": tuple(looks or ()),
+            }
+        )
     else:
         nothing = RankedTask(name="a study of plain Optuna", fingerprint="", metric="accuracy")
         ranking = Ranking(task=nothing, study=study, rows=(), timeline=())
@@ -160,6 +184,37 @@ def make_report(
         summary=summarise(records, ranking, unreadable or ()),
         runs=tuple(runs or ()),
         profiles=tuple(profiles or ()),
+    )
+
+
+def _progress(
+    spec: StudySpec | None,
+    records: list[TrialRecord],
+    runs: list[ExtraRun],
+    failures: list[FailedRun],
+    metric: Metric,
+    stopped: str | None,
+) -> ConfirmationProgress | None:
+    """How far the confirmation is that a study asks for."""
+    if spec is None or not spec.search.confirm:
+        return None
+    best = by_validation(records, metric)[: spec.search.confirm]
+    if not best:
+        return None
+    failed = {failure.root for failure in failures}
+    done, planned = owed(
+        [record.root for record in best if record.root not in failed],
+        runs,
+        spec.search.confirm_runs,
+        metric,
+        most_seconds=most_seconds(records),
+    )
+    return ConfirmationProgress(
+        strategies=spec.search.confirm,
+        done=done,
+        planned=planned,
+        stopped=stopped if done < planned else None,
+        failed=tuple(failures),
     )
 
 

@@ -15,7 +15,6 @@ from optuna.artifacts import ArtifactMeta
 from optuna.pruners import BasePruner
 
 from automl_transfer.aborting import Aborted, abortable, check_abort
-from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
@@ -62,8 +61,7 @@ class ShouldStop(Protocol):
     def __call__(self, *, during_epoch: bool = False, answer_due: bool = False) -> str | None:
         """Within an epoch the answer may come later than between epochs.
 
-        Where an answer is due, because the study has none yet and this trial gives one at once, the end of
-        the time is no reason.
+        Where an answer is due, because the study has none yet, the end of the time is no reason.
         """
 
 
@@ -85,6 +83,7 @@ class Objective:
     on_epoch: Callable[[Claim, EpochResult], None]
     checkpoint_seconds: float = 30.0
     _started: float = field(default=0.0, init=False)
+    _answer_due: bool = field(default=False, init=False)
     _plan: TransferPlan | None = field(default=None, init=False)
     _curve: list[EpochResult] = field(default_factory=list, init=False)
 
@@ -97,9 +96,12 @@ class Objective:
         """
         self._started = time.monotonic()
         self._plan, self._curve = None, list(claim.epochs)
-        answer_due = claim.strategy.tune_mode == CLOSED_FORM and not self._completed(default=[0.0])
+        # A study without an answer gets one: a solved head, or the epoch under way, whatever the time.
+        self._answer_due = self._is_answer_due()
         try:
-            with abortable(lambda: self.should_stop(during_epoch=True, answer_due=answer_due) is not None):
+            with abortable(
+                lambda: self.should_stop(during_epoch=True, answer_due=self._answer_due) is not None
+            ):
                 end = self._run(claim)
         except (TrialLostError, StoreUnavailableError):
             raise
@@ -164,7 +166,11 @@ class Objective:
                     result.score(spec.task.metric),
                     self._outcome(run, identical),
                 )
-            if self.should_stop() is not None:
+            self._answer_due = self._answer_due and self._is_answer_due()
+            if (reason := self.should_stop()) is not None:
+                if self._answer_due and self.should_stop(answer_due=True) is None:
+                    told = f"{reason} after epoch {result.epoch} of {run.max_epochs}"
+                    return self._complete(claim, run, identical, f"{told}, and nothing else is complete")
                 self.checkpoints.save(claim, run)
                 return self._released()
             if time.monotonic() - saved_at >= self.checkpoint_seconds:
@@ -174,7 +180,10 @@ class Objective:
             raise RuntimeError("training ended without a single epoch")
         return self._complete(claim, run, identical)
 
-    def _complete(self, claim: Claim, run: TrainingRun, identical: bool) -> TrialEnd:
+    def _is_answer_due(self) -> bool:
+        return not self._completed(default=[0.0])
+
+    def _complete(self, claim: Claim, run: TrainingRun, identical: bool, detail: str = "") -> TrialEnd:
         run.load_best()
         assert run.best is not None
         value = run.best.score(self.bench.handle.spec.task.metric)
@@ -182,7 +191,7 @@ class Objective:
             self.checkpoints.save_model(claim, run)
         return TrialEnd(
             TrialState.COMPLETE,
-            StopReason(kind=StopKind.COMPLETED),
+            StopReason(kind=StopKind.COMPLETED, detail=detail),
             value,
             self._outcome(run, identical, measure=True),
         )

@@ -161,6 +161,45 @@ class ProfileRow(Base):
     result: Mapped[str] = mapped_column(sa.Text)
 
 
+class ClaimRow(Base):
+    """A piece of work of a study that one process has taken on; others leave it alone while it beats.
+
+    `ends` is when the holder's search for strategies ends; None where that is not limited.
+    """
+
+    __tablename__ = "at_claims"
+
+    study_id: Mapped[int] = mapped_column(_study_key(), primary_key=True, autoincrement=False)
+    work: Mapped[str] = mapped_column(sa.String(300), primary_key=True)
+    token: Mapped[str] = mapped_column(sa.String(32))
+    worker: Mapped[str] = mapped_column(sa.String(200))
+    beat: Mapped[float] = mapped_column(sa.Float(53))
+    ends: Mapped[float | None] = mapped_column(sa.Float(53))
+
+
+class FailedRunRow(Base):
+    """A confirmation or audit that failed, with its reason; a later success takes it away."""
+
+    __tablename__ = "at_failed_runs"
+
+    trial_id: Mapped[int] = mapped_column(_trial_key(), primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(sa.String(16), primary_key=True)
+    run: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    study_id: Mapped[int] = mapped_column(_study_key(), index=True)
+    result: Mapped[str] = mapped_column(sa.Text)
+
+
+class TestLookRow(Base):
+    """One evaluation of a winner on the test split, counted from 0 within its study."""
+
+    __tablename__ = "at_test_looks"
+
+    study_id: Mapped[int] = mapped_column(_study_key(), primary_key=True, autoincrement=False)
+    look: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    result: Mapped[str] = mapped_column(sa.Text)
+    created: Mapped[float] = mapped_column(sa.Float(53))
+
+
 at_studies: sa.Table = StudyRow.__table__  # type: ignore[assignment]
 at_trials: sa.Table = TrialRow.__table__  # type: ignore[assignment]
 at_epochs: sa.Table = EpochRow.__table__  # type: ignore[assignment]
@@ -169,6 +208,9 @@ at_checkpoints: sa.Table = CheckpointRow.__table__  # type: ignore[assignment]
 at_sightings: sa.Table = SightingRow.__table__  # type: ignore[assignment]
 at_confirmations: sa.Table = ConfirmationRow.__table__  # type: ignore[assignment]
 at_profiles: sa.Table = ProfileRow.__table__  # type: ignore[assignment]
+at_claims: sa.Table = ClaimRow.__table__  # type: ignore[assignment]
+at_failed_runs: sa.Table = FailedRunRow.__table__  # type: ignore[assignment]
+at_test_looks: sa.Table = TestLookRow.__table__  # type: ignore[assignment]
 
 
 def _delete_along(name: str, owner: str, key: str, *tables: sa.Table) -> None:
@@ -185,3 +227,6 @@ _delete_along(
 _delete_along("at_study_deleted", "studies", "study_id", at_studies)
 _delete_along("at_confirmations_deleted", "trials", "trial_id", at_confirmations)
 _delete_along("at_profiles_deleted", "studies", "study_id", at_profiles)
+_delete_along("at_claims_deleted", "studies", "study_id", at_claims)
+_delete_along("at_failed_runs_deleted", "trials", "trial_id", at_failed_runs)
+_delete_along("at_test_looks_deleted", "studies", "study_id", at_test_looks)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from automl_transfer.aborting import check_abort
 from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import EIGHTHS, groups_at
@@ -271,6 +272,7 @@ class _Judge:
         return positions, self._labels[torch.from_numpy(positions)]
 
     def _record(self, ridge: Ridge, cut: int, grid: int, taps: int) -> CutRecord:
+        check_abort()  # with kept activations a look has no other moment for it
         best = ridge.best()
         return CutRecord(
             cut=cut,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from automl_transfer.aborting import Aborted, abortable
+from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult
@@ -44,6 +44,8 @@ from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.phases import phases_of
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.views import Views
+
+State = tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]
 
 
 class TrainingRun:
@@ -164,7 +166,7 @@ class TrainingRun:
         """
         while self.epoch < epoch:
             if not self.closed_form:
-                self._train_until_it_fits(self.epoch + 1)
+                self._train_until_it_fits(self.epoch + 1, self._state())
             self.epoch += 1
 
     def judge(self) -> tuple[np.ndarray, Scores]:
@@ -244,9 +246,14 @@ class TrainingRun:
             train_loss, rate = None, 0.0
             _, found = self._judge(epoch)
         else:
-            train_loss, rate = self._train_until_it_fits(epoch)
-            with abortable():  # the weights have moved on: this epoch ends
+            self._enter_phase_of(epoch)
+            before = self._state()
+            train_loss, rate = self._train_until_it_fits(epoch, before)
+            try:
                 _, found = self._judge(epoch)
+            except Aborted:  # the weights have moved on
+                self._go_back(*before)
+                raise
         return EpochResult(
             epoch=epoch,
             train_loss=train_loss,
@@ -273,11 +280,13 @@ class TrainingRun:
             )
         return plain, found
 
-    def _train_until_it_fits(self, epoch: int) -> tuple[float, float]:
-        """Train one epoch; out of memory halves the batch and begins the epoch again."""
-        self._enter_phase_of(epoch)
+    def _state(self) -> State:
+        """What an epoch changes: weights, buffers, the optimiser's state and what terms keep."""
         assert self._optimizer is not None
-        before = clone(self._live), copy_optimizer(self._optimizer), clone(self._terms_state())
+        return clone(self._live), copy_optimizer(self._optimizer), clone(self._terms_state())
+
+    def _train_until_it_fits(self, epoch: int, before: State) -> tuple[float, float]:
+        """Train one epoch; out of memory halves the batch and begins the epoch again, from `before`."""
         while True:
             try:
                 with reproducible(self.seed, epoch, self.device):

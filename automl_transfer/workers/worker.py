@@ -37,6 +37,9 @@ from automl_transfer.workers.spool import Spool, SpooledEnd, spool_folder
 
 log = logging.getLogger(__name__)
 
+MOST_LATE = 3
+"""Trials that may begin after the time is up, where none is complete."""
+
 
 @dataclass(frozen=True)
 class WorkerOptions:
@@ -136,6 +139,7 @@ class Worker:
         self._bench: Workbench | None = None
         self._trials = Trials(store)
         self._space = Space.of_study(handle.spec.space)
+        self._late = False
         self.worker_id = new_worker_id()
 
     def run(self) -> WorkerReport:
@@ -148,7 +152,7 @@ class Worker:
         spec = study.spec.search
         view = SamplingView(self._store, study)
         sampler = make_sampler(spec, _seed(spec.seed, len(view.trials()), self._options.index))
-        done = 0
+        done, late = 0, 0
         idle_since: float | None = None
         with Heartbeat(
             trials,
@@ -161,7 +165,11 @@ class Worker:
             self._deliver()
             while True:
                 if (reason := self._stop.reason) is not None:
-                    return WorkerReport(self.worker_id, done, reason, finished=False)
+                    # With its time up before it has an answer, a study still gets one.
+                    self._late = self._stop.asked is None and late < MOST_LATE and self._lacks_an_answer()
+                    late += self._late
+                    if not self._late:
+                        return WorkerReport(self.worker_id, done, reason, finished=False)
                 if self._options.max_trials is not None and done >= self._options.max_trials:
                     return WorkerReport(
                         self.worker_id, done, "its number of trials is reached", finished=False
@@ -246,9 +254,7 @@ class Worker:
             # An epoch that is nearly done may end: then nothing of it is trained twice.
             if during_epoch and self._stop.seconds_asked < self._options.finish_epoch:
                 return None
-            if answer_due and self._stop.signal is None:
-                return None
-            return self._stop.reason
+            return self._stop.asked if answer_due else self._stop.reason
 
         return Objective(
             self._bench,
@@ -262,7 +268,11 @@ class Worker:
         )
 
     def _is_asked(self) -> bool:
-        return self._stop.reason is not None
+        return (self._stop.asked if self._late else self._stop.reason) is not None
+
+    def _lacks_an_answer(self) -> bool:
+        counts = self._trials.counts(self._handle)
+        return counts.complete == 0 and counts.running == 0
 
     def _asked_to_stop(self) -> StopReason:
         return StopReason(kind=StopKind.RELEASED, detail=self._stop.reason or "asked to stop")

@@ -155,3 +155,19 @@ def test_the_same_from_python(recipe: Path, tmp_path: Path) -> None:
     assert [len(prediction.top) for prediction in found] == [2, 2, 2]
     own = task_of(applied.recipe, None)
     assert verify(applied.recipe, own, device="cpu", cache_root=tmp_path / "cache").word == "identical"
+
+
+def test_of_several_seeds_the_best_by_the_tasks_metric_ships() -> None:
+    """C2: it was the best by accuracy, whatever the task is judged by."""
+    from automl_transfer.api.applying import _rank
+    from automl_transfer.recipes.best_strategy import RecipeMetrics, Score
+
+    def scored(accuracy: float, balanced: float) -> RecipeMetrics:
+        score = Score(
+            accuracy=accuracy, balanced_accuracy=balanced, macro_f1=balanced, nll=0.1, interval=(0.0, 1.0), n=9
+        )  # fmt: skip
+        return RecipeMetrics(validation=score, test=None)
+
+    ignores_the_rare, sees_it = scored(0.95, 0.5), scored(0.9, 0.9)
+    assert _rank(sees_it, "balanced_accuracy") > _rank(ignores_the_rare, "balanced_accuracy")
+    assert _rank(ignores_the_rare, "accuracy") > _rank(sees_it, "accuracy")

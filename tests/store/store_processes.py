@@ -138,6 +138,18 @@ def add_runs(url: str, name: str, number: str) -> None:
     store.close()
 
 
+def take_work(url: str, number: str) -> None:
+    """Take on what can be had of so many pieces of work, and keep it; print which."""
+    from automl_transfer.store.claims import Claims
+
+    store, study = open_study(url)
+    claims = Claims(store, study, f"w{os.getpid()}", grace=600, is_dead=lambda name: False)
+    for work in range(int(number)):
+        if claims.take(str(work)):
+            print(work)
+    store.close()
+
+
 def _fresh_claim(url: str, name: int) -> Claim:
     store, study = open_study(url, f"study {name}")
     trials = Trials(store)

@@ -392,6 +392,30 @@ def test_an_aborted_epoch_leaves_the_run_where_it_began(task: LoadedTask) -> Non
     assert run.weights_sha256() == undisturbed.weights_sha256()
 
 
+def test_a_run_that_is_aborted_while_it_is_judged_stands_before_that_epoch(
+    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """D21: judging could not be given up, however many images it was."""
+    run, judging = make_run(task, max_epochs=3), []
+    next(run.epochs())
+    after, judge = run.weights_sha256(), run._judge
+
+    def judge_and_say(epoch: int) -> object:
+        judging.append(epoch)
+        return judge(epoch)
+
+    monkeypatch.setattr(run, "_judge", judge_and_say)
+    with abortable(lambda: bool(judging)), pytest.raises(Aborted):
+        list(run.epochs())
+    assert judging == [2]
+    assert (run.epoch, run.weights_sha256()) == (1, after)
+    monkeypatch.undo()
+    undisturbed = make_run(task, max_epochs=3)
+    list(undisturbed.epochs())
+    list(run.epochs())
+    assert run.weights_sha256() == undisturbed.weights_sha256()
+
+
 def test_results_never_hold_what_json_cannot(task: LoadedTask) -> None:
     for result in make_run(task, max_epochs=1).epochs():
         assert all(math.isfinite(v) for v in result.model_dump().values() if isinstance(v, float))

@@ -16,6 +16,15 @@ def test_the_first_reason_stays() -> None:
     assert stop.event.is_set()
 
 
+def test_a_deadline_may_be_moved_and_is_no_request() -> None:
+    """A search has its time for trials, and then for confirmation and shipping."""
+    stop = StopRequest(deadline=0.0)
+    assert (stop.reason, stop.asked) == ("the time of the search is used up", None)
+    assert stop.seconds_asked > 0.0
+    stop.until(None)
+    assert (stop.reason, stop.seconds_asked) == (None, 0.0)
+
+
 def test_a_signal_is_heard_after_the_time_is_up() -> None:
     """A search confirms its best strategies after its time: Ctrl-C must end that, too."""
     stop = StopRequest(deadline=0.0)

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, ORANGE, FigureSpec, figure, share_format
 from automl_transfer.reporting.plain import plain, seconds
 from automl_transfer.reporting.ranking import Row
+from automl_transfer.reporting.story import times
 from automl_transfer.reporting.study_report import StudyReport
 
 
@@ -104,7 +105,7 @@ def draw(report: StudyReport) -> go.Figure | None:
                 x=[winner.test_accuracy],
                 y=[labels[0]],
                 mode="markers",
-                name="test split, once",
+                name=f"test split, {times(len(report.ranking.test_looks))}",
                 marker={"color": BLUE, "size": 12, "symbol": "star"},
                 hovertemplate="<b>%{x:.2%}</b> test<extra></extra>",
             )

@@ -10,7 +10,7 @@ from automl_transfer.reporting.failures import failed_trials, oddities
 from automl_transfer.reporting.html.document import page
 from automl_transfer.reporting.html.figures_of import ShownFigure, figures_of, words_of
 from automl_transfer.reporting.plain import count, plain, seconds
-from automl_transfer.reporting.story import caveats, headline, spent
+from automl_transfer.reporting.story import caveats, headline, spent, times
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.reporting.table import fates
 
@@ -189,7 +189,8 @@ def _facts(report: StudyReport) -> Iterator[tuple[str, str, str]]:
         yield (
             "Test accuracy",
             f"{100 * winner.test_accuracy:.2f}%",
-            f"95%: {100 * low:.1f} to {100 * high:.1f}%, {winner.test_images} images, once",
+            f"95%: {100 * low:.1f} to {100 * high:.1f}%, {winner.test_images} images, "
+            f"{times(len(report.ranking.test_looks))}",
         )
     yield (
         "Strategies tried",

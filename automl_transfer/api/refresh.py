@@ -1,0 +1,50 @@
+"""A run's folder brought up to what the store knows, after a study was confirmed further."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from automl_transfer.api.finish import Shipped, finish_search
+from automl_transfer.api.report import run_folder
+from automl_transfer.api.training import RECIPE
+from automl_transfer.errors import AutomlTransferError
+from automl_transfer.recipes.best_strategy import read_recipe
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.store.store import Store
+from automl_transfer.workers.sharing import SHIP, SharedWork
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What was written anew.
+
+    Attributes:
+        before: Number of the root trial that had been shipped.
+    """
+
+    folder: Path
+    shipped: Shipped
+    before: int
+
+
+def refresh_run(store: Store, bench: Workbench) -> Refreshed | None:
+    """Write ranking, page and evidence anew, and ship the winner where it is another one now.
+
+    None where no winner was shipped yet, or on another machine: then there is nothing to bring up to date.
+
+    Raises:
+        Aborted: That was asked for.
+    """
+    folder = run_folder(store, bench.handle.name)
+    if folder is None or not (folder / RECIPE).is_file():
+        return None
+    try:
+        earlier = read_recipe(folder / RECIPE)
+    except AutomlTransferError:
+        return None
+    with SharedWork(store, bench.handle) as shared:
+        shared.wait(SHIP)
+        shipped = finish_search(store, bench, folder, refit=earlier.training.refit)
+    before = earlier.provenance.root_trial
+    return Refreshed(folder, shipped, earlier.provenance.trial if before is None else before)

@@ -1,0 +1,117 @@
+"""How the time of a whole command is divided: trials, then the confirmation of the best, then shipping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+
+from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
+from automl_transfer.domain.records import TrialRecord
+from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.domain.task import Metric, Task
+from automl_transfer.reporting.racing import FIRST_RUNS
+from automl_transfer.reporting.ranking import by_validation, ranked_epoch
+from automl_transfer.search.objective import KEPT_MODELS
+
+SHIPPING = 4.0
+"""Seconds for the ranking, the page, the model's files and the dashboard, without passes over images."""
+
+CONFIRMED = 1 / 3
+"""Confirmation gets at most this share of the whole time."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Seconds that a training of a strategy takes, as far as its trial and its earlier runs tell.
+
+    Attributes:
+        once: Seconds of the first pass of a source over all images, which its first confirmation run makes.
+    """
+
+    metric: Metric
+    runs: Mapping[int, Sequence[float]]
+    once: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def known(cls, task: Task, runs: Iterable[ExtraRun], profiles: Iterable[ProfileRecord] = ()) -> Costs:
+        """What is known about a study."""
+        seconds: dict[int, list[float]] = {}
+        for run in runs:
+            if run.kind == "confirm":
+                seconds.setdefault(run.root, []).append(run.seconds)
+        pool = task.splits.train + task.splits.validation
+        once = {each.source: each.seconds * pool / max(1, each.images) for each in profiles}
+        return cls(task.metric, seconds, {} if seconds else once)
+
+    def of_run(self, record: TrialRecord) -> float:
+        """One more confirmation run: as those before, else as its trial took to the epoch that it kept."""
+        if before := self.runs.get(record.root):
+            return fmean(before)
+        trained = record.epochs[-1].epoch if record.epochs else 0
+        kept = ranked_epoch(record, self.metric).epoch
+        share = kept / trained if trained else 1.0
+        whole = record.outcome.train_seconds if record.outcome is not None else record.seconds
+        return whole * max(share, 0.1)
+
+    def of_race(self, candidates: Sequence[TrialRecord], max_runs: int) -> float:
+        """All that confirmation owes: `FIRST_RUNS` of each candidate, and the rest of the best one."""
+        left = 0.0
+        for place, record in enumerate(candidates):
+            wanted = max_runs if place == 0 else FIRST_RUNS
+            missing = max(0, wanted - len(self.runs.get(record.root, ())))
+            left += missing * self.of_run(record)
+        sources = {record.strategy.source for record in candidates if record.strategy is not None}
+        return left + sum(seconds for source, seconds in self.once.items() if source in sources)
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """The time of one command, on the clock of `time.monotonic()`.
+
+    Attributes:
+        began: When the command began.
+        seconds: What it may take in all.
+    """
+
+    began: float
+    seconds: float
+    search: SearchSpec
+    task: Task
+    refit: bool
+
+    @property
+    def ends(self) -> float:
+        """When the command should have ended."""
+        return self.began + self.seconds
+
+    def shipping_begins(self, records: Sequence[TrialRecord]) -> float:
+        """When confirmation must stop, so that the winner ships in time."""
+        return self.ends - self._shipping(by_validation(records, self.task.metric))
+
+    def search_ends(self, records: Sequence[TrialRecord], costs: Costs) -> float:
+        """When trials must stop, so that the best of now can be confirmed and shipped in time."""
+        best = by_validation(records, self.task.metric)
+        left = self.ends - self._shipping(best)
+        candidates = best[: self.search.confirm]
+        return left - min(costs.of_race(candidates, self.search.confirm_runs), self.seconds * CONFIRMED)
+
+    def refit_ends(self) -> float:
+        """When a refit that takes longer than planned is given up for the model that there is already."""
+        return max(self.ends, time.monotonic()) + 0.05 * self.seconds
+
+    def _shipping(self, best: Sequence[TrialRecord]) -> float:
+        """Seconds from the last confirmation run to the end of the command."""
+        candidates = best[: max(1, self.search.confirm)]
+        splits = self.task.splits
+        passes, trained = 0.0, 0.0
+        for record in candidates:
+            outcome = record.outcome
+            if outcome is None:
+                continue
+            passes = max(passes, outcome.predict_ms_per_image / 1000.0 * (splits.test + splits.validation))
+            if self.refit or len(candidates) > KEPT_MODELS:  # weights of the others may be gone
+                more = 1.0 + splits.validation / max(1, splits.train)
+                trained = max(trained, outcome.train_seconds * more)
+        return SHIPPING + passes + trained

@@ -1,0 +1,128 @@
+"""What several searches of one study share beside its trials: each piece of work is done by one of them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from automl_transfer.aborting import check_abort
+from automl_transfer.store.claims import Claims, Held
+from automl_transfer.store.store import Store
+from automl_transfer.store.values import StudyHandle
+from automl_transfer.workers.identity import is_dead, new_worker_id
+
+log = logging.getLogger(__name__)
+
+FIRST = "first answers"
+"""The profile, and enqueueing what follows from it."""
+SHIP = "ship"
+"""Choosing and shipping the winner."""
+SEARCH = "search "
+"""Prefix of a search whose time is limited; workers that join it leave when it ends."""
+
+
+def confirm_work(root: int, run: int) -> str:
+    """The name of a confirmation run."""
+    return f"confirm {root} {run}"
+
+
+class SharedWork:
+    """Holds pieces of work of a study, and beats for them until the block is left.
+
+    Work of a process that ended is taken over at once where that can be seen (same machine), else after
+    `grace` seconds without a beat.
+    """
+
+    def __init__(
+        self, store: Store, study: StudyHandle, *, beat: float = 5.0, grace: float = 60.0, poll: float = 0.25
+    ) -> None:
+        self.worker_id = new_worker_id()
+        self._claims = Claims(store, study, self.worker_id, grace=grace, is_dead=is_dead)
+        self._interval = beat
+        self._poll = poll
+        self._held: set[str] = set()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="shared work", daemon=True)
+
+    def __enter__(self) -> SharedWork:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join(timeout=self._interval + 5)
+        if not self._held:
+            return
+        try:
+            self._claims.give_back(patience=2.0)
+        except Exception as trouble:  # it runs out by itself; what ended the block is what to tell
+            log.warning("work was not given back: %s: %s", type(trouble).__name__, trouble)
+
+    def take(self, work: str) -> bool:
+        """Take a piece of work on; False while another living process has it."""
+        if not self._claims.take(work):
+            return False
+        self._held.add(work)
+        return True
+
+    def wait(
+        self,
+        work: str,
+        on_wait: Callable[[], None] = lambda: None,
+        unless: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Take a piece of work on, waiting while another process has it.
+
+        Args:
+            work: What.
+            on_wait: Told once, before it waits.
+            unless: Asked while it waits: whether there is no need any more.
+
+        Returns:
+            Whether it is held now; False where there was no need.
+
+        Raises:
+            Aborted: That was asked for.
+        """
+        waited = False
+        while not self.take(work):
+            if not waited:
+                on_wait()
+                waited = True
+            if unless():
+                return False
+            check_abort()
+            self.pause()
+        return True
+
+    def pause(self) -> None:
+        """Wait a moment for others."""
+        self._end.wait(self._poll)
+
+    def give_back(self, work: str) -> None:
+        """Let others have it."""
+        self._claims.give_back(work)
+        self._held.discard(work)
+
+    def ends_in(self, seconds: float) -> None:
+        """Say when the search of this process ends, to workers that run its trials."""
+        work = f"{SEARCH}{self.worker_id}"
+        if work in self._held or self.take(work):
+            self._claims.ends_in(work, seconds)
+
+    def others(self) -> list[Held]:
+        """What living processes hold, this one included."""
+        return self._claims.held()
+
+    def _run(self) -> None:
+        while not self._end.wait(self._interval):
+            if not self._held:
+                continue
+            try:
+                self._claims.beat()
+            except Exception as error:
+                log.warning("beat for shared work: %s: %s", type(error).__name__, error)

@@ -1,0 +1,49 @@
+"""D22: two searches of one study at once share its trials, its profile, its confirmation and its end."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from automl_transfer.domain.records import TrialState
+from automl_transfer.store.evidence import Evidence
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.url import StoreURL
+
+SETTINGS = {"search.trials": 6, "search.max_epochs": 2, "search.confirm": 2, "search.confirm_runs": 3}
+
+
+def begin(folder: Path, name: str) -> subprocess.Popen[str]:
+    settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
+    return subprocess.Popen(
+        [sys.executable, "-m", "automl_transfer", "search", "digits?per_class=20", "--study-name", "both",
+         "--storage", f"sqlite:///{folder / 'study.db'}", "--output", name, *settings],
+        cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"},
+    )  # fmt: skip
+
+
+def test_each_piece_of_work_is_done_once(tmp_path: Path) -> None:
+    processes = [begin(tmp_path, "out") for _ in range(2)]
+    said = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], said
+    together = "\n".join(said)
+    with Store.open(StoreURL.parse(str(tmp_path / "study.db"))) as store:
+        handle, evidence = store.study("both"), Evidence(store)
+        records, runs = Trials(store).records(handle), evidence.runs(handle, "confirm")
+        assert len(records) == 6
+        assert all(record.state in (TrialState.COMPLETE, TrialState.PRUNED) for record in records)
+        assert len(evidence.profiles(handle)) == 1
+        assert len(evidence.looks(handle)) == 1
+        assert store.engine.connect().exec_driver_sql("SELECT COUNT(*) FROM at_claims").scalar() == 0
+    trained = re.findall(r"trial +(\d+)  [\d.]+ confirming, run (\d+)", together)
+    assert sorted((int(root), int(run) - 1) for root, run in trained) == sorted((r.root, r.run) for r in runs)
+    # One of them made the profile, from its first line to its last.
+    assert [("profile of " in text) for text in said].count(True) == 1
+    line = r"^ +\d+:\d\d  trial +(\d+)  (?:[\d.]+ (?:best|pruned| {3,})|failed)"
+    ended = re.findall(line, together, re.MULTILINE)
+    assert sorted(map(int, ended)) == sorted(record.number for record in records)
