@@ -35,6 +35,8 @@ from automl_transfer.cli import (
     worker,
 )
 from automl_transfer.errors import AutomlTransferError, UserError
+from automl_transfer.machine import ensure_home
+from automl_transfer.redaction import redacted
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 GARBAGE = (100_000, 20, 20)
@@ -86,13 +88,14 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     gc.set_threshold(*GARBAGE)
+    ensure_home()
     try:
         app(args=arguments, standalone_mode=True)
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {redacted(str(error))}", err=True)
         sys.exit(WRONG_USAGE)
     except AutomlTransferError as error:
-        typer.echo(f"failed: {error}", err=True)
+        typer.echo(f"failed: {redacted(str(error))}", err=True)
         sys.exit(FAILED)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.errors import TrialDataError
+from automl_transfer.files import save_tensors
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import CheckpointRef, Claim
@@ -67,10 +68,8 @@ class Checkpoints:
 
     def save_model(self, claim: Claim, run: TrainingRun) -> None:
         """Keep the trained weights of a finished trial."""
-        from safetensors.torch import save_file
-
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
             file = Path(folder) / "model.safetensors"
             state = run.model.state_dict()
-            save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, str(file))
+            save_tensors({name: value.detach().cpu().contiguous() for name, value in state.items()}, file)
             self._artifacts.put(file, model_key(claim.root, claim.attempt))

@@ -49,7 +49,6 @@ def test_any_path_survives(path: str) -> None:
         ("sqlite:///file:x.db?mode=ro&uri=true", "workers share it"),
         ("sqlite://x.db", "three slashes"),
         ("mysql+pymysql://u:SECRET@h/d", "SQLite or PostgreSQL"),
-        ("postgresql+psycopg2://u:SECRET@h/d", "SQLite or PostgreSQL"),
         ("redis://h/1", "SQLite or PostgreSQL"),
         ("postgresql://u:SECRET@h", "must name a database"),
         ("postgresql://u:SECRET@h:port/d", "percent-encoded"),
