@@ -41,7 +41,7 @@ def run(
     from automl_transfer.recipes.output import open_output_folder
     from automl_transfer.search.workbench import Workbench
 
-    with open_store(storage, storage_file, create=False) as store:
+    with open_store(storage, storage_file, create=False, read_only=True) as store:
         handle = store.study(study)
         folder = open_output_folder(output, handle.name)
         bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)

@@ -27,6 +27,7 @@ _PERMANENT = (
     "no such column",
     "syntax error",
     "has no column",
+    "already exists",
     "too many sql variables",
     "file is not a database",
     "malformed",

@@ -35,10 +35,13 @@ class Store:
     seconds; then `StoreUnavailableError`.
     """
 
-    def __init__(self, url: StoreURL, engine: sa.Engine, patience: Patience) -> None:
+    def __init__(
+        self, url: StoreURL, engine: sa.Engine, patience: Patience, *, read_only: bool = False
+    ) -> None:
         self.url = url
         self.engine = engine
         self.patience = patience
+        self.read_only = read_only
         self._optuna_storage: BaseStorage | None = None
 
     @classmethod
@@ -80,15 +83,17 @@ class Store:
                     f"({short(error)}). Check both; special characters in a password are percent-encoded"
                 ) from None
             reason = short(error)
-            raise StoreURLError(f"{url} cannot be used as a store: {reason}. {_hint(url, reason)}") from None
+            hint = _hint(url, reason, read_only)
+            raise StoreURLError(f"{url} cannot be used as a store: {reason}. {hint}") from None
         except BaseException:
             engine.dispose()
             raise
-        return cls(url, engine, Patience(patience))
+        return cls(url, engine, Patience(patience), read_only=read_only)
 
     def with_patience(self, seconds: float) -> Store:
         """The same store (same connections) whose steps give up after another time."""
-        other = Store(self.url, self.engine, dataclasses.replace(self.patience, seconds=seconds))
+        patience = dataclasses.replace(self.patience, seconds=seconds)
+        other = Store(self.url, self.engine, patience, read_only=self.read_only)
         other._optuna_storage = self._optuna_storage
         return other
 
@@ -282,13 +287,18 @@ def _check_path(url: StoreURL) -> None:
         raise StoreURLError(f"a SQLite store must be a file, got the folder {url.path}")
     effective = os.access in os.supports_effective_ids
     for path in (folder, url.path):
-        if path.exists() and not os.access(path, os.W_OK, effective_ids=effective):
+        if os.path.exists(path) and not os.access(path, os.W_OK, effective_ids=effective):  # noqa: PTH110 never raises
             raise StoreURLError(f"a SQLite store and its folder must be writable, got {path}. {_hint(url)}")
 
 
-def _hint(url: StoreURL, reason: str = "") -> str:
+def _hint(url: StoreURL, reason: str = "", read_only: bool = False) -> str:
     if "not a database" in reason:
         return "The file holds something else and is left as it is: choose another --storage"
+    if url.path is not None and read_only:
+        return (
+            f"Give read permission to the file, and to {url.path.name}-wal and -shm where these are; what a "
+            "killed program left in a WAL without -shm is read once its owner has opened the store"
+        )
     if url.is_sqlite:
         return "Give write permission to the file and its folder, or choose another --storage"
     return "Check the storage URL and the server"

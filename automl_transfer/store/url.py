@@ -78,6 +78,14 @@ class StoreURL:
         """Whether someone who reads the URL could log in with it."""
         return self.sqlalchemy.password is not None or any(map(is_secret, self.sqlalchemy.query))
 
+    @property
+    def schema(self) -> str | None:
+        """The first schema of the `search_path` in the URL's options; None where it says nothing of one."""
+        options = self.sqlalchemy.query.get("options", "")
+        text = options if isinstance(options, str) else " ".join(options)
+        found = re.search(r"search_path\s*=\s*\"?([^\s,\"]+)", text)
+        return found[1] if found else None
+
     def reveal(self) -> str:
         """The URL with its password, for a child process's environment or a secret file only."""
         return self.sqlalchemy.render_as_string(hide_password=False)
