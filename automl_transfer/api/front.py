@@ -13,6 +13,7 @@ from automl_transfer.data.explore import explore as explore_task
 from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.machine import path_of
 from automl_transfer.recipes.strict_json import validate
 from automl_transfer.space.study_of import study_spec
 from automl_transfer.store.url import StoreURL, resolve_storage
@@ -81,7 +82,7 @@ def search(
     return run_study(
         spec,
         storage=url,
-        output=Path(output) if output is not None else RUNS / spec.name,
+        output=path_of(output) if output is not None else RUNS / spec.name,
         device=device,
         data_root=data_root,
         cache_root=cache_root,

@@ -34,6 +34,7 @@ from automl_transfer.cli import (
     verify,
     worker,
 )
+from automl_transfer.cli.options import paths_at_home
 from automl_transfer.errors import AutomlTransferError, UserError
 from automl_transfer.machine import ensure_home
 from automl_transfer.redaction import redacted
@@ -57,6 +58,9 @@ for command in (
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")
+for registered in (*app.registered_commands, *study.app.registered_commands):
+    if registered.callback is not None:
+        registered.callback = paths_at_home(registered.callback)
 
 
 def _version(value: bool) -> None:
