@@ -176,7 +176,7 @@ class LiveSearch(SearchEvents):
         self._line(f"{self._clock()}  {doing} ({self._ended} of {self._spec.search.trials} strategies{best})")
 
     def _show(self, now: str) -> None:
-        self._pulse.doing(now or "between trials")
+        self._pulse.doing(now or "the next strategies are prepared")
         best = f"best {self._best:.3f}  " if self._best is not None else ""
         left = ""
         if self._spec.search.minutes is not None:

@@ -125,7 +125,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def watched(screen: Console) -> bool:
-    """Whether a person looks at a console: what redraws itself would fill a file, whatever FORCE_COLOR says."""
+    """Whether a person looks at a console; what redraws itself fills a file, whatever FORCE_COLOR says."""
     return screen.is_terminal and screen.file.isatty()
 
 

@@ -30,7 +30,7 @@ def run(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
     watch: Annotated[
         bool,
-        typer.Option("--watch", "-w", help="Show it again every 2 s (a minute in a file), until Ctrl-C."),
+        typer.Option("--watch", "-w", help="Show it again every 2 s (60 s in a file), until Ctrl-C."),
     ] = False,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
