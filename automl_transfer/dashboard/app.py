@@ -77,9 +77,8 @@ def _optuna_dashboard(store: Store, options: AppOptions) -> WSGIApplication:
     app = cast("WSGIApplication", wsgi(storage, artifact_store=files))
 
     def asked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        environ.setdefault(
-            "HTTP_ACCEPT_ENCODING", "identity"
-        )  # it looks for gzip in what is not always there
+        # It looks for gzip in a header that not every client sends.
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
         return app(environ, start_response)
 
     return asked

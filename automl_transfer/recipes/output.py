@@ -58,8 +58,8 @@ def check_writable(existing: Path, wanted: Path | None = None) -> None:
         probe.unlink()
     except OSError as error:
         raise OutputError(
-            f"the output folder must be writable, got {wanted or existing} ({error.strerror}): choose another "
-            "--output"
+            f"the output folder must be writable, got {wanted or existing} ({error.strerror}): choose "
+            "another --output"
         ) from error
 
 

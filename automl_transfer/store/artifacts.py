@@ -109,9 +109,7 @@ class ArtifactStore:
         """
         path = self._path(key)
         if self._local and not _stored(Path(self._root), Path(path)):
-            raise FileNotFoundError(
-                f"an artifact must be a file stored in {redacted(self.url)}, {key!r} is none"
-            )
+            raise FileNotFoundError(f"an artifact must be a file in {redacted(self.url)}, {key!r} is none")
         return cast("BinaryIO", self._fs.open(path, "rb"))
 
     def exists(self, key: str) -> bool:
