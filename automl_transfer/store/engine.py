@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -12,6 +10,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from automl_transfer.store.sqlite_files import UnwritableFile, may_write
 from automl_transfer.store.url import StoreURL
 
 READ_ONLY = "automl_transfer_read"
@@ -59,15 +58,16 @@ def make_engine(url: StoreURL, *, bootstrap: bool = False, read_only: bool = Fal
 
 def _read_only_engine(url: StoreURL) -> sa.Engine:
     pool: dict[str, Any] = {"pool_size": 4, "max_overflow": 12, "pool_pre_ping": True}
-    path = url.path
-    if path is not None:
+    if url.path is not None:
+        # mode=rw does not create a file that is gone, and still reads a WAL that needs its index made.
+        uri = f"{url.path.absolute().as_uri()}?mode=rw"
+        unwritable = None if may_write(url.path) else UnwritableFile(url.path)
 
         def connect() -> sqlite3.Connection:
-            file = f"{path.absolute().as_uri()}?{_sqlite_mode(path)}"
+            file = uri if unwritable is None else unwritable.uri()
             return sqlite3.connect(file, uri=True, timeout=SQLITE_BUSY_SECONDS, check_same_thread=False)
 
-        # Where the file cannot be written, each connection looks again at how it may be read.
-        kept = {"poolclass": sa.QueuePool, **pool} if may_write(path) else {"poolclass": sa.NullPool}
+        kept = {"poolclass": sa.QueuePool, **pool} if unwritable is None else {"poolclass": sa.NullPool}
         engine = sa.create_engine(url.sqlalchemy, creator=connect, **kept)
         event.listen(engine, "connect", _sqlite_read_only_connect)
         return engine
@@ -77,25 +77,6 @@ def _read_only_engine(url: StoreURL) -> sa.Engine:
     event.listen(engine, "connect", _postgres_connect)
     event.listen(engine, "connect", _postgres_read_only_connect)
     return engine
-
-
-def may_write(path: Path) -> bool:
-    """Whether this process may change a SQLite file, and its folder, where the WAL lies beside it."""
-    effective = os.access in os.supports_effective_ids
-    return all(os.access(place, os.W_OK, effective_ids=effective) for place in (path, path.parent))
-
-
-def _sqlite_mode(path: Path) -> str:
-    """How to open a SQLite file that is only read.
-
-    mode=rw does not create a file that is gone, and still reads a WAL that needs its index made. Without the
-    right to write, mode=ro needs the index that a program at work keeps beside the file; where nobody has
-    the file open, there is no WAL, and the file stands for itself.
-    """
-    if may_write(path):
-        return "mode=rw"
-    wal = path.with_name(f"{path.name}-wal")
-    return "mode=ro" if wal.exists() else "mode=ro&immutable=1"
 
 
 def _sqlite_read_only_connect(connection: Any, _record: Any) -> None:

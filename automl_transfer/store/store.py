@@ -295,10 +295,7 @@ def _hint(url: StoreURL, reason: str = "", read_only: bool = False) -> str:
     if "not a database" in reason:
         return "The file holds something else and is left as it is: choose another --storage"
     if url.path is not None and read_only:
-        return (
-            f"Give read permission to the file, and to {url.path.name}-wal and -shm where these are; what a "
-            "killed program left in a WAL without -shm is read once its owner has opened the store"
-        )
+        return f"Give read permission to the file, and to {url.path.name}-wal where there is one"
     if url.is_sqlite:
         return "Give write permission to the file and its folder, or choose another --storage"
     return "Check the storage URL and the server"

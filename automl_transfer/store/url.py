@@ -20,7 +20,7 @@ ENVIRONMENT_VARIABLE = "AUTOML_TRANSFER_STORAGE"
 _SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
 _POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
 _SETTINGS = re.compile(r"(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service)\s*=", re.IGNORECASE)
-_QUOTES = ("''", '""', "``", "\u2018\u2019", "\u201c\u201d")
+_QUOTES = (("'", "'"), ('"', '"'), ("`", "`"), ("\u2018", "\u2019"), ("\u201c", "\u201d"))
 _FORMS = "Use sqlite:///FILE.db, FILE.db or postgresql://USER:PASSWORD@HOST/DATABASE."
 
 
