@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import os
 import re
 import subprocess
@@ -186,7 +187,11 @@ def test_nothing_more_is_said_where_lines_come_anyway() -> None:
     assert screen.getvalue() == "a trial ended\n"
 
 
-def test_a_worker_logs_what_goes_on() -> None:
+def test_a_worker_logs_what_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("automl_transfer")
+    for name in ("propagate", "level"):
+        monkeypatch.setattr(logger, name, getattr(logger, name))
+    monkeypatch.setattr(logger, "handlers", [])
     screen = Screen(terminal=False)
     observer = LogObserver("s", every=0.02)
     log_worker(observer, "text", stream=screen)

@@ -16,7 +16,7 @@ from nobody import as_nobody, as_root
 from store_helpers import DONE, TASK, draft, open_study, spec
 
 from automl_transfer.domain.records import TrialState
-from automl_transfer.errors import StoreURLError
+from automl_transfer.errors import StoreUnavailableError, StoreURLError
 from automl_transfer.store.roles import READER, WORKER, RoleLogin, apply_roles, roles_sql
 from automl_transfer.store.sqlite_files import UnwritableFile
 from automl_transfer.store.store import Store
@@ -29,7 +29,7 @@ from automl_transfer.store.sqlite_files import UnwritableFile
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
-from automl_transfer.errors import StoreURLError
+from automl_transfer.errors import StoreUnavailableError, StoreURLError
 try:
     with Store.open(StoreURL.parse(sys.argv[1]), read_only=True, wait_seconds=0, patience=0) as store:
         print([record.state.value for record in Trials(store).records(store.study("s"))])
@@ -243,3 +243,21 @@ def test_nothing_of_a_damaged_store_is_touched(tmp_path: Path) -> None:
         Store.open(StoreURL.parse(str(path)))
     with sqlite3.connect(path) as connection:
         assert list(connection.iterdump()) == before
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_a_file_that_goes_while_it_is_used(tmp_path: Path, how: str) -> None:
+    """E15: what followed went into a file without a name, and the exit code was 0."""
+    path = tmp_path / "s.db"
+    store, study = open_study(f"sqlite:///{path}")
+    claim = Trials(store).create(study, draft(), "w")
+    assert claim is not None
+    path.rename(tmp_path / "elsewhere.db")
+    if how == "replaced":
+        shutil.copy(tmp_path / "elsewhere.db", path)
+    with pytest.raises(StoreUnavailableError, match=how):
+        Trials(store).finish(claim, TrialState.COMPLETE, 0.5, DONE)
+    with pytest.raises(StoreUnavailableError, match=how):
+        Trials(store).counts(study)
+    assert path.exists() is (how == "replaced")
+    store.close()

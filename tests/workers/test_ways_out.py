@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pty
 import signal
@@ -23,6 +24,7 @@ from automl_transfer.workers.heartbeat import reap_lost
 from automl_transfer.workers.identity import at_work, new_worker_id
 from automl_transfer.workers.launcher import WorkerCommand
 from automl_transfer.workers.signals import StopRequest
+from automl_transfer.workers.spool import Spool
 from automl_transfer.workers.worker import SilentObserver, Worker
 
 LONG = [strategy(1e-3)]
@@ -108,6 +110,7 @@ def test_python_interrupted_by_a_real_signal(tmp_path: Path) -> None:
 import os, signal, sys
 from automl_transfer.api.front import search
 from automl_transfer.api.search import SearchEvents
+from automl_transfer.workers.spool import Spool
 from automl_transfer.workers.worker import SilentObserver
 
 class Once(SearchEvents, SilentObserver):
@@ -207,6 +210,19 @@ def test_a_checkout_in_the_working_folder_is_still_found(monkeypatch: pytest.Mon
     monkeypatch.delenv("PYTHONPATH", raising=False)
     command = WorkerCommand("none", StoreURL.parse("none.db"), checkout, 1)
     assert command.environment()["PYTHONPATH"] == str(checkout)
+
+
+def test_a_spooled_file_that_is_no_result_is_set_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """E14: deep JSON ended every later search. What another version wrote is left for it."""
+    monkeypatch.setattr(logging.getLogger("automl_transfer"), "propagate", True)
+    (tmp_path / "1-2-deep.json").write_text("[" * 100_000)
+    (tmp_path / "1-2-other.json").write_text('{"claim": null, "new": 1}')
+    assert list(Spool(tmp_path).waiting()) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1-2-deep.unreadable", "1-2-other.json"]
+    assert "kept as 1-2-deep.unreadable" in caplog.text
+    assert "left for its own version" in caplog.text
 
 
 def test_a_released_worker_on_sigusr1(start: Callable[..., Process], tmp_path: Path) -> None:
