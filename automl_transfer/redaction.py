@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 HIDDEN = "***"
+PLACEHOLDER = "PASSWORD"
+"""Stands for a password where a message says how a URL is written."""
 
 _NAME = r"[\w.-]*(?:passw(?:or)?d|passphrase|passfile|pwd|secret|token|(?:api|access|client|server)_?key)"
 _IS_SECRET = re.compile(_NAME + r"[\w.-]*", re.IGNORECASE)
@@ -41,5 +43,6 @@ def is_secret(name: str) -> bool:
 
 def _without_password(found: re.Match[str]) -> str:
     scheme, info = found[1], found[2]
-    user, colon, _ = info.partition(":")
-    return f"{scheme}{user}:{HIDDEN}@" if colon else f"{scheme}{info}@"
+    user, colon, password = info.partition(":")
+    shown = password if password == PLACEHOLDER else HIDDEN
+    return f"{scheme}{user}:{shown}@" if colon else f"{scheme}{info}@"

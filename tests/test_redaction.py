@@ -48,6 +48,7 @@ def test_nothing_of_a_password_is_left(text: str) -> None:
         "checkpoint/timm/resnet18@/home/ann/net.safetensors must be a safetensors file",
         "the password must be right; passwords are percent-encoded (@ is %40)",
         "--token-file must be readable",
+        "Use postgresql://USER:PASSWORD@HOST/DATABASE",
         "learning_rate=0.001 batch=64",
     ],
 )
