@@ -59,8 +59,8 @@ class Versions:
 
     @property
     def our_tables(self) -> list[str]:
-        """Tables of ours, but for the one that states their version."""
-        return [name for name in self.columns if name.startswith(t.PREFIX) and name != VERSION_TABLE]
+        """Tables of ours that are there, but for the one that states their version."""
+        return [name for name in t.Base.metadata.tables if name in self.columns]
 
     @property
     def missing(self) -> list[str]:

@@ -233,6 +233,15 @@ def test_a_schema_that_is_not_whole_says_so_at_once(database_url: str, damage: s
     store.close()
 
 
+def test_a_database_with_tables_of_others_takes_a_store(database_url: str) -> None:
+    engine = sa.create_engine(StoreURL.parse(database_url).sqlalchemy)
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE at_work (a INTEGER)"))
+    engine.dispose()
+    open_study(database_url)[0].close()
+    open_study(database_url)[0].close()
+
+
 def test_nothing_of_a_damaged_store_is_touched(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     open_study(f"sqlite:///{path}")[0].close()
