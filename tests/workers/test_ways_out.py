@@ -110,7 +110,7 @@ def test_python_interrupted_by_a_real_signal(tmp_path: Path) -> None:
 import os, signal, sys
 from automl_transfer.api.front import search
 from automl_transfer.api.search import SearchEvents
-from automl_transfer.workers.spool import Spool
+from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.workers.worker import SilentObserver
 
 class Once(SearchEvents, SilentObserver):
@@ -118,15 +118,16 @@ class Once(SearchEvents, SilentObserver):
     def on_epoch(self, *_):
         os.kill(os.getpid(), signal.SIGINT)
 
-settings = {"trials": 1, "events": None, "settings": {
-    "search.max_epochs": 2, "search.profile": False, "search.confirm": 0, "search.pruner": "none"}}
-settings |= {"output": sys.argv[1] + "/run", "storage": sys.argv[1] + "/s.db", "device": "cpu"}
+budget = SearchSpec(trials=1, max_epochs=2, profile=False, default_first=False, confirm=0, pruner="none")
+space = {"truncation": 3, "tune_mode": "head", "head_init": "he", "learning_rate": "search"}
+spec = StudySpec(name="s", task=TaskSpec(dataset="digits?per_class=20"), search=budget, space=space)
+settings = {"output": sys.argv[1] + "/run", "storage": sys.argv[1] + "/s.db", "device": "cpu"}
 try:
-    search("digits?per_class=20", **settings | {"events": Once()})
+    search(spec, **settings, events=Once())
     print("not interrupted")
 except KeyboardInterrupt:
     print("interrupted")
-result = search("digits?per_class=20", **settings)
+result = search(spec, **settings)
 print(result.finished)
 """
     done = subprocess.run(
