@@ -11,6 +11,9 @@ PACKAGE = Path(__file__).resolve().parents[1] / "automl_transfer"
 
 STOREYS = {
     "aborting": 0,
+    "files": 1,
+    "machine": 0,
+    "redaction": 0,
     "errors": 0,
     "importing": 0,
     "__init__": 0,

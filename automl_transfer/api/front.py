@@ -14,6 +14,7 @@ from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.machine import ensure_home, path_of
 from automl_transfer.space.study_of import study_spec
 from automl_transfer.store.url import StoreURL, resolve_storage
 from automl_transfer.workers.signals import StopRequest
@@ -67,6 +68,7 @@ def search(
         UserError: Something about data, sources, study or output is wrong; nothing was written.
         StoreUnavailableError: The store did not answer for too long; nothing is lost.
     """
+    ensure_home()
     given: dict[str, Any] = {"search__minutes": minutes, "search__trials": trials}
     given |= {key.replace(".", "__"): value for key, value in (settings or {}).items()}
     if not isinstance(what, StudySpec):
@@ -81,7 +83,7 @@ def search(
     return run_study(
         spec,
         storage=url,
-        output=Path(output) if output is not None else RUNS / spec.name,
+        output=path_of(output) if output is not None else RUNS / spec.name,
         device=device,
         data_root=data_root,
         cache_root=cache_root,
@@ -113,6 +115,7 @@ def explore(
         ConfigurationError: A setting is unknown or its value cannot be.
         DataError: The dataset cannot be used.
     """
+    ensure_home()
     spec = dataset
     if not isinstance(spec, TaskSpec):
         spec = validate(TaskSpec, {"dataset": fspath(spec), **settings}, "the task")

@@ -15,6 +15,7 @@ from automl_transfer.cli.options import (
     GroupFromOption,
     JsonOption,
     console,
+    watched,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def run(
 
     spec = study_spec(what, "quick", settings or [], task__group_from=group_from)
     screen = console()
-    with Progress(console=console(stderr=True), transient=True) as bar:
+    shown = console(stderr=True)
+    with Progress(console=shown, transient=True, disable=not watched(shown)) as bar:
         task = bar.add_task("images", total=None)
 
         def progress(step: str, done: int, total: int) -> None:

@@ -41,7 +41,7 @@ def run(
     from automl_transfer.errors import StudyError
     from automl_transfer.search.workbench import Workbench
 
-    with open_store(storage, storage_file, create=False) as store:
+    with open_store(storage, storage_file, create=False, read_only=True) as store:
         handle = store.study(study)
         check_run_folder(store, handle.name, output)
         bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)

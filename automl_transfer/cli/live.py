@@ -16,10 +16,12 @@ from rich.text import Text
 
 from automl_transfer.api.search import SearchEvents, SearchResult
 from automl_transfer.cli.live_workers import LiveWorkers
+from automl_transfer.cli.options import watched
 from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
+from automl_transfer.workers.pulse import EVERY, Pulse
 
 if TYPE_CHECKING:
     from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
@@ -33,10 +35,11 @@ if TYPE_CHECKING:
 class LiveSearch(SearchEvents):
     """A progress bar of trials, a line for every trial that ends, and the incumbent.
 
-    Where the output is no terminal, only the lines are printed.
+    Where the output is no terminal, only the lines are printed, and one that says what goes on after every
+    minute without any.
     """
 
-    def __init__(self, console: Console, spec: StudySpec) -> None:
+    def __init__(self, console: Console, spec: StudySpec, *, every: float = EVERY) -> None:
         self._console = console
         self._spec = spec
         self._began = time.monotonic()
@@ -49,19 +52,24 @@ class LiveSearch(SearchEvents):
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not watched(console),
         )
+        self._pulse = Pulse(self._still, every)
         self._bar = self._progress.add_task("trials", total=spec.search.trials, now="")
         self._data = self._progress.add_task("images", total=None, now="", visible=False)
 
     def __enter__(self) -> LiveSearch:
         self._progress.start()
+        if not watched(self._console):
+            self._pulse.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        if not watched(self._console):
+            self._pulse.__exit__(kind, error, trace)
 
     @contextmanager
     def workers(self, store: Store, handle: StudyHandle) -> Iterator[LiveWorkers]:
@@ -69,6 +77,7 @@ class LiveSearch(SearchEvents):
         from automl_transfer.store.trials import Trials
 
         self._progress.stop()
+        self._pulse.doing("")  # the table has lines of its own
         with LiveWorkers(self._console) as table:
             table.watch(Trials(store), handle)
             yield table
@@ -79,6 +88,7 @@ class LiveSearch(SearchEvents):
 
     def on_progress(self, what: str, done: int, total: int) -> None:
         """Data are being prepared."""
+        self._pulse.doing(f"{what}: {done:,} of {total:,}" if done < total else what)
         self._progress.update(self._data, description=what, completed=done, total=total, visible=done < total)
 
     def on_set_aside(self, folder: Path, aside: Path) -> None:
@@ -98,7 +108,7 @@ class LiveSearch(SearchEvents):
         if self._ended:
             self._best = trials.best_value(handle)
             self._line(f"going on after {self._ended} finished trials")
-        self._show("")
+        self._show("first answers: sources are profiled on the training images")
 
     def on_profile(self, profile: ProfileRecord) -> None:
         """Say which cut of a source is best before anything is trained."""
@@ -115,6 +125,7 @@ class LiveSearch(SearchEvents):
         """One of the best strategies was trained again, on a fresh split."""
         score = run.score(self._spec.task.metric)
         self._line(f"{self._clock()}  trial {run.root:>3}  {score:.3f} confirming, run {run.run + 1}")
+        self._show("the best strategies are confirmed")
 
     def on_confirmation_failed(self, failed: FailedRun) -> None:
         """It is left out of the confirmation, and why."""
@@ -170,8 +181,14 @@ class LiveSearch(SearchEvents):
 
     def _line(self, text: str) -> None:
         self._console.print(Text(text), soft_wrap=True)
+        self._pulse.said()
+
+    def _still(self, doing: str) -> None:
+        best = f", best {self._best:.3f}" if self._best is not None else ""
+        self._line(f"{self._clock()}  {doing} ({self._ended} of {self._spec.search.trials} strategies{best})")
 
     def _show(self, now: str) -> None:
+        self._pulse.doing(now or "the next strategies are prepared")
         best = f"best {self._best:.3f}  " if self._best is not None else ""
         left = ""
         if self._spec.search.minutes is not None:

@@ -12,7 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from automl_transfer.cli.options import watched
 from automl_transfer.errors import StoreUnavailableError
+from automl_transfer.workers.pulse import EVERY
 
 if TYPE_CHECKING:
     from automl_transfer.store.trials import Trials
@@ -21,14 +23,22 @@ if TYPE_CHECKING:
 
 
 class LiveWorkers:
-    """Shows the workers of a study. Where the output is no terminal, a line whenever a trial has ended."""
+    """Shows the workers of a study. Where the output is no terminal, a line whenever a trial has ended.
 
-    def __init__(self, console: Console, *, every: float = 1.0) -> None:
+    Args:
+        console: Where.
+        every: Seconds between two looks.
+        silence: Seconds after which a line is due although none has ended.
+    """
+
+    def __init__(self, console: Console, *, every: float = 1.0, silence: float = EVERY) -> None:
         self._console = console
         self._every = every
         self._next = 0.0
         self._began = time.monotonic()
         self._ended = -1
+        self._silence = silence
+        self._said_at = time.monotonic()
         self._live = Live(console=console, transient=True, auto_refresh=False)
         self._trials: Trials | None = None
         self._study: StudyHandle | None = None
@@ -40,7 +50,7 @@ class LiveWorkers:
         self._trials = type(trials)(trials.store.with_patience(0.0))
 
     def __enter__(self) -> LiveWorkers:
-        if self._console.is_terminal:
+        if watched(self._console):
             self._live.start()
         return self
 
@@ -60,14 +70,20 @@ class LiveWorkers:
             rows = self._trials.workers(self._study)
             best = self._trials.best_value(self._study)
         except StoreUnavailableError:
-            self._live.update(Text("the database does not answer; workers go on and wait"), refresh=True)
+            text = Text("the database does not answer; workers go on and wait")
+            if watched(self._console):
+                self._live.update(text, refresh=True)
+            elif now >= self._said_at + self._silence:
+                self._console.print(text)
+                self._said_at = now
             return
         line = Text(f"{_clock(now - self._began)}  {progress_line(counts, self._study, best)}")
         ended = counts.complete + counts.pruned + counts.given_up
-        if self._console.is_terminal:
+        if watched(self._console):
             self._live.update(Group(line, workers_table(rows, slots)), refresh=True)
-        elif ended != self._ended:
+        elif ended != self._ended or now >= self._said_at + self._silence:
             self._console.print(line, soft_wrap=True)
+            self._said_at = now
         self._ended = ended
 
 

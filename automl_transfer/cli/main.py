@@ -34,7 +34,10 @@ from automl_transfer.cli import (
     verify,
     worker,
 )
+from automl_transfer.cli.options import paths_at_home
 from automl_transfer.errors import AutomlTransferError, UserError
+from automl_transfer.machine import ensure_home
+from automl_transfer.redaction import redacted
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 GARBAGE = (100_000, 20, 20)
@@ -55,6 +58,9 @@ for command in (
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")
+for registered in (*app.registered_commands, *study.app.registered_commands):
+    if registered.callback is not None:
+        registered.callback = paths_at_home(registered.callback)
 
 
 def _version(value: bool) -> None:
@@ -86,13 +92,14 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     gc.set_threshold(*GARBAGE)
+    ensure_home()
     try:
         app(args=arguments, standalone_mode=True)
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {redacted(str(error))}", err=True)
         sys.exit(WRONG_USAGE)
     except AutomlTransferError as error:
-        typer.echo(f"failed: {error}", err=True)
+        typer.echo(f"failed: {redacted(str(error))}", err=True)
         sys.exit(FAILED)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,10 +86,6 @@ def open_store(
     from automl_transfer.store.url import resolve_storage
 
     url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
-    if url.path is not None and not create and not url.path.exists():
-        raise StudyError(
-            f"a study must exist, got no database at {url.path}: start one with 'automl-transfer search'"
-        )
 
     def waiting(error: BaseException, seconds: float) -> None:
         if seconds == 0:
@@ -96,6 +95,11 @@ def open_store(
     said = ""
     while True:
         try:
+            if url.path is not None and not create and not os.path.exists(url.path):  # noqa: PTH110 never raises
+                raise StudyError(
+                    f"a study must exist, got no database at {url.path}: start one with "
+                    "'automl-transfer search'"
+                )
             store = Store.open(url, on_wait=waiting, read_only=read_only)
             if study is not None and wait is not None:
                 try:
@@ -120,9 +124,30 @@ def console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False)
 
 
+def watched(screen: Console) -> bool:
+    """Whether a person looks at a console; what redraws itself fills a file, whatever FORCE_COLOR says."""
+    return screen.is_terminal and screen.file.isatty()
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def paths_at_home(run: Callable[..., None]) -> Callable[..., None]:
+    """A command whose paths may begin with `~`, also where a shell leaves that as it is (--output=~/r)."""
+    from automl_transfer.machine import path_of
+
+    def found(value: Any) -> Any:
+        if isinstance(value, list):
+            return [found(each) for each in value]
+        return path_of(value) if isinstance(value, Path) else value
+
+    @functools.wraps(run)
+    def at_home(*arguments: Any, **options: Any) -> None:
+        run(*map(found, arguments), **{name: found(value) for name, value in options.items()})
+
+    return at_home
 
 
 def duration(text: str, option: str) -> float:

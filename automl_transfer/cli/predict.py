@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from automl_transfer.cli.options import DeviceOption, console
+from automl_transfer.cli.options import DeviceOption, console, watched
 
 if TYPE_CHECKING:
     from automl_transfer.recipes.predictions import Prediction
@@ -115,7 +115,7 @@ def _progress(total: int | None) -> Iterator[Callable[[Iterable[Prediction]], It
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     screen = console(stderr=True)
-    hidden = not screen.is_terminal or sys.stdout.isatty()
+    hidden = not watched(screen) or sys.stdout.isatty()
     columns = (TextColumn("labelling"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     # Rows go to stdout as they are, not by way of the console.
     with Progress(

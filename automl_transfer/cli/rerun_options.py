@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import console
+from automl_transfer.cli.options import console, watched
 
 if TYPE_CHECKING:
     from automl_transfer.domain.records import EpochResult
@@ -35,7 +35,7 @@ def epochs_shown(
     from rich.progress import Progress
 
     screen = console(stderr=True)
-    with Progress(console=screen, transient=True, disable=quiet or not screen.is_terminal) as progress:
+    with Progress(console=screen, transient=True, disable=quiet or not watched(screen)) as progress:
         task = progress.add_task("training", total=seeds * max(1, recipe.training.epochs))
 
         def on_epoch(seed: int, result: EpochResult) -> None:

@@ -44,6 +44,7 @@ def run(
     roles automl_transfer_worker and automl_transfer_reader are ready, with 1 login
     """
     from automl_transfer.store.roles import (
+        PUBLIC,
         READER,
         WORKER,
         RoleLogin,
@@ -68,9 +69,10 @@ def run(
         many = f", with {len(logins)} login{'s' * (len(logins) != 1)}" if logins else ""
         typer.echo(f"roles {WORKER} and {READER} are ready{many}")
         return
-    statements = roles_sql(str(url.sqlalchemy.database))
+    database, schema = str(url.sqlalchemy.database), url.schema or PUBLIC
+    statements = roles_sql(database, schema)
     for login in logins:
-        statements += login_sql(login, None)
+        statements += login_sql(login, None, database, schema)
     typer.echo("-- Run it as the owner of the database, whose tables exist already.")
     typer.echo("".join(f"{statement};\n" for statement in statements), nl=False)
     for login in logins:

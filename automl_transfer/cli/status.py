@@ -14,6 +14,7 @@ from automl_transfer.cli.options import (
     console,
     open_store,
     print_json,
+    watched,
 )
 
 if TYPE_CHECKING:
@@ -22,12 +23,14 @@ if TYPE_CHECKING:
     from automl_transfer.store.store import Store
 
 EVERY = 2.0
+EVERY_UNWATCHED = 60.0
 
 
 def run(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C.")
+        bool,
+        typer.Option("--watch", "-w", help="Show it again every 2 s (60 s in a file), until Ctrl-C."),
     ] = False,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
@@ -50,13 +53,17 @@ def run(
         if not watch:
             screen.print(_shown(store, study))
             return
-        with Live(console=screen) as live:
-            try:
+        try:
+            if not watched(screen):
+                while True:
+                    screen.print(_shown(store, study))
+                    time.sleep(EVERY_UNWATCHED)
+            with Live(console=screen) as live:
                 while True:
                     live.update(_shown(store, study))
                     time.sleep(EVERY)
-            except KeyboardInterrupt:  # the ordinary way to stop watching
-                return
+        except KeyboardInterrupt:  # the ordinary way to stop watching
+            return
 
 
 def _facts(store: Store, study: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,7 +56,8 @@ def run(
     Of a study with `minutes` it runs trials for so long, or until the search that it helps has no more time
     for trials.
 
-    Ctrl-C or SIGTERM checkpoints the trial and gives it back; a second one stops at once.
+    Ctrl-C, SIGTERM or a batch system's warning (SIGUSR1) checkpoints the trial and gives it back; a
+    second Ctrl-C or SIGTERM stops at once.
     Exit codes: 0 finished or a limit reached, 1 failed, 2 wrong usage, 130 interrupted.
 
     \b
@@ -92,10 +94,12 @@ def run(
     with (
         open_store(storage, storage_file, create=False, wait=wait, study=study) as store,
         stop_on_signals(stop),
+        ExitStack() as running,
     ):
         handle = store.study(study)
         observer = LogObserver(handle.name)
         log_worker(observer, log_format)
+        running.enter_context(observer.pulse)
 
         def open_bench() -> Workbench:
             import_torch()
@@ -105,7 +109,13 @@ def run(
 
             if threads is not None:
                 torch.set_num_threads(threads)
-            return Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
+            return Workbench.open(
+                handle,
+                device=device,
+                data_root=data_root,
+                cache_root=cache,
+                progress=observer.on_progress,
+            )
 
         with TimeKeeper(stop, WorkerTime(store, handle, leave)):
             report = Worker(

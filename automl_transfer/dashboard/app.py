@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +20,7 @@ from automl_transfer.store import tables as t
 from automl_transfer.store.retry import short
 
 if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from automl_transfer.store.store import Store
 
@@ -74,7 +74,14 @@ def _optuna_dashboard(store: Store, options: AppOptions) -> WSGIApplication:
     store.engine.dispose()
     storage = cached_storage(store.engine, str(store.url))
     files: Any = StudyArtifacts(store, options.artifacts)
-    return cast("WSGIApplication", wsgi(storage, artifact_store=files))
+    app = cast("WSGIApplication", wsgi(storage, artifact_store=files))
+
+    def asked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # It looks for gzip in a header that not every client sends.
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "identity")
+        return app(environ, start_response)
+
+    return asked
 
 
 def trouble(store: Store) -> str | None:

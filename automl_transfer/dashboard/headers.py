@@ -69,10 +69,14 @@ def secured(path: str, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         if name.lower() not in _REPLACED and not name.lower().startswith("access-control-")
     ]
     if path.startswith("/artifacts/"):
-        kept = [(name, value) for name, value in kept if name.lower() != "content-disposition"]
-        kinds = [value.partition(";")[0].strip().lower() for n, value in kept if n.lower() == "content-type"]
-        if len(kinds) != 1 or kinds[0] not in INLINE_FILES:
-            kept.append(("Content-Disposition", "attachment"))
+        kinds = [value for name, value in kept if name.lower() == "content-type"]
+        kept = [(n, v) for n, v in kept if n.lower() not in ("content-disposition", "content-type")]
+        # The type was stored by whoever stored the file. Only exactly these open; browsers read anything
+        # around them ("image/png;, text/html") in ways of their own.
+        if len(kinds) == 1 and kinds[0].strip().lower() in INLINE_FILES:
+            kept.append(("Content-Type", kinds[0].strip().lower()))
+        else:
+            kept += [("Content-Type", "application/octet-stream"), ("Content-Disposition", "attachment")]
         kept.append(("Content-Security-Policy", FILE_POLICY))
     else:
         kept.append(("Content-Security-Policy", POLICY))

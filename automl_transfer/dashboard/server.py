@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 THREADS = 8
+SILENCE_SECONDS = 20
+"""Connections that say nothing for so long are closed: half a request, or a browser's spare one."""
+_LOOK_SECONDS = 5
+_MOST_CONNECTIONS = 8000
+_FEWEST_CONNECTIONS = 100
 _READ_ONLY_BODY = 64 * 1024
 _WRITABLE_BODY = 128 * 1024 * 1024
 
@@ -46,11 +51,31 @@ class Server:
             ident=None,
             clear_untrusted_proxy_headers=True,
             max_request_body_size=_WRITABLE_BODY if writable else _READ_ONLY_BODY,
+            # Anyone may open connections and leave them: that must cost little, and not for long.
+            connection_limit=_connections(),
+            channel_timeout=SILENCE_SECONDS,
+            cleanup_interval=_LOOK_SECONDS,
+            asyncore_use_poll=True,
         )
 
     def run(self) -> None:
         """Serve; returns after Ctrl-C, or after a signal handler raised `SystemExit`."""
         self._server.run()
+
+
+def _connections() -> int:
+    """As many as this process may have files open, but for those that it needs itself."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _FEWEST_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_CONNECTIONS + 200
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = _MOST_CONNECTIONS if soft == resource.RLIM_INFINITY else min(_MOST_CONNECTIONS, soft - 200)
+    return max(_FEWEST_CONNECTIONS, most)
 
 
 def is_loopback(host: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from automl_transfer.dashboard.login import SHORTEST
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.store.url import refuse_readable_by_others
+from automl_transfer.files import read_secret, refuse_readable_by_others
 
 ENVIRONMENT_VARIABLE = "AUTOML_TRANSFER_DASHBOARD_TOKEN"
 
@@ -21,16 +21,15 @@ def read_token(file: Path | None) -> str | None:
     if file is None:
         token = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
         return _checked(token, ENVIRONMENT_VARIABLE) if token else None
-    try:
-        text = file.read_text(encoding="utf-8").strip()
-        refuse_readable_by_others(file, file.stat().st_mode, "token", ConfigurationError)
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise ConfigurationError(
-            f"--token-file must be a readable file whose first line is the token, got {file} ({reason}). "
-            f'Make one: (umask 077; python -c "import secrets; print(secrets.token_urlsafe(24))" > {file})'
-        ) from None
-    return _checked(text.splitlines()[0].strip() if text else "", str(file))
+    text = read_secret(
+        file,
+        "--token-file",
+        "the token",
+        ConfigurationError,
+        f'. Make one: (umask 077; python -c "import secrets; print(secrets.token_urlsafe(24))" > {file})',
+    )
+    refuse_readable_by_others(file, "token", ConfigurationError)
+    return _checked(text, str(file))
 
 
 def _checked(token: str, where: str) -> str:

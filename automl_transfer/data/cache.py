@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
-from filelock import FileLock, Timeout
 
 from automl_transfer.data.base import BadImage, Inventory, Native, Pixels, Rows
 from automl_transfer.data.decode_all import SCHEMA, Progress, decode_all, digest_of, write_json
 from automl_transfer.data.npy import HEADER_BYTES
 from automl_transfer.errors import OutputError
+from automl_transfer.files import Timeout, locked, read_own_json, share_all, shared_folder
+from automl_transfer.machine import cache_folder
 
 DECODER = 1
 """Counts changes of decoding that change pixels."""
@@ -61,7 +60,7 @@ class CachedImages:
 
 def default_cache_root() -> Path:
     """The user's cache folder."""
-    return Path(platformdirs.user_cache_dir("automl-transfer", appauthor=False))
+    return cache_folder()
 
 
 def open_images(
@@ -97,13 +96,19 @@ def open_images(
         if found is not None:
             return found
     with _writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder, report, len(inventory.keys)):
-            return _build(inventory, folder, channels, resolution, report)
+        cache_root.mkdir(parents=True, exist_ok=True)
+        shared_folder(folder, cache_root)
+        with _alone(folder, cache_root, report, len(inventory.keys)):
+            return _build(inventory, folder, cache_root, channels, resolution, report)
 
 
 def _build(
-    inventory: Inventory, folder: Path, channels: int | None, resolution: int | None, report: Progress
+    inventory: Inventory,
+    folder: Path,
+    root: Path,
+    channels: int | None,
+    resolution: int | None,
+    report: Progress,
 ) -> CachedImages:
     for left_over in folder.glob("*.tmp"):  # of builders that were killed: we are alone here
         shutil.rmtree(left_over, ignore_errors=True)
@@ -127,6 +132,7 @@ def _build(
         whole = scratch / "entry"
         whole.mkdir()
         decode_all(inventory, whole, channels, resolution, report)
+        share_all(whole, root)
         shutil.rmtree(entry, ignore_errors=True)
         whole.replace(entry)
     found = _read(entry, inventory)
@@ -140,7 +146,7 @@ def _build(
 def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
     """The entry if it is there, whole, and still what decoding would give; else None."""
     try:
-        metadata = json.loads((entry / "metadata.json").read_text(encoding="utf-8"))
+        metadata = read_own_json(entry / "metadata.json")
         packed = entry / "rows.npz"
         shape = tuple(metadata["shape"])
         bad = {int(item["row"]): BadImage(item["key"], item["reason"]) for item in metadata["bad"]}
@@ -180,7 +186,7 @@ def _opens(inventory: Inventory, row: int) -> bool:
 
 def _read_native(folder: Path) -> Native | None:
     try:
-        values = json.loads((folder / "native.json").read_text(encoding="utf-8"))
+        values = read_own_json(folder / "native.json")
         native = Native(int(values["channels"]), int(values["resolution"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -188,17 +194,15 @@ def _read_native(folder: Path) -> Native | None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path, report: Progress, total: int) -> Iterator[None]:
-    lock = FileLock(str(folder / "build.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        report("waiting for another process that decodes these images", 0, total)
-        lock.acquire()
-    try:
+def _alone(folder: Path, root: Path, report: Progress, total: int) -> Iterator[None]:
+    lock = folder / "build.lock"
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locked(lock, timeout=0, root=root))
+        except Timeout:
+            report("waiting for another process that decodes these images", 0, total)
+            held.enter_context(locked(lock, root=root))
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager
@@ -213,7 +217,7 @@ def _writing(folder: Path) -> Iterator[None]:
             ) from error
         raise OutputError(
             f"the image cache folder must be writable, got {str(folder)!r} ({error.strerror or error}): "
-            "choose another cache folder"
+            "choose another one with --cache, or let its owner open it to you (chmod)"
         ) from error
 
 

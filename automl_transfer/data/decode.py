@@ -26,6 +26,7 @@ from PIL import Image, UnidentifiedImageError
 
 from automl_transfer.data.base import Decoded, Pixels
 from automl_transfer.errors import DataError
+from automl_transfer.machine import usable_cores
 
 FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -168,8 +169,7 @@ def find_images(folder: Path) -> list[Path]:
 
 def threads() -> int:
     """Threads that decode (Pillow lets go of the interpreter): the cores this process may use, up to 16."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(16, cores)
+    return min(16, usable_cores())
 
 
 @functools.cache

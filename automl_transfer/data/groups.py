@@ -9,6 +9,7 @@ from pathlib import Path
 
 from automl_transfer.data.base import some
 from automl_transfer.errors import DataError
+from automl_transfer.machine import path_of
 
 
 def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str, ...]:
@@ -56,7 +57,7 @@ def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str
 
 
 def _table(name: str, root: Path) -> dict[str, str]:
-    path = Path(name).expanduser()
+    path = path_of(name)
     candidates = [path] if path.is_absolute() else [path, root / path]
     existing = [candidate for candidate in candidates if candidate.is_file()]
     if not existing:

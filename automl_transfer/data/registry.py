@@ -20,6 +20,7 @@ from automl_transfer.data.npz import Npz
 from automl_transfer.data.textures import Textures
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import DataError
+from automl_transfer.machine import path_of
 
 KINDS: dict[str, DatasetKind] = {
     "digits": Digits(),
@@ -119,7 +120,7 @@ def parse(dataset: str, data_root: Path | None = None) -> tuple[str, Path | None
 def _find(name: str, data_root: Path | None) -> Path | None:
     if not name or "\x00" in name:
         return None
-    path = Path(name).expanduser()
+    path = path_of(name)
     for candidate in (path,) if path.is_absolute() or data_root is None else (data_root / path, path):
         try:
             if candidate.is_dir():

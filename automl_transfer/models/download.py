@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
-import tempfile
+import secrets
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
 
 from automl_transfer.errors import SourceError
+from automl_transfer.machine import path_of
 
 CONNECT_SECONDS = 10.0
 _CHUNK = 1 << 20
@@ -26,7 +27,7 @@ def torch_cache() -> Path:
     """The folder in which torch keeps downloaded weights."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")  # noqa: PTH118 as torch builds it
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return path_of(home) / "hub" / "checkpoints"
 
 
 def cached_url(url: str) -> Path | None:
@@ -55,9 +56,8 @@ def fetch_url(url: str, source: str, size_bytes: int | None, *, allow_download: 
         target.parent.mkdir(parents=True, exist_ok=True)
         with (
             urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer,  # noqa: S310 https, from the library
-            tempfile.NamedTemporaryFile(dir=target.parent, prefix=".part-", delete=False) as file,
+            (part := target.with_name(f".part-{secrets.token_hex(8)}")).open("xb") as file,
         ):
-            part = Path(file.name)
             digest = hashlib.sha256()
             while block := answer.read(_CHUNK):
                 digest.update(block)
@@ -71,7 +71,6 @@ def fetch_url(url: str, source: str, size_bytes: int | None, *, allow_download: 
                 f"the weights of {source} must have a sha256 that begins with {expected}, "
                 f"got {digest.hexdigest()[:16]}: the download was damaged, try again"
             )
-        part.chmod(0o644)  # temporary files are private; a cache is not
         part.replace(target)
     except (OSError, http.client.HTTPException) as error:
         raise SourceError(absent(source, size_bytes, _reason(error))) from error

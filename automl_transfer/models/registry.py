@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 
 from automl_transfer.errors import SourceError
+from automl_transfer.machine import path_of
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import build_architecture, unknown
 from automl_transfer.models.base import Source, SourceInfo
@@ -50,7 +50,7 @@ def _checkpoint(name: str) -> Source:
             "a checkpoint must be named checkpoint/ARCHITECTURE@PATH or checkpoint/@MODEL_FOLDER, "
             f"got {name!r}: for instance checkpoint/timm/resnet18@weights/net.safetensors"
         )
-    where = Path(path).expanduser()
+    where = path_of(path)
     return CheckpointSource(name, architecture, where) if architecture else ModelFolderSource(name, where)
 
 

@@ -16,6 +16,7 @@ from automl_transfer.domain.model_description import (
 )
 from automl_transfer.domain.normalisation import Constants, facts
 from automl_transfer.errors import OutputError, SourceError
+from automl_transfer.files import save_tensors
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.model_card import model_card
 from automl_transfer.recipes.output import whole_folder, write_text
@@ -45,15 +46,13 @@ def save_model(
     Raises:
         OutputError: Something is in the way or cannot be written; what was there is as it was.
     """
-    from safetensors.torch import save_file
-
     _check_target(folder, replace)
     with whole_folder(folder, replace=replace) as temporary:
         weights = temporary / WEIGHTS
         # Copies: two names for one memory cannot be stored.
-        save_file(
+        save_tensors(
             {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()},
-            str(weights),
+            weights,
         )
         description = ModelDescription(
             architecture=architecture,

@@ -50,20 +50,34 @@ def check_output_folder(folder: Path, need_bytes: int = MIN_FREE_BYTES) -> None:
         raise OutputError(f"the output must be a folder, got the file {existing}: choose another --output")
     if existing == folder:
         _check_content(folder)
-    try:
-        probe = existing / f".{secrets.token_hex(6)}.tmp"
-        probe.touch(exist_ok=False)
-        probe.unlink()
-        free = shutil.disk_usage(existing).free
-    except OSError as error:
-        raise OutputError(
-            f"the output folder must be writable, got {folder} ({error.strerror}): choose another --output"
-        ) from error
+    check_writable(existing, folder)
+    free = shutil.disk_usage(existing).free
     if free < need_bytes:
         raise OutputError(
             f"the disk of the output must have {need_bytes / 1e6:.0f} MB free, got {free / 1e6:.0f} MB for "
             f"{folder}: free some, or choose an --output on another disk"
         )
+
+
+def check_writable(existing: Path, wanted: Path | None = None) -> None:
+    """Make a file in a folder and take it away again.
+
+    Args:
+        existing: The folder.
+        wanted: The one that is to be made in it, for the message.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    probe = existing / f".{secrets.token_hex(6)}.tmp"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(
+            f"the output folder must be writable, got {wanted or existing} ({error.strerror}): choose "
+            "another --output"
+        ) from error
 
 
 def mark_output_folder(folder: Path, owner: Owner) -> None:

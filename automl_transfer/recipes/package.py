@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from automl_transfer.errors import AutomlTransferError, OutputError
 from automl_transfer.recipes.model_folder import load_model
+from automl_transfer.recipes.output import check_writable
 from automl_transfer.recipes.packaging.base import Answers, example_images
 from automl_transfer.recipes.packaging.description import PackageDescription, describe
 from automl_transfer.recipes.packaging.registry import get_format
@@ -157,6 +158,7 @@ def _target(folder: Path, suffix: str, output: str | PathLike[str] | None) -> Pa
         raise OutputError(
             f"the output's folder must exist, got {target.parent}: create it, or choose another"
         )
+    check_writable(target.parent)
     return target
 
 

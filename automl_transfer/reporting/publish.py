@@ -26,8 +26,10 @@ def publish(store: Store, study: StudyHandle) -> bool:
     Best effort, for a page is no reason to stop a search: what goes wrong is logged.
 
     Returns:
-        Whether it was done.
+        Whether it was done; never in a store that is only read.
     """
+    if store.read_only:
+        return False
     # Plotly and the ranking are loaded only now: not every process publishes.
     from automl_transfer.reporting.figures.registry import FIGURES
     from automl_transfer.reporting.note import study_note

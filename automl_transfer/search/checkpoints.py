@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import StudyError, TrialDataError
+from automl_transfer.files import save_tensors
 from automl_transfer.store.artifacts import digest_of
 from automl_transfer.store.files import earlier_files, model_key, state_key, study_files
 from automl_transfer.store.trials import Trials
@@ -85,12 +86,10 @@ class Checkpoints:
 
     def save_model(self, claim: Claim, run: TrainingRun) -> None:
         """Keep the trained weights of a finished trial."""
-        from safetensors.torch import save_file
-
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
             file = Path(folder) / "model.safetensors"
             state = run.model.state_dict()
-            save_file({name: value.detach().cpu().contiguous() for name, value in state.items()}, str(file))
+            save_tensors({name: value.detach().cpu().contiguous() for name, value in state.items()}, file)
             self._files.put(file, model_key(claim.root, claim.attempt))
 
     def _drop(self, key: str) -> None:

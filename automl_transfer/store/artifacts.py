@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, cast
 
 from automl_transfer.errors import OutputError, UserError
+from automl_transfer.redaction import redacted
 
 _MARK = ".complete"
 _PARTIAL = ".partial-"
@@ -43,8 +44,8 @@ class ArtifactStore:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise UserError(
-                f"an artifact URL must be a folder or a URL whose fsspec driver is installed, got {url!r} "
-                f"({error})"
+                "an artifact URL must be a folder or a URL whose fsspec driver is installed, got "
+                f"{redacted(url)!r} ({redacted(str(error))})"
             ) from None
         self._root = str(root).rstrip("/")
         self._local = "file" in _protocols(self._fs)
@@ -69,7 +70,8 @@ class ArtifactStore:
                 self._put_remote(source, target)
         except OSError as error:
             raise OutputError(
-                f"artifacts must be writable, {key!r} in {self.url} is not: {error.strerror or error}"
+                f"artifacts must be writable, {key!r} in {redacted(self.url)} is not: "
+                f"{error.strerror or redacted(str(error))}"
             ) from error
         return Stored(key, digest, size)
 
@@ -81,7 +83,7 @@ class ArtifactStore:
         """
         if not self.exists(key):
             raise FileNotFoundError(
-                f"an artifact must be stored before it is read, {key!r} is not in {self.url}"
+                f"an artifact must be stored before it is read, {key!r} is not in {redacted(self.url)}"
             )
         to.parent.mkdir(parents=True, exist_ok=True)
         temporary = to.with_name(f"{_PARTIAL}{uuid.uuid4().hex}")
@@ -103,9 +105,12 @@ class ArtifactStore:
         """Open a file for reading. The caller closes it.
 
         Raises:
-            FileNotFoundError: Nothing is stored under this key.
+            FileNotFoundError: Nothing is stored under this key; a link, which leads elsewhere, is not.
         """
-        return cast("BinaryIO", self._fs.open(self._path(key), "rb"))
+        path = self._path(key)
+        if self._local and not _stored(Path(self._root), Path(path)):
+            raise FileNotFoundError(f"an artifact must be a file in {redacted(self.url)}, {key!r} is none")
+        return cast("BinaryIO", self._fs.open(path, "rb"))
 
     def exists(self, key: str) -> bool:
         """Whether something whole is stored under a key."""
@@ -225,6 +230,13 @@ def _put_local(source: Path, target: Path) -> None:
     finally:
         _remove(temporary)
         _remove(old)
+
+
+def _stored(root: Path, path: Path) -> bool:
+    """Whether a path below the root is a plain file, and no part of it below the root a link."""
+    parts = [path, *path.parents]
+    below = parts[: parts.index(root)]
+    return path.is_file() and not any(part.is_symlink() for part in below)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import Any
 
@@ -10,6 +11,8 @@ from sqlalchemy import event
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from automl_transfer.errors import StoreUnavailableError
+from automl_transfer.store.sqlite_files import UnwritableFile, may_write
 from automl_transfer.store.url import StoreURL
 
 READ_ONLY = "automl_transfer_read"
@@ -43,6 +46,7 @@ def make_engine(url: StoreURL, *, bootstrap: bool = False, read_only: bool = Fal
         )
         event.listen(engine, "connect", _sqlite_bootstrap_connect if bootstrap else _sqlite_connect)
         if not bootstrap:
+            event.listen(engine, "begin", _SameFile(url))
             event.listen(engine, "begin", _sqlite_begin)
         return engine
     engine = sa.create_engine(
@@ -59,12 +63,15 @@ def _read_only_engine(url: StoreURL) -> sa.Engine:
     pool: dict[str, Any] = {"pool_size": 4, "max_overflow": 12, "pool_pre_ping": True}
     if url.path is not None:
         # mode=rw does not create a file that is gone, and still reads a WAL that needs its index made.
-        file = f"{url.path.absolute().as_uri()}?mode=rw"
+        uri = f"{url.path.absolute().as_uri()}?mode=rw"
+        unwritable = None if may_write(url.path) else UnwritableFile(url.path)
 
         def connect() -> sqlite3.Connection:
+            file = uri if unwritable is None else unwritable.uri()
             return sqlite3.connect(file, uri=True, timeout=SQLITE_BUSY_SECONDS, check_same_thread=False)
 
-        engine = sa.create_engine(url.sqlalchemy, creator=connect, poolclass=sa.QueuePool, **pool)
+        kept = {"poolclass": sa.QueuePool, **pool} if unwritable is None else {"poolclass": sa.NullPool}
+        engine = sa.create_engine(url.sqlalchemy, creator=connect, **kept)
         event.listen(engine, "connect", _sqlite_read_only_connect)
         return engine
     engine = sa.create_engine(
@@ -99,6 +106,33 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA synchronous=NORMAL")
     cursor.close()
+
+
+class _SameFile:
+    """Refuses to go on in a database whose file was deleted or replaced.
+
+    Connections that are open would write into what no name leads to any more, and the next one would make
+    an empty file: a search would end as if all had gone well.
+    """
+
+    def __init__(self, url: StoreURL) -> None:
+        self._path = str(url.path)
+        self._first: tuple[int, int] | None = None
+
+    def __call__(self, _connection: sa.Connection) -> None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116  (asked before every transaction)
+        except OSError:
+            there = None
+        else:
+            there = found.st_dev, found.st_ino
+        self._first = self._first or there
+        if there != self._first:
+            raise StoreUnavailableError(
+                f"the file of a SQLite store must stay while it is used, {self._path} was "
+                f"{'deleted' if there is None else 'replaced'}. Start again; what it held is lost, unless "
+                "there is a backup"
+            )
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:

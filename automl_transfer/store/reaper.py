@@ -5,13 +5,15 @@ because each trial is failed and continued in one transaction.
 
 A lease is lost when its beat is older than `grace` *and* a reaper has watched it stay silent for
 half of that. The second part is for the moment when a database comes back after an outage longer
-than the grace period: all beats are old then, and the living need a moment to beat again.
+than the grace period: all beats are old then, and the living need a moment to beat again. A lease is
+lost at once where the caller knows that its worker is dead.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 
@@ -26,7 +28,7 @@ from automl_transfer.store.values import Reaped
 log = logging.getLogger(__name__)
 
 
-def reap(store: Store, study_id: int, *, grace: float) -> list[Reaped]:
+def reap(store: Store, study_id: int, *, grace: float, dead: Sequence[str] = ()) -> list[Reaped]:
     """Fail the trials of lost workers. Idempotent; safe from many processes at once.
 
     Three things are put right: leases that are overdue; trials of ours that run without a lease
@@ -38,16 +40,17 @@ def reap(store: Store, study_id: int, *, grace: float) -> list[Reaped]:
         study_id: The study whose workers are looked for.
         grace: Seconds on the database's clock; longer than the longest outage that workers ride
             out plus two beat intervals. 0 reaps every lease at once.
+        dead: Workers whose processes are known to be gone.
     """
-    if not store.read(lambda c: _work(c, study_id, grace), "look for lost workers"):
+    if not dead and not store.read(lambda c: _work(c, study_id, grace), "look for lost workers"):
         return []
-    lost = store.write(lambda c: _mark(c, study_id, grace), "mark lost workers")
+    lost = store.write(lambda c: _mark(c, study_id, grace, dead), "mark lost workers")
     reaped = []
     for trial_id in lost:
         nonce = uuid.uuid4().hex
         one = store.write(
             lambda c, trial_id=trial_id, nonce=nonce: _reap_one(  # type: ignore[misc]
-                c, study_id, trial_id, grace, nonce
+                c, study_id, trial_id, grace, dead, nonce
             ),
             "continue a lost trial",
         )
@@ -91,7 +94,7 @@ def _work(connection: sa.Connection, study_id: int, grace: float) -> bool:
     return connection.execute(_orphans(study_id).limit(1)).first() is not None
 
 
-def _mark(connection: sa.Connection, study_id: int, grace: float) -> list[int]:
+def _mark(connection: sa.Connection, study_id: int, grace: float, dead: Sequence[str]) -> list[int]:
     """Note what is suspected since when; returns the trials that are lost by now."""
     connection.execute(sa.delete(t.at_leases).where(_stale(study_id)))
     connection.execute(
@@ -115,11 +118,9 @@ def _mark(connection: sa.Connection, study_id: int, grace: float) -> list[int]:
             sa.select(orphans.c.trial_id, now()).where(orphans.c.trial_id.not_in(known)),
         )
     )
-    lost = connection.execute(
-        sa.select(t.at_leases.c.trial_id).where(
-            _overdue(study_id, grace), t.at_leases.c.suspected <= now() - grace / 2
-        )
-    ).scalars()
+    silent = sa.and_(_overdue(study_id, grace), t.at_leases.c.suspected <= now() - grace / 2)
+    gone = sa.and_(t.at_leases.c.study_id == study_id, t.at_leases.c.worker.in_(dead))
+    lost = connection.execute(sa.select(t.at_leases.c.trial_id).where(sa.or_(silent, gone))).scalars()
     unleased = connection.execute(
         sa.select(t.at_sightings.c.trial_id)
         .join(orphans, orphans.c.trial_id == t.at_sightings.c.trial_id)
@@ -133,6 +134,7 @@ def _reap_one(
     study_id: int,
     trial_id: int,
     grace: float,
+    dead: Sequence[str],
     nonce: str,
 ) -> Reaped | None:
     """Fail one trial and add its child, if it is still lost. None when someone was quicker."""
@@ -160,9 +162,11 @@ def _reap_one(
         .where(t.at_leases.c.trial_id == trial_id)
         .with_for_update()
     ).first()
-    if lease is not None and lease.age < grace:
+    if lease is not None and lease.worker in dead:
+        detail = f"the process of worker {lease.worker} ended without giving it back"
+    elif lease is not None and lease.age < grace:
         return None  # it beat after all
-    if lease is not None:
+    elif lease is not None:
         detail = f"worker {lease.worker} was silent for {lease.age:.0f} s"
     else:
         seen = sa.select(t.at_sightings.c.trial_id).where(t.at_sightings.c.trial_id == trial_id)

@@ -16,6 +16,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import exc
 
 from automl_transfer.errors import StoreUnavailableError
+from automl_transfer.redaction import redacted
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _PERMANENT = (
     "no such column",
     "syntax error",
     "has no column",
+    "already exists",
     "too many sql variables",
     "file is not a database",
     "malformed",
@@ -127,7 +129,7 @@ class Patience:
 def _short(error: Any) -> str:
     """The first line of what the driver said, without statement, parameters or URL."""
     text = str(getattr(error, "orig", None) or error.__cause__ or error).strip()
-    return text.splitlines()[0][:300] if text else type(error).__name__
+    return redacted(text.splitlines()[0])[:300] if text else type(error).__name__
 
 
 short = _short

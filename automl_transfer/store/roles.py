@@ -10,12 +10,17 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from automl_transfer.errors import StoreURLError
+from automl_transfer.errors import StoreUnavailableError, StoreURLError
 from automl_transfer.store import tables as t
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL
 
 WORKER, READER = "automl_transfer_worker", "automl_transfer_reader"
+PUBLIC = "public"
+_SCHEMA_OF_TABLES = (
+    "SELECT n.nspname, pg_has_role(c.relowner, 'USAGE') FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('trials')"
+)
 
 _APPENDED = "INSERT, UPDATE"
 _KEPT_UP = "INSERT, UPDATE, DELETE"
@@ -35,6 +40,11 @@ _WORKER_RIGHTS = {
     t.at_trials: _APPENDED,
 }
 
+_MAY = (
+    "SELECT bool_and(has_table_privilege(c.oid, :right)) FROM pg_class c WHERE c.oid = ANY "
+    "(ARRAY[to_regclass('trials'), to_regclass('at_trials'), to_regclass('at_leases')])"
+)
+
 
 @dataclass(frozen=True)
 class RoleLogin:
@@ -52,30 +62,33 @@ class RoleLogin:
         return name
 
 
-def roles_sql(database: str) -> list[str]:
+def roles_sql(database: str, schema: str = PUBLIC) -> list[str]:
     """The statements that make both group roles in a database, to be run by its owner. Safe to repeat."""
-    both = f"{WORKER}, {READER}"
+    both, where = f"{WORKER}, {READER}", f"SCHEMA {quoted(schema)}"
     statements = [
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{name}') THEN "
         f"CREATE ROLE {name} NOLOGIN; END IF; END $$"
         for name in (WORKER, READER)
     ]
     statements += [
-        f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {both}",
+        f"REVOKE ALL ON ALL TABLES IN {where} FROM {both}",
         f"GRANT CONNECT ON DATABASE {quoted(database)} TO {both}",
-        f"GRANT USAGE ON SCHEMA public TO {both}",
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {both}",
-        f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {both}",
-        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {WORKER}",
+        f"GRANT USAGE ON {where} TO {both}",
+        f"GRANT SELECT ON ALL TABLES IN {where} TO {both}",
+        f"ALTER DEFAULT PRIVILEGES IN {where} GRANT SELECT ON TABLES TO {both}",
+        f"GRANT USAGE ON ALL SEQUENCES IN {where} TO {WORKER}",
     ]
     others = {table: _KEPT_UP for table in t.Base.metadata.tables.values() if table.name.startswith(t.PREFIX)}
     for table, rights in {**others, **_WORKER_RIGHTS}.items():
-        statements.append(f"GRANT {rights} ON {quoted(table.name)} TO {WORKER}")
+        statements.append(f"GRANT {rights} ON {quoted(schema)}.{quoted(table.name)} TO {WORKER}")
     return statements
 
 
-def login_sql(login: RoleLogin, verifier: str | None) -> list[str]:
-    """The statements that make a login and a member of its group; without a verifier, no password is set."""
+def login_sql(login: RoleLogin, verifier: str | None, database: str, schema: str = PUBLIC) -> list[str]:
+    """The statements that make a login and a member of its group; without a verifier, no password is set.
+
+    A login finds the tables in their schema, whatever its own URL says about a search path.
+    """
     user = quoted(login.user)
     literal = login.user.replace("'", "''")
     create = f"CREATE ROLE {user} LOGIN".replace("'", "''")
@@ -88,6 +101,8 @@ def login_sql(login: RoleLogin, verifier: str | None) -> list[str]:
         statements.append(f"ALTER ROLE {user} LOGIN PASSWORD '{verifier}'")
     if login.group == READER:
         statements.append(f"ALTER ROLE {user} SET default_transaction_read_only = on")
+    path = quoted(schema) if schema != PUBLIC else "DEFAULT"
+    statements.append(f"ALTER ROLE {user} IN DATABASE {quoted(database)} SET search_path TO {path}")
     return statements
 
 
@@ -96,7 +111,8 @@ def apply_roles(store: Store, logins: list[RoleLogin]) -> None:
 
     Raises:
         StoreURLError: The store is SQLite, a login's URL has no user or password or is the store's own user,
-            or the store's user does not own the tables or may not make roles.
+            the store's user does not own the tables or may not make roles, or a login that was made does not
+            reach them.
     """
     require_postgresql(store.url)
     for login in logins:
@@ -107,25 +123,60 @@ def apply_roles(store: Store, logins: list[RoleLogin]) -> None:
                 f"a login must be another user than the store's owner, got {login.user!r} for both"
             )
 
-    def step(connection: sa.Connection) -> None:
-        # A GRANT by someone else only warns.
-        owns = "SELECT pg_has_role(tableowner, 'USAGE') FROM pg_tables WHERE tablename = 'trials'"
-        if not connection.execute(sa.text(owns)).scalar():
+    database = str(store.url.sqlalchemy.database)
+
+    def step(connection: sa.Connection) -> str:
+        schema, owns = connection.execute(sa.text(_SCHEMA_OF_TABLES)).one()
+        if not owns:  # a GRANT by someone else only warns
             raise StoreURLError(f"roles are made by the owner of the tables, got {store.url}, which is not")
-        for statement in roles_sql(str(store.url.sqlalchemy.database)):
+        for statement in roles_sql(database, schema):
             connection.exec_driver_sql(statement)
         for login in logins:
-            for statement in login_sql(login, _verifier(connection, login)):
+            for statement in login_sql(login, _verifier(connection, login), database, schema):
                 connection.exec_driver_sql(statement)
+        return str(schema)
 
     try:
-        store.write(step, "make roles")
+        schema = store.write(step, "make roles")
     except sa.exc.ProgrammingError as error:
         raise StoreURLError(
             f"the owner of the database must be allowed to make roles, {store.url} is not "
             f"({str(error.orig).splitlines()[0]}). Let an administrator run what this command prints "
             "without --apply"
         ) from None
+    for login in logins:
+        _log_in(login, schema)
+
+
+def _log_in(login: RoleLogin, schema: str) -> None:
+    """Look whether a login reaches the tables and may do what its group does.
+
+    Raises:
+        StoreURLError: It does not.
+    """
+    right = "INSERT" if login.group == WORKER else "SELECT"
+
+    def look(connection: sa.Connection) -> tuple[str, bool]:
+        found, _ = connection.execute(sa.text(_SCHEMA_OF_TABLES)).one()
+        return found, bool(connection.execute(sa.text(_MAY), {"right": right}).scalar())
+
+    try:
+        with Store.open(login.url, wait_seconds=5, patience=0, read_only=True) as store:
+            found, allowed = store.read(look, "look for the tables")
+    except (StoreURLError, StoreUnavailableError) as error:
+        raise StoreURLError(
+            f"a login must reach the store: the roles are made, and {login.user!r} does not ({error})"
+        ) from None
+    if found != schema:
+        raise StoreURLError(
+            f"a login must use the tables in schema {schema!r}: the roles are made, and {login.user!r} uses "
+            f"those in {found!r}. Leave search_path out of its URL"
+        )
+    if not allowed:
+        raise StoreURLError(
+            f"a login must have the right to {right} in schema {schema!r}: the roles are made, and "
+            f"{login.user!r} has not. Run this as the owner of its tables"
+        )
 
 
 def require_postgresql(url: StoreURL) -> None:

@@ -8,7 +8,7 @@ not the one that this code was written for is refused, older and newer alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from automl_transfer.errors import StoreURLError
+from automl_transfer.files import Timeout, locked
+from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine
 from automl_transfer.store.url import StoreURL
 
@@ -25,32 +27,69 @@ VERSION_TABLE = "at_alembic_version"
 
 _ADVISORY_LOCK = 0x61746C5F73746F72  # one number per purpose; any constant of ours will do
 _LOCK_SECONDS = 120.0
+_COLUMNS = {
+    "sqlite": "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c "
+    "WHERE m.type = 'table'",
+    "postgresql": "SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND a.attnum > 0 "
+    "AND NOT a.attisdropped AND pg_table_is_visible(c.oid) AND n.nspname !~ '^(pg_|information_schema)'",
+}
+_DAMAGED = (
+    "it was copied in part, or changed by hand. Restore it from a backup, or start another one with "
+    "--storage; nothing was changed"
+)
 
 
 @dataclass(frozen=True)
 class Versions:
-    """Schema versions found in a database; None where there is none yet."""
+    """Schema versions found in a database; None where there is none yet.
+
+    Attributes:
+        columns: The tables that are there, each with its columns.
+    """
 
     optuna: str | None
     ours: str | None
+    columns: Mapping[str, frozenset[str]]
 
     @property
     def current(self) -> bool:
         """Whether nothing has to be done."""
         return self.optuna == OPTUNA_HEAD and self.ours == OUR_HEAD
 
+    @property
+    def our_tables(self) -> list[str]:
+        """Tables of ours that are there, but for the one that states their version."""
+        return [name for name in t.Base.metadata.tables if name in self.columns]
+
+    @property
+    def missing(self) -> list[str]:
+        """Tables and columns that this program reads and writes, and that are not there."""
+        found = []
+        for metadata in (t.studies.metadata, t.Base.metadata):
+            for table in metadata.sorted_tables:
+                there = self.columns.get(table.name)
+                if there is None:
+                    found.append(table.name)
+                else:
+                    found += [f"{table.name}.{c.name}" for c in table.columns if c.name not in there]
+        return found
+
 
 def read_versions(connection: sa.Connection) -> Versions:
-    """The versions of both schemas, by two small queries."""
-    inspector = sa.inspect(connection)
+    """The versions of both schemas and what there is of them, by three small queries."""
+    columns: dict[str, set[str]] = {}
+    for table, column in connection.execute(sa.text(_COLUMNS[connection.dialect.name])):
+        columns.setdefault(table, set()).add(column)
 
     def version(table: str) -> str | None:
-        if not inspector.has_table(table):
+        if table not in columns:
             return None
         name = sa.table(table, sa.column("version_num"))
         return connection.execute(sa.select(name.c.version_num)).scalar()
 
-    return Versions(version("alembic_version"), version(VERSION_TABLE))
+    optuna, ours = version("alembic_version"), version(VERSION_TABLE)
+    return Versions(optuna, ours, {name: frozenset(found) for name, found in columns.items()})
 
 
 def ensure_schema(url: StoreURL, engine: sa.Engine) -> None:
@@ -59,19 +98,17 @@ def ensure_schema(url: StoreURL, engine: sa.Engine) -> None:
     Raises:
         StoreURLError: A schema newer than this program, or an Optuna schema that must be upgraded first.
     """
-    versions = _versions(engine)
-    _refuse_foreign(url, versions)
+    versions = _checked(url, engine)
     if versions.current:
         return
     with _lock(url):
         if _is_empty(url):
             _create(engine)
             return
-        versions = _versions(engine)
-        _refuse_foreign(url, versions)
+        versions = _checked(url, engine)
         if versions.optuna is None:
             _create_optuna(url)
-            _refuse_foreign(url, _versions(engine))
+            _checked(url, engine)
         with engine.begin() as connection:
             migrate(connection, "head")
 
@@ -82,8 +119,7 @@ def check_schema(url: StoreURL, engine: sa.Engine) -> None:
     Raises:
         StoreURLError: A schema is missing, older or newer than this program.
     """
-    versions = _versions(engine)
-    _refuse_foreign(url, versions)
+    versions = _checked(url, engine)
     if not versions.current:
         raise StoreURLError(
             f"a store that is only read must exist already, got {url} with Optuna's schema "
@@ -97,12 +133,10 @@ def _create(engine: sa.Engine) -> None:
     import optuna
     from optuna.storages._rdb import models
 
-    from automl_transfer.store.tables import Base
-
     info = sa.table("version_info", *map(sa.column, ("version_info_id", "schema_version", "library_version")))
     with engine.begin() as connection:
         models.BaseModel.metadata.create_all(connection, checkfirst=False)
-        Base.metadata.create_all(connection, checkfirst=False)
+        t.Base.metadata.create_all(connection, checkfirst=False)
         facts = {
             "version_info_id": 1,
             "schema_version": models.SCHEMA_VERSION,
@@ -137,9 +171,48 @@ def migrate(connection: sa.Connection, target: str) -> None:
         command.downgrade(config, target)
 
 
-def _versions(engine: sa.Engine) -> Versions:
+def _checked(url: StoreURL, engine: sa.Engine) -> Versions:
+    """The versions found, where this program can go on from them.
+
+    Raises:
+        StoreURLError: It cannot.
+    """
     with engine.connect().execution_options(**{READ_ONLY: True}) as connection:
-        return read_versions(connection)
+        if connection.dialect.name == "postgresql":
+            _refuse_no_schema(url, connection)
+        versions = read_versions(connection)
+    _refuse_foreign(url, versions)
+    _refuse_damaged(url, versions)
+    return versions
+
+
+def _refuse_no_schema(url: StoreURL, connection: sa.Connection) -> None:
+    state = "SELECT current_schema(), current_setting('search_path')"
+    schema, path = connection.execute(sa.text(state)).one()
+    if schema is None:
+        raise StoreURLError(
+            f"a schema of the search_path must exist and be open to the user, got {path!r} in {url}, "
+            "of which none is. The owner of the database runs: CREATE SCHEMA NAME"
+        )
+
+
+def _refuse_damaged(url: StoreURL, versions: Versions) -> None:
+    unstated = None
+    if versions.ours is None and versions.our_tables:
+        unstated = VERSION_TABLE
+    elif versions.ours is not None and versions.optuna is None:
+        unstated = "alembic_version"
+    if unstated is not None:
+        what = "an empty table" if unstated in versions.columns else "no such table"
+        raise StoreURLError(
+            f"the version of the schema in {url} must be stated in {unstated}, got {what}: {_DAMAGED}"
+        )
+    if versions.current and (missing := versions.missing):
+        shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
+        raise StoreURLError(
+            f"the tables in {url} must have all that their version {versions.ours} states, got none of "
+            f"{shown}: {_DAMAGED}"
+        )
 
 
 def _is_empty(url: StoreURL) -> bool:
@@ -205,10 +278,8 @@ def _create_optuna(url: StoreURL) -> None:
 def _lock(url: StoreURL) -> Iterator[None]:
     """One process at a time, wherever it runs; the lock goes with the process that holds it."""
     if url.path is not None:
-        from filelock import FileLock, Timeout
-
         try:
-            with FileLock(f"{url.path}.lock", timeout=_LOCK_SECONDS):
+            with locked(Path(f"{url.path}.lock"), timeout=_LOCK_SECONDS):
                 yield
         except Timeout:
             raise StoreURLError(

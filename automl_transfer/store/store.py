@@ -17,7 +17,6 @@ from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import (
-    StoreUnavailableError,
     StoreURLError,
     StudyError,
 )
@@ -42,11 +41,13 @@ class Store:
     seconds; then `StoreUnavailableError`.
     """
 
-    def __init__(self, url: StoreURL, engine: sa.Engine, patience: Patience) -> None:
+    def __init__(
+        self, url: StoreURL, engine: sa.Engine, patience: Patience, *, read_only: bool = False
+    ) -> None:
         self.url = url
         self.engine = engine
         self.patience = patience
-        self._file: tuple[int, int] | None = None
+        self.read_only = read_only
         self._optuna_storage: BaseStorage | None = None
 
     @classmethod
@@ -88,19 +89,18 @@ class Store:
                     f"({short(error)}). Check both; special characters in a password are percent-encoded"
                 ) from None
             reason = short(error)
-            raise StoreURLError(f"{url} cannot be used as a store: {reason}. {_hint(url, reason)}") from None
+            hint = _hint(url, reason, read_only)
+            raise StoreURLError(f"{url} cannot be used as a store: {reason}. {hint}") from None
         except BaseException:
             engine.dispose()
             raise
-        store = cls(url, engine, Patience(patience))
-        if not read_only:
-            store._file = _file_of(url)
-        return store
+        return cls(url, engine, Patience(patience), read_only=read_only)
 
     def with_patience(self, seconds: float) -> Store:
         """The same store (same connections) whose steps give up after another time."""
-        other = Store(self.url, self.engine, dataclasses.replace(self.patience, seconds=seconds))
-        other._optuna_storage, other._file = self._optuna_storage, self._file
+        patience = dataclasses.replace(self.patience, seconds=seconds)
+        other = Store(self.url, self.engine, patience, read_only=self.read_only)
+        other._optuna_storage = self._optuna_storage
         return other
 
     def close(self) -> None:
@@ -117,7 +117,6 @@ class Store:
         """Run one transaction that may write; again, from its start, while the store has trouble."""
 
         def attempt() -> T:
-            self._check_file()
             with self.engine.begin() as connection:
                 return step(connection)
 
@@ -127,19 +126,10 @@ class Store:
         """Run one transaction that only reads: on SQLite it does not wait for writers."""
 
         def attempt() -> T:
-            self._check_file()
             with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
                 return step(connection)
 
         return (patience or self.patience).run(attempt, what)
-
-    def _check_file(self) -> None:
-        """Open connections go on writing to a SQLite file that was deleted, where nobody will find it."""
-        if self._file is not None and _file_of(self.url) != self._file:
-            raise StoreUnavailableError(
-                f"the database must stay where it is while it is used, {self.url.path} was deleted or "
-                "replaced meanwhile: nothing more can be stored. Put it back and start again, or begin anew"
-            )
 
     @property
     def optuna_storage(self) -> BaseStorage:
@@ -320,17 +310,6 @@ def _may_appear(error: BaseException) -> bool:
     return is_store_trouble(error) and "unable to open database file" not in str(error)
 
 
-def _file_of(url: StoreURL) -> tuple[int, int] | None:
-    """Which file a SQLite store is, whatever its name; None where there is none."""
-    if url.path is None:
-        return None
-    try:
-        found = url.path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _check_path(url: StoreURL) -> None:
     if url.path is None:
         return
@@ -343,13 +322,15 @@ def _check_path(url: StoreURL) -> None:
         raise StoreURLError(f"a SQLite store must be a file, got the folder {url.path}")
     effective = os.access in os.supports_effective_ids
     for path in (folder, url.path):
-        if path.exists() and not os.access(path, os.W_OK, effective_ids=effective):
+        if os.path.exists(path) and not os.access(path, os.W_OK, effective_ids=effective):  # noqa: PTH110 never raises
             raise StoreURLError(f"a SQLite store and its folder must be writable, got {path}. {_hint(url)}")
 
 
-def _hint(url: StoreURL, reason: str = "") -> str:
+def _hint(url: StoreURL, reason: str = "", read_only: bool = False) -> str:
     if "not a database" in reason:
         return "The file holds something else and is left as it is: choose another --storage"
+    if url.path is not None and read_only:
+        return f"Give read permission to the file, and to {url.path.name}-wal where there is one"
     if url.is_sqlite:
         return "Give write permission to the file and its folder, or choose another --storage"
     return "Check the storage URL and the server"

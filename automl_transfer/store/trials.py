@@ -344,18 +344,9 @@ class Trials:
 
         return self._write(step, "fail a trial")
 
-    def reap(self, study: StudyHandle, *, grace: float) -> list[Reaped]:
+    def reap(self, study: StudyHandle, *, grace: float, dead: Sequence[str] = ()) -> list[Reaped]:
         """Fail trials whose workers are lost, each with its one child. See `reaper.reap`."""
-        return reap(self.store, study.study_id, grace=grace)
-
-    def declare_dead(self, study: StudyHandle, workers: Sequence[str]) -> None:
-        """Let the leases of these workers run out now: their processes are known to be gone."""
-        statement = (
-            sa.update(t.at_leases)
-            .where(t.at_leases.c.study_id == study.study_id, t.at_leases.c.worker.in_(workers))
-            .values(beat=0.0, suspected=0.0)
-        )
-        self.store.write(lambda c: c.execute(statement) and None, "declare workers dead")
+        return reap(self.store, study.study_id, grace=grace, dead=dead)
 
     def counts(self, study: StudyHandle) -> Counts:
         """Trials by state, and the roots that keep the study unfinished. Reads only."""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from automl_transfer.errors import StoreURLError, UserError
+from automl_transfer.errors import StoreURLError
+from automl_transfer.files import read_secret, refuse_readable_by_others
+from automl_transfer.machine import path_of
+from automl_transfer.redaction import HIDDEN, is_secret, redacted
 
 ENVIRONMENT_VARIABLE = "AUTOML_TRANSFER_STORAGE"
 
 _SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
-_POSTGRES_NAMES = ("postgresql", "postgres", "postgresql+psycopg")
-_SECRET_OPTIONS = ("password", "sslpassword", "passfile")
+_POSTGRES = re.compile(r"postgres(?:ql)?(?:\+\w+)?://", re.IGNORECASE)
+_SETTINGS = re.compile(r"(?:^|\s)(?:host|hostaddr|port|dbname|user|password|service)\s*=", re.IGNORECASE)
+_QUOTES = (("'", "'"), ('"', '"'), ("`", "`"), ("\u2018", "\u2019"), ("\u201c", "\u201d"))
 _FORMS = "Use sqlite:///FILE.db, FILE.db or postgresql://USER:PASSWORD@HOST/DATABASE."
 
 
@@ -37,17 +42,13 @@ class StoreURL:
         Raises:
             StoreURLError: Not a SQLite file and not PostgreSQL. The message never repeats a password.
         """
-        text = text.strip()
+        text = _bare(text)
         if not text:
             raise StoreURLError(f"a storage URL must not be empty. {_FORMS}")
         if "://" not in text and not text.startswith("sqlite:"):
-            if not text.lower().endswith(_SQLITE_SUFFIXES):
-                shown = text if "@" not in text else "something with an @"
-                raise StoreURLError(
-                    f"a storage must be a URL or a file ending in {', '.join(_SQLITE_SUFFIXES)}, "
-                    f"got {shown!r}. {_FORMS}"
-                )
-            return cls(URL.create("sqlite", database=text))
+            return cls(_file(text))
+        if _POSTGRES.match(text):
+            text = _encoded_user(text)
         try:
             url = make_url(text)
         except (ArgumentError, ValueError):
@@ -59,7 +60,7 @@ class StoreURL:
             ) from None
         if url.drivername in ("sqlite", "sqlite+pysqlite"):
             return cls(_sqlite(url))
-        if url.drivername in _POSTGRES_NAMES:
+        if _POSTGRES.match(f"{url.drivername}://"):
             return cls(_postgres(url))
         raise StoreURLError(f"a storage must be SQLite or PostgreSQL, got {url.drivername!r}. {_FORMS}")
 
@@ -84,9 +85,15 @@ class StoreURL:
     @property
     def has_password(self) -> bool:
         """Whether someone who reads the URL could log in with it."""
-        return self.sqlalchemy.password is not None or any(
-            name in self.sqlalchemy.query for name in _SECRET_OPTIONS
-        )
+        return self.sqlalchemy.password is not None or any(map(is_secret, self.sqlalchemy.query))
+
+    @property
+    def schema(self) -> str | None:
+        """The first schema of the `search_path` in the URL's options; None where it says nothing of one."""
+        options = self.sqlalchemy.query.get("options", "")
+        text = options if isinstance(options, str) else " ".join(options)
+        found = re.search(r"search_path\s*=\s*\"?([^\s,\"]+)", text)
+        return found[1] if found else None
 
     def reveal(self) -> str:
         """The URL with its password, for a child process's environment or a secret file only."""
@@ -94,14 +101,46 @@ class StoreURL:
 
     def __str__(self) -> str:
         query = {
-            name: ("***" if name in _SECRET_OPTIONS else value)
-            for name, value in self.sqlalchemy.query.items()
+            name: (HIDDEN if is_secret(name) else value) for name, value in self.sqlalchemy.query.items()
         }
         shown = self.sqlalchemy.set(query=query).render_as_string(hide_password=True)
-        return shown.replace("%2A%2A%2A", "***")
+        return redacted(shown.replace("%2A%2A%2A", HIDDEN))
 
     def __repr__(self) -> str:
         return f"StoreURL({str(self)!r})"
+
+
+def _bare(text: str) -> str:
+    """A URL without what editors, shells and settings files leave around it: spaces, a mark, quotes."""
+    text = text.strip().strip("\ufeff\u200b").strip()
+    for opening, closing in _QUOTES:
+        if len(text) > 1 and text.startswith(opening) and text.endswith(closing):
+            return text[1:-1].strip()
+    return text
+
+
+def _file(text: str) -> URL:
+    if _SETTINGS.search(text):
+        raise StoreURLError(
+            f"a storage must be a URL, got connection settings: {redacted(text)[:200]!r}. Use "
+            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+        )
+    if not text.lower().endswith(_SQLITE_SUFFIXES):
+        shown = repr(text) if "@" not in text else "something with an @"
+        raise StoreURLError(
+            f"a storage must be a URL or a file ending in {', '.join(_SQLITE_SUFFIXES)}, "
+            f"got {shown}. {_FORMS}"
+        )
+    return URL.create("sqlite", database=str(path_of(text)))
+
+
+def _encoded_user(text: str) -> str:
+    """A URL whose user or password has an @ as it is: the last one before the path ends them."""
+    scheme, separator, rest = text.partition("://")
+    ends = re.search(r"[/?#]", rest)
+    authority = rest[: ends.start()] if ends else rest
+    info, at, host = authority.rpartition("@")
+    return f"{scheme}{separator}{info.replace('@', '%40')}{at}{host}{rest[len(authority) :]}"
 
 
 def _sqlite(url: URL) -> URL:
@@ -109,14 +148,14 @@ def _sqlite(url: URL) -> URL:
     if url.host:
         raise StoreURLError(
             f"a SQLite URL has three slashes before a relative path and four before an absolute one, got "
-            f"{url.render_as_string(hide_password=True)!r}. Use sqlite:///FILE.db or sqlite:////DIR/FILE.db."
+            f"{redacted(url.render_as_string())!r}. Use sqlite:///FILE.db or sqlite:////DIR/FILE.db."
         )
     if not database or database == ":memory:" or database.startswith("file:") or url.query:
         raise StoreURLError(
             "a SQLite storage must be one plain file, because workers share it, got "
-            f"{url.render_as_string(hide_password=True)!r}. Use sqlite:///FILE.db."
+            f"{redacted(url.render_as_string())!r}. Use sqlite:///FILE.db."
         )
-    return URL.create("sqlite", database=database)
+    return URL.create("sqlite", database=str(path_of(database)) if database.startswith("~") else database)
 
 
 def _postgres(url: URL) -> URL:
@@ -124,6 +163,9 @@ def _postgres(url: URL) -> URL:
         raise StoreURLError(
             "a PostgreSQL URL must name a database, got none. Use postgresql://USER:PASSWORD@HOST/DATABASE."
         )
+    loud = [name for name in url.query if name != name.lower()]
+    if loud:
+        raise StoreURLError(f"options of a PostgreSQL URL are written in lower case, got {loud[0][:40]!r}")
     return url.set(drivername="postgresql+psycopg")
 
 
@@ -132,7 +174,8 @@ def resolve_storage(option: str | None, storage_file: Path | None, default: Path
 
     Args:
         option: The value of `--storage`.
-        storage_file: A file whose first line is the URL, so that no password shows in a process list.
+        storage_file: A file whose first line (but for comments) is the URL, so that no password shows in
+            a process list.
         default: The SQLite file used when nothing else is said.
 
     Raises:
@@ -157,27 +200,11 @@ def read_storage_file(path: Path, option: str = "--storage-file") -> StoreURL:
     Raises:
         StoreURLError: The file is missing, holds no URL, or holds a password that others can read.
     """
+    text = read_secret(path, option, "a storage URL", StoreURLError)
     try:
-        text = path.read_text(encoding="utf-8")
-        mode = path.stat().st_mode
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a text file"
-        raise StoreURLError(
-            f"{option} must be a readable file whose first line is a storage URL, got {path} ({reason})"
-        ) from None
-    try:
-        url = StoreURL.parse(text.splitlines()[0] if text.strip() else "")
+        url = StoreURL.parse(text)
     except StoreURLError as error:
         raise StoreURLError(f"{path}: {error}") from None
     if url.has_password:
-        refuse_readable_by_others(path, mode, "password", StoreURLError)
+        refuse_readable_by_others(path, "password", StoreURLError)
     return url
-
-
-def refuse_readable_by_others(path: Path, mode: int, holds: str, error: type[UserError]) -> None:
-    """Raise `error` where others than its owner may read or write a file that `holds` a secret."""
-    if os.name == "posix" and mode & 0o077:
-        raise error(
-            f"a file with a {holds} must be readable by its owner only, got {path} with mode "
-            f"{mode & 0o777:03o}. Run: chmod 600 {path}"
-        )

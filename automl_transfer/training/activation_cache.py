@@ -30,10 +30,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
 
 from automl_transfer.data.cache import default_cache_root
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.files import Timeout, locked, read_own_json, share_all, shared_folder
 
 BUDGET_VARIABLE = "AUTOML_TRANSFER_CACHE_GB"
 SCHEMA = 1
@@ -117,6 +117,7 @@ class DiskCache(ActivationCache):
     """
 
     def __init__(self, root: Path, budget: int) -> None:
+        self._shared = root
         self._root = root / "activations"
         self._budget = budget
         self._warned = False
@@ -138,8 +139,9 @@ class DiskCache(ActivationCache):
                 return found
             if not self.holds(_size(shape, dtype)):
                 return None
-            self._root.mkdir(parents=True, exist_ok=True)
-            with FileLock(str(self._root / f"{name}.lock"), timeout=PATIENCE):
+            self._shared.mkdir(parents=True, exist_ok=True)
+            shared_folder(self._root, self._shared)
+            with locked(self._root / f"{name}.lock", timeout=PATIENCE, root=self._shared):
                 found = self._open(name, shape, dtype)  # another process may have built it meanwhile
                 return found if found is not None else self._build(name, key, shape, dtype, fill)
         except Timeout:
@@ -177,6 +179,7 @@ class DiskCache(ActivationCache):
             }
             (folder / "metadata.json").write_text(json.dumps(metadata), encoding="utf-8")
             del values
+            share_all(folder, self._shared)
             target = self._root / name
             shutil.rmtree(target, ignore_errors=True)
             folder.replace(target)
@@ -186,7 +189,7 @@ class DiskCache(ActivationCache):
         """The entry, if it is there and whole."""
         folder = self._root / name
         try:
-            metadata = json.loads((folder / "metadata.json").read_text(encoding="utf-8"))
+            metadata = read_own_json(folder / "metadata.json")
             values: Values = np.load(folder / "values.npy", mmap_mode="r", allow_pickle=False)
             whole = (
                 metadata["schema"] == SCHEMA
@@ -223,11 +226,11 @@ class DiskCache(ActivationCache):
             if other == name:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
-            with suppress(Timeout), FileLock(str(self._root / f"{other}.lock"), timeout=0):
+            with suppress(Timeout), locked(self._root / f"{other}.lock", timeout=0, root=self._shared):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _make_room(self, needed: int) -> None:
-        with FileLock(str(self._root / "room.lock"), timeout=PATIENCE):
+        with locked(self._root / "room.lock", timeout=PATIENCE, root=self._shared):
             entries = [entry for entry in self._entries() if entry[2].suffix != ".tmp"]
             used = sum(size for _, size, _ in entries)
             for _, size, folder in entries:

@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from automl_transfer.errors import TrialDataError
+from automl_transfer.files import read_own_json, save_tensors
 from automl_transfer.transfer.freeze import TransferModel
 
 TENSORS = "state.safetensors"
@@ -150,7 +151,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: dict[st
     fresh.mkdir()
     try:
         packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        save_file(packed, fresh / TENSORS)
+        save_tensors(packed, fresh / TENSORS)
         document = {"schema": SCHEMA, **state, "tensors_sha256": _file_sha256(fresh / TENSORS)}
         (fresh / STATE).write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
         if folder.exists():
@@ -169,7 +170,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     folder = Path(folder)
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = read_own_json(folder / STATE)
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             raise TrialDataError(_damaged(folder, f"{STATE} must have the schema {SCHEMA}"))
         if _file_sha256(folder / TENSORS) != state.get("tensors_sha256"):

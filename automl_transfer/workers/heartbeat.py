@@ -82,6 +82,4 @@ class Heartbeat:
 def reap_lost(trials: Trials, study: StudyHandle, *, grace: float) -> list[Reaped]:
     """Fail and continue trials of lost workers: at once where the process is known to be gone."""
     dead = [row.worker for row in trials.workers(study) if is_dead(row.worker)]
-    if dead:
-        trials.declare_dead(study, dead)
-    return trials.reap(study, grace=grace)
+    return trials.reap(study, grace=grace, dead=dead)

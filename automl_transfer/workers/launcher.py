@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from automl_transfer.machine import usable_cores
 from automl_transfer.store.url import ENVIRONMENT_VARIABLE, StoreURL
 from automl_transfer.workers.signals import StopRequest
 
@@ -67,7 +68,8 @@ class WorkerCommand:
 
     def arguments(self, index: int) -> list[str]:
         """The command line of one worker."""
-        line = [sys.executable, "-m", "automl_transfer", "worker", self.study]
+        # -P: without it a random.py or queue.py in the working folder would be imported instead of Python's.
+        line = [sys.executable, "-P", "-m", "automl_transfer", "worker", self.study]
         line += ["--threads", str(self.threads), "--device", self.device, "--index", str(index)]
         for option, value in (("--data-root", self.data_root), ("--cache", self.cache_root)):
             if value is not None:
@@ -81,6 +83,7 @@ class WorkerCommand:
         threads = str(self.threads)
         return {
             **os.environ,
+            **_import_path(),
             ENVIRONMENT_VARIABLE: shown,
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
@@ -188,10 +191,15 @@ class _Thread(StartedWorker):
         return self._error
 
 
+def _import_path() -> dict[str, str]:
+    """Where this package is a checkout in the working folder, nothing but that folder leads to it."""
+    checkout = Path(__file__).resolve().parents[2]
+    if checkout != Path.cwd().resolve():
+        return {}
+    given = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{given}{os.pathsep}{checkout}" if given else str(checkout)}
+
+
 def threads_for(workers: int) -> int:
     """The processor cores this process may use, divided among workers; at least one each."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        cores = os.cpu_count() or 1
-    return max(1, cores // workers)
+    return max(1, usable_cores() // workers)

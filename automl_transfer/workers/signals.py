@@ -1,4 +1,8 @@
-"""Stopping in order: the first SIGINT or SIGTERM asks, the second one ends the process at once."""
+"""Stopping in order: the first SIGINT, SIGTERM or SIGHUP asks, the second one ends the process at once.
+
+SIGUSR1, SIGUSR2 and SIGXCPU ask, too, and never end anything: batch systems send them as a warning, before
+the SIGTERM that counts (Slurm's --signal, Grid Engine's -notify).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,19 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 130
+_SHOW_CURSOR = b"\x1b[?25h"
+
+
+def _there(*names: str) -> tuple[signal.Signals, ...]:
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+_ENDS = _there("SIGINT", "SIGTERM", "SIGHUP")
+_WARNS = _there("SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
 TIME_UP = "the time of the search is used up"
@@ -68,20 +81,31 @@ class StopRequest:
 def stop_on_signals(request: StopRequest) -> Iterator[None]:
     """Within the block, signals ask to stop; handlers are put back at its end. Main thread only."""
     previous = {}
+    ended_by: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if request.signal is not None:
-            os._exit(INTERRUPTED)
+        if number in _ENDS:
+            if ended_by:
+                _leave_at_once()
+            ended_by.append(number)
         request.ask(f"{signal.Signals(number).name} received", number)
 
-    asked_by = [signal.SIGINT, signal.SIGTERM]
-    hang_up = getattr(signal, "SIGHUP", None)  # the terminal was closed; ignored under nohup
-    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
-        asked_by.append(hang_up)
-    for number in asked_by:
-        previous[number] = signal.signal(number, handle)
+    for number in (*_ENDS, *_WARNS):
+        # Ignored under nohup; a signal that its sender wants ignored stays so.
+        if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is not signal.SIG_IGN:
+            previous[number] = signal.signal(number, handle)
     try:
         yield
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
+
+
+def _leave_at_once() -> None:
+    """End the process without its ways out; a progress bar has hidden the terminal's cursor."""
+    for stream in (1, 2):
+        with suppress(OSError):
+            if os.isatty(stream):
+                os.write(stream, _SHOW_CURSOR)
+                break
+    os._exit(INTERRUPTED)

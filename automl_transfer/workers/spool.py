@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from optuna.artifacts import ArtifactMeta
-from platformdirs import user_state_path
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
-from automl_transfer.domain.strict_json import parse_json, read_text
-from automl_transfer.errors import ConfigurationError
+from automl_transfer.files import read_own_json
+from automl_transfer.machine import state_folder
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import Claim, StudyHandle
+
+UNREADABLE = ".unreadable"
+
+log = logging.getLogger(__name__)
 
 
 class SpooledEnd(BaseModel):
@@ -39,28 +45,53 @@ class Spool:
 
     def put(self, end: SpooledEnd) -> Path:
         """Write a result so that it survives this process."""
-        claim = end.claim
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"{claim.study_id}-{claim.trial_id}-{claim.token}.json"
+        path = self._path(end.claim)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         temporary.write_text(end.model_dump_json(), encoding="utf-8")
         temporary.replace(path)
         return path
 
+    def holds(self, claim: Claim) -> bool:
+        """Whether the claim's result waits here."""
+        return self._path(claim).exists()
+
+    def _path(self, claim: Claim) -> Path:
+        return self._folder / f"{claim.study_id}-{claim.trial_id}-{claim.token}.json"
+
     def waiting(self) -> Iterator[tuple[Path, SpooledEnd]]:
-        """Results that no process has delivered yet. A file that cannot be read is left where it is."""
+        """Results that no process has delivered yet. A file that is none is set aside."""
         if not self._folder.is_dir():
             return
         for path in sorted(self._folder.glob("*.json")):
             try:
-                yield path, _read(path)
-            except (OSError, ValueError, ConfigurationError):
-                continue
+                found = _end(read_own_json(path))
+            except OSError as error:
+                log.warning("the result in %s cannot be read now: %s", path, error.strerror or error)
+            except ValidationError as error:  # another version's; one of its workers may hand it in
+                log.warning("the result in %s is left for its own version: %s", path, _first_line(error))
+            except ValueError as error:
+                _set_aside(path, error)
+            else:
+                yield path, found
 
 
-def _read(path: Path) -> SpooledEnd:
-    value = parse_json(read_text(path), path.name)
-    claim = value.get("claim")
+def _set_aside(path: Path, error: ValueError) -> None:
+    """Rename what is no result of ours, so that it is said once and stands in nobody's way."""
+    aside = path.with_suffix(UNREADABLE)
+    said = _first_line(error)
+    log.warning("%s is no result that can be handed in (%s): it is kept as %s", path, said, aside.name)
+    with suppress(OSError):
+        path.replace(aside)
+
+
+def _first_line(error: ValueError) -> str:
+    return str(error).splitlines()[0][:200]
+
+
+def _end(value: Any) -> SpooledEnd:
+    """A result from a file's JSON."""
+    claim = value.get("claim") if isinstance(value, dict) else None
     if isinstance(claim, dict):  # the first programs wrote more
         claim.pop("params", None)
         if isinstance(claim.get("checkpoint"), dict):
@@ -75,5 +106,5 @@ def spool_folder(url: StoreURL, study: StudyHandle) -> Path:
     the user's state folder. Each database has its own: ids are unique only within one.
     """
     local = ArtifactStore(study.artifact_url).local_folder
-    base = local.parent if local is not None else user_state_path("automl-transfer")
+    base = local.parent if local is not None else state_folder()
     return base / "spool" / f"{url.fingerprint}-{study.study_id}"

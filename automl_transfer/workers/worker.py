@@ -16,11 +16,11 @@ from optuna.samplers import BaseSampler
 
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState
-from automl_transfer.errors import OutputError, TrialLostError
+from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.draft import draw
 from automl_transfer.search.objective import Objective, TrialEnd
-from automl_transfer.search.policies import RETRIED
+from automl_transfer.search.policies import RETRIED, classify
 from automl_transfer.search.pruners import make_pruner
 from automl_transfer.search.samplers import make_sampler
 from automl_transfer.search.workbench import Workbench
@@ -31,7 +31,7 @@ from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, Reaped, StudyHandle
 from automl_transfer.workers.heartbeat import Heartbeat
-from automl_transfer.workers.identity import new_worker_id
+from automl_transfer.workers.identity import at_work, new_worker_id
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.spool import Spool, SpooledEnd, spool_folder
 
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 MOST_LATE = 3
 """Trials that may begin after the time is up, where none is complete."""
+GIVE_BACK_SECONDS = 3.0
+"""How long the store is tried when an error or an interrupt ends a worker."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +156,17 @@ class Worker:
         sampler = make_sampler(spec, _seed(spec.seed, len(view.trials()), self._options.index))
         done, late = 0, 0
         idle_since: float | None = None
-        with Heartbeat(
-            trials,
-            study,
-            interval=self._options.beat,
-            grace=self._options.grace,
-            on_reaped=self._observer.on_reaped,
-            before_reap=self._deliver,
-        ) as heartbeat:
+        with (
+            at_work(self.worker_id),
+            Heartbeat(
+                trials,
+                study,
+                interval=self._options.beat,
+                grace=self._options.grace,
+                on_reaped=self._observer.on_reaped,
+                before_reap=self._deliver,
+            ) as heartbeat,
+        ):
             self._deliver()
             while True:
                 if (reason := self._stop.reason) is not None:
@@ -190,25 +195,60 @@ class Worker:
                     self._stop.event.wait(self._options.poll)
                     continue
                 idle_since = None
-                self._observer.on_claim(claim)
                 heartbeat.holds(claim)
                 try:
-                    objective = self._ready(claim, view, heartbeat)
-                    end = objective(claim)
-                    self._hand_in(claim, end)
-                    if end.state.finished:
-                        objective.checkpoints.forget()
-                    self._observer.on_end(claim, end)
-                    done += end.state is not TrialState.WAITING
-                    if end.state.finished:
-                        self._after_trial()
+                    done += self._run_one(claim, view, heartbeat)
                 except TrialLostError as error:
                     log.warning("trial %d: %s", claim.number, error)
                     self._observer.on_end(claim, _lost(str(error)))
-                except Aborted:  # before its objective was there; it was given back
-                    self._observer.on_end(claim, TrialEnd(TrialState.WAITING, self._asked_to_stop()))
                 finally:
                     heartbeat.holds(None)
+
+    def _run_one(self, claim: Claim, view: SamplingView, heartbeat: Heartbeat) -> bool:
+        """Run a claimed trial and hand its end in; whether it counts as done. Any way out ends the claim."""
+        ready = False
+        try:
+            self._observer.on_claim(claim)
+            with abortable(self._is_asked):
+                objective = self._objective(view, heartbeat)
+            ready = True
+            end = objective(claim)
+            self._hand_in(claim, end)
+        except TrialLostError:
+            raise
+        except Aborted:  # before its objective was there
+            end = TrialEnd(TrialState.WAITING, self._asked_to_stop())
+            self._hand_in(claim, end)
+        except BaseException as error:
+            self._give_back(claim, error, ready=ready)
+            raise
+        if end.state.finished:
+            objective.checkpoints.forget()
+        self._observer.on_end(claim, end)
+        if end.state.finished:
+            self._after_trial()
+        return end.state is not TrialState.WAITING
+
+    def _give_back(self, claim: Claim, error: BaseException, *, ready: bool) -> None:
+        """End a claim on the way out, unless its end is in the spool. Never raises.
+
+        It waits for a worker again; but where training met an error that nobody foresaw, this attempt counts.
+        """
+        if self._spool.holds(claim):
+            return
+        # Whoever interrupts waits for this; a lease that stays is found to be dead, or runs out.
+        trials = Trials(self._store.with_patience(GIVE_BACK_SECONDS))
+        unforeseen = isinstance(error, Exception) and not isinstance(error, AutomlTransferError)
+        try:
+            if ready and unforeseen:
+                trials.fail(claim, classify(error), retry=True)
+                return
+            how = "was interrupted" if ready else "could not begin"
+            said = type(error).__name__ + (f": {error}" if str(error) else "")
+            stop = StopReason(kind=StopKind.RELEASED, detail=f"its worker {how}: {said}"[:1800])
+            trials.release(claim, stop)
+        except Exception as trouble:
+            log.warning("trial %d was not given back: %s", claim.number, trouble)
 
     def _next(self, view: SamplingView, sampler: BaseSampler) -> Claim | None:
         """A waiting trial, or a new one while the budget lasts."""
@@ -228,19 +268,6 @@ class Worker:
             return None
         draft = draw(view, sampler, self._space)
         return trials.create(study, draft, self.worker_id, limit=limit)
-
-    def _ready(self, claim: Claim, view: SamplingView, heartbeat: Heartbeat) -> Objective:
-        """The objective. Where this machine cannot run trials of the study, the claim is given back."""
-        try:
-            with abortable(self._is_asked):
-                return self._objective(view, heartbeat)
-        except Aborted:
-            self._trials.release(claim, self._asked_to_stop())
-            raise
-        except BaseException as error:
-            detail = f"its worker could not begin: {type(error).__name__}: {error}"[:1800]
-            self._trials.release(claim, StopReason(kind=StopKind.RELEASED, detail=detail))
-            raise
 
     def _objective(self, view: SamplingView, heartbeat: Heartbeat) -> Objective:
         # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.

@@ -18,7 +18,10 @@ from typing import Any
 
 
 def move_to(machine: str, clock: float) -> None:
-    socket.gethostname = lambda: machine
+    from automl_transfer.workers import identity
+
+    if machine != socket.gethostname():
+        identity._seen_from_here = lambda: (machine,)
     right = time.time
     time.time = lambda: right() + clock
 

@@ -148,3 +148,16 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         assert process.wait(timeout=60) == 0
         assert process.stdout is not None
         process.stdout.close()
+
+
+def copy_of(finished: Finished, folder: Path) -> StoreURL:
+    """The finished study's database, to be changed; its artifacts stay where they are."""
+    import sqlite3
+
+    path = finished.url.path
+    assert path is not None
+    with sqlite3.connect(path) as source, sqlite3.connect(folder / "copy.db") as copy:
+        source.backup(copy)
+    source.close()
+    copy.close()
+    return StoreURL.parse(f"sqlite:///{folder / 'copy.db'}")

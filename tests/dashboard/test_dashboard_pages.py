@@ -9,7 +9,7 @@ import optuna
 import pytest
 from browser import browse
 from optuna.artifacts import ArtifactMeta
-from served import Finished, Serve
+from served import Finished, Serve, copy_of
 
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.strategy import Strategy
@@ -56,7 +56,7 @@ def test_study_note_trial_pictures_and_figures(finished: Finished, serve: Serve,
 
 
 def test_a_note_cannot_run_scripts(finished: Finished, serve: Serve, chromium: Any, tmp_path: Path) -> None:
-    url = _copy_of(finished, tmp_path)
+    url = copy_of(finished, tmp_path)
     with Store.open(url) as store:
         study = optuna.load_study(study_name="shown", storage=store.optuna_storage)
         from optuna_dashboard import save_note
@@ -73,7 +73,7 @@ def test_a_note_cannot_run_scripts(finished: Finished, serve: Serve, chromium: A
 def test_an_svg_with_a_script_is_harmless(
     finished: Finished, serve: Serve, chromium: Any, tmp_path: Path
 ) -> None:
-    url = _copy_of(finished, tmp_path)
+    url = copy_of(finished, tmp_path)
     with Store.open(url) as store:
         study, trials = store.study("shown"), Trials(store)
         claim = trials.create(study, TrialDraft(Strategy(), {}, {}), "w")
@@ -113,18 +113,3 @@ def test_an_svg_with_a_script_is_harmless(
         browser.page.wait_for_load_state("networkidle")
         assert browser.page.title() == "Optuna Dashboard"
         assert browser.troubles == []
-
-
-def _copy_of(finished: Finished, folder: Path):  # type: ignore[no-untyped-def]
-    """The finished study's database, to be changed; its artifacts stay where they are."""
-    import sqlite3
-
-    from automl_transfer.store.url import StoreURL
-
-    path = finished.url.path
-    assert path is not None
-    with sqlite3.connect(path) as source, sqlite3.connect(folder / "copy.db") as copy:
-        source.backup(copy)
-    source.close()
-    copy.close()
-    return StoreURL.parse(f"sqlite:///{folder / 'copy.db'}")

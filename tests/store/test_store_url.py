@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 
 from automl_transfer.errors import StoreURLError
-from automl_transfer.store.url import ENVIRONMENT_VARIABLE, StoreURL, resolve_storage
+from automl_transfer.store.url import (
+    ENVIRONMENT_VARIABLE,
+    StoreURL,
+    read_storage_file,
+    resolve_storage,
+)
 
 SECRET = "hünter2"
 ESCAPED = "h%C3%BCnter2"
@@ -24,6 +29,17 @@ ESCAPED = "h%C3%BCnter2"
         ("postgres://u@h/d", "postgresql+psycopg://u@h/d"),
         ("postgresql+psycopg://u@/d?host=/run/pg", "postgresql+psycopg://u@/d?host=%2Frun%2Fpg"),
         ("  postgresql://h/d\n", "postgresql+psycopg://h/d"),
+        # D17: as other programs write them, and as files and shells leave them.
+        ("postgresql+psycopg2://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgresql+asyncpg://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgres+psycopg://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ('"postgresql://u:p@h/d"', "postgresql+psycopg://u:p@h/d"),
+        ("'studies.db'", "sqlite:///studies.db"),
+        ("\u201cpostgresql://u:p@h/d\u201d", "postgresql+psycopg://u:p@h/d"),
+        ("\ufeffpostgresql://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        # An @ as it is, in a password and in a user's name: the last one ends them.
+        ("postgresql://ann:Tr0ub@dor@127.0.0.1/d", "postgresql+psycopg://ann:Tr0ub%40dor@127.0.0.1/d"),
+        ("postgresql://ann@corp:pw@h/d", "postgresql+psycopg://ann%40corp:pw@h/d"),
     ],
 )
 def test_accepted(text: str, full: str) -> None:
@@ -49,11 +65,15 @@ def test_any_path_survives(path: str) -> None:
         ("sqlite:///file:x.db?mode=ro&uri=true", "workers share it"),
         ("sqlite://x.db", "three slashes"),
         ("mysql+pymysql://u:SECRET@h/d", "SQLite or PostgreSQL"),
-        ("postgresql+psycopg2://u:SECRET@h/d", "SQLite or PostgreSQL"),
         ("redis://h/1", "SQLite or PostgreSQL"),
         ("postgresql://u:SECRET@h", "must name a database"),
         ("postgresql://u:SECRET@h:port/d", "percent-encoded"),
         ("u:SECRET@host/db", "file ending in"),
+        ("host=h user=u password=SECRET dbname=d", "must be a URL, got connection settings: 'host=h"),
+        ("dbname=d password='SEC SECRET'", "connection settings"),
+        ("postgresql://u@h/d?PASSWORD=SECRET", "lower case, got 'PASSWORD'"),
+        ("postgresql://u:SECRET@SECRET@h", "must name a database"),
+        ("sqlite://u:SECRET@h/x.db", "three slashes"),
     ],
 )
 def test_refused(text: str, why: str) -> None:
@@ -118,3 +138,39 @@ def test_a_password_file_that_others_read_is_refused(tmp_path: Path) -> None:
     assert "SECRET" not in str(caught.value)
     secret.chmod(0o600)
     assert resolve_storage(None, secret, tmp_path / "x.db").has_password
+
+
+@pytest.mark.parametrize("text", ["~/x.db", "sqlite:///~/x.db", "sqlite:////home/ann/x.db"])
+def test_a_tilde_is_the_home(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """D17: it made a folder that is called ~."""
+    monkeypatch.setenv("HOME", "/home/ann")
+    assert StoreURL.parse(text).path == Path("/home/ann/x.db")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfpostgresql://u:p@h/d\n",
+        b"# the studies of our group\n\npostgresql://u:p@h/d\n",
+        b'\n"postgresql://u:p@h/d"\r\n# old: postgresql://u:p@h2/d\n',
+    ],
+)
+def test_secret_files_as_people_have_them(tmp_path: Path, content: bytes) -> None:
+    """D17: a byte-order mark, a leading comment, quotes."""
+    path = tmp_path / "url"
+    path.write_bytes(content)
+    path.chmod(0o600)
+    assert read_storage_file(path).reveal() == "postgresql+psycopg://u:p@h/d"
+
+
+@pytest.mark.parametrize(
+    ("options", "schema"),
+    [
+        ("", None),
+        ("?options=-csearch_path%3Dlab", "lab"),
+        ("?options=-c%20search_path%3Dlab%2Cpublic&sslmode=require", "lab"),
+        ("?options=-cstatement_timeout%3D5", None),
+    ],
+)
+def test_the_schema_that_a_url_names(options: str, schema: str | None) -> None:
+    assert StoreURL.parse(f"postgresql://u@h/d{options}").schema == schema

@@ -96,8 +96,7 @@ def test_a_spooled_result_of_a_reaped_trial_is_dropped(
             run(study, AtEpoch(3, held.begin))
         held.close()
         (row,) = study.trials.workers(study.handle)
-        study.trials.declare_dead(study.handle, [row.worker])
-        assert len(study.trials.reap(study.handle, grace=10)) == 1
+        assert len(study.trials.reap(study.handle, grace=10, dead=[row.worker])) == 1
         run(study)
         assert [r.state for r in study.records()] == [TrialState.FAIL, TrialState.COMPLETE]
         assert not spooled(study)

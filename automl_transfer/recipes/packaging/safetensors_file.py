@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.errors import SourceError
+from automl_transfer.files import save_tensors
 from automl_transfer.recipes.model_folder import fill
 from automl_transfer.recipes.packaging.base import Answers, PackageFormat
 from automl_transfer.recipes.packaging.description import KEY, PackageDescription, read
@@ -31,14 +32,12 @@ class SafetensorsFile(PackageFormat):
 
     def write(self, model: Inference, description: PackageDescription, path: Path) -> None:
         """All buffers but the counters of training."""
-        from safetensors.torch import save_file
-
         tensors = {
             name: value.detach().cpu().contiguous().clone()
             for name, value in model.model.state_dict().items()
             if not name.endswith(COUNTER)
         }
-        save_file(tensors, str(path), {KEY: description.to_json()})
+        save_tensors(tensors, path, {KEY: description.to_json()})
 
     def open(self, path: Path) -> Answers:
         """The network, built and filled anew."""
