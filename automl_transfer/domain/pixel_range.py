@@ -13,9 +13,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from automl_transfer.errors import DataError
 
@@ -57,6 +64,23 @@ class PixelRange(BaseModel):
     def __str__(self) -> str:
         bounds = f"{self.low:g} to {self.high:g}"
         return self.word if self.word == bounds else f"{self.word} ({bounds})"
+
+
+class Ranged(BaseModel):
+    """What carries the range of its images: a task, a recipe, a model.
+
+    Attributes:
+        pixel_range: None for ordinary image files of 8 bits. It is written only where there is one, so that
+            files about such images are as they were before there were ranges.
+    """
+
+    pixel_range: PixelRange | None = None
+
+    @model_serializer(mode="wrap")
+    def _where_there_is_one(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        found: dict[str, Any] = inner(self)
+        pixels = found.pop("pixel_range", None)
+        return found if pixels is None else {**found, "pixel_range": pixels}
 
 
 @dataclass(frozen=True)
