@@ -41,8 +41,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.filterwarnings("ignore:X has numbers from .* no usual range:UserWarning")
 @parametrize_with_checks(
-    [TransferClassifier(SMALL, random_state=0)],
+    [TransferClassifier(SMALL, image_shape="padded", random_state=0)],
     expected_failed_checks=lambda estimator: NOT_FOR_IMAGES,
 )
 def test_scikit_learns_checks(estimator: Any, check: Any) -> None:
