@@ -178,7 +178,8 @@ def _judged(seen: Seen) -> PixelRange:
     found = usual(seen)
     if found is not None:
         return found
-    if not math.isfinite(seen.high - seen.low):
+    high = seen.high if seen.high > seen.low else seen.low + max(1.0, abs(seen.low))
+    if not math.isfinite(high - seen.low):
         raise ValueError(f"X must hold numbers that are images, got {seen}")
     warnings.warn(
         f"X has numbers from {seen}, which is no usual range of pixels: these become black and white, in "
@@ -186,6 +187,4 @@ def _judged(seen: Seen) -> PixelRange:
         UserWarning,
         stacklevel=2,
     )
-    return PixelRange(
-        low=seen.low, high=seen.high if seen.high > seen.low else seen.low + 1.0, word="as in fit"
-    )
+    return PixelRange(low=seen.low, high=high, word="as in fit")

@@ -115,6 +115,8 @@ def _print(screen: Console, found: Exploration) -> None:
         f"height {tall[0]} to {tall[2]} (median {tall[1]:g}); "
         f"used at {found.task.resolution} pixels, {'gray' if found.task.channels == 1 else 'RGB'}"
     )
+    if found.task.pixel_range is not None:
+        screen.print(f"range of the numbers (black to white): {found.task.pixel_range}", markup=False)
     means = ", ".join(f"{value:.3f}" for value in found.task.channel_mean)
     deviations = ", ".join(f"{value:.3f}" for value in found.task.channel_std)
     screen.print(f"channels (training split): mean {means}; standard deviation {deviations}", markup=False)

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.decode import decode_image, find_images, from_array, threads
+from automl_transfer.data.scaling import see, to_pixels
+from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange, refuse_another_scale
 from automl_transfer.errors import DataError
 from automl_transfer.recipes.model_description import ModelDescription
 from automl_transfer.recipes.model_folder import file_sha256, load_model
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
-Named = tuple[str, Path | Pixels | DataError]
+Named = tuple[str, Path | npt.NDArray[Any] | DataError]
 Item = tuple[str, Pixels | str]
 """A name with its pixels, or with the reason why there are none."""
 
@@ -70,8 +72,8 @@ class Predictor:
         """One prediction an image, in order, as soon as its batch is done.
 
         Args:
-            inputs: A file, a folder (all images below it), several of both, or uint8 arrays
-                (N, H, W, C) or (N, H, W).
+            inputs: A file, a folder (all images below it), several of both, or arrays (N, H, W, C) or
+                (N, H, W) of numbers of any type, in the range that the model was trained with.
             batch: Images a forward pass; by default what suits the resolution and the device.
             top: Classes to list for each image.
 
@@ -79,15 +81,16 @@ class Predictor:
             Predictions; an image that cannot be read yields its reason, and the others go on.
 
         Raises:
-            DataError: The one folder that was given holds no images, or an array is not of images.
+            DataError: The one folder that was given holds no images, or an array is not of images, or
+                plainly of another range.
         """
         batch = self._batch() if batch is None else batch
         if batch < 1 or top < 1:
             raise ValueError(f"batch and top must be >= 1, got {batch} and {top}")
         if not isinstance(inputs, np.ndarray):
             return self._of_files(_from_paths(inputs), batch, top)
-        images = _checked(inputs)
-        if images.shape[1:] == self._shape:
+        images = _checked(inputs, self._range)
+        if images.dtype == np.uint8 and self._range == EIGHT_BITS and images.shape[1:] == self._shape:
             return self._of_pixels(images, batch, top)
         return self._of_files(((str(row), image) for row, image in enumerate(images)), batch, top)
 
@@ -122,6 +125,10 @@ class Predictor:
         size = self.description.resolution
         return size, size, self.description.in_channels
 
+    @property
+    def _range(self) -> PixelRange:
+        return self.description.pixel_range or EIGHT_BITS
+
     def _of_pixels(self, images: Pixels, batch: int, top: int) -> Iterator[Prediction]:
         for start in range(0, len(images), batch):
             block = images[start : start + batch]
@@ -151,14 +158,14 @@ class Predictor:
     def _decode_all(self, sources: list[Named]) -> list[Item]:
         return [self._decode(*source) for source in sources]
 
-    def _decode(self, name: str, source: Path | Pixels | DataError) -> Item:
+    def _decode(self, name: str, source: Path | npt.NDArray[Any] | DataError) -> Item:
         channels, resolution = self.description.in_channels, self.description.resolution
         if isinstance(source, DataError):
             return name, str(source)
         try:
             if isinstance(source, Path):
                 return name, decode_image(source, channels=channels, resolution=resolution)
-            return name, from_array(source, channels, resolution).pixels
+            return name, from_array(to_pixels(source, self._range), channels, resolution).pixels
         except (DataError, OSError, ValueError, MemoryError) as error:
             return name, str(error) or type(error).__name__
 
@@ -217,12 +224,15 @@ def _files_or_reason(given: str | PathLike[str]) -> list[Named]:
         return [(str(given), DataError(str(error)))]
 
 
-def _checked(images: npt.NDArray[Any]) -> Pixels:
-    """The images as (N, H, W, C)."""
+def _checked(images: npt.NDArray[Any], pixels: PixelRange) -> npt.NDArray[Any]:
+    """The images as (N, H, W, C), not yet scaled."""
     stacked = images[..., None] if images.ndim == 3 else images
-    if stacked.dtype != np.uint8 or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
+    if stacked.dtype.kind not in "buif" or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
         raise DataError(
-            "images must be a uint8 array (N, H, W) or (N, H, W, 1 | 3 | 4), "
+            "images must be an array of numbers (N, H, W) or (N, H, W, 1 | 3 | 4), "
             f"got {images.dtype} {images.shape}"
         )
+    seen = see(stacked)
+    if seen is not None:
+        refuse_another_scale(seen, pixels, "images")
     return stacked
