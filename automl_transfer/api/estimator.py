@@ -24,6 +24,7 @@ from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
 from automl_transfer.domain.conditions import CLOSED_FORM
 from automl_transfer.domain.pixel_range import PixelRange
+from automl_transfer.domain.spec import MOST_SEED
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
@@ -195,6 +196,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
+        if not 0 <= seed <= MOST_SEED:
+            raise ConfigurationError(f"random_state must lie in 0..{MOST_SEED}, got {seed}")
         details = task_in_memory(
             pixels,
             encoded.astype(np.int64),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,10 @@ from automl_transfer.domain.task import Metric
 
 Scalar = str | float | int | bool
 DimensionSetting = Scalar | tuple[Scalar, ...]
+
+MOST_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+"""Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -63,7 +67,7 @@ class TaskSpec(BaseModel):
     splits: SplitFractions = SplitFractions()
     group_from: str | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     metric: Metric = "accuracy"
 
 
@@ -103,7 +107,7 @@ class SearchSpec(BaseModel):
     min_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     max_attempts: int = Field(default=3, ge=1, le=100)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     profile: bool = True
     default_first: bool = True
     confirm: int = Field(default=3, ge=0, le=100)

@@ -159,6 +159,9 @@ def test_the_target_model_is_the_networks_first_groups_with_a_new_head() -> None
         ({"strategy": 3}, "strategy must be"),
         ({"held_out": 1.0}, "held_out must be"),
         ({"epochs": 0}, "epochs must be"),
+        ({"random_state": 2**64}, "random_state must lie in"),
+        ({"random_state": -1}, "random_state must lie in"),
+        ({"image_shape": (3,)}, "image_shape"),
         ({"device": "abacus"}, "abacus"),
     ],
 )  # fmt: skip
