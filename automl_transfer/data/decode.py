@@ -25,6 +25,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from automl_transfer.data.base import Decoded, Pixels
+from automl_transfer.data.memory_budget import DECODING
 from automl_transfer.errors import DataError
 
 FORMATS = {
@@ -47,6 +48,9 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 
 MAX_PIXELS = 89_478_485
 """Pillow's own limit: a quarter of a gigabyte of RGB."""
+
+BYTES_A_PIXEL = 16
+"""Memory that decoding takes: the stored pixels, and copies in the modes between them and RGB."""
 
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -86,11 +90,12 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
             width, height = image.size
             # JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
             image.draft(image.mode, (2 * resolution, 2 * resolution))
-            image.load()
-            turn = _orientation(image)
-            if turn >= 5:
-                width, height = height, width
-            pixels = square(image, channels, resolution, _TURNS.get(turn))
+            with DECODING.holding(image.width * image.height * BYTES_A_PIXEL):
+                image.load()
+                turn = _orientation(image)
+                if turn >= 5:
+                    width, height = height, width
+                pixels = square(image, channels, resolution, _TURNS.get(turn))
     except MemoryError:
         raise
     # Broken files make Pillow's decoders raise nearly anything: struct.error, SyntaxError, EOFError...
