@@ -29,8 +29,8 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
 
     Args:
         recipe: What is run again.
-        dataset: A name, a folder or an .npz; None for the recipe's own.
-        changes: Fields to set: `resolution`, `seed`, `group_from`, `on_bad_image`.
+        dataset: A name, a folder, an .npz or a table of labels; None for the recipe's own.
+        changes: Fields to set: `resolution`, `seed`, `images`, `columns`, `group_from`, `on_bad_image`.
 
     Raises:
         ConfigurationError: A field's value cannot be.

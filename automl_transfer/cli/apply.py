@@ -9,10 +9,13 @@ import typer
 
 from automl_transfer.cli.options import (
     CacheOption,
+    ColumnsOption,
     DataRootOption,
     DeviceOption,
     GroupFromOption,
+    ImagesOption,
     OnBadImageOption,
+    columns_of,
     console,
 )
 from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
@@ -27,6 +30,8 @@ def run(
     resolution: Annotated[
         int | None, typer.Option("--resolution", min=8, max=4096, help="Pixels (default: the dataset's).")
     ] = None,
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
     data_root: DataRootOption = None,
@@ -45,7 +50,15 @@ def run(
     from automl_transfer.recipes.best_strategy import read_recipe
 
     read = read_recipe(recipe)
-    spec = task_of(read, dataset, resolution=resolution, group_from=group_from, on_bad_image=on_bad_image)
+    spec = task_of(
+        read,
+        dataset,
+        resolution=resolution,
+        images=images,
+        columns=columns_of(columns),
+        group_from=group_from,
+        on_bad_image=on_bad_image,
+    )
     with epochs_shown(read, seeds) as on_epoch:
         applied = apply(
             read,

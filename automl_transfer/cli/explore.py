@@ -10,10 +10,13 @@ import typer
 
 from automl_transfer.cli.options import (
     CacheOption,
+    ColumnsOption,
     DataRootOption,
     DeviceOption,
     GroupFromOption,
+    ImagesOption,
     JsonOption,
+    columns_of,
     console,
 )
 
@@ -25,11 +28,16 @@ if TYPE_CHECKING:
 
 def run(
     what: Annotated[
-        str, typer.Argument(metavar="DATASET|STUDY.toml", help="Registered name, folder, .npz or study file.")
+        str,
+        typer.Argument(
+            metavar="DATASET|STUDY.toml", help="Name, folder, .npz, table of labels or study file."
+        ),
     ],
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="PNG", help="Write a contact sheet of every class.")
     ] = None,
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
     group_from: GroupFromOption = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
@@ -60,7 +68,14 @@ def run(
     from automl_transfer.space.space import Space
     from automl_transfer.space.study_of import study_spec
 
-    spec = study_spec(what, "quick", settings or [], task__group_from=group_from)
+    spec = study_spec(
+        what,
+        "quick",
+        settings or [],
+        task__images=images,
+        task__columns=columns_of(columns),
+        task__group_from=group_from,
+    )
     screen = console()
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("images", total=None)
@@ -108,6 +123,8 @@ def _print(screen: Console, found: Exploration) -> None:
         + (f"; {found.unused:,} in no split" if found.unused else ""),
         markup=False,
     )
+    for note in found.notes:
+        screen.print(Text(plain(note, 2000)), soft_wrap=True)
     low, middle, high = found.sizes.width
     tall = found.sizes.height
     screen.print(

@@ -17,9 +17,11 @@ from automl_transfer.api.search import SearchEvents, SearchResult
 from automl_transfer.cli.live_workers import LiveWorkers
 from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
 
 if TYPE_CHECKING:
+    from automl_transfer.data.task import LoadedTask
     from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
     from automl_transfer.search.objective import TrialEnd
     from automl_transfer.store.store import Store
@@ -78,6 +80,11 @@ class LiveSearch(SearchEvents):
     def on_progress(self, what: str, done: int, total: int) -> None:
         """Data are being prepared."""
         self._progress.update(self._data, description=what, completed=done, total=total, visible=done < total)
+
+    def on_task(self, task: LoadedTask) -> None:
+        """Say what was decided or left out while the dataset was read."""
+        for note in task.notes:
+            self._line(plain(note, 2000))
 
     def on_study(self, handle: StudyHandle, trials: Trials) -> None:
         """Say what is searched, and show trials that an earlier run finished."""

@@ -9,12 +9,15 @@ import typer
 
 from automl_transfer.cli.options import (
     CacheOption,
+    ColumnsOption,
     DataRootOption,
     DeviceOption,
     GroupFromOption,
+    ImagesOption,
     OnBadImageOption,
     StorageFileOption,
     StorageOption,
+    columns_of,
     console,
 )
 from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
@@ -44,6 +47,8 @@ def run(
         str | None,
         typer.Option("--confirm", metavar="K|off", help="Train the best K again, on fresh splits."),
     ] = None,
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
     refit: Annotated[
@@ -82,6 +87,8 @@ def run(
         search__trials=trials,
         search__minutes=minutes,
         search__confirm=_confirm(confirm),
+        task__images=images,
+        task__columns=columns_of(columns),
         task__group_from=group_from,
         task__on_bad_image=on_bad_image,
     )

@@ -54,11 +54,13 @@ class Request:
         spec: The task as the user specified it; kinds read `seed`, `splits` and `group_from`.
         location: The folder or file; None for registered names.
         options: What follows the `?`, without the options that every kind has.
+        data_root: Where relative folders lie on this machine.
     """
 
     spec: TaskSpec
     location: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    data_root: Path | None = None
 
 
 @dataclass
@@ -79,6 +81,7 @@ class Inventory(ABC):
         splits: Row i's split where the dataset declares it, or None where rows are split by seed.
             Splits that no row declares are carved out of the training rows (see `splits.assign`).
         outside: Files that look like images of this dataset but belong to no class.
+        notes: What was decided or left out while the dataset was read, each a sentence for people.
         threaded: Whether `decode` reads or decompresses, which threads can do at the same time.
     """
 
@@ -91,6 +94,7 @@ class Inventory(ABC):
     groups: tuple[str, ...] | None = None
     splits: tuple[Split, ...] | None = None
     outside: tuple[BadImage, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def scratch_bytes(self) -> int:

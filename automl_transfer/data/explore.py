@@ -88,6 +88,7 @@ class Exploration(BaseModel):
         images: Readable images; `unused` of them are in no split (few-image versions).
         imbalance: Training images of the largest class over those of the smallest.
         skipped: Unreadable images, and images outside the class folders.
+        notes: What was decided or left out while the dataset was read, each a sentence for people.
     """
 
     model_config = _FROZEN
@@ -100,6 +101,7 @@ class Exploration(BaseModel):
     sizes: SizeRange
     duplicates: Duplicates
     skipped: tuple[SkippedImage, ...]
+    notes: tuple[str, ...] = ()
 
 
 def explore(
@@ -148,6 +150,7 @@ def describe(loaded: LoadedTask, cached: CachedImages) -> Exploration:
         ),
         duplicates=_duplicates(loaded, cached),
         skipped=tuple(SkippedImage(key=bad.key, reason=bad.reason) for bad in loaded.skipped),
+        notes=loaded.notes,
     )
 
 

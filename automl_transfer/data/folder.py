@@ -11,57 +11,17 @@ folders are reported.
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 
-from automl_transfer.data.base import (
-    BadImage,
-    DatasetKind,
-    Decoded,
-    Inventory,
-    Native,
-    Request,
-    fitting_resolution,
-    some,
-)
-from automl_transfer.data.decode import find_images, header, read_image, threads
+from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, some
+from automl_transfer.data.decode import find_images
 from automl_transfer.data.groups import read_groups
-from automl_transfer.domain.task import Split
+from automl_transfer.data.image_files import FileInventory, key_of, signature_of
+from automl_transfer.data.split_names import SPLIT_NAMES
 from automl_transfer.errors import DataError
-
-SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
-
-
-@dataclass
-class FolderInventory(Inventory):
-    """Files, decoded when asked."""
-
-    files: Sequence[Path] = field(default_factory=tuple)
-
-    def native(self) -> Native:
-        """Gray if every image is; the resolution near the median side of all images."""
-        with ThreadPoolExecutor(threads()) as pool:
-            seen = [found for found in pool.map(_header, self.files, chunksize=64) if found is not None]
-        sides = [side for _, width, height in seen for side in (width, height)]
-        gray = bool(seen) and all(is_gray for is_gray, _, _ in seen)
-        return Native(1 if gray else 3, fitting_resolution(float(np.median(sides)) if sides else 0.0))
-
-    def decode(self, row: int, channels: int, resolution: int) -> Decoded:
-        """Read and decode file `row`."""
-        return read_image(self.files[row], channels, resolution)
 
 
 class Folder(DatasetKind):
@@ -82,7 +42,7 @@ class Folder(DatasetKind):
                 f"a folder dataset must hold images in one subfolder a class, got no image below {shown!r}"
             )
         # Unicode has two spellings of "ü"; file systems differ in the one they keep.
-        keyed = sorted((_key(path, root), path) for path in files)
+        keyed = sorted((key_of(path, root), path) for path in files)
         _refuse_twins([key for key, _ in keyed])
         declared = _declares_splits([key for key, _ in keyed], shown)
         depth = 2 if declared else 1
@@ -102,30 +62,17 @@ class Folder(DatasetKind):
         classes = tuple(sorted(set(names)))
         position = {name: label for label, name in enumerate(classes)}
         group_from = request.spec.group_from
-        return FolderInventory(
+        return FileInventory(
             name=shown,
             classes=classes,
             labels=np.array([position[name] for name in names], np.int64),
             keys=keys,
-            signature=_signature(root, inside),
+            signature=signature_of("folder", root, inside),
             groups=None if group_from is None else read_groups(group_from, keys, root),
-            splits=tuple(SPLIT_FOLDERS[key.split("/")[0].lower()] for key in keys) if declared else None,
+            splits=tuple(SPLIT_NAMES[key.split("/")[0].lower()] for key in keys) if declared else None,
             outside=outside,
             files=tuple(path for _, path in inside),
         )
-
-
-def _header(path: Path) -> tuple[bool, int, int] | None:
-    try:
-        return header(path)
-    except (ValueError, OSError):
-        return None
-
-
-def _key(path: Path, root: Path) -> str:
-    name = path.relative_to(root).as_posix()
-    readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return unicodedata.normalize("NFC", readable)
 
 
 def _refuse_twins(keys: list[str]) -> None:
@@ -139,21 +86,9 @@ def _refuse_twins(keys: list[str]) -> None:
 
 def _declares_splits(keys: list[str], shown: str) -> bool:
     tops = sorted({key.split("/")[0] for key in keys if "/" in key})
-    if not any(top.lower() == "train" for top in tops) or not all(t.lower() in SPLIT_FOLDERS for t in tops):
+    if not any(top.lower() == "train" for top in tops) or not all(t.lower() in SPLIT_NAMES for t in tops):
         return False
-    twice = [name for name, n in Counter(SPLIT_FOLDERS[top.lower()] for top in tops).items() if n > 1]
+    twice = [name for name, n in Counter(SPLIT_NAMES[top.lower()] for top in tops).items() if n > 1]
     if twice:
         raise DataError(f"each split must have one folder, got several for {twice[0]} in {shown!r}: {tops}")
     return True
-
-
-def _signature(root: Path, inside: list[tuple[str, Path]]) -> str:
-    digest = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape"))
-    for key, path in inside:
-        try:
-            stat = path.stat()
-            state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        except OSError:
-            state = "missing"
-        digest.update(f"\0{key}\0{state}".encode())
-    return f"folder {digest.hexdigest()}"

@@ -33,6 +33,7 @@ class LoadedTask:
         keys: Relative name of each image, with forward slashes.
         skipped: Images that were left out, with the reasons.
         groups: What each image belongs to (a patient, an object), where the task says so.
+        notes: What was decided or left out while the dataset was read, each a sentence for people.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class LoadedTask:
     keys: tuple[str, ...]
     skipped: tuple[BadImage, ...] = ()
     groups: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def load_with_details(
         metric=spec.metric,
     )
     keys = tuple(inventory.keys[row] for row in rows)
-    return LoadedDetails(LoadedTask(task, cached.images, labels, indices, keys, skipped, groups), cached)
+    loaded = LoadedTask(task, cached.images, labels, indices, keys, skipped, groups, inventory.notes)
+    return LoadedDetails(loaded, cached)
 
 
 def channel_statistics(cached: CachedImages, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -150,7 +153,8 @@ def _refuse_too_few(inventory: Inventory) -> None:
     if len(inventory.classes) < 2:
         raise DataError(
             f"a dataset must have at least two classes, got {len(inventory.classes)} "
-            f"({some(inventory.classes)}) in {inventory.name}: a folder needs one subfolder a class"
+            f"({some(inventory.classes)}) in {inventory.name}: a folder needs one subfolder a class, "
+            "a table a label for each image"
         )
     if len(set(inventory.classes)) < len(inventory.classes):
         raise DataError(f"class names must differ, got {some(inventory.classes)} in {inventory.name}")

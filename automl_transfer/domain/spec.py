@@ -39,15 +39,39 @@ class SplitFractions(BaseModel):
         return self
 
 
+class TableColumns(BaseModel):
+    """Which column of a table of labels is what; an empty text says that there is none.
+
+    Attributes:
+        file: File names, relative to the images.
+        label: Class names or numbers.
+        split: Words such as train, val and test.
+        group: What belongs together: one group never straddles splits.
+        weight: Not supported; an empty text leaves a column of that name out.
+    """
+
+    model_config = _FROZEN
+
+    file: str | None = Field(default=None, min_length=1)
+    label: str | None = Field(default=None, min_length=1)
+    split: str | None = None
+    group: str | None = None
+    weight: str | None = None
+
+
 class TaskSpec(BaseModel):
     """Which images, how they are split, and at which resolution they are used.
 
     Attributes:
-        dataset: A registered name (with options, as in `digits?per_class=20`), a folder or an `.npz`.
+        dataset: A registered name (with options, as in `digits?per_class=20`), a folder, an `.npz`, or a
+            table of files and labels (`.csv`, `.tsv`, `.jsonl`, `.parquet`).
+        images: For a table: the folder that its file names are relative to. None: the table's own.
+        columns: For a table: which column is what (`file`, `label`, `split`, `group`). Columns that are not
+            stated are guessed where their names leave no doubt.
         resolution: Height and width in pixels. None: the dataset's native size, at least 32.
         channels: 1 (gray) or 3 (RGB). None: gray where every image is gray.
         splits: How the images are divided, where the dataset does not come with its own splits.
-        group_from: For a folder: a regular expression with one group over the relative file name,
+        group_from: For a folder or a table: a regular expression with one group over the relative file name,
             or a CSV with the columns `file` and `group`. One group never straddles splits.
         on_bad_image: What to do about images that cannot be read: refuse the dataset, or skip and list
             them.
@@ -58,6 +82,8 @@ class TaskSpec(BaseModel):
     model_config = _FROZEN
 
     dataset: str = Field(min_length=1)
+    images: str | None = Field(default=None, min_length=1)
+    columns: TableColumns = TableColumns()
     resolution: int | None = Field(default=None, ge=8, le=4096)
     channels: Literal[1, 3] | None = None
     splits: SplitFractions = SplitFractions()
