@@ -80,7 +80,7 @@ class Table(DatasetKind):
             groups=table.column(chosen.group) if chosen.group else None,
         )
         if not found.images:
-            raise _nothing(found, path.name, spec)
+            raise _nothing(found, folder, path.name, spec)
         keys = tuple(sorted(found.images))
         rows = [found.images[key] for key in keys]
         classes, numbers, changed = _classes([row.label for row in rows], chosen.label)
@@ -166,17 +166,19 @@ def _rows(
     return found
 
 
-def _nothing(found: _Rows, name: str, spec: TaskSpec) -> DataError:
+def _nothing(found: _Rows, folder: ImageFolder, name: str, spec: TaskSpec) -> DataError:
     if not found.bad:
         return DataError(
             f"a table must have rows with a label, got {found.unlabelled} rows without one in {name!r}"
         )
     listed = "\n".join(f"  {key}: {reason}" for key, reason in sorted(found.bad.items())[:5])
-    place = repr(spec.images) if spec.images else "the table's own folder"
+    below = next((place for key in sorted(found.bad)[:100] if (place := folder.elsewhere(key))), None)
+    hint = f" (perhaps {below.as_posix()}?)" if below else ""
+    where = repr(spec.images) if spec.images else "the table's own folder"
     return DataError(
         f"a table's images must be there, got none of {len(found.bad)} that {name!r} names, looked for in "
-        f"{place}: say with --images DIR (task.images in a study file) which folder its names are relative "
-        f"to\n{listed}"
+        f"{where}: say with --images DIR (task.images in a study file) which folder its names are relative "
+        f"to{hint}\n{listed}"
     )
 
 

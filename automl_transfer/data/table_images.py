@@ -38,6 +38,15 @@ class ImageFolder:
             self._checked[name] = self._find(name.strip())
         return self._checked[name]
 
+    def elsewhere(self, name: str) -> Path | None:
+        """A folder below this one that has a file of the same base name; for a hint."""
+        base = PurePosixPath(name.replace("\\", "/")).name
+        for key in self._images:
+            path = PurePosixPath(key)
+            if base in (path.name, path.stem) and path.parent.name:
+                return self._root / path.parent
+        return None
+
     def unnamed(self, keys: Iterable[str]) -> int:
         """How many images of the folder are not among these."""
         return len(self._images.keys() - set(keys))

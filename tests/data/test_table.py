@@ -194,7 +194,7 @@ def test_every_row_is_used_or_accounted_for(photos: Path, tmp_path: Path) -> Non
 
 def test_where_images_lie(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = write(tmp_path / "labels.csv", rows())
-    refused(table, "got none of 12 .*the table's own folder: say with --images DIR")
+    refused(table, r"got none of 12 .*the table's own folder: say with --images DIR.*\(perhaps .*/photos\?\)")
     refused(table, "images must be an existing folder, got 'nosuch'", images="nosuch")
     expected = opened(table, images=str(photos))
     monkeypatch.chdir(tmp_path)
