@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "automl_transfer"
 STOREYS = {
     "aborting": 0,
     "errors": 0,
+    "foreign": 0,
     "importing": 0,
     "__init__": 0,
     "domain": 1,

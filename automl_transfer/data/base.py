@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Split
 
@@ -75,6 +76,8 @@ class Inventory(ABC):
       sentence (OSError where the file itself cannot be opened); it never gives partial pixels.
     - `signature` changes whenever a pixel of any row could have changed, and only has to be right on
       this machine: cached pixels are looked up by it. It must be cheap: no image is decoded for it.
+    - Numbers that are no 8-bit pixels are scaled by one range for all rows, which `prepare` judges by all
+      values (`domain.pixel_range`) and keeps in `pixel_range`; what fits none is one DataError.
 
     Attributes:
         groups: Row i's group (a patient, an object), or None. A group never straddles splits.
@@ -82,6 +85,8 @@ class Inventory(ABC):
             Splits that no row declares are carved out of the training rows (see `splits.assign`).
         outside: Files that look like images of this dataset but belong to no class.
         notes: What was decided or left out while the dataset was read, each a sentence for people.
+        pixel_range: Which stored numbers are black and white; known once `prepare` has run. None for
+            ordinary files of 8 bits.
         threaded: Whether `decode` reads or decompresses, which threads can do at the same time.
     """
 
@@ -95,6 +100,7 @@ class Inventory(ABC):
     splits: tuple[Split, ...] | None = None
     outside: tuple[BadImage, ...] = ()
     notes: tuple[str, ...] = ()
+    pixel_range: PixelRange | None = None
 
     @property
     def scratch_bytes(self) -> int:

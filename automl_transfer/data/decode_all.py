@@ -21,7 +21,7 @@ from automl_transfer.data.decode import threads
 from automl_transfer.data.npy import npy_header
 from automl_transfer.errors import DataError
 
-SCHEMA = "automl-transfer/images/1"
+SCHEMA = "automl-transfer/images/2"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -80,6 +80,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
             "shape": [count, resolution, resolution, channels],
             "rows_sha256": hashlib.sha256((entry / "rows.npz").read_bytes()).hexdigest(),
             "bad": bad,
+            "pixel_range": inventory.pixel_range and inventory.pixel_range.model_dump(),
         },
     )
 

@@ -129,6 +129,7 @@ def load_with_details(
         splits=SplitSizes(**{split: len(indices[split]) for split in SPLITS}),
         channels=3 if cached.images.shape[3] == 3 else 1,
         resolution=cached.images.shape[1],
+        pixel_range=cached.pixel_range,
         channel_mean=mean,
         channel_std=std,
         metric=spec.metric,

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.pixel_range import Ranged
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
@@ -21,7 +23,7 @@ class SplitSizes(BaseModel):
     test: int = Field(ge=0)
 
 
-class Task(BaseModel):
+class Task(Ranged):
     """What is to be learnt, without the images themselves.
 
     Attributes:
@@ -31,6 +33,7 @@ class Task(BaseModel):
         classes: Class names; the position is the label.
         channels: 1 (gray) or 3 (RGB).
         resolution: Height and width in pixels at which the task is trained.
+        pixel_range: Which stored numbers are black and white; None for files of 8 bits.
         channel_mean, channel_std: Over the training split, of pixels in [0, 1], one per channel.
     """
 

@@ -16,6 +16,7 @@ from automl_transfer.domain.nothing_local import (
     public_source,
     public_text,
 )
+from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.spec import SplitFractions, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Metric, SplitSizes, Task
@@ -39,10 +40,11 @@ Versions = Annotated[dict[str, str], AfterValidator(lambda found: dict(sorted(fo
 Conditions = Annotated[dict[str, str | int | bool], AfterValidator(lambda found: dict(sorted(found.items())))]
 
 
-class RecipeTask(BaseModel):
+class RecipeTask(Ranged):
     """The task the strategy was found on.
 
     Attributes:
+        pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
 
@@ -294,6 +296,7 @@ def make_recipe(
             split_seed=spec.seed if spec else None,
             split_fractions=spec.splits if spec else None,
             normalisation=facts(normalisation),
+            pixel_range=task.pixel_range,
         ),
         source=source.model_copy(
             update={

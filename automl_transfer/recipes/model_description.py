@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.errors import ConfigurationError, SourceError
 from automl_transfer.recipes.normalisation import FixedNormalisation, NormalisationFacts
 from automl_transfer.recipes.strict_json import read_json, validate
@@ -20,7 +21,7 @@ FILES = frozenset({WEIGHTS, DESCRIPTION, CARD})
 SCHEMA = "automl-transfer/model/1"
 
 
-class ModelDescription(BaseModel):
+class ModelDescription(Ranged):
     """The content of `model.json`.
 
     Attributes:
@@ -29,6 +30,7 @@ class ModelDescription(BaseModel):
         pool: Height and width of the grid in front of the head.
         taps: Number of topmost group outputs that the head reads.
         resolution_scale: Images are resized by this factor in front of the first group.
+        pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         weights_sha256: Of the file `model.safetensors`.
     """
 

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import OutputError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.model_card import model_card
@@ -35,6 +36,7 @@ def save_model(
     resolution: int,
     classes: tuple[str, ...],
     normalisation: Constants | None,
+    pixel_range: PixelRange | None = None,
     recipe: Recipe,
     replace: bool = False,
 ) -> ModelDescription:
@@ -65,6 +67,7 @@ def save_model(
             resolution=resolution,
             classes=classes,
             normalisation=facts(normalisation),
+            pixel_range=pixel_range,
             weights_sha256=file_sha256(weights),
         )
         write_text(temporary / DESCRIPTION, description.to_json())

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.errors import ConfigurationError, SourceError
 from automl_transfer.recipes.model_description import ModelDescription
 from automl_transfer.recipes.normalisation import NormalisationFacts
@@ -29,13 +30,14 @@ class Network(BaseModel):
     resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
 
 
-class PackageDescription(BaseModel):
+class PackageDescription(Ranged):
     """Input and output of a packaged model.
 
     Attributes:
         preprocessing: True: takes uint8 pixels (N, resolution, resolution, channels) and gives
             `probabilities`. False: takes float32 (N, channels, resolution, resolution), normalised as
             `normalisation` says, and gives `logits`.
+        pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         network: None where the file holds the program itself.
     """
 
@@ -79,6 +81,7 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         )
         if network
         else None,
+        pixel_range=model.pixel_range,
     )
 
 
@@ -96,6 +99,7 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
         classes=package.classes,
         normalisation=package.normalisation,
         weights_sha256=sha256,
+        pixel_range=package.pixel_range,
     )
 
 
