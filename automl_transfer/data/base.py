@@ -11,6 +11,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Split
 
@@ -23,10 +24,20 @@ SMALLEST, LARGEST, STEP = 32, 224, 32
 
 @dataclass(frozen=True)
 class BadImage:
-    """An image that is not used, with the reason."""
+    """An image that was meant to be used and cannot be, with the reason in words, and its kind."""
 
     key: str
     reason: str
+    kind: Reason = Reason.UNREADABLE
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A file that is left out, and the class in whose folder it lies, if any."""
+
+    key: str
+    reason: Reason
+    class_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,11 +50,15 @@ class Native:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image at the working resolution, and the height and width it was stored with."""
+    """One image at the working resolution, and the height and width it was stored with.
+
+    `frames` says whether its file holds more images than this one.
+    """
 
     pixels: Pixels
     height: int
     width: int
+    frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +93,10 @@ class Inventory(ABC):
         groups: Row i's group (a patient, an object), or None. A group never straddles splits.
         splits: Row i's split where the dataset declares it, or None where rows are split by seed.
             Splits that no row declares are carved out of the training rows (see `splits.assign`).
-        outside: Files that look like images of this dataset but belong to no class.
+        outside: Images that were meant to be used and cannot be, as is known before any is decoded: the
+            dataset is refused for them, unless the user skips bad images.
+        left_out: Files that are no images of the dataset: counted, no reason to refuse it.
+        notes: What else had to be decided, each as one sentence.
         threaded: Whether `decode` reads or decompresses, which threads can do at the same time.
     """
 
@@ -91,6 +109,8 @@ class Inventory(ABC):
     groups: tuple[str, ...] | None = None
     splits: tuple[Split, ...] | None = None
     outside: tuple[BadImage, ...] = ()
+    left_out: tuple[Unused, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def scratch_bytes(self) -> int:

@@ -39,6 +39,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
     digests = np.zeros((total, 16), np.uint8)
     moments = np.zeros((total, channels, 2), np.int64)
     sizes = np.zeros((total, 2), np.int64)
+    frames = np.zeros(total, np.bool_)
     count = 0
     bad: list[dict[str, Any]] = []
     step = max(1, total // 200)
@@ -54,6 +55,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
                 digests[count] = np.frombuffer(digest, np.uint8)
                 moments[count] = sums
                 sizes[count] = image.height, image.width
+                frames[count] = image.frames
                 count += 1
             if (row + 1) % step == 0 or row + 1 == total:
                 report("decoding images", row + 1, total)
@@ -69,6 +71,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
             digests=digests[:count],
             moments=moments[:count],
             sizes=sizes[:count],
+            frames=frames[:count],
         )
         _flush(stream)
     write_json(

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.account import Account
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
@@ -32,6 +34,7 @@ class Task(BaseModel):
         channels: 1 (gray) or 3 (RGB).
         resolution: Height and width in pixels at which the task is trained.
         channel_mean, channel_std: Over the training split, of pixels in [0, 1], one per channel.
+        account: What became of every file; None where an earlier version did not count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -45,3 +48,4 @@ class Task(BaseModel):
     channel_mean: tuple[float, ...]
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"
+    account: Account | None = None
