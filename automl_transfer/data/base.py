@@ -14,12 +14,17 @@ import numpy.typing as npt
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Split
+from automl_transfer.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
 
 SMALLEST, LARGEST, STEP = 32, 224, 32
 """Pixels: bounds and step of the resolution that is chosen where none is asked for."""
+
+
+class NoTaskError(DataError):
+    """The files are there and can be described, but as they lie they make no task."""
 
 
 @dataclass(frozen=True)

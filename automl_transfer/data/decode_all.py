@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.aborting import check_abort
-from automl_transfer.data.base import Decoded, Inventory, Pixels
+from automl_transfer.data.base import Decoded, Inventory, NoTaskError, Pixels
 from automl_transfer.data.decode import threads
 from automl_transfer.data.npy import npy_header
-from automl_transfer.errors import DataError
 
 SCHEMA = "automl-transfer/images/1"
 
@@ -61,7 +60,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
                 report("decoding images", row + 1, total)
         if count == 0:
             reasons = "; ".join(f"{item['key']}: {item['reason']}" for item in bad[:5])
-            raise DataError(f"a dataset must have readable images, got {total} unreadable ones: {reasons}")
+            raise NoTaskError(f"a dataset must have readable images, got {total} unreadable ones: {reasons}")
         stream.seek(0)
         stream.write(npy_header((count, resolution, resolution, channels)))
         _flush(stream)

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, Unused, some
+from automl_transfer.data.base import BadImage, DatasetKind, Inventory, NoTaskError, Request, Unused, some
 from automl_transfer.data.groups import read_groups
 from automl_transfer.data.image_files import FileInventory, key_of, signature_of
 from automl_transfer.data.layout import Layout, Place, layout_of
@@ -41,7 +41,7 @@ class Folder(DatasetKind):
         """
         assert request.location is not None
         root = request.location
-        shown = root.name or root.resolve().name
+        shown = root.name if root.name not in ("", "..") else root.resolve().name or "folder"
         walked = walk(root)
         # Unicode has two spellings of "ü"; file systems differ in the one they keep.
         keyed = sorted((key_of(path, root), path) for path in walked.images)
@@ -49,7 +49,7 @@ class Folder(DatasetKind):
         others = [(key_of(left.path, root), left) for left in walked.left]
         of_images = [key for key, left in others if left.reason in (Reason.UNSUPPORTED, Reason.UNREADABLE)]
         if not keyed:
-            raise DataError(
+            raise NoTaskError(
                 "a folder dataset must hold images in one subfolder a class, got no image below "
                 f"{shown!r}{_instead(walked)}"
             )
@@ -60,11 +60,11 @@ class Folder(DatasetKind):
             (key, path, place) for (key, path), place in zip(keyed, places, strict=True) if not place.reason
         ]
         if not inside:
-            raise DataError(_nothing_inside(keys, walked, shown))
+            raise NoTaskError(_nothing_inside(keys, walked, shown))
         names = [place.class_name or "" for _, _, place in inside]
         splits = [place.split for _, _, place in inside if place.split is not None]
         if splits and "train" not in splits:
-            raise DataError(f"the training split must have images in class folders, got none in {shown!r}")
+            raise NoTaskError(f"the training split must have images in class folders, got none in {shown!r}")
         classes = tuple(sorted(set(names)))
         position = {name: label for label, name in enumerate(classes)}
         unused = [

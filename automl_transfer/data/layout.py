@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from automl_transfer.data.base import some
+from automl_transfer.data.base import NoTaskError, some
 from automl_transfer.data.split_names import almost_splits, split_of, twice, without_labels
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
@@ -110,7 +110,7 @@ def _by_names(
     if not splits:
         almost = almost_splits(tops)
         if almost:
-            raise DataError(
+            raise NoTaskError(
                 f"the top folders of {shown!r} must all be classes or all be splits, got "
                 f"{some(sorted(almost), 5)}, which may be either: {_how(almost)}"
             )
@@ -123,15 +123,15 @@ def _by_names(
     )
     others = [top for top in others if top not in unlabelled]
     if others:
-        raise DataError(
+        raise NoTaskError(
             f"the top folders of {shown!r} must all be classes or all be splits, got "
             f"{some(sorted(splits), 5)} (names of splits) beside {some(others, 5)}: {_how(splits)}"
         )
     if "train" not in splits.values():
-        raise DataError(
+        raise NoTaskError(
             f"a folder with splits must have one to train on, got {some(sorted(splits), 5)} in {shown!r}: "
-            "name the folder to train on with --split-from train=FOLDER,... or say that these are classes with "
-            "--split-from none"
+            "name the folder to train on with --split-from train=FOLDER,... or say that these are classes "
+            "with --split-from none"
         )
     _refuse_twice(splits, shown)
     return splits, unlabelled
@@ -147,7 +147,7 @@ def _how(splits: Mapping[str, Split]) -> str:
 
 def _refuse_twice(names: Iterable[str], shown: str) -> None:
     for split, spelt in twice(names).items():
-        raise DataError(
+        raise NoTaskError(
             f"each split must have one folder, got several for {split} in {shown!r}: {some(spelt, 5)}. "
             "Say which is which with --split-from train=FOLDER,validation=FOLDER,test=FOLDER"
         )
@@ -234,10 +234,10 @@ def _refuse_copies(keys: Sequence[str], depth: int, shown: str) -> None:
     for (parent, folder), names in sorted(below.items()):
         again = sorted(names & classes[parent])
         if len(again) > 1:
-            raise DataError(
+            raise NoTaskError(
                 f"a folder must hold each class once, got {some(again, 3)} in {shown!r} and again below "
-                f"{folder!r}, which looks like a second copy: remove one of them, or say that classes stand in the "
-                f"{_nth(depth)} folder with --classes-from {depth}"
+                f"{folder!r}, which looks like a second copy: remove one of them, or say that classes stand "
+                f"in the {_nth(depth)} folder with --classes-from {depth}"
             )
 
 
@@ -250,7 +250,7 @@ def _refuse_splits_within_classes(keys: Sequence[str], shown: str) -> None:
     names = {name for found in inner.values() for name in found}
     found = {split_of(name) for name in names}
     if None not in found and "train" in found and len(found) > 1:
-        raise DataError(
+        raise NoTaskError(
             f"splits must be the top folders or be said, got {some(sorted(names), 5)} below each class of "
             f"{shown!r}: say --split-from 2 to use them, or --split-from none to draw splits anew"
         )

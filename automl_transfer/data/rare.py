@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from automl_transfer.data.base import Rows, some
+from automl_transfer.data.base import NoTaskError, Rows, some
 from automl_transfer.data.splits import Indices, LackingError, assign
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split
@@ -75,13 +75,13 @@ def settle(
         few = [f"{classes[label]} ({counts[label]})" for label in sorted(rare)]
         text = f"each class must have at least {spec.min_per_class} images (--min-per-class), got {some(few)}"
         if not describe:
-            raise DataError(f"{text}: {_OPTIONS}")
+            raise NoTaskError(f"{text}: {_OPTIONS}")
         findings.append(text)
     while True:
         kept = _Kept.of(labels, classes, rare, merge=policy == "merge")
         try:
             if len(kept.classes) < 2 or len(kept.rows) == 0:
-                raise DataError(_too_few_left(kept.classes, [classes[label] for label in sorted(rare)]))
+                raise NoTaskError(_too_few_left(kept.classes, [classes[label] for label in sorted(rare)]))
             found = assign(
                 kept.labels,
                 kept.classes,
@@ -93,12 +93,12 @@ def settle(
             break
         except LackingError as error:
             if policy == "refuse" and not describe:
-                raise DataError(f"{error}: {_OPTIONS}") from None
+                raise NoTaskError(f"{error}: {_OPTIONS}") from None
             if policy == "refuse":
                 findings.append(str(error))
             new = {kept.before[label] for label in error.labels if kept.before[label] < len(classes)} - rare
             if not new:  # all rare classes together are one that is too rare
-                raise DataError(f"{error}: use --rare-classes drop or keep") from None
+                raise NoTaskError(f"{error}: use --rare-classes drop or keep") from None
             rare |= new
         except DataError as error:
             if not describe or groups is None:

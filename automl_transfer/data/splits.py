@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.data.base import Rows, some
+from automl_transfer.data.base import NoTaskError, Rows, some
 from automl_transfer.domain.spec import SplitFractions
 from automl_transfer.domain.task import SPLITS, Split
 from automl_transfer.errors import DataError
@@ -18,7 +18,7 @@ ATTEMPTS = 20
 Indices = dict[Split, Rows]
 
 
-class LackingError(DataError):
+class LackingError(NoTaskError):
     """Some classes cannot be in every split; `labels` says which."""
 
     def __init__(self, message: str, labels: Iterable[int]) -> None:

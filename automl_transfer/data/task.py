@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from automl_transfer.data.accounting import account_of
-from automl_transfer.data.base import BadImage, Inventory, Pixels, Rows, some
+from automl_transfer.data.base import BadImage, Inventory, NoTaskError, Pixels, Rows, some
 from automl_transfer.data.cache import CachedImages, default_cache_root, open_images
 from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.rare import settle
@@ -173,7 +173,7 @@ def channel_statistics(cached: CachedImages, rows: Rows) -> tuple[tuple[float, .
 
 def _refuse_too_few(inventory: Inventory) -> None:
     if len(inventory.classes) < 2:
-        raise DataError(
+        raise NoTaskError(
             f"a dataset must have at least two classes, got {len(inventory.classes)} "
             f"({some(inventory.classes)}) in {inventory.name}: a folder needs one subfolder a class"
         )

@@ -131,6 +131,6 @@ class Account(BaseModel):
                 f"{out:,} of {self.seen:,} files are left out, {self.used:,} images are used"
                 + (": MOST IMAGES CANNOT BE USED" if most else "")
             )
-            found += [f"  {each.describe()}" for each in self.left_out]
+            found += [f"- {each.describe()}" for each in self.left_out]
         found += [f"look at {each.describe()}" for each in self.oddities]
         return found
