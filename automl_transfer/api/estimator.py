@@ -138,7 +138,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def explore_data(self, X: Any, y: Any) -> Exploration:  # noqa: N803
         """Classes, balance, duplicates and conflicting labels of images, before anything is trained."""
         details, _ = clone(self)._prepared(X, y)  # a fitted estimator stays what it is
-        return describe(details.loaded, details.cached)
+        return describe(details)
 
     def generate_target_model(self, X: Any, y: Any) -> TargetModel:  # noqa: N803
         """The network that the strategy makes for these images, before any training by gradient.

@@ -85,7 +85,7 @@ def search(
         "task__columns": None if columns is None else dict(columns),
     }
     if not isinstance(what, StudySpec):
-        spec = study_spec(fspath(cast(str, what)), preset, (), name=name, **given)
+        spec = study_spec(fspath(cast(str, what)), preset, (), name=name, data_root=data_root, **given)
     elif name is not None or any(value is not None for value in given.values()):
         raise ConfigurationError(
             "a specification states its name and budget itself, got them twice: set them in the StudySpec"
@@ -115,7 +115,9 @@ def explore(
     cache_root: Path | None = None,
     **settings: object,
 ) -> Exploration:
-    """What a dataset holds: classes, balance, sizes, channels, duplicates, unreadable files.
+    """What a dataset holds: classes, balance, sizes, channels, duplicates, what became of every file.
+
+    What a search would refuse is among the `findings`.
 
     >>> explore("digits").imbalance  # doctest: +SKIP
     1.05
@@ -127,11 +129,11 @@ def explore(
         columns: As for a search.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
-        settings: Fields of `TaskSpec`: `resolution`, `channels`, `group_from`, `seed`, ...
+        settings: Fields of `TaskSpec`: `resolution`, `channels`, `group_from`, `split_from`, ...
 
     Raises:
         ConfigurationError: A setting is unknown or its value cannot be.
-        DataError: The dataset cannot be used.
+        DataError: There is no such dataset, or it is no folder and cannot be read.
     """
     if is_frame(dataset):
         with passing(cast(Frame, dataset), images, columns) as table:

@@ -38,9 +38,6 @@ class SearchEvents:
     def on_progress(self, what: str, done: int, total: int) -> None:
         """Data are being prepared."""
 
-    def on_task(self, task: LoadedTask) -> None:
-        """The data are loaded; `task.notes` says what was decided or left out."""
-
     def on_study(self, handle: StudyHandle, trials: Trials) -> None:
         """The study is in the store; trials begin."""
 
@@ -114,7 +111,6 @@ def _check(
     _check_initialisers(spec)
     sources = source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
-    events.on_task(task)
     backbones = Backbones(task.task.channels)
     for name in sources:
         backbones.get(name)

@@ -9,12 +9,16 @@ import typer
 
 from automl_transfer.cli.options import (
     CacheOption,
+    ClassesFromOption,
     ColumnsOption,
     DataRootOption,
     DeviceOption,
     GroupFromOption,
     ImagesOption,
+    MinPerClassOption,
     OnBadImageOption,
+    RareClassesOption,
+    SplitFromOption,
     columns_of,
     console,
 )
@@ -34,6 +38,10 @@ def run(
     columns: ColumnsOption = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
+    classes_from: ClassesFromOption = None,
+    split_from: SplitFromOption = None,
+    rare_classes: RareClassesOption = None,
+    min_per_class: MinPerClassOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
@@ -58,6 +66,10 @@ def run(
         columns=columns_of(columns),
         group_from=group_from,
         on_bad_image=on_bad_image,
+        classes_from=classes_from,
+        split_from=split_from,
+        rare_classes=rare_classes,
+        min_per_class=min_per_class,
     )
     with epochs_shown(read, seeds) as on_epoch:
         applied = apply(

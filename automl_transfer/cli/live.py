@@ -21,7 +21,6 @@ from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
 
 if TYPE_CHECKING:
-    from automl_transfer.data.task import LoadedTask
     from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
     from automl_transfer.search.objective import TrialEnd
     from automl_transfer.store.store import Store
@@ -81,11 +80,6 @@ class LiveSearch(SearchEvents):
         """Data are being prepared."""
         self._progress.update(self._data, description=what, completed=done, total=total, visible=done < total)
 
-    def on_task(self, task: LoadedTask) -> None:
-        """Say what was decided or left out while the dataset was read."""
-        for note in task.notes:
-            self._line(plain(note, 2000))
-
     def on_study(self, handle: StudyHandle, trials: Trials) -> None:
         """Say what is searched, and show trials that an earlier run finished."""
         task = handle.task
@@ -94,6 +88,8 @@ class LiveSearch(SearchEvents):
             f"study {handle.name}: {task.name}, {len(task.classes)} classes, {sizes} images to train, "
             f"validate and test, {task.resolution} pixels"
         )
+        for line in task.account.lines() if task.account is not None else ():
+            self._line(plain(line, 1000))
         counts = trials.counts(handle)
         self._ended = counts.complete + counts.pruned + counts.given_up
         if self._ended:

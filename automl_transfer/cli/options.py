@@ -58,6 +58,26 @@ ColumnsOption = Annotated[
 OnBadImageOption = Annotated[
     str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
 ]
+ClassesFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes-from", metavar="N|PATTERN", help="A folder's classes: in its Nth folder, or by a pattern."
+    ),
+]
+SplitFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split-from",
+        metavar="N|none|PATTERN",
+        help="A folder's splits: in its Nth folder, none, train=DIR,test=DIR, or by a pattern.",
+    ),
+]
+RareClassesOption = Annotated[
+    str | None, typer.Option("--rare-classes", help="drop, merge or keep (to train on) rare classes.")
+]
+MinPerClassOption = Annotated[
+    int | None, typer.Option("--min-per-class", min=1, help="A class with fewer images is rare.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

@@ -78,7 +78,7 @@ def run(
 
 def _names(images: list[str], end: str) -> tuple[Iterable[str | Path], int | None]:
     """What is to be labelled, and how many images that is; None while a list still comes in."""
-    from automl_transfer.data.decode import find_images
+    from automl_transfer.data.walk import find_images
     from automl_transfer.errors import DataError
 
     if STDIN not in images:

@@ -84,6 +84,7 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
     try:
         with _open(data) as image:
             width, height = image.size
+            several = _several(image)
             # JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
             image.draft(image.mode, (2 * resolution, 2 * resolution))
             image.load()
@@ -96,7 +97,7 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
     # Broken files make Pillow's decoders raise nearly anything: struct.error, SyntaxError, EOFError...
     except Exception as error:
         raise ValueError(_reason(error)) from error
-    return Decoded(pixels, height, width)
+    return Decoded(pixels, height, width, several)
 
 
 def header(path: Path) -> tuple[bool, int, int]:
@@ -130,42 +131,6 @@ def square(image: Image.Image, channels: int, resolution: int, turn: Image.Trans
     return np.asarray(flat, dtype=np.uint8).reshape(resolution, resolution, channels)
 
 
-def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, by suffix, sorted by relative name.
-
-    Hidden files and folders, pipes, and files of other kinds are left out. Links to folders are followed,
-    each real folder once, so that loops end. Links to nothing are listed: they are unreadable images.
-
-    Raises:
-        DataError: The folder does not exist or cannot be listed.
-    """
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    waiting = [folder]
-    while waiting:
-        current = waiting.pop()
-        try:
-            stat = current.stat()
-            if (stat.st_dev, stat.st_ino) in seen:
-                continue
-            seen.add((stat.st_dev, stat.st_ino))
-            with os.scandir(current) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            raise DataError(
-                f"a folder of images must exist and be readable, got {str(current)!r}: {error.strerror}"
-            ) from error
-        for entry in listed:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            path = Path(entry.path)
-            if path.is_dir():
-                waiting.append(path)
-            elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):
-                found.append(path)
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
 def threads() -> int:
     """Threads that decode (Pillow lets go of the interpreter): the cores this process may use, up to 16."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -184,6 +149,16 @@ def _open(source: Path | bytes) -> Image.Image:
         image.close()
         raise ValueError(f"must have at most {MAX_PIXELS:,} pixels, got {image.width} x {image.height}")
     return image
+
+
+def _several(image: Image.Image) -> bool:
+    """Whether there are frames after the first; previews that cameras put into a photograph do not count."""
+    if image.format in ("JPEG", "MPO", "BMP", "PPM"):
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged later frame must not cost a good first one
+        return False
 
 
 def _orientation(image: Image.Image) -> int:

@@ -35,7 +35,7 @@ class FileInventory(Inventory):
 
 
 def key_of(path: Path, root: Path) -> str:
-    """A file's name relative to `root`: the same whichever spelling of "ü" a machine's disk keeps."""
+    """A file's name relative to `root`: the same everywhere, whichever spelling of "ü" a disk keeps."""
     name = path.relative_to(root).as_posix()
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
 

@@ -37,11 +37,12 @@ COMMON_OPTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Opened:
-    """An inventory, its name with all options, and the options that do not depend on its kind."""
+    """An inventory, its name with all options, the options that do not depend on its kind, and notes."""
 
     inventory: Inventory
     name: str
     per_class: int | None
+    notes: tuple[str, ...] = ()
 
 
 def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
@@ -65,6 +66,10 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
         raise DataError(
             f"group_from works with folders and tables of images, got {spec.group_from!r} for {name}"
         )
+    for option in ("classes_from", "split_from"):
+        value = getattr(spec, option)
+        if value is not None and not isinstance(kind, Folder):
+            raise DataError(f"{option} works with folders of images, got {value!r} for {name}")
     if not isinstance(kind, Table) and (spec.images is not None or spec.columns != TableColumns()):
         what = f"images {spec.images!r}" if spec.images is not None else "columns"
         raise DataError(
@@ -73,10 +78,19 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
     per_class = _per_class(options)
     own = {option: value for option, value in options.items() if option not in COMMON_OPTIONS}
     inventory = kind.open(Request(spec, location, own, data_root))
+    notes = _shadowed(name, data_root) if location is None else ()
     if per_class is None:
-        return Opened(inventory, inventory.name, None)
+        return Opened(inventory, inventory.name, None, notes)
     joint = "&" if "?" in inventory.name else "?"
-    return Opened(inventory, f"{inventory.name}{joint}per_class={per_class}", per_class)
+    return Opened(inventory, f"{inventory.name}{joint}per_class={per_class}", per_class, notes)
+
+
+def _shadowed(name: str, data_root: Path | None) -> tuple[str, ...]:
+    """Said where a folder has the name of a dataset, which comes first."""
+    for folder in (data_root / name if data_root is not None else None, Path(name)):
+        if folder is not None and folder.is_dir():
+            return (f"{name!r} is the dataset of this name, not the folder here: name that one './{name}'",)
+    return ()
 
 
 def kinds() -> tuple[str, ...]:

@@ -4,8 +4,8 @@
     a/1.jpg,cat,train,p01           names are relative to `images`, by default the table's own folder
 
 Split and group are optional. Every row is used or accounted for: what is missing, outside of the folder,
-named twice with different labels or not readable is bad (`on_bad_image`); rows without a label, rows that
-repeat another and images that no row names are counted in `notes`.
+named twice with different labels or not readable is bad (`on_bad_image`); images without a label and
+images that no row names are left out and counted; rows that repeat another count once, which is said.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, some
+from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, Unused, some
 from automl_transfer.data.groups import read_groups
 from automl_transfer.data.image_files import FileInventory, signature_of
 from automl_transfer.data.split_names import SPLIT_NAMES, split_of, twice
-from automl_transfer.data.splits import assign
 from automl_transfer.data.table_columns import Chosen, choose
 from automl_transfer.data.table_file import read_table
 from automl_transfer.data.table_images import ImageFolder
+from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
@@ -46,15 +46,20 @@ class _Rows:
     """What the rows come to: images by key, and everything that is left out, counted.
 
     Attributes:
+        bad: Why a name cannot be used.
+        unlabelled: Names without a label.
         twins: Rows that say again what another one said.
-        unlabelled: Rows without a label.
     """
 
     images: dict[str, _Row] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
-    bad: dict[str, str] = field(default_factory=dict)
+    bad: dict[str, BadImage] = field(default_factory=dict)
+    unlabelled: set[str] = field(default_factory=set)
     twins: int = 0
-    unlabelled: int = 0
+
+    def refuse(self, key: str, reason: str, kind: Reason = Reason.NO_FILE) -> None:
+        """An image that was meant to be used and cannot be."""
+        self.bad[key] = BadImage(key, reason, kind)
 
 
 class Table(DatasetKind):
@@ -84,7 +89,7 @@ class Table(DatasetKind):
         keys = tuple(sorted(found.images))
         rows = [found.images[key] for key in keys]
         classes, numbers, changed = _classes([row.label for row in rows], chosen.label)
-        inventory = FileInventory(
+        return FileInventory(
             name=path.name,
             classes=classes,
             labels=numbers,
@@ -92,13 +97,11 @@ class Table(DatasetKind):
             signature=signature_of("table", root, [(key, found.files[key]) for key in keys]),
             groups=_groups(spec, chosen, keys, rows, root),
             splits=None if chosen.split is None else _splits([row.split for row in rows], chosen.split),
-            outside=tuple(BadImage(key, reason) for key, reason in sorted(found.bad.items())),
+            outside=tuple(found.bad[key] for key in sorted(found.bad)),
+            left_out=_left_out(found, folder),
             notes=_notes(chosen, found, folder, classes, changed, path.name),
             files=tuple(found.files[key] for key in keys),
         )
-        if {"split", "group"} & set(chosen.guessed):
-            _refuse_bad_guess(inventory, spec, chosen)
-        return inventory
 
 
 def _images(request: Request) -> Path:
@@ -132,21 +135,19 @@ def _rows(
     groups: Sequence[str] | None,
 ) -> _Rows:
     found = _Rows()
+    empty: list[str] = []
     for number, (file, label) in enumerate(zip(files, labels, strict=True)):
         row = _Row(
             unicodedata.normalize("NFC", label.strip()),
             splits[number].strip() if splits else "",
             unicodedata.normalize("NFC", groups[number].strip()) if groups else "",
         )
+        image = folder.find(file) if file.strip() else "names no file"
         if row.label.casefold() in NO_LABEL:
-            found.unlabelled += 1
+            empty.append(f"row {number + 1}" if isinstance(image, str) else image[0])
             continue
-        if not file.strip():
-            found.bad[f"row {number + 1}"] = "names no file"
-            continue
-        image = folder.find(file)
         if isinstance(image, str):
-            found.bad[file.strip()[:500]] = image
+            found.refuse(file.strip()[:500] or f"row {number + 1}", image)
             continue
         key, path = image
         if key in found.bad:
@@ -161,17 +162,20 @@ def _rows(
                 name for name in ("label", "split", "group") if getattr(before, name) != getattr(row, name)
             )
             both = f"{getattr(before, what)!r} and {getattr(row, what)!r}"
-            found.bad[key] = f"must have one {what}, got {both} in different rows"
+            found.refuse(key, f"must have one {what}, got {both} in different rows", Reason.CONTRADICTED)
             del found.images[key], found.files[key]
+    named = found.images.keys() | found.bad.keys()
+    found.unlabelled = set(empty) - named
+    found.twins += len(empty) - len(found.unlabelled)
     return found
 
 
 def _nothing(found: _Rows, folder: ImageFolder, name: str, spec: TaskSpec) -> DataError:
     if not found.bad:
         return DataError(
-            f"a table must have rows with a label, got {found.unlabelled} rows without one in {name!r}"
+            f"a table must have rows with a label, got {len(found.unlabelled):,} without one in {name!r}"
         )
-    listed = "\n".join(f"  {key}: {reason}" for key, reason in sorted(found.bad.items())[:5])
+    listed = "\n".join(f"  {key}: {found.bad[key].reason}" for key in sorted(found.bad)[:5])
     below = next((place for key in sorted(found.bad)[:100] if (place := folder.elsewhere(key))), None)
     hint = f" (perhaps {below.as_posix()}?)" if below else ""
     where = repr(spec.images) if spec.images else "the table's own folder"
@@ -254,22 +258,12 @@ def _groups(
     return tuple(row.group for row in rows)
 
 
-def _refuse_bad_guess(inventory: Inventory, spec: TaskSpec, chosen: Chosen) -> None:
-    """A column that was guessed and does not work is named with the way to leave it out."""
-    try:
-        assign(
-            inventory.labels,
-            inventory.classes,
-            spec.splits,
-            spec.seed,
-            groups=inventory.groups,
-            declared=inventory.splits,
-        )
-    except DataError as error:
-        guessed = [role for role in ("split", "group") if role in chosen.guessed]
-        said = " and ".join(f"{role} was guessed to be column {getattr(chosen, role)!r}" for role in guessed)
-        leave = ",".join(f"{role}=" for role in guessed)
-        raise DataError(f"{error} ({said}; leave it out with --columns {leave})") from None
+def _left_out(found: _Rows, folder: ImageFolder) -> tuple[Unused, ...]:
+    unnamed = folder.unnamed([*found.images, *found.bad, *found.unlabelled])
+    return (
+        *(Unused(key, Reason.NO_LABEL) for key in sorted(found.unlabelled)),
+        *(Unused(key, Reason.NOT_NAMED) for key in unnamed),
+    )
 
 
 def _notes(
@@ -284,13 +278,8 @@ def _notes(
     if folder.completed:
         endings = ", ".join(f"{ending} ({count})" for ending, count in sorted(folder.completed.items()))
         notes.append(f"names without an ending were completed with the one file that fits: {endings}")
-    if found.unlabelled:
-        notes.append(f"{found.unlabelled:,} rows without a label are left out")
     if found.twins:
         notes.append(f"{found.twins:,} rows repeat another and count once")
-    unnamed = folder.unnamed([*found.images, *found.bad])
-    if unnamed:
-        notes.append(f"{unnamed:,} images of the folder are in no labelled row and are not used")
     if changed:
         notes.append(changed)
     alike = Counter(name.casefold() for name in classes)

@@ -49,7 +49,8 @@ class Chosen:
         parts = [f"files from column {self.file!r}", f"labels from {self.label!r}"]
         parts += [f"splits from {self.split!r}"] if self.split else []
         parts += [f"groups from {self.group!r}"] if self.group else []
-        guess = f" ({', '.join(self.guessed)} guessed from the names; --columns says otherwise)"
+        guess = f" ({', '.join(self.guessed)} guessed from the names; --columns ROLE=COLUMN says "
+        guess += "otherwise, --columns ROLE= that there is none)"
         return ", ".join(parts) + (guess if self.guessed else "")
 
 

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from automl_transfer.data.base import some
-from automl_transfer.data.decode import SUFFIXES, find_images
+from automl_transfer.data.decode import SUFFIXES
 from automl_transfer.data.image_files import key_of
+from automl_transfer.data.walk import find_images
 
 
 class ImageFolder:
@@ -47,9 +48,9 @@ class ImageFolder:
                 return self._root / path.parent
         return None
 
-    def unnamed(self, keys: Iterable[str]) -> int:
-        """How many images of the folder are not among these."""
-        return len(self._images.keys() - set(keys))
+    def unnamed(self, keys: Iterable[str]) -> list[str]:
+        """The images of the folder that are not among these, sorted."""
+        return sorted(self._images.keys() - set(keys))
 
     def _find(self, name: str) -> tuple[str, Path] | str:
         key = self._key(name)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from automl_transfer.domain.task import Metric
 
 Scalar = str | float | int | bool
+RareClasses = Literal["refuse", "drop", "merge", "keep"]
 DimensionSetting = Scalar | tuple[Scalar, ...]
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -73,8 +75,17 @@ class TaskSpec(BaseModel):
         splits: How the images are divided, where the dataset does not come with its own splits.
         group_from: For a folder or a table: a regular expression with one group over the relative file name,
             or a CSV with the columns `file` and `group`. One group never straddles splits.
-        on_bad_image: What to do about images that cannot be read: refuse the dataset, or skip and list
+        on_bad_image: What to do about images that cannot be read: refuse the dataset, or skip and count
             them.
+        classes_from: For a folder, where an image's class stands: the number of a folder (1 is the top),
+            or a regular expression with one group over the relative file name. None: the top folder, or
+            the one below the split.
+        split_from: For a folder, where an image's split stands: the number of a folder, `none`,
+            `train=FOLDER,validation=FOLDER,test=FOLDER`, or a regular expression with one group. None: top
+            folders are splits where all their names say so.
+        min_per_class: Images below which a class is rare; one that cannot be in every split always is.
+        rare_classes: What becomes of rare classes: `refuse` the dataset, `drop` them, `merge` them into
+            one class `other`, or `keep` their images in the training split only.
         seed: Of the split.
         metric: What strategies are ranked by, on the validation split.
     """
@@ -89,8 +100,21 @@ class TaskSpec(BaseModel):
     splits: SplitFractions = SplitFractions()
     group_from: str | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"
+    classes_from: int | str | None = None
+    split_from: int | str | None = None
+    min_per_class: int | None = Field(default=None, ge=1)
+    rare_classes: RareClasses = "refuse"
     seed: int = Field(default=0, ge=0)
     metric: Metric = "accuracy"
+
+    @field_validator("classes_from", "split_from")
+    @classmethod
+    def _a_number_or_words(cls, value: int | str | None) -> int | str | None:
+        """Options of a command are text: "2" is the number of a folder, as 2 is in a study file."""
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}", value) else value
+        if number == "" or (isinstance(number, int) and not 1 <= number <= 100):
+            raise ValueError("must be the number of a folder (1 is the top), or say where it stands")
+        return number
 
 
 class SearchSpec(BaseModel):

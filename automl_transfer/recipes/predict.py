@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.data.decode import decode_image, find_images, from_array, threads
+from automl_transfer.data.decode import decode_image, from_array, threads
+from automl_transfer.data.walk import find_images
 from automl_transfer.errors import DataError
 from automl_transfer.recipes.model_description import ModelDescription
 from automl_transfer.recipes.model_folder import file_sha256, load_model

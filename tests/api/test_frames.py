@@ -57,8 +57,11 @@ def test_a_frame_is_explored_as_a_table_is_d5(frame: pd.DataFrame) -> None:
     assert explore(absolute).task.name == "photos.jsonl"
     within = frame.assign(img=[Path("photos", name) for name in frame["img"]])
     assert explore(within).task.fingerprint == table.fingerprint  # below the current directory
-    missing = pd.concat([frame, pd.DataFrame({"img": ["23.png"], "label": [None]})])
-    assert "1 rows without a label are left out" in explore(missing, images="photos").notes
+    missing = frame.astype({"label": object}).assign(label=[None, *frame["label"][1:]])
+    account = explore(missing, images="photos").account
+    assert [(each.reason, each.sample) for each in account.left_out] == [
+        ("image without a label", ("0.png",))
+    ]
     assert not Path("runs").exists()
 
 

@@ -199,7 +199,10 @@ def test_textures_move_with_the_seed_and_follow_the_fractions() -> None:
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        ("nonsense", r"must be one of digits, mnist5k, textures, a folder.*an .npz file or a table of labels, got 'nonsense'"),
+        (
+            "nonsense",
+            r"must be one of digits, mnist5k, textures, a folder.*an .npz file or a table of labels, got 'nonsense'",
+        ),
         ("nonsense?per_class=3", "got 'nonsense'"),
         ("?", "a dataset"),
         ("digits?colour=red", r"digits has no option 'colour'; its options are per_class"),

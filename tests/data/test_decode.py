@@ -13,7 +13,8 @@ import pytest
 from image_files import noise
 from PIL import Image, ImageFile
 
-from automl_transfer.data.decode import decode_image, find_images
+from automl_transfer.data.decode import decode_image
+from automl_transfer.data.walk import find_images
 from automl_transfer.errors import DataError
 
 

@@ -14,6 +14,7 @@ from image_files import load, make_folder, noise
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.split_names import SPLIT_NAMES, split_of
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import DataError
 
@@ -64,8 +65,11 @@ def test_a_csv_of_files_and_labels_is_a_dataset_d5(photos: Path, tmp_path: Path)
     assert found.task.name == "labels.csv"
     assert by_key(found) == dict(rows())
     assert found.skipped == ()
-    assert "files from column 'file', labels from 'label'" in found.notes[0]
-    assert len(found.notes) == 1
+    account = found.task.account
+    assert account is not None
+    assert [(each.reason, each.files) for each in account.left_out] == []
+    assert len(account.notes) == 1
+    assert "files from column 'file', labels from 'label'" in account.notes[0]
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
@@ -107,7 +111,7 @@ def test_cells_in_quotes_and_the_mark_of_spreadsheets(photos: Path) -> None:
         (b"file,label,weight\n00.png,cat,2\n", "weights in column 'weight'.*--columns weight="),
         (b"image,MEL,NV\n00.png,1.0,0.0\n01.png,0.0,1.0\n", "look one-hot.*idxmax"),
         (b"file,label\n00.png,0.25\n01.png,0.5\n", r"regression\) are out of scope"),
-        (b"file,label\n00.png,\n01.png,nan\n", "rows with a label, got 2 rows without one"),
+        (b"file,label\n00.png,\n01.png,nan\n", "rows with a label, got 2 without one"),
     ],
 )  # fmt: skip
 def test_tables_that_cannot_be_used_are_one_clear_error(photos: Path, content: bytes, message: str) -> None:
@@ -125,7 +129,8 @@ def test_columns_can_be_named_and_what_is_guessed_is_said(photos: Path) -> None:
     assert found.groups == tuple(f"p{number}" for number in range(12))
     assert found.notes[0] == (
         "labels.csv: files from column 'Image ID', labels from 'Category', splits from 'Set', groups from "
-        "'patient-id' (file, label, split, group guessed from the names; --columns says otherwise)"
+        "'patient-id' (file, label, split, group guessed from the names; --columns ROLE=COLUMN says otherwise, "
+        "--columns ROLE= that there is none)"
     )
     stated = {"file": "Image ID", "label": "Category", "split": "", "group": ""}
     plain = opened(table, columns=stated)
@@ -177,19 +182,25 @@ def test_every_row_is_used_or_accounted_for(photos: Path, tmp_path: Path) -> Non
         "03.PNG": "there is no such file, but '03.png'",
         "missing.png": "there is no such file",
     }
-    assert found.notes[1:] == (
-        "1 rows without a label are left out",
-        "1 rows repeat another and count once",
-        "4 images of the folder are in no labelled row and are not used",
-    )
-    images, twins, unlabelled = len(found.keys), 1, 1
-    conflicting = 1  # its second row is no image and no reason of its own
-    assert images + len(found.outside) + twins + unlabelled + conflicting == len(lines)
+    assert found.notes[1:] == ("1 rows repeat another and count once",)
+    assert [(each.key, each.reason) for each in found.left_out] == [
+        ("08.png", Reason.NO_LABEL),
+        ("09.png", Reason.NOT_NAMED),
+        ("10.png", Reason.NOT_NAMED),
+        ("11.png", Reason.NOT_NAMED),
+    ]
     with pytest.raises(DataError, match=r"got 9 of 16 in labels.csv .*--on-bad-image skip"):
         load(table, tmp_path / "cache", **spec)
     kept = load(table, tmp_path / "cache", on_bad_image="skip", **spec)
-    assert len(kept.keys) == 7
-    assert len(kept.skipped) == 9
+    assert (len(kept.keys), len(kept.skipped)) == (7, 9)
+    assert kept.task.account is not None
+    assert (kept.task.account.seen, kept.task.account.used) == (20, 7)
+    assert {each.reason: each.files for each in kept.task.account.left_out} == {
+        Reason.NO_FILE: 8,
+        Reason.CONTRADICTED: 1,
+        Reason.NO_LABEL: 1,
+        Reason.NOT_NAMED: 3,
+    }
 
 
 def test_where_images_lie(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,9 +311,11 @@ def test_groups(photos: Path) -> None:
     assert opened(good, group_from=r"(\d)\.png").groups == tuple(f"{i % 10}" for i in range(12))
     refused(good, "groups must be stated once", group_from="(.)", columns={"group": "patient"})
     bad = write(photos / "b.csv", [(n, x, x) for n, x in rows()], header)
-    refused(
-        bad, "at least 3 groups.*group was guessed to be column 'patient'; leave it out with --columns group="
-    )
+    with pytest.raises(
+        DataError, match=r"(?s)at least 3 groups.*groups from 'patient' .*guessed from the names"
+    ):
+        load(bad, photos / "cache")
+    assert len(load(bad, photos / "cache", columns={"group": ""}).keys) == 12
     empty = write(photos / "c.csv", [(n, x, "p" if i else "") for i, (n, x) in enumerate(rows())], header)
     refused(empty, "each row must have a group, got none for 1 of 12")
 
@@ -316,7 +329,7 @@ def test_json_lines(photos: Path) -> None:
     table.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines) + "\n\n")
     found = opened(table)
     assert found.classes == tuple(map(str, range(11)))
-    assert "1 rows without a label" in found.notes[1]
+    assert "1 rows repeat another" in found.notes[1]
     for text, message in (
         ("[1]", "must be a JSON object, got list in line 1"),
         ("{", "must be a JSON object, got line 1"),
