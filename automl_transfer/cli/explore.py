@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from automl_transfer.cli.options import (
     GroupFromOption,
     JsonOption,
     console,
+    print_json,
 )
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def run(
     if as_json:
         records = [each.record.model_dump(mode="json") for each in profiles]
         facts = found.model_dump(mode="json") | ({"profiles": records} if profiles else {})
-        typer.echo(json.dumps(facts, indent=2, ensure_ascii=False))
+        print_json(facts)
         return
     _print(screen, found)
     for each in profiles:

@@ -34,6 +34,7 @@ from automl_transfer.cli import (
     verify,
     worker,
 )
+from automl_transfer.cli.screen import safe_streams
 from automl_transfer.errors import AutomlTransferError, UserError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -86,14 +87,15 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     gc.set_threshold(*GARBAGE)
-    try:
-        app(args=arguments, standalone_mode=True)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(WRONG_USAGE)
-    except AutomlTransferError as error:
-        typer.echo(f"failed: {error}", err=True)
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+    with safe_streams():
+        try:
+            app(args=arguments, standalone_mode=True)
+        except UserError as error:
+            typer.echo(f"error: {error}", err=True)
+            sys.exit(WRONG_USAGE)
+        except AutomlTransferError as error:
+            typer.echo(f"failed: {error}", err=True)
+            sys.exit(FAILED)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            sys.exit(INTERRUPTED)

@@ -14,6 +14,7 @@ from automl_transfer.recipes.model_description import (
     DESCRIPTION,
     FILES,
     WEIGHTS,
+    Calibration,
     ModelDescription,
     read_description,
 )
@@ -36,6 +37,7 @@ def save_model(
     classes: tuple[str, ...],
     normalisation: Constants | None,
     recipe: Recipe,
+    calibration: Calibration | None = None,
     replace: bool = False,
 ) -> ModelDescription:
     """Write a model folder under a temporary name, then rename it.
@@ -66,6 +68,7 @@ def save_model(
             classes=classes,
             normalisation=facts(normalisation),
             weights_sha256=file_sha256(weights),
+            calibration=calibration,
         )
         write_text(temporary / DESCRIPTION, description.to_json())
         write_text(temporary / CARD, model_card(description, recipe))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from automl_transfer.errors import ConfigurationError, SourceError
-from automl_transfer.recipes.model_description import ModelDescription
+from automl_transfer.recipes.model_description import Calibration, ModelDescription
 from automl_transfer.recipes.normalisation import NormalisationFacts
 from automl_transfer.recipes.strict_json import parse_json, validate
 
@@ -37,6 +37,8 @@ class PackageDescription(BaseModel):
             `probabilities`. False: takes float32 (N, channels, resolution, resolution), normalised as
             `normalisation` says, and gives `logits`.
         network: None where the file holds the program itself.
+        calibration: Probabilities are softmax(logits / temperature): done already where the output is
+            probabilities, left to the reader where it is logits, which are the network's own.
     """
 
     model_config = _FROZEN
@@ -49,6 +51,12 @@ class PackageDescription(BaseModel):
     normalisation: NormalisationFacts
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
     network: Network | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -79,6 +87,7 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         )
         if network
         else None,
+        calibration=model.calibration,
     )
 
 
@@ -96,6 +105,7 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
         classes=package.classes,
         normalisation=package.normalisation,
         weights_sha256=sha256,
+        calibration=package.calibration,
     )
 
 
