@@ -18,6 +18,7 @@ from automl_transfer import __version__
 from automl_transfer.cli import (
     apply,
     dashboard,
+    evaluate,
     explore,
     export,
     init,
@@ -52,7 +53,7 @@ app = typer.Typer(
 )
 for command in (
     init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
-    package, dashboard, roles,
+    evaluate, package, dashboard, roles,
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")
