@@ -14,6 +14,7 @@ STOREYS = {
     "errors": 0,
     "foreign": 0,
     "importing": 0,
+    "printable": 0,
     "__init__": 0,
     "domain": 1,
     "plugins": 1,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automl_transfer.domain.places import DEFAULT_DATABASE
+from automl_transfer.printable import for_machines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -171,14 +173,20 @@ def open_store(
 
 def console(*, stderr: bool = False) -> Console:
     """A console for people."""
-    from rich.console import Console
+    from automl_transfer.cli.screen import make_console
 
-    return Console(stderr=stderr, highlight=False)
+    return make_console(stderr=stderr)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    print_data(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_data(text: str) -> None:
+    """Print lines for machines: in UTF-8, unless they go to a terminal of another encoding."""
+    for_machines(sys.stdout)
+    typer.echo(text, nl=False)
 
 
 def duration(text: str, option: str) -> float:

@@ -17,8 +17,9 @@ from __future__ import annotations
 import functools
 import io
 import os
+import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -48,7 +49,11 @@ SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffi
 MAX_PIXELS = 89_478_485
 """Pillow's own limit: a quarter of a gigabyte of RGB."""
 
+MAX_FILE_BYTES = 1 << 30
+"""Bytes of one file: more than any image of that many pixels needs."""
+
 _ORIENTATION = 0x0112
+_BINARY = getattr(os, "O_BINARY", 0)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -80,9 +85,8 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
         ValueError: The content is not a whole, readable image; the text is the reason.
         OSError: The file itself cannot be opened.
     """
-    data = source if isinstance(source, bytes) else source.read_bytes()
     try:
-        with _open(data) as image:
+        with _stream(source) as stream, _open(stream) as image:
             width, height = image.size
             several = _several(image)
             # JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
@@ -94,6 +98,10 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
             pixels = square(image, channels, resolution, _TURNS.get(turn))
     except MemoryError:
         raise
+    except OSError as error:
+        if error.errno is not None:  # of the file; Pillow's own have no number
+            raise
+        raise ValueError(_reason(error)) from error
     # Broken files make Pillow's decoders raise nearly anything: struct.error, SyntaxError, EOFError...
     except Exception as error:
         raise ValueError(_reason(error)) from error
@@ -106,7 +114,7 @@ def header(path: Path) -> tuple[bool, int, int]:
     Palette images count as colour. Raises like `read_image`.
     """
     try:
-        with _open(path) as image:
+        with _stream(path) as stream, _open(stream) as image:
             gray = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
             return gray, image.width, image.height
     except MemoryError:
@@ -143,8 +151,25 @@ def _formats() -> list[str]:
     return [name for name in FORMATS if name in Image.OPEN]
 
 
-def _open(source: Path | bytes) -> Image.Image:
-    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+def _stream(source: Path | bytes) -> BinaryIO:
+    """Opened for reading, but only what is a file: a pipe would wait for ever, a device never end."""
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    stream = os.fdopen(os.open(source, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY), "rb")
+    try:
+        found = os.fstat(stream.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("must be a regular file, got a folder, a pipe or a device")
+        if found.st_size > MAX_FILE_BYTES:
+            raise ValueError(f"must have at most {MAX_FILE_BYTES:,} bytes, got {found.st_size:,}")
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _open(stream: BinaryIO) -> Image.Image:
+    image = Image.open(stream, formats=_formats())
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise ValueError(f"must have at most {MAX_PIXELS:,} pixels, got {image.width} x {image.height}")
