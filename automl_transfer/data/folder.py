@@ -18,8 +18,9 @@ import numpy as np
 
 from automl_transfer.data.base import BadImage, DatasetKind, Inventory, NoTaskError, Request, Unused, some
 from automl_transfer.data.groups import read_groups
-from automl_transfer.data.image_files import FileInventory, key_of, signature_of
+from automl_transfer.data.image_files import RANGE, FileInventory, key_of, signature_of
 from automl_transfer.data.layout import Layout, Place, layout_of
+from automl_transfer.data.scaling import asked_range
 from automl_transfer.data.walk import Left, Walked, suffix_of, walk
 from automl_transfer.domain.account import Reason
 from automl_transfer.errors import DataError
@@ -33,6 +34,8 @@ TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 class Folder(DatasetKind):
     """Any folder that holds a subfolder for each class."""
 
+    options = RANGE
+
     def open(self, request: Request) -> Inventory:
         """List the images, and say of every other file why it is none.
 
@@ -41,6 +44,7 @@ class Folder(DatasetKind):
         """
         assert request.location is not None
         root = request.location
+        pixels = asked_range(request.options)
         shown = root.name if root.name not in ("", "..") else root.resolve().name or "folder"
         walked = walk(root)
         # Unicode has two spellings of "ü"; file systems differ in the one they keep.
@@ -81,7 +85,8 @@ class Folder(DatasetKind):
             classes=classes,
             labels=np.array([position[name] for name in names], np.int64),
             keys=used,
-            signature=signature_of("folder", root, [(key, path) for key, path, _ in inside]),
+            asked=pixels,
+            signature=signature_of(f"folder {pixels}", root, [(key, path) for key, path, _ in inside]),
             groups=None if group_from is None else read_groups(group_from, used, root),
             splits=tuple(splits) if splits else None,
             outside=tuple(

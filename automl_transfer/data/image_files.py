@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import operator
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +13,52 @@ from pathlib import Path
 
 import numpy as np
 
+from automl_transfer.aborting import check_abort
 from automl_transfer.data.base import Decoded, Inventory, Native, fitting_resolution
-from automl_transfer.data.decode import header, read_image, threads
+from automl_transfer.data.decode import header, read_image, see_deep, threads
+from automl_transfer.domain.pixel_range import PixelRange, Seen, judge, refuse_another_scale
+
+RANGE = {"range": "of files of more than 8 bits: which numbers are black and white, LOW..HIGH"}
+"""The option of datasets of files; where it is not said, all values together are judged."""
+
+HOW = "?range=LOW..HIGH"
 
 
 @dataclass
 class FileInventory(Inventory):
-    """Files, decoded when asked."""
+    """Files, decoded when asked; `prepare` looks through those of more than 8 bits.
+
+    Attributes:
+        asked: The range of numbers of more than 8 bits, where a person said it.
+    """
 
     files: Sequence[Path] = field(default_factory=tuple)
+    asked: PixelRange | None = None
+
+    def prepare(self, scratch: Path) -> None:
+        """Judge the range of files of more than 8 bits by all their values.
+
+        Raises:
+            DataError: No usual range holds them, or they are scaled in different ways.
+        """
+        if self.asked is not None:
+            self.pixel_range = self.asked
+            return
+        kinds: dict[str, Seen] = {}
+        with ThreadPoolExecutor(threads()) as pool:
+            for found in pool.map(_deep, self.files, chunksize=16):
+                check_abort()
+                if found is not None:
+                    seen, fractions = found
+                    kind = "files of floats" if fractions else "files of more than 8 bits"
+                    kinds[kind] = kinds[kind] | seen if kind in kinds else seen
+        if not kinds:
+            return
+        together = functools.reduce(operator.or_, kinds.values())
+        pixels = judge(together, f"{self.name}: {' and '.join(kinds)}", HOW)
+        for kind, seen in kinds.items():
+            refuse_another_scale(seen, pixels, f"{self.name}: {kind}", HOW)
+        self.pixel_range = pixels
 
     def native(self) -> Native:
         """Gray if every image is; the resolution near the median side of all images."""
@@ -31,7 +70,7 @@ class FileInventory(Inventory):
 
     def decode(self, row: int, channels: int, resolution: int) -> Decoded:
         """Read and decode file `row`."""
-        return read_image(self.files[row], channels, resolution)
+        return read_image(self.files[row], channels, resolution, self.pixel_range)
 
 
 def key_of(path: Path, root: Path) -> str:
@@ -51,6 +90,13 @@ def signature_of(kind: str, root: Path, files: Sequence[tuple[str, Path]]) -> st
             state = "missing"
         digest.update(f"\0{key}\0{state}".encode())
     return f"{kind} {digest.hexdigest()}"
+
+
+def _deep(path: Path) -> tuple[Seen, bool] | None:
+    try:
+        return see_deep(path)
+    except (ValueError, OSError):  # decoding says what is wrong with it
+        return None
 
 
 def _header(path: Path) -> tuple[bool, int, int] | None:

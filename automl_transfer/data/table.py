@@ -20,7 +20,8 @@ import numpy as np
 
 from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, Unused, some
 from automl_transfer.data.groups import read_groups
-from automl_transfer.data.image_files import FileInventory, signature_of
+from automl_transfer.data.image_files import RANGE, FileInventory, signature_of
+from automl_transfer.data.scaling import asked_range
 from automl_transfer.data.split_names import SPLIT_NAMES, split_of, twice
 from automl_transfer.data.table_columns import Chosen, choose
 from automl_transfer.data.table_file import read_table
@@ -65,6 +66,8 @@ class _Rows:
 class Table(DatasetKind):
     """Any table of file names and labels."""
 
+    options = RANGE
+
     def open(self, request: Request) -> Inventory:
         """Read the table, and look for its images.
 
@@ -73,6 +76,7 @@ class Table(DatasetKind):
         """
         assert request.location is not None
         path, spec = request.location, request.spec
+        pixels = asked_range(request.options)
         table = read_table(path)
         chosen = choose(table, spec.columns)
         root = _images(request)
@@ -94,7 +98,8 @@ class Table(DatasetKind):
             classes=classes,
             labels=numbers,
             keys=keys,
-            signature=signature_of("table", root, [(key, found.files[key]) for key in keys]),
+            asked=pixels,
+            signature=signature_of(f"table {pixels}", root, [(key, found.files[key]) for key in keys]),
             groups=_groups(spec, chosen, keys, rows, root),
             splits=None if chosen.split is None else _splits([row.split for row in rows], chosen.split),
             outside=tuple(found.bad[key] for key in sorted(found.bad)),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.errors import ConfigurationError, SourceError

@@ -190,7 +190,12 @@ class Predictor:
             return name, str(source)
         try:
             if isinstance(source, Path):
-                return name, decode_image(source, channels=channels, resolution=resolution)
+                return name, decode_image(
+                    source,
+                    channels=channels,
+                    resolution=resolution,
+                    pixel_range=self.description.pixel_range,
+                )
             return name, from_array(source, channels, resolution).pixels
         except (DataError, OSError, ValueError, MemoryError) as error:
             return name, reason(error)
