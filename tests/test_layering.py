@@ -12,11 +12,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "automl_transfer"
 STOREYS = {
     "aborting": 0,
     "errors": 0,
-    "foreign": 0,
     "importing": 0,
     "printable": 0,
     "__init__": 0,
     "domain": 1,
+    "foreign": 1,
     "plugins": 1,
     "data": 2,
     "models": 2,

@@ -170,6 +170,8 @@ def _print_task(screen: Console, found: Exploration, task: Task) -> None:
         f"height {tall[0]} to {tall[2]} (median {tall[1]:g}); "
         f"used at {task.resolution} pixels, {'gray' if task.channels == 1 else 'RGB'}"
     )
+    if task.pixel_range is not None:
+        screen.print(f"range of the numbers (black to white): {task.pixel_range}", markup=False)
     means = ", ".join(f"{value:.3f}" for value in task.channel_mean)
     deviations = ", ".join(f"{value:.3f}" for value in task.channel_std)
     screen.print(f"channels (training split): mean {means}; standard deviation {deviations}", markup=False)

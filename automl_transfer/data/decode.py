@@ -58,7 +58,7 @@ MAX_FILE_BYTES = 1 << 30
 """Bytes of one file: more than any image of that many pixels needs."""
 
 BYTES_A_PIXEL = 32
-"""Memory that looking at an image of many bits takes for each pixel, at most."""
+"""Memory that decoding takes: the stored pixels, and copies in the modes between them and RGB."""
 
 _ORIENTATION = 0x0112
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -103,16 +103,17 @@ def read_image(
         with _stream(source) as stream, _open(stream) as image:
             width, height = image.size
             several = _several(image)
-            numbers = numbers_of(image, lambda: _open(stream))
-            if numbers is None:
-                # JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
-                image.draft(image.mode, (2 * resolution, 2 * resolution))
-                image.load()
-            turn = _orientation(image)
-            if turn >= 5:
-                width, height = height, width
-            flat = image if numbers is None else in_eight_bits(numbers, pixel_range)
-            pixels = square(flat, channels, resolution, _TURNS.get(turn))
+            # JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
+            image.draft(image.mode, (2 * resolution, 2 * resolution))
+            with DECODING.holding(image.width * image.height * BYTES_A_PIXEL):
+                numbers = numbers_of(image, lambda: _open(stream))
+                if numbers is None:
+                    image.load()
+                turn = _orientation(image)
+                if turn >= 5:
+                    width, height = height, width
+                flat = image if numbers is None else in_eight_bits(numbers, pixel_range)
+                pixels = square(flat, channels, resolution, _TURNS.get(turn))
     except MemoryError:
         raise
     except OSError as error:

@@ -82,7 +82,7 @@ def in_eight_bits(numbers: Numbers, pixels: PixelRange | None) -> Image.Image:
     """
     found = seen_in(numbers)
     if found is not None and pixels is not None:
-        refuse_another_scale(found, pixels, "pixels", "")
+        refuse_another_scale(found, pixels, "pixels")
     if found is not None and pixels is None:
         pixels = UNIT if numbers.dtype.kind == "f" else SIXTEEN_BITS
         if found.low < pixels.low or found.high > pixels.high:

@@ -114,6 +114,7 @@ _SIGNED = (
     PixelRange(low=-128.0, high=127.0, word="signed 8 bits"),
     PixelRange(low=-32768.0, high=32767.0, word="signed 16 bits"),
 )
+_USUAL = (_UNIT, _SIXTEEN, *_BITS, *_SIGNED)
 
 
 def usual(seen: Seen) -> PixelRange | None:
@@ -164,19 +165,19 @@ def asked(low: float, high: float) -> PixelRange:
     return PixelRange(low=low, high=high, word=f"{low:g} to {high:g}")
 
 
-def refuse_another_scale(seen: Seen, pixels: PixelRange, what: str, how: str) -> None:
+def refuse_another_scale(seen: Seen, pixels: PixelRange, what: str, how: str = "") -> None:
     """Refuse values that are plainly scaled in another way than the range: 0..1 where 0..255 is meant.
 
     Dark images are fine: only numbers that fill another, much smaller usual range are refused, and
-    numbers outside of the range.
+    numbers outside of a usual range. A range that a person gave is a window: what lies outside is clipped.
 
     Raises:
         DataError: They are.
     """
-    if not pixels.holds(seen):
+    if pixels in _USUAL and not pixels.holds(seen):
+        said = f", or say the range of all of them ({how})" if how else ""
         raise DataError(
-            f"{what} must lie in the range of the others, {pixels}, got {seen}: scale all images alike, or "
-            f"say the range of all of them ({how})"
+            f"{what} must lie in the range of the others, {pixels}, got {seen}: scale all images alike{said}"
         )
     own = None if seen.whole else usual(seen)
     if own is not None and own.low >= pixels.low and own.high * _ALIKE <= pixels.high:

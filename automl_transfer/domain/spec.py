@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -14,6 +14,10 @@ from automl_transfer.domain.task import Metric
 Scalar = str | float | int | bool
 RareClasses = Literal["refuse", "drop", "merge", "keep"]
 DimensionSetting = Scalar | tuple[Scalar, ...]
+
+MOST_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+"""Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -104,7 +108,7 @@ class TaskSpec(BaseModel):
     split_from: int | str | None = None
     min_per_class: int | None = Field(default=None, ge=1)
     rare_classes: RareClasses = "refuse"
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     metric: Metric = "accuracy"
 
     @field_validator("classes_from", "split_from")
@@ -153,7 +157,7 @@ class SearchSpec(BaseModel):
     min_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     max_attempts: int = Field(default=3, ge=1, le=100)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     profile: bool = True
     default_first: bool = True
     confirm: int = Field(default=3, ge=0, le=100)

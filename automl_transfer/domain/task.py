@@ -11,6 +11,8 @@ from automl_transfer.domain.pixel_range import Ranged
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+LARGEST_SIDE = 4096
+"""Pixels a side that a network is ever given: its first layers take memory by the square of it."""
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 
 
@@ -46,7 +48,7 @@ class Task(Ranged):
     classes: tuple[str, ...] = Field(min_length=2)
     splits: SplitSizes
     channels: Literal[1, 3]
-    resolution: int = Field(ge=8, le=4096)
+    resolution: int = Field(ge=8, le=LARGEST_SIDE)
     channel_mean: tuple[float, ...]
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"

@@ -17,7 +17,7 @@ from automl_transfer.domain.nothing_local import (
     public_text,
 )
 from automl_transfer.domain.pixel_range import Ranged
-from automl_transfer.domain.spec import SplitFractions, TaskSpec
+from automl_transfer.domain.spec import Seed, SplitFractions, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Metric, SplitSizes, Task
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
@@ -57,7 +57,7 @@ class RecipeTask(Ranged):
     resolution: int = Field(ge=8, le=4096)
     metric: Metric
     splits: SplitSizes
-    split_seed: int | None = Field(default=None, ge=0)
+    split_seed: Seed | None = None
     split_fractions: SplitFractions | None = None
     normalisation: NormalisationFacts
 
@@ -90,7 +90,7 @@ class RecipeTraining(BaseModel):
     epochs: int = Field(ge=0)
     best_epoch: int | None = Field(default=None, ge=0)
     batch: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: Seed
     refit: bool = False
     weights_sha256: Sha256 | None = None
     conditions: Conditions = Field(default_factory=dict)
@@ -114,8 +114,8 @@ class SeedScore(BaseModel):
 
     model_config = _FROZEN
 
-    seed: int = Field(ge=0)
-    split_seed: int | None = Field(default=None, ge=0)
+    seed: Seed
+    split_seed: Seed | None = None
     validation: Share
     test: Share | None
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from automl_transfer.domain.pixel_range import Ranged
+from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
-from automl_transfer.recipes.model_description import Calibration, ModelDescription
+from automl_transfer.recipes.model_description import Calibration, ModelDescription, check_side
 from automl_transfer.recipes.normalisation import NormalisationFacts
 from automl_transfer.recipes.strict_json import parse_json, validate
 
@@ -49,7 +50,7 @@ class PackageDescription(Ranged):
     preprocessing: bool
     output: Literal["probabilities", "logits"]
     channels: Literal[1, 3]
-    resolution: int = Field(ge=8, le=4096)
+    resolution: int = Field(ge=8, le=LARGEST_SIDE)
     normalisation: NormalisationFacts
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
     network: Network | None = None
@@ -59,6 +60,12 @@ class PackageDescription(Ranged):
     def temperature(self) -> float:
         """What logits are divided by before the softmax."""
         return 1.0 if self.calibration is None else self.calibration.temperature
+
+    @model_validator(mode="after")
+    def _side(self) -> Self:
+        if self.network is not None:
+            check_side(self.resolution, self.network.resolution_scale)
+        return self
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
