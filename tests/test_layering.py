@@ -13,6 +13,7 @@ STOREYS = {
     "aborting": 0,
     "errors": 0,
     "importing": 0,
+    "printable": 0,
     "__init__": 0,
     "domain": 1,
     "foreign": 1,

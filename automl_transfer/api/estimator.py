@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from automl_transfer.api.front import search
 from automl_transfer.api.pixel_input import PixelInput
-from automl_transfer.api.training import make_run, train_to_the_end
+from automl_transfer.api.training import calibration_of, make_run, train_to_the_end
 from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
@@ -32,6 +32,7 @@ from automl_transfer.recipes.model_description import ModelDescription
 from automl_transfer.recipes.normalisation import facts
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.strict_json import validate
+from automl_transfer.training.calibration import softmax
 
 if TYPE_CHECKING:
     import torch
@@ -143,15 +144,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:  # noqa: N803
         """(n, classes) probabilities, columns in the order of `classes_`."""
         check_is_fitted(self, "predictor_")
-        logits = self.predictor_.logits(self._input.pixels(self, X)).astype(np.float64)
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        found: npt.NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-        return found
+        logits = self.predictor_.logits(self._input.pixels(self, X))
+        return softmax(logits, self.predictor_.description.temperature)
 
     def explore_data(self, X: Any, y: Any) -> Exploration:  # noqa: N803
         """Classes, balance, duplicates and conflicting labels of images, before anything is trained."""
         details, _ = clone(self)._prepared(X, y)  # a fitted estimator stays what it is
-        return describe(details.loaded, details.cached)
+        return describe(details)
 
     def generate_target_model(self, X: Any, y: Any) -> TargetModel:  # noqa: N803
         """The network that the strategy makes for these images, before any training by gradient.
@@ -308,6 +307,7 @@ def _predictor(run: TrainingRun, architecture: str) -> Predictor:
         normalisation=facts(constants),
         pixel_range=task.pixel_range,
         weights_sha256=run.weights_sha256(),
+        calibration=calibration_of(run, refit=False),
     )
     return Predictor(run.model, description, run.device)
 

@@ -18,6 +18,7 @@ from automl_transfer import __version__
 from automl_transfer.cli import (
     apply,
     dashboard,
+    evaluate,
     explore,
     export,
     init,
@@ -34,6 +35,7 @@ from automl_transfer.cli import (
     verify,
     worker,
 )
+from automl_transfer.cli.screen import safe_streams
 from automl_transfer.errors import AutomlTransferError, UserError
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
@@ -51,7 +53,7 @@ app = typer.Typer(
 )
 for command in (
     init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
-    package, dashboard, roles,
+    evaluate, package, dashboard, roles,
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")
@@ -86,14 +88,15 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     gc.set_threshold(*GARBAGE)
-    try:
-        app(args=arguments, standalone_mode=True)
-    except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(WRONG_USAGE)
-    except AutomlTransferError as error:
-        typer.echo(f"failed: {error}", err=True)
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+    with safe_streams():
+        try:
+            app(args=arguments, standalone_mode=True)
+        except UserError as error:
+            typer.echo(f"error: {error}", err=True)
+            sys.exit(WRONG_USAGE)
+        except AutomlTransferError as error:
+            typer.echo(f"failed: {error}", err=True)
+            sys.exit(FAILED)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            sys.exit(INTERRUPTED)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import platformdirs
 from filelock import FileLock, Timeout
 
@@ -49,6 +50,7 @@ class CachedImages:
         digests: uint8 (N, 16), equal for equal pixels.
         moments: int64 (N, C, 2), sums of pixels and of their squares.
         sizes: int64 (N, 2), stored height and width in pixels.
+        frames: bool (N,), whether the file holds more images than the one that is used.
         bad: The unreadable images.
         pixel_range: By which they were scaled; None for files of 8 bits.
     """
@@ -58,6 +60,7 @@ class CachedImages:
     digests: Pixels
     moments: Rows
     sizes: Rows
+    frames: npt.NDArray[np.bool_]
     bad: tuple[BadImage, ...]
     pixel_range: PixelRange | None = None
 
@@ -159,6 +162,7 @@ def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
         images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
         with np.load(packed, allow_pickle=False) as table:
             digests, moments, sizes = table["digests"], table["moments"], table["sizes"]
+            frames = table["frames"]
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     if images.shape != shape or images.dtype != np.uint8 or len(digests) != shape[0]:
@@ -170,7 +174,7 @@ def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
     if any(_opens(inventory, row) for row in not_opened):
         return None
     rows = np.array([row for row in range(len(inventory.keys)) if row not in bad], np.int64)
-    return CachedImages(images, rows, digests, moments, sizes, tuple(bad.values()), pixel_range)
+    return CachedImages(images, rows, digests, moments, sizes, frames, tuple(bad.values()), pixel_range)
 
 
 def _opens(inventory: Inventory, row: int) -> bool:

@@ -46,6 +46,7 @@ def task_in_memory(
         digests=digests,
         moments=np.stack([flat.sum(axis=1, dtype=np.int64), squares], axis=2),
         sizes=np.full((len(images), 2), images.shape[1], np.int64),
+        frames=np.zeros(len(images), np.bool_),
         bad=(),
         pixel_range=pixel_range,
     )

@@ -31,21 +31,15 @@ from automl_transfer.data.image_shape import CHANNELS, ImageShape, parse, which_
 from automl_transfer.data.labels import classes_of, one_an_image
 from automl_transfer.data.memory_budget import DECODING
 from automl_transfer.data.npy import Header, read_header
-from automl_transfer.data.scaling import see, to_pixels
-from automl_transfer.domain.pixel_range import PixelRange, Seen, asked, judge, refuse_another_scale
+from automl_transfer.data.scaling import asked_range, see, to_pixels
+from automl_transfer.data.split_names import SPLIT_NAMES
+from automl_transfer.domain.pixel_range import PixelRange, Seen, judge, refuse_another_scale
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
 from automl_transfer.foreign import reading
 
 Array = npt.NDArray[Any]
 
-_SUFFIXES: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
 _PAIRS: tuple[Callable[[str], tuple[str, str]], ...] = (
     lambda split: (f"images_{split}", f"labels_{split}"),
     lambda split: (f"x_{split}", f"y_{split}"),
@@ -139,7 +133,7 @@ class Npz(DatasetKind):
         assert request.location is not None
         path, options = request.location, request.options
         row = parse(options["shape"]) if "shape" in options else None
-        pixels = _range(options["range"]) if "range" in options else None
+        pixels = asked_range(options)
         with reading(_RULE, repr(path.name), DataError, _AGAIN):
             if not zipfile.is_zipfile(path):
                 raise DataError(f"an .npz must be a zip archive of arrays, got {path.name!r}, which is none")
@@ -196,7 +190,7 @@ def _parts(file: str, names: set[str]) -> tuple[list[tuple[str, str]], list[Spli
     if "images" in names and "labels" in names:
         return [("images", "labels")], None
     for pair in _PAIRS:
-        found = [(pair(suffix), split) for suffix, split in _SUFFIXES.items() if set(pair(suffix)) <= names]
+        found = [(pair(suffix), split) for suffix, split in SPLIT_NAMES.items() if set(pair(suffix)) <= names]
         if any(split == "train" for _, split in found):
             if len({split for _, split in found}) < len(found):
                 raise DataError(f"{file}: each split must have one array of images, got {sorted(names)}")
@@ -205,14 +199,6 @@ def _parts(file: str, names: set[str]) -> tuple[list[tuple[str, str]], list[Spli
         f"{file}: an .npz must hold the arrays images and labels, or images_train, labels_train, "
         f"images_val, ..., got {sorted(names) or 'nothing'}"
     )
-
-
-def _range(text: str) -> PixelRange:
-    low, _, high = text.partition("..")
-    try:
-        return asked(float(low), float(high))
-    except ValueError:
-        raise DataError(f"range must read LOW..HIGH, like 0..4095, got {text!r}") from None
 
 
 def _image_shape(file: str, archive: zipfile.ZipFile, name: str, row: ImageShape | None) -> tuple[int, ...]:

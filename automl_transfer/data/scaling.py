@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.base import Pixels
-from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange, Seen
+from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange, Seen, asked
+from automl_transfer.errors import DataError
 
 Array = npt.NDArray[Any]
 
@@ -49,6 +51,22 @@ def to_pixels(values: Array, pixels: PixelRange) -> Pixels:
         flat[start : start + len(share)] = np.rint(share * 255.0)
         start += len(share)
     return scaled
+
+
+def asked_range(options: Mapping[str, str]) -> PixelRange | None:
+    """What the option `range` of a dataset says; None where it is not given.
+
+    Raises:
+        DataError: It does not read LOW..HIGH.
+    """
+    text = options.get("range")
+    if text is None:
+        return None
+    low, _, high = text.partition("..")
+    try:
+        return asked(float(low), float(high))
+    except ValueError:
+        raise DataError(f"range must read LOW..HIGH, like 0..4095, got {text!r}") from None
 
 
 def _blocks(values: Array) -> list[Array]:

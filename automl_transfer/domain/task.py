@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.account import Account
 from automl_transfer.domain.pixel_range import Ranged
 
 Split = Literal["train", "validation", "test"]
@@ -37,6 +38,7 @@ class Task(Ranged):
         resolution: Height and width in pixels at which the task is trained.
         pixel_range: Which stored numbers are black and white; None for files of 8 bits.
         channel_mean, channel_std: Over the training split, of pixels in [0, 1], one per channel.
+        account: What became of every file; None where an earlier version did not count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -50,3 +52,4 @@ class Task(Ranged):
     channel_mean: tuple[float, ...]
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"
+    account: Account | None = None

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.task import LARGEST_SIDE
@@ -20,6 +20,24 @@ CARD = "README.md"
 FILES = frozenset({WEIGHTS, DESCRIPTION, CARD})
 
 SCHEMA = "automl-transfer/model/1"
+
+
+class Calibration(BaseModel):
+    """How probabilities are made of logits: softmax(logits / temperature).
+
+    Attributes:
+        images: Validation images that the temperature was fitted on; the model was not trained on them.
+        nll_before, nll_after: Mean NLL of these images in nats, at temperature 1 and at this one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    method: Literal["temperature"] = "temperature"
+    temperature: float = Field(gt=0.0, le=1e6)
+    split: Literal["validation"] = "validation"
+    images: int = Field(ge=1)
+    nll_before: float
+    nll_after: float
 
 
 def check_side(resolution: int, scale: float) -> None:
@@ -45,6 +63,8 @@ class ModelDescription(Ranged):
         resolution_scale: Images are resized by this factor in front of the first group.
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         weights_sha256: Of the file `model.safetensors`.
+        calibration: None where there is none: models of earlier versions, and models that were trained on
+            their validation images, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
@@ -60,6 +80,7 @@ class ModelDescription(Ranged):
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
     normalisation: NormalisationFacts
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _channels(self) -> Self:
@@ -74,9 +95,17 @@ class ModelDescription(Ranged):
                 )
         return self
 
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
     def to_json(self) -> str:
         """The file's text, keys in a fixed order."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+        # Without an empty calibration, versions that know none can read the file.
+        without = {"calibration"} if self.calibration is None else None
+        value = self.model_dump(mode="json", by_alias=True, exclude=without)
+        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_description(folder: Path) -> ModelDescription:

@@ -16,6 +16,7 @@ from automl_transfer.recipes.model_description import (
     DESCRIPTION,
     FILES,
     WEIGHTS,
+    Calibration,
     ModelDescription,
     read_description,
 )
@@ -39,6 +40,7 @@ def save_model(
     normalisation: Constants | None,
     pixel_range: PixelRange | None = None,
     recipe: Recipe,
+    calibration: Calibration | None = None,
     replace: bool = False,
 ) -> ModelDescription:
     """Write a model folder under a temporary name, then rename it.
@@ -70,6 +72,7 @@ def save_model(
             normalisation=facts(normalisation),
             pixel_range=pixel_range,
             weights_sha256=file_sha256(weights),
+            calibration=calibration,
         )
         write_text(temporary / DESCRIPTION, description.to_json())
         write_text(temporary / CARD, model_card(description, recipe))

@@ -211,7 +211,7 @@ def test_csv() -> None:
         "error": "",
     }
     assert table[1]["file"] == "caf\\udce9.png"
-    assert table[1]["error"] == "not an\nimage"
+    assert table[1]["error"] == "not an\\nimage"  # E5: one line
     assert list(csv.DictReader(io.StringIO("file,label,probability,error\n"))) == []
 
 

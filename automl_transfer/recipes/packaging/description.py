@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
-from automl_transfer.recipes.model_description import ModelDescription, check_side
+from automl_transfer.recipes.model_description import Calibration, ModelDescription, check_side
 from automl_transfer.recipes.normalisation import NormalisationFacts
 from automl_transfer.recipes.strict_json import parse_json, validate
 
@@ -40,6 +40,8 @@ class PackageDescription(Ranged):
             `normalisation` says, and gives `logits`.
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         network: None where the file holds the program itself.
+        calibration: Probabilities are softmax(logits / temperature): done already where the output is
+            probabilities, left to the reader where it is logits, which are the network's own.
     """
 
     model_config = _FROZEN
@@ -52,6 +54,12 @@ class PackageDescription(Ranged):
     normalisation: NormalisationFacts
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
     network: Network | None = None
+    calibration: Calibration | None = None
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
 
     @model_validator(mode="after")
     def _side(self) -> Self:
@@ -89,6 +97,7 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         if network
         else None,
         pixel_range=model.pixel_range,
+        calibration=model.calibration,
     )
 
 
@@ -107,6 +116,7 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
         normalisation=package.normalisation,
         weights_sha256=sha256,
         pixel_range=package.pixel_range,
+        calibration=package.calibration,
     )
 
 

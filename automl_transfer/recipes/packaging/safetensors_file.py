@@ -48,7 +48,8 @@ class SafetensorsFile(PackageFormat):
         from automl_transfer.recipes.packaging.inference import Inference
 
         model, described = load(path)
-        inference = Inference(model, described.normalisation if described.preprocessing else None)
+        normalisation = described.normalisation if described.preprocessing else None
+        inference = Inference(model, normalisation, described.temperature)
 
         def answers(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
             with torch.inference_mode():
