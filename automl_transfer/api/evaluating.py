@@ -16,6 +16,7 @@ from automl_transfer.data.base import BadImage, some
 from automl_transfer.data.cache import default_cache_root, open_images
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.task import load_with_details
+from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split
 from automl_transfer.errors import ConfigurationError, DataError, UserError
@@ -102,7 +103,8 @@ def evaluate(
     predictor = Predictor.load(place, resolve_device(device))
     recipe = _recipe_of(place, predictor)
     report = progress or (lambda what, done, total: None)
-    data = _labelled(_spec(dataset, predictor, recipe), split, data_root, cache_root, report)
+    scaled = predictor.description.pixel_range or EIGHT_BITS
+    data = _labelled(_spec(dataset, predictor, recipe), split, data_root, cache_root, report, scaled)
     return _judged(predictor, place, data, split, batch, _notes(recipe, data, split), report)
 
 
@@ -140,10 +142,13 @@ def _labelled(
     data_root: Path | None,
     cache_root: Path | None,
     progress: Progress,
+    expected: PixelRange,
 ) -> _Labelled:
-    opened = open_dataset(spec, data_root)
+    opened = open_dataset(spec, data_root, expected)
     if split is not None or opened.per_class is not None:
-        details = load_with_details(spec, data_root=data_root, cache_root=cache_root, progress=progress)
+        details = load_with_details(
+            spec, data_root=data_root, cache_root=cache_root, progress=progress, expected=expected
+        )
         loaded = details.loaded
         rows = (
             loaded.indices[split]
