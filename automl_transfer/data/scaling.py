@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,17 +41,31 @@ def to_pixels(values: Array, pixels: PixelRange) -> Pixels:
     """
     if values.dtype == np.uint8 and (pixels.low, pixels.high) == (EIGHT_BITS.low, EIGHT_BITS.high):
         return np.ascontiguousarray(values)
+    levels = None
+    if values.dtype.kind == "u" and values.dtype.itemsize <= 2:  # few enough to look them up
+        levels = _levels(values.dtype.itemsize, pixels)
     scaled = np.empty(values.shape, np.uint8)
     flat, start = scaled.reshape(-1), 0
     for block in _blocks(values):
-        with np.errstate(over="ignore"):  # numbers near the largest there are: clipped
-            numbers = block.astype(np.float64).reshape(-1)
-            if not np.isfinite(numbers).all():
-                raise ValueError("pixels must be finite, got NaN or infinity")
-            share = np.clip((numbers - pixels.low) / (pixels.high - pixels.low), 0.0, 1.0)
-        flat[start : start + len(share)] = np.rint(share * 255.0)
-        start += len(share)
+        numbers = block.reshape(-1)
+        flat[start : start + len(numbers)] = _scaled(numbers, pixels) if levels is None else levels[numbers]
+        start += len(numbers)
     return scaled
+
+
+@functools.lru_cache(maxsize=8)
+def _levels(size: int, pixels: PixelRange) -> Pixels:
+    """The pixel of each number that fits into so many bytes."""
+    return _scaled(np.arange(1 << (8 * size)), pixels)
+
+
+def _scaled(numbers: Array, pixels: PixelRange) -> Pixels:
+    with np.errstate(over="ignore"):  # numbers near the largest there are: clipped
+        exact = numbers.astype(np.float64)
+        if not np.isfinite(exact).all():
+            raise ValueError("pixels must be finite, got NaN or infinity")
+        share = np.clip((exact - pixels.low) / (pixels.high - pixels.low), 0.0, 1.0)
+    return np.rint(share * 255.0).astype(np.uint8)
 
 
 def asked_range(options: Mapping[str, str]) -> PixelRange | None:
