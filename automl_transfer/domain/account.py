@@ -28,7 +28,7 @@ class Reason(StrEnum):
     RARE = "image of a rare class"
     FEW = "image that the few-image version leaves out"
     UNDECIDED = "image whose class is not clear"
-    NO_FILE = "row of the table without a file below the images"
+    NO_FILE = "file missing below the images"
     CONTRADICTED = "image that two rows of the table contradict each other about"
     NOT_NAMED = "image that the table does not name"
 
