@@ -2,7 +2,8 @@
 
 `search` finds the best way to transfer a network to a dataset and ships the winner; `explore` says what
 a dataset holds. `apply` trains a best-strategy file on any data, `verify` again on its own. `load`
-opens a model, whose `predict` labels images; `package` writes it as one file for inference.
+opens a model, whose `predict` labels images; `evaluate` judges one on labelled images; `package` writes it
+as one file for inference.
 `TransferClassifier` is all of it as a scikit-learn estimator.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from automl_transfer.api.applying import Applied, apply
+from automl_transfer.api.evaluating import evaluate
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.api.front import explore, search
 from automl_transfer.api.rerun import task_of
@@ -19,6 +21,7 @@ from automl_transfer.api.verifying import Verdict, verify
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.package import Packaged, package
 from automl_transfer.recipes.predict import Predictor
+from automl_transfer.reporting.evaluation import Evaluation
 
 if TYPE_CHECKING:
     from automl_transfer.api.estimator import TransferClassifier
@@ -27,6 +30,7 @@ load = Predictor.load
 
 __all__ = [
     "Applied",
+    "Evaluation",
     "Packaged",
     "Predictor",
     "Recipe",
@@ -36,6 +40,7 @@ __all__ = [
     "TransferClassifier",
     "Verdict",
     "apply",
+    "evaluate",
     "explore",
     "finish_search",
     "load",

@@ -13,6 +13,7 @@ import numpy as np
 
 from automl_transfer import __version__, plugins
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.normalisation import Constants
 from automl_transfer.domain.records import EpochResult, TrialOutcome
 from automl_transfer.domain.strategy import Strategy
@@ -139,10 +140,32 @@ def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Re
         resolution=task.resolution,
         classes=task.classes,
         normalisation=constants_of(run),
+        pixel_range=task.pixel_range,
         recipe=recipe,
+        calibration=calibration_of(run, refit=recipe.training.refit),
         replace=True,
     )
     write_recipe(folder / RECIPE, recipe)
+
+
+def calibration_of(run: TrainingRun, *, refit: bool) -> Calibration | None:
+    """The temperature that fits the validation images; None for a model that was trained on them."""
+    from automl_transfer.training.calibration import fit_temperature
+    from automl_transfer.training.evaluate import predict_logits
+
+    task, rows = run.task, run.task.indices["validation"]
+    if refit or not len(rows) or np.isin(rows, task.indices["train"]).any():
+        return None
+    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
+    if not np.isfinite(logits).all():
+        return None
+    found = fit_temperature(logits, task.labels[rows])
+    return Calibration(
+        temperature=found.temperature,
+        images=found.images,
+        nll_before=found.nll_before,
+        nll_after=found.nll_after,
+    )
 
 
 def constants_of(run: TrainingRun) -> Constants | None:

@@ -18,6 +18,7 @@ from automl_transfer import __version__
 from automl_transfer.cli import (
     apply,
     dashboard,
+    evaluate,
     explore,
     export,
     init,
@@ -35,6 +36,7 @@ from automl_transfer.cli import (
     worker,
 )
 from automl_transfer.cli.options import paths_at_home
+from automl_transfer.cli.screen import safe_streams
 from automl_transfer.errors import AutomlTransferError, UserError
 from automl_transfer.machine import ensure_home
 from automl_transfer.redaction import redacted
@@ -54,7 +56,7 @@ app = typer.Typer(
 )
 for command in (
     init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
-    package, dashboard, roles,
+    evaluate, package, dashboard, roles,
 ):  # fmt: skip
     app.command(name=command.__name__.rpartition(".")[2])(command.run)
 app.add_typer(study.app, name="study")
@@ -93,14 +95,15 @@ def main(arguments: list[str] | None = None) -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     gc.set_threshold(*GARBAGE)
     ensure_home()
-    try:
-        app(args=arguments, standalone_mode=True)
-    except UserError as error:
-        typer.echo(f"error: {redacted(str(error))}", err=True)
-        sys.exit(WRONG_USAGE)
-    except AutomlTransferError as error:
-        typer.echo(f"failed: {redacted(str(error))}", err=True)
-        sys.exit(FAILED)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+    with safe_streams():
+        try:
+            app(args=arguments, standalone_mode=True)
+        except UserError as error:
+            typer.echo(f"error: {redacted(str(error))}", err=True)
+            sys.exit(WRONG_USAGE)
+        except AutomlTransferError as error:
+            typer.echo(f"failed: {redacted(str(error))}", err=True)
+            sys.exit(FAILED)
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            sys.exit(INTERRUPTED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from automl_transfer.cli.options import DeviceOption, console, watched
+from automl_transfer.printable import for_machines
 
 if TYPE_CHECKING:
+    from automl_transfer.recipes.inputs import Named
     from automl_transfer.recipes.predictions import Prediction
 
 STDIN = "-"
@@ -44,6 +47,16 @@ def run(
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Names on stdin end in a null character, not in a new line.")
     ] = False,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold",
+            metavar="P",
+            min=0.0,
+            max=1.0,
+            help="Least probability of a label; below it the label is 'none', and 'best' says the class.",
+        ),
+    ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Label images. One that cannot be read gets a row with the reason; the others go on.
@@ -52,51 +65,85 @@ def run(
     $ automl-transfer predict runs/quick/model three.png
     file,label,probability,error
     three.png,3,0.998417,
+    $ automl-transfer predict runs/quick/model --threshold .9 blurred.png
+    file,label,best,probability,error
+    blurred.png,none,3,0.512034,
     $ find photos -name '*.jpg' -print0 | automl-transfer predict runs/quick/model -0 - > labels.csv
     """
-    from automl_transfer.errors import DataError
+    from automl_transfer.data.listing import words
     from automl_transfer.recipes.predict import Predictor
-    from automl_transfer.recipes.predictions import write_csv, write_json_lines
+    from automl_transfer.recipes.predictions import none_word, write_csv, write_json_lines, write_summary
     from automl_transfer.training.device import resolve_device
 
     for image in images:
-        if image != STDIN and not Path(image).exists():
-            raise DataError(f"an image file or folder must exist, got {image}: check the path")
+        _check(image)
     predictor = Predictor.load(model, resolve_device(device))
-    names, total = _names(images, "\0" if null else "\n")
+    described, left_out = predictor.description, Counter[str]()
+    top, none = min(top, len(described.classes)), None
+    if threshold is not None:
+        none = none_word(described.classes)
+        if described.calibration is None:
+            typer.echo(
+                "this model is not calibrated: its probabilities are the network's own, often too sure "
+                "(a model that is shipped now is calibrated)",
+                err=True,
+            )
+        if none != "none" and form is Form.CSV:
+            typer.echo(f"a class is named 'none': a label that is not sure reads {none!r}", err=True)
+    sources, total = _sources(images, "\0" if null else "\n", left_out)
+    rows = for_machines(sys.stdout)
     with _progress(total) as shown:
-        predictions = shown(predictor.predict(names, batch=batch, top=top))
+        predictions = shown(
+            predictor.predict_named(sources, batch=batch, top=top, threshold=threshold or 0.0)
+        )
         if form is Form.CSV:
-            written = write_csv(predictions, sys.stdout, top)
+            written = write_csv(predictions, rows, top, none)
         else:
-            written = write_json_lines(predictions, sys.stdout)
+            written = write_json_lines(predictions, rows)
+            if left_out:
+                write_summary(rows, written, left_out)
+    if left_out:
+        typer.echo(f"left out of the folders, because they are no images: {words(left_out)}", err=True)
+    if none is not None:
+        typer.echo(
+            f"{written.unsure} of {written.rows - written.errors} images are below {threshold:g}", err=True
+        )
     if written.errors:
         typer.echo(f"{written.errors} of {written.rows} images could not be read (see their rows)", err=True)
         if written.errors == written.rows:
             raise typer.Exit(1)
 
 
-def _names(images: list[str], end: str) -> tuple[Iterable[str | Path], int | None]:
-    """What is to be labelled, and how many images that is; None while a list still comes in."""
-    from automl_transfer.data.decode import find_images
+def _check(image: str) -> None:
+    """A name on the command line is typed by a person: one that cannot be is said before anything runs."""
     from automl_transfer.errors import DataError
+    from automl_transfer.recipes.inputs import reason
+
+    try:
+        there = image == STDIN or Path(image).exists()
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"an image file or folder must be within reach, got {image[:200]}: {reason(error)}"
+        ) from error
+    if not there:
+        raise DataError(f"an image file or folder must exist, got {image}: check the path")
+
+
+def _sources(images: list[str], end: str, left_out: Counter[str]) -> tuple[Iterator[Named], int | None]:
+    """What is to be labelled, and how many images that is; None while a list still comes in."""
+    from automl_transfer.errors import DataError
+    from automl_transfer.recipes.inputs import named_files
 
     if STDIN not in images:
-        found: list[str | Path] = []
-        for image in images:
-            inside = find_images(Path(image)) if Path(image).is_dir() else []
-            if len(images) == 1 and Path(image).is_dir() and not inside:
-                raise DataError(
-                    f"a folder must hold images, got {image} with none: name another folder or files"
-                )
-            found += inside or [image]  # an empty folder among several gets a row that says so
-        return found, len(found)
+        found = list(named_files(images[0] if len(images) == 1 else images, left_out))
+        return iter(found), len(found)
     listed = _listed(sys.stdin.buffer, os.fsencode(end))
     first = next(listed, None)
     if first is None and len(images) == 1:
         raise DataError("standard input must list at least one image, got nothing: one name a line")
     from_stdin = itertools.chain([] if first is None else [first], listed)
-    return itertools.chain.from_iterable(from_stdin if i == STDIN else [i] for i in images), None
+    names = itertools.chain.from_iterable(from_stdin if i == STDIN else [i] for i in images)
+    return named_files(names, left_out), None
 
 
 def _listed(stream: BinaryIO, end: bytes) -> Iterator[str]:

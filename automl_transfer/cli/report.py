@@ -16,6 +16,7 @@ from automl_transfer.cli.options import (
     StorageOption,
     console,
     open_store,
+    print_data,
 )
 
 if TYPE_CHECKING:
@@ -66,9 +67,9 @@ def run(
     from automl_transfer.reporting import output
 
     if as_json:
-        typer.echo(output.as_json(reports), nl=False)
+        print_data(output.as_json(reports))
     elif csv:
-        typer.echo(output.as_csv(reports), nl=False)
+        print_data(output.as_csv(reports))
     else:
         output.show(console(), reports, limit)
     if html is not None:

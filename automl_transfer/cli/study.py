@@ -15,6 +15,7 @@ from automl_transfer.cli.options import (
     open_store,
     print_json,
 )
+from automl_transfer.printable import visible
 
 app = typer.Typer(
     help="Create, list, rename and delete studies, and free their disk space.",
@@ -61,7 +62,7 @@ def list_studies(
         best = "-" if study.best_value is None else f"{study.best_value:.4f}"
         task = study.task if study.task is not None else "(made by something else)"
         numbers = [str(study.trials.get(state, 0)) for state in states.values()]
-        table.add_row(Text(study.name), Text(task), *numbers, best)
+        table.add_row(Text(visible(study.name)), Text(visible(task)), *numbers, best)
     console().print(table if studies else "no studies yet: start one with 'automl-transfer search'")
 
 
@@ -80,7 +81,7 @@ def rename(
     """
     with open_store(storage, storage_file, create=False) as store:
         store.rename(study, new)
-    typer.echo(f"{study} is now {new}")
+    typer.echo(f"{visible(study)} is now {visible(new)}")
 
 
 @app.command()
@@ -131,6 +132,6 @@ def gc(
         found = collect_garbage(store, store.study(study), dry_run=dry_run)
     if dry_run:
         for key in found.keys:
-            typer.echo(key)
+            typer.echo(visible(key))
     verb, done = ("would free", "to drop") if dry_run else ("freed", "dropped")
     typer.echo(f"{verb} {found.freed / 1e6:.1f} MB: {len(found.keys)} files {done}, {found.kept} kept")

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from automl_transfer.domain.names import MAX_CLASSES
 from automl_transfer.domain.normalisation import FixedNormalisation, NormalisationFacts
+from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.strict_json import read_json, validate
+from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
 
 WEIGHTS = "model.safetensors"
@@ -21,7 +23,37 @@ FILES = frozenset({WEIGHTS, DESCRIPTION, CARD})
 SCHEMA = "automl-transfer/model/1"
 
 
-class ModelDescription(BaseModel):
+class Calibration(BaseModel):
+    """How probabilities are made of logits: softmax(logits / temperature).
+
+    Attributes:
+        images: Validation images that the temperature was fitted on; the model was not trained on them.
+        nll_before, nll_after: Mean NLL of these images in nats, at temperature 1 and at this one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    method: Literal["temperature"] = "temperature"
+    temperature: float = Field(gt=0.0, le=1e6)
+    split: Literal["validation"] = "validation"
+    images: int = Field(ge=1)
+    nll_before: float
+    nll_after: float
+
+
+def check_side(resolution: int, scale: float) -> None:
+    """Refuse a description whose network would be given images of enormous size.
+
+    Raises:
+        ValueError: It would.
+    """
+    if resolution * scale > LARGEST_SIDE:
+        raise ValueError(
+            f"resolution x resolution_scale must be <= {LARGEST_SIDE} pixels, got {resolution} x {scale:g}"
+        )
+
+
+class ModelDescription(Ranged):
     """The content of `model.json`.
 
     Attributes:
@@ -30,8 +62,11 @@ class ModelDescription(BaseModel):
         pool: Height and width of the grid in front of the head.
         taps: Number of topmost group outputs that the head reads.
         resolution_scale: Images are resized by this factor in front of the first group.
+        pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         weights_sha256: Of the file `model.safetensors`.
         identity: Of the study that the model comes from; None where it is not known.
+        calibration: None where there is none: models of earlier versions, and models that were trained on
+            their validation images, too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
@@ -43,14 +78,16 @@ class ModelDescription(BaseModel):
     taps: int = Field(default=1, ge=1, le=8)
     resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
     in_channels: Literal[1, 3]
-    resolution: int = Field(ge=8, le=4096)
+    resolution: int = Field(ge=8, le=LARGEST_SIDE)
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=MAX_CLASSES)
     normalisation: NormalisationFacts
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     identity: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _channels(self) -> Self:
+        check_side(self.resolution, self.resolution_scale)
         stated = self.normalisation
         if isinstance(stated, FixedNormalisation):
             lengths = (len(stated.mean), len(stated.std))
@@ -61,9 +98,17 @@ class ModelDescription(BaseModel):
                 )
         return self
 
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax."""
+        return 1.0 if self.calibration is None else self.calibration.temperature
+
     def to_json(self) -> str:
         """The file's text, keys in a fixed order."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=2, ensure_ascii=False) + "\n"
+        # Without an empty calibration, versions that know none can read the file.
+        without = {"calibration"} if self.calibration is None else None
+        value = self.model_dump(mode="json", by_alias=True, exclude=without)
+        return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def read_description(folder: Path) -> ModelDescription:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 from automl_transfer.domain.model_description import ModelDescription
+from automl_transfer.domain.pixel_range import EIGHT_BITS
+from automl_transfer.printable import visible
 from automl_transfer.recipes.best_strategy import Confirmed, Cost, OverSeeds, Recipe, Score
 
 MOST_CLASSES = 50
@@ -24,7 +26,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         f"# {_plain(recipe.task.name)}: an image classifier",
         "",
         f"- **What**: {_plain(recipe.strategy.describe())}.",
-        f"- **Input**: images of any size; they are resized to {size} {colour}.",
+        f"- **Input**: images of any size; they are resized to {size} {colour}.{_range(description)}",
         f"- **Classes** ({len(description.classes)}): {', '.join(classes)}{more}.",
         f"- **Test**: {_score(recipe.metrics.test)}",
         f"- **Validation**: {_score(recipe.metrics.validation)} "
@@ -32,6 +34,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         *_confirmed(recipe.metrics.confirmation),
         *_over_seeds(recipe.metrics.seeds),
         *_cost(recipe.cost),
+        _calibration(description),
         f"- **Trained on**: the {trained} images of {_plain(recipe.task.name)} "
         f"(fingerprint `{recipe.task.fingerprint[:16]}`).",
         f"- **Weights transferred from**: {_plain(source.name)}; licence: {licence}.",
@@ -44,6 +47,13 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _range(description: ModelDescription) -> str:
+    pixels = description.pixel_range
+    if pixels is None or pixels == EIGHT_BITS:
+        return ""
+    return f" Black is {pixels.low:g} and white is {pixels.high:g}, as in the images it was trained on."
 
 
 def _score(score: Score | None) -> str:
@@ -86,10 +96,21 @@ def _cost(cost: Cost | None) -> list[str]:
     ]
 
 
+def _calibration(description: ModelDescription) -> str:
+    found = description.calibration
+    if found is None:
+        return "- **Probabilities**: those of the network itself, not calibrated."
+    return (
+        f"- **Probabilities**: calibrated: softmax of the logits divided by {found.temperature:.3g}, fitted "
+        f"on {found.images} validation images (their NLL before {found.nll_before:.3f}, after "
+        f"{found.nll_after:.3f})."
+    )
+
+
 def _code(name: str) -> str:
-    return " ".join(name.replace("`", "'").split())
+    return visible(" ".join(name.replace("`", "'").split()))
 
 
 def _plain(text: str) -> str:
     """Names are text: none of Markdown's signs, no HTML."""
-    return re.sub(r"([\\`*\[\]<>|#!])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\`*\[\]<>|#!])", r"\\\1", visible(" ".join(text.split())))

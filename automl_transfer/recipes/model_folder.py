@@ -11,12 +11,15 @@ from automl_transfer.domain.model_description import (
     DESCRIPTION,
     FILES,
     WEIGHTS,
+    Calibration,
     ModelDescription,
     read_description,
 )
 from automl_transfer.domain.normalisation import Constants, facts
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import OutputError, SourceError
 from automl_transfer.files import save_tensors
+from automl_transfer.foreign import reading
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.model_card import model_card
 from automl_transfer.recipes.output import whole_folder, write_text
@@ -36,7 +39,9 @@ def save_model(
     resolution: int,
     classes: tuple[str, ...],
     normalisation: Constants | None,
+    pixel_range: PixelRange | None = None,
     recipe: Recipe,
+    calibration: Calibration | None = None,
     replace: bool = False,
 ) -> ModelDescription:
     """Write a model folder under a temporary name, then rename it.
@@ -64,8 +69,10 @@ def save_model(
             resolution=resolution,
             classes=classes,
             normalisation=facts(normalisation),
+            pixel_range=pixel_range,
             weights_sha256=file_sha256(weights),
             identity=recipe.provenance.identity,
+            calibration=calibration,
         )
         write_text(temporary / DESCRIPTION, description.to_json())
         write_text(temporary / CARD, model_card(description, recipe))
@@ -102,7 +109,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Target
             f"{weights} must have the sha256 of {DESCRIPTION} ({description.weights_sha256[:16]}...), "
             f"got {digest[:16]}...: the files do not belong together or one is damaged; copy the folder again"
         )
-    model = _build(description)
+    with reading("a model must be one that can be built", folder, SourceError, "copy the folder again"):
+        model = _build(description)
     fill(model, weights, description.architecture)
     return model.eval().to(device), description
 
@@ -147,13 +155,10 @@ def fill(model: TargetModel, weights: Path, architecture: str, *, optional: str 
     Raises:
         SourceError: The file cannot be read, or does not fit; names what is wrong.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with reading("weights must be a safetensors file", weights, SourceError, "copy the file again"):
         stored = load_file(str(weights))
-    except (SafetensorError, OSError) as error:
-        raise SourceError(f"{weights} must be a safetensors file, got {error}") from error
     expected = model.state_dict()
     if optional:
         stored = {name: value for name, value in expected.items() if name.endswith(optional)} | stored

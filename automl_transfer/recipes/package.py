@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from automl_transfer.models.heads import TargetModel
 
 TOLERANCE = 1e-4
-"""Largest difference of a logit, or a probability, from the trained model's."""
+"""Largest difference of a logit, or a probability, from the trained model's: of a share of the largest logit
+where that is above 1, because numbers of 32 bits are exact to a share of their size."""
 CHECKED = (1, 2, 33)
 """Batches on which a package is compared with its model."""
 REPEATS = 15
@@ -91,7 +92,7 @@ def package(
         SourceError: The folder is no model folder.
         OutputError: The file exists or cannot be written.
         ConfigurationError: The format is unknown or not installed.
-        ParityError: The file's answers differ from the model's by more than 1e-4.
+        ParityError: The file's answers differ from the model's by more than 1e-4 of its largest logit.
     """
     folder = Path(model)
     kind = get_format(format)
@@ -104,13 +105,15 @@ def package(
     normalisation = described.normalisation if preprocessing else None
     temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(6)}{target.suffix}")
     try:
-        kind.write(Inference(trained, normalisation), description, temporary)
-        packaged, reference = kind.open(temporary), _reference(trained, description)
+        kind.write(Inference(trained, normalisation, described.temperature), description, temporary)
+        packaged, reference = kind.open(temporary), _Reference(trained, description)
         difference = _difference(packaged, reference, description)
-        if not difference <= TOLERANCE:
+        tolerance = TOLERANCE * max(1.0, reference.largest_logit)
+        if not difference <= tolerance:
             raise ParityError(
-                f"a packaged model must answer as the trained one within {TOLERANCE:g}, got a difference of "
-                f"{difference:.3g} in {format}: nothing was written; try another format"
+                f"a packaged model must answer as the trained one within {tolerance:.2g} ({TOLERANCE:g} of "
+                f"its largest logit), got a difference of {difference:.3g} in {format}: nothing was written; "
+                "try another format"
             )
         latency, model_latency = compare_latency([packaged, reference], description)
         temporary.rename(target)
@@ -162,26 +165,41 @@ def _target(folder: Path, suffix: str, output: str | PathLike[str] | None) -> Pa
     return target
 
 
-def _reference(trained: TargetModel, description: PackageDescription) -> Answers:
-    """The trained model as it is, fed and read like the package."""
-    import torch
+class _Reference:
+    """The trained model as it is, fed and read like the package.
 
-    from automl_transfer.domain.normalisation import constants
-    from automl_transfer.transfer.pixels import Normaliser
+    Attributes:
+        largest_logit: The largest absolute one so far, as the softmax takes it where there is one.
+    """
 
-    mean, std = constants(description.normalisation) or (None, None)
-    normalise = Normaliser(mean, std)
-    model = trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
-    model.eval()
+    def __init__(self, trained: TargetModel, description: PackageDescription) -> None:
+        import torch
 
-    def answers(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        from automl_transfer.domain.normalisation import constants
+        from automl_transfer.transfer.pixels import Normaliser
+
+        mean, std = constants(description.normalisation) or (None, None)
+        self._normalise = Normaliser(mean, std)
+        self._description = description
+        self._model = trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        self._model.eval()
+        self.largest_logit = 0.0
+
+    def __call__(self, images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        import torch
+
         with torch.inference_mode():
             x = torch.from_numpy(images)
-            if description.preprocessing:
-                return np.asarray(torch.softmax(model(normalise(x)), dim=1).numpy())
-            return np.asarray(model(x.contiguous(memory_format=torch.channels_last)).numpy())
-
-    return answers
+            if self._description.preprocessing:
+                logits = self._model(self._normalise(x))
+            else:
+                logits = self._model(x.contiguous(memory_format=torch.channels_last))
+            if self._description.preprocessing:
+                logits = logits / self._description.temperature
+            self.largest_logit = max(self.largest_logit, float(logits.abs().max()))
+            if self._description.preprocessing:
+                logits = torch.softmax(logits, dim=1)
+            return np.asarray(logits.numpy())
 
 
 def _difference(

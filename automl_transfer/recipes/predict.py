@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
@@ -12,24 +13,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.data.decode import decode_image, find_images, from_array, threads
+from automl_transfer.data.decode import decode_image, from_array, threads
+from automl_transfer.data.scaling import to_pixels
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.normalisation import constants
-from automl_transfer.errors import DataError
+from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
+from automl_transfer.errors import ConfigurationError, DataError
+from automl_transfer.recipes.inputs import Inputs, Named, Pixels, checked_array, named_files, reason
 from automl_transfer.recipes.model_folder import file_sha256, load_model
 from automl_transfer.recipes.packaging.description import as_model
 from automl_transfer.recipes.packaging.safetensors_file import SafetensorsFile
 from automl_transfer.recipes.packaging.safetensors_file import load as load_packaged
 from automl_transfer.recipes.predictions import Prediction
+from automl_transfer.training.calibration import softmax
 
 if TYPE_CHECKING:
     import torch
 
     from automl_transfer.models.heads import TargetModel
 
-Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
-Pixels = npt.NDArray[np.uint8]
-Named = tuple[str, Path | Pixels | DataError]
 Item = tuple[str, Pixels | str]
 """A name with its pixels, or with the reason why there are none."""
 
@@ -66,33 +68,57 @@ class Predictor:
             return cls(packaged, as_model(described, file_sha256(path)), device)
         return cls(*load_model(path, device), device)
 
-    def predict(self, inputs: Inputs, *, batch: int | None = None, top: int = 5) -> Iterator[Prediction]:
+    def predict(
+        self,
+        inputs: Inputs,
+        *,
+        batch: int | None = None,
+        top: int = 5,
+        threshold: float = 0.0,
+        left_out: Counter[str] | None = None,
+    ) -> Iterator[Prediction]:
         """One prediction an image, in order, as soon as its batch is done.
 
         Args:
-            inputs: A file, a folder (all images below it), several of both, or uint8 arrays
-                (N, H, W, C) or (N, H, W).
+            inputs: A file, a folder (all images below it), several of both, or arrays (N, H, W, C) or
+                (N, H, W) of numbers of any type, in the range that the model was trained with.
             batch: Images a forward pass; by default what suits the resolution and the device.
-            top: Classes to list for each image.
+            top: Classes to list for each image, at most as many as there are.
+            threshold: Least probability of a label; an image of which the model is less sure has none.
+            left_out: Counts here, by kind, the files in folders that are no images.
 
         Yields:
             Predictions; an image that cannot be read yields its reason, and the others go on.
+            Probabilities are calibrated where the model is (`description.calibration`).
 
         Raises:
-            DataError: The one folder that was given holds no images, or an array is not of images.
+            DataError: The one folder that was given holds no images, or an array is not of images, or
+                plainly of another range.
+            ConfigurationError: The threshold is no probability.
         """
-        batch = self._batch() if batch is None else batch
-        if batch < 1 or top < 1:
-            raise ValueError(f"batch and top must be >= 1, got {batch} and {top}")
         if not isinstance(inputs, np.ndarray):
-            return self._of_files(_from_paths(inputs), batch, top)
-        images = _checked(inputs)
-        if images.shape[1:] == self._shape:
-            return self._of_pixels(images, batch, top)
-        return self._of_files(((str(row), image) for row, image in enumerate(images)), batch, top)
+            sources = named_files(inputs, Counter() if left_out is None else left_out)
+            return self.predict_named(sources, batch=batch, top=top, threshold=threshold)
+        images = checked_array(inputs, self._range)
+        if images.dtype == np.uint8 and self._range == EIGHT_BITS and images.shape[1:] == self._shape:
+            batch, top = self._asked(batch, top, threshold)
+            return self._of_pixels(images, batch, top, threshold)
+        sources = ((str(row), image) for row, image in enumerate(images))
+        return self.predict_named(sources, batch=batch, top=top, threshold=threshold)
+
+    def predict_named(
+        self, sources: Iterator[Named], *, batch: int | None = None, top: int = 5, threshold: float = 0.0
+    ) -> Iterator[Prediction]:
+        """Like `predict`, for what `recipes.inputs.named_files` lists."""
+        batch, top = self._asked(batch, top, threshold)
+        return self._of_files(sources, batch, top, threshold)
 
     def logits(self, pixels: Pixels, batch: int | None = None) -> npt.NDArray[np.float32]:
-        """(N, classes) logits of uint8 pixels (N, H, W, C) at the model's resolution and channels."""
+        """(N, classes) logits of uint8 pixels (N, H, W, C) at the model's resolution and channels.
+
+        As the network gives them: divided by `description.temperature` their softmax is the
+        probabilities of `predict`.
+        """
         import torch
 
         if pixels.dtype != np.uint8 or pixels.shape[1:] != self._shape:
@@ -109,6 +135,14 @@ class Predictor:
                 parts.append(self.model(self._normalise(block)).float().cpu().numpy())
         return np.concatenate(parts)
 
+    def _asked(self, batch: int | None, top: int, threshold: float) -> tuple[int, int]:
+        batch = self._batch() if batch is None else batch
+        if batch < 1 or top < 1:
+            raise ValueError(f"batch and top must be >= 1, got {batch} and {top}")
+        if not 0.0 <= threshold <= 1.0:
+            raise ConfigurationError(f"a threshold must lie between 0 and 1, got {threshold:g}")
+        return batch, min(top, len(self.description.classes))
+
     def _batch(self) -> int:
         from automl_transfer.transfer.features import batch_for, pixel_elements
 
@@ -122,13 +156,19 @@ class Predictor:
         size = self.description.resolution
         return size, size, self.description.in_channels
 
-    def _of_pixels(self, images: Pixels, batch: int, top: int) -> Iterator[Prediction]:
+    @property
+    def _range(self) -> PixelRange:
+        return self.description.pixel_range or EIGHT_BITS
+
+    def _of_pixels(self, images: Pixels, batch: int, top: int, threshold: float) -> Iterator[Prediction]:
         for start in range(0, len(images), batch):
             block = images[start : start + batch]
             names = [str(row) for row in range(start, start + len(block))]
-            yield from self._answers(names, self.logits(block, batch), top)
+            yield from self._answers(names, self.logits(block, batch), top, threshold)
 
-    def _of_files(self, sources: Iterator[Named], batch: int, top: int) -> Iterator[Prediction]:
+    def _of_files(
+        self, sources: Iterator[Named], batch: int, top: int, threshold: float
+    ) -> Iterator[Prediction]:
         # The next batch is decoded while the network works on this one.
         workers = threads()
         with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -144,30 +184,35 @@ class Predictor:
                 while ahead:
                     items = [item for future in ahead for item in future.result()]
                     ahead = submit()
-                    yield from self._label(items, top)
+                    yield from self._label(items, top, threshold)
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _decode_all(self, sources: list[Named]) -> list[Item]:
         return [self._decode(*source) for source in sources]
 
-    def _decode(self, name: str, source: Path | Pixels | DataError) -> Item:
+    def _decode(self, name: str, source: Path | npt.NDArray[Any] | DataError) -> Item:
         channels, resolution = self.description.in_channels, self.description.resolution
         if isinstance(source, DataError):
             return name, str(source)
         try:
             if isinstance(source, Path):
-                return name, decode_image(source, channels=channels, resolution=resolution)
-            return name, from_array(source, channels, resolution).pixels
+                return name, decode_image(
+                    source,
+                    channels=channels,
+                    resolution=resolution,
+                    pixel_range=self.description.pixel_range,
+                )
+            return name, from_array(to_pixels(source, self._range), channels, resolution).pixels
         except (DataError, OSError, ValueError, MemoryError) as error:
-            return name, str(error) or type(error).__name__
+            return name, reason(error)
 
-    def _label(self, items: Sequence[Item], top: int) -> Iterator[Prediction]:
+    def _label(self, items: Sequence[Item], top: int, threshold: float) -> Iterator[Prediction]:
         names = [name for name, pixels in items if not isinstance(pixels, str)]
         readable = [pixels for _, pixels in items if not isinstance(pixels, str)]
         answers: Iterator[Prediction] = iter(())
         if readable:
-            answers = self._answers(names, self.logits(np.stack(readable), len(readable)), top)
+            answers = self._answers(names, self.logits(np.stack(readable), len(readable)), top, threshold)
         for name, pixels in items:
             if isinstance(pixels, str):
                 yield Prediction(name, None, None, error=pixels)
@@ -175,13 +220,11 @@ class Predictor:
                 yield next(answers)
 
     def _answers(
-        self, names: Sequence[str], logits: npt.NDArray[np.float32], top: int
+        self, names: Sequence[str], logits: npt.NDArray[np.float32], top: int, threshold: float
     ) -> Iterator[Prediction]:
         """Softmax and the most probable classes, for a whole batch at once."""
         classes = self.description.classes
-        with np.errstate(invalid="ignore"):
-            shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-            probabilities = shifted / shifted.sum(axis=1, keepdims=True)
+        probabilities = softmax(logits, self.description.temperature)
         finite = np.isfinite(logits.sum(axis=1))
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
         best = np.take_along_axis(probabilities, order, axis=1).tolist()
@@ -190,39 +233,5 @@ class Predictor:
                 yield Prediction(name, None, None, error="the model's output is not finite")
                 continue
             listed = tuple(zip((classes[column] for column in columns), values, strict=True))
-            yield Prediction(name, listed[0][0], listed[0][1], listed)
-
-
-def _from_paths(inputs: str | PathLike[str] | Iterable[str | PathLike[str]]) -> Iterator[Named]:
-    if isinstance(inputs, str | PathLike):
-        return iter(_files(inputs))
-    return itertools.chain.from_iterable(_files_or_reason(each) for each in inputs)
-
-
-def _files(given: str | PathLike[str]) -> list[Named]:
-    path = Path(given)
-    if not path.is_dir():
-        return [(str(given), path)]
-    found = find_images(path)
-    if not found:
-        raise DataError(f"a folder must hold images, got {path} with none: name another folder or files")
-    return [(str(file), file) for file in found]
-
-
-def _files_or_reason(given: str | PathLike[str]) -> list[Named]:
-    """One of several: what is wrong with it must not stop the others."""
-    try:
-        return _files(given)
-    except (DataError, ValueError) as error:
-        return [(str(given), DataError(str(error)))]
-
-
-def _checked(images: npt.NDArray[Any]) -> Pixels:
-    """The images as (N, H, W, C)."""
-    stacked = images[..., None] if images.ndim == 3 else images
-    if stacked.dtype != np.uint8 or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
-        raise DataError(
-            "images must be a uint8 array (N, H, W) or (N, H, W, 1 | 3 | 4), "
-            f"got {images.dtype} {images.shape}"
-        )
-    return stacked
+            best, probability = listed[0]
+            yield Prediction(name, best if probability >= threshold else None, probability, listed)

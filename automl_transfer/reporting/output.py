@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from automl_transfer.printable import spreadsheet
 from automl_transfer.reporting.comparison import compare, headline, never_ruled_out
 from automl_transfer.reporting.failures import failed_trials
 from automl_transfer.reporting.study_report import StudyReport
@@ -78,12 +79,12 @@ def as_csv(reports: Sequence[StudyReport]) -> str:
             again, first = row.confirmation, row.validation
             writer.writerow(
                 {
-                    "study": _cell(report.study),
-                    "task": _cell(report.ranking.task.name),
+                    "study": spreadsheet(report.study),
+                    "task": spreadsheet(report.ranking.task.name),
                     "rank": row.rank,
                     "set": row.set,
                     "root_trial": row.root_trial,
-                    "description": _cell(row.description),
+                    "description": spreadsheet(row.description),
                     "confirmed_score": again and again.score,
                     "confirmed_accuracy": again and again.accuracy,
                     "confirmed_low": again and again.interval[0],
@@ -105,11 +106,6 @@ def as_csv(reports: Sequence[StudyReport]) -> str:
                 }
             )
     return stream.getvalue()
-
-
-def _cell(text: str) -> str:
-    """A name that no spreadsheet takes for a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def as_page(reports: Sequence[StudyReport]) -> str:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
-
 from rich.text import Text
 
+from automl_transfer.printable import UNSAFE
+
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-_UNSAFE = {
-    "Cc",  # escape sequences
-    "Cs",  # halves of surrogate pairs: no encoding can write them
-    "Zl",
-    "Zp",
-}
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def plain(text: str, limit: int = 300) -> str:
     """One line without control characters and without marks that turn the direction of text."""
     flat = " ".join(text.split())
-    safe = "".join(
-        REPLACEMENT if unicodedata.category(char) in _UNSAFE or char in _BIDI else char for char in flat
-    )
+    safe = UNSAFE.sub(REPLACEMENT, flat)
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
 
 

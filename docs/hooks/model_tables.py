@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pieces import code, table
 from pydantic import BaseModel
 
-from automl_transfer.domain.spec import SearchSpec, SplitFractions, StudySpec, TaskSpec
+from automl_transfer.domain.spec import SearchSpec, SplitFractions, StudySpec, TableColumns, TaskSpec
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.recipes.best_strategy import SCHEMA_VERSION, Recipe
 
@@ -24,11 +24,12 @@ def study_file() -> str:
         ("Top of the file", StudySpec),
         ("[task]", TaskSpec),
         ("[task.splits]", SplitFractions),
+        ("[task.columns]", TableColumns),
         ("[search]", SearchSpec),
     ):
         rows = []
         for name, schema, meaning in _fields(model):
-            if name in ("task", "splits", "search", "space"):  # tables of their own
+            if name in ("task", "splits", "columns", "search", "space"):  # tables of their own
                 continue
             default = code(_json(schema["default"])) if schema.get("default") is not None else ""
             needed = name in model.model_json_schema().get("required", ())

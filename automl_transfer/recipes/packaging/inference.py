@@ -21,10 +21,17 @@ class Inference(nn.Module):
         model: What was trained.
         normalisation: With it, forward takes uint8 pixels (N, H, W, C) and gives (N, classes)
             probabilities; without, it takes normalised float32 (N, C, H, W) and gives logits.
+        temperature: What logits are divided by to become probabilities.
     """
 
-    def __init__(self, model: TargetModel, normalisation: NormalisationFacts | None = None) -> None:
+    def __init__(
+        self,
+        model: TargetModel,
+        normalisation: NormalisationFacts | None = None,
+        temperature: float = 1.0,
+    ) -> None:
         super().__init__()
+        self._temperature = temperature
         self.model = _without_parameters(copy.deepcopy(model))
         self._normalise: Normaliser | None = None
         if normalisation is not None:
@@ -38,7 +45,7 @@ class Inference(nn.Module):
         if self._normalise is None:
             logits = self.model(images)
             return logits
-        return torch.softmax(self.model(self._normalise(images)), dim=1)
+        return torch.softmax(self.model(self._normalise(images)) / self._temperature, dim=1)
 
 
 def _without_parameters(model: TargetModel) -> TargetModel:

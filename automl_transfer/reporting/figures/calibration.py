@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 
+from automl_transfer.reporting.errors_of_winner import CalibrationBin
 from automl_transfer.reporting.figures.base import BLUE, GRAY, FigureSpec, figure, percent
 from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport
@@ -14,10 +17,15 @@ def describe(report: StudyReport) -> str:
     winner = report.winner
     if winner is None or not winner.calibration:
         return ""
-    largest = max(winner.calibration, key=lambda each: each.images)
+    return describe_bins(winner.calibration, winner.expected_calibration_error, f"{winner.split} ")
+
+
+def describe_bins(bins: Sequence[CalibrationBin], error: float, kind: str = "") -> str:
+    """The same of the bins themselves; `kind` says which images they are about."""
+    largest = max(bins, key=lambda each: each.images)
     return (
-        f"Expected calibration error {percent(winner.expected_calibration_error, 1)} over {winner.images} "
-        f"{winner.split} images. Most of them ({largest.images}) get a probability of "
+        f"Expected calibration error {percent(error, 1)} over {sum(each.images for each in bins)} "
+        f"{kind}images. Most of them ({largest.images}) get a probability of "
         f"{percent(largest.low, 0)} to "
         f"{percent(largest.high, 0)}: of these, {percent(largest.correct / largest.images, 1)} are right."
     )
@@ -28,7 +36,11 @@ def draw(report: StudyReport) -> go.Figure | None:
     winner = report.winner
     if winner is None or not winner.calibration:
         return None
-    bins = winner.calibration
+    return draw_bins(winner.calibration)
+
+
+def draw_bins(bins: Sequence[CalibrationBin]) -> go.Figure:
+    """The reliability diagram, with exact intervals."""
     right = [each.correct / each.images for each in bins]
     bounds = [clopper_pearson(each.correct, each.images) for each in bins]
     fig = figure(height=380)

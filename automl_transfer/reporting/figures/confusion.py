@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
@@ -14,15 +15,13 @@ from automl_transfer.reporting.study_report import StudyReport
 MOST_CLASSES = 25
 MOST_PAIRS = 15
 
+Cell = tuple[int, int, int]
+"""Truth and answer, positions of classes, and how many images; those that are not zero."""
 
-def _pairs(winner: WinnerErrors) -> list[tuple[int, str, str]]:
-    """(images, truth, answer), the most frequent first."""
-    found = [
-        (number, plain(winner.classes[t], 40), plain(winner.classes[a], 40))
-        for t, row in enumerate(winner.confusion)
-        for a, number in enumerate(row)
-        if t != a and number
-    ]
+
+def pairs_of(classes: Sequence[str], cells: Iterable[Cell]) -> list[tuple[int, str, str]]:
+    """(images, truth, answer) of mistakes, the most frequent first."""
+    found = [(n, plain(classes[t], 40), plain(classes[a], 40)) for t, a, n in cells if t != a]
     return sorted(found, key=lambda pair: (-pair[0], pair[1:]))
 
 
@@ -31,31 +30,43 @@ def describe(report: StudyReport) -> str:
     winner = report.winner
     if winner is None:
         return ""
-    if not winner.wrong:
-        return f"None of {winner.images} {winner.split} images is wrong."
-    pairs = ", ".join(f"{truth} for {answer} ({number})" for number, truth, answer in _pairs(winner)[:3])
-    return f"{winner.wrong} of {winner.images} {winner.split} images are wrong; most often it takes {pairs}."
+    return describe_cells(winner.classes, _cells(winner), winner.images, f"{winner.split} ")
+
+
+def describe_cells(classes: Sequence[str], cells: Iterable[Cell], images: int, kind: str = "") -> str:
+    """The same of the cells themselves; `kind` says which images they are about."""
+    pairs = pairs_of(classes, cells)
+    if not pairs:
+        return f"None of {images} {kind}images is wrong."
+    wrong = sum(number for number, _, _ in pairs)
+    often = ", ".join(f"{truth} for {answer} ({number})" for number, truth, answer in pairs[:3])
+    return f"{wrong} of {images} {kind}images are wrong; most often it takes {often}."
 
 
 def draw(report: StudyReport) -> go.Figure | None:
     """The matrix for a few classes, the commonest mistakes for many."""
-    winner = report.winner
-    if winner is None:
-        return None
-    if len(winner.classes) > MOST_CLASSES:
-        return _bars(winner)
-    names = [html.escape(plain(name, 18)) for name in winner.classes]
-    # Only mistakes are coloured: the diagonal would drown them.
-    wrong = [[0 if t == a else n for a, n in enumerate(row)] for t, row in enumerate(winner.confusion)]
+    return None if report.winner is None else draw_cells(report.winner.classes, _cells(report.winner))
+
+
+def draw_cells(classes: Sequence[str], cells: Sequence[Cell]) -> go.Figure | None:
+    """The same of the cells themselves."""
+    if len(classes) > MOST_CLASSES:
+        return _bars(pairs_of(classes, cells)[:MOST_PAIRS])
+    names = [html.escape(plain(name, 18)) for name in classes]
     small = len(names) <= 15
-    fig = figure(height=max(340, 120 + 24 * len(names)))
     ticks = list(range(len(names)))
+    counts = [[0 for _ in ticks] for _ in ticks]
+    for truth, answer, number in cells:
+        counts[truth][answer] = number
+    # Only mistakes are coloured: the diagonal would drown them.
+    wrong = [[0 if t == a else n for a, n in enumerate(row)] for t, row in enumerate(counts)]
+    fig = figure(height=max(340, 120 + 24 * len(names)))
     fig.add_trace(
         go.Heatmap(
             x=ticks,
             y=ticks,
             z=wrong,
-            text=[[str(n) if n else "" for n in row] for row in winner.confusion],
+            text=[[str(n) if n else "" for n in row] for row in counts],
             customdata=[[[names[t], names[a]] for a in ticks] for t in ticks],
             texttemplate="%{text}" if small else None,
             textfont={"size": 11},
@@ -73,8 +84,11 @@ def draw(report: StudyReport) -> go.Figure | None:
     return fig
 
 
-def _bars(winner: WinnerErrors) -> go.Figure | None:
-    pairs = _pairs(winner)[:MOST_PAIRS]
+def _cells(winner: WinnerErrors) -> list[Cell]:
+    return [(t, a, n) for t, row in enumerate(winner.confusion) for a, n in enumerate(row) if n]
+
+
+def _bars(pairs: Sequence[tuple[int, str, str]]) -> go.Figure | None:
     if not pairs:
         return None
     fig = figure(height=110 + 26 * len(pairs), showlegend=False)

@@ -1,0 +1,328 @@
+"""A model judged on labelled images: its own test split, or any dataset that has its classes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_transfer.api.training import MODEL, RECIPE
+from automl_transfer.data.base import BadImage, some
+from automl_transfer.data.cache import default_cache_root, open_images
+from automl_transfer.data.registry import open_dataset
+from automl_transfer.data.task import load_with_details
+from automl_transfer.domain.model_description import DESCRIPTION
+from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.strict_json import validate
+from automl_transfer.domain.task import SPLITS, Split
+from automl_transfer.errors import ConfigurationError, DataError, UserError
+from automl_transfer.recipes.best_strategy import Recipe, read_recipe
+from automl_transfer.recipes.predict import Predictor
+from automl_transfer.reporting.errors_of_winner import WrongImage
+from automl_transfer.reporting.evaluation import Evaluation, NotJudged
+from automl_transfer.reporting.judging import (
+    Answers,
+    at_thresholds,
+    calibration_bins,
+    expected_error,
+    thumbnail,
+)
+from automl_transfer.training.calibration import log_likelihood, softmax
+
+BATCH = 256
+"""Images that are read at once; the network takes them in batches of its own."""
+WORST = 12
+EXAMPLES = 20
+NEAR = 3
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Decoded images with their labels: rows of `images` are what is to be judged."""
+
+    name: str
+    classes: tuple[str, ...]
+    images: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
+    keys: tuple[str, ...]
+    unusable: tuple[BadImage, ...]
+    fingerprint: str | None
+
+
+def evaluate(
+    model: str | PathLike[str],
+    dataset: str | PathLike[str] | TaskSpec,
+    *,
+    split: Split | None = None,
+    device: str = "cpu",
+    batch: int | None = None,
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Judge a model on labelled images.
+
+    >>> evaluate("runs/quick", "digits", split="test").accuracy  # doctest: +SKIP
+    0.9944
+
+    Classes are matched by name. Images that cannot be judged are counted: those that cannot be read, and
+    those of classes that the model does not know.
+
+    Args:
+        model: A model folder, the run folder that holds it, or a file that `package` wrote as `safetensors`.
+        dataset: A registered name, a folder, an .npz, or a task specification.
+        split: Only these images: as the dataset declares them, or as the model's own search has drawn them;
+            None for all.
+        device: As for `predict`.
+        batch: Images a forward pass; by default what suits the resolution and the device.
+        data_root: Where relative dataset folders lie on this machine.
+        cache_root: Where decoded images are kept; None for the user's cache folder.
+        progress: Called as `progress(what, done, total)`.
+
+    Raises:
+        SourceError: There is no such model.
+        DataError: The dataset cannot be used, has no such split, or none of the model's classes.
+        ConfigurationError: The split is none.
+    """
+    from automl_transfer.training.device import resolve_device
+
+    if split is not None and split not in SPLITS:
+        raise ConfigurationError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    place = Path(model)
+    if (place / MODEL / DESCRIPTION).is_file() and not (place / DESCRIPTION).is_file():
+        place = place / MODEL
+    predictor = Predictor.load(place, resolve_device(device))
+    recipe = _recipe_of(place, predictor)
+    report = progress or (lambda what, done, total: None)
+    scaled = predictor.description.pixel_range or EIGHT_BITS
+    data = _labelled(_spec(dataset, predictor, recipe), split, data_root, cache_root, report, scaled)
+    return _judged(predictor, place, data, split, batch, _notes(recipe, data, split), report)
+
+
+def _recipe_of(model: Path, predictor: Predictor) -> Recipe | None:
+    """The best-strategy file beside a model, where there is one and it is the model's."""
+    file = model.absolute().parent / RECIPE
+    try:
+        recipe = read_recipe(file) if file.is_file() else None
+    except (UserError, OSError):
+        return None
+    return recipe if recipe is not None and recipe.task.classes == predictor.description.classes else None
+
+
+def _spec(dataset: str | PathLike[str] | TaskSpec, predictor: Predictor, recipe: Recipe | None) -> TaskSpec:
+    described = predictor.description
+    if isinstance(dataset, TaskSpec):
+        values = dataset.model_dump()
+    else:
+        values = {"dataset": fspath(dataset)}
+        if recipe is not None and recipe.task.split_seed is not None:
+            values["seed"] = recipe.task.split_seed
+        if recipe is not None and recipe.task.split_fractions is not None:
+            values["splits"] = recipe.task.split_fractions.model_dump()
+    values |= {
+        "channels": described.in_channels,
+        "resolution": described.resolution,
+        "on_bad_image": "skip",  # counted, and said
+    }
+    return validate(TaskSpec, values, "the dataset")
+
+
+def _labelled(
+    spec: TaskSpec,
+    split: Split | None,
+    data_root: Path | None,
+    cache_root: Path | None,
+    progress: Progress,
+    expected: PixelRange,
+) -> _Labelled:
+    opened = open_dataset(spec, data_root, expected)
+    if split is not None or opened.per_class is not None:
+        details = load_with_details(
+            spec, data_root=data_root, cache_root=cache_root, progress=progress, expected=expected
+        )
+        loaded = details.loaded
+        rows = (
+            loaded.indices[split]
+            if split is not None
+            else np.sort(np.concatenate([loaded.indices[each] for each in SPLITS]))
+        )
+        if not len(rows):
+            raise DataError(
+                f"the dataset must have {split} images, got none in {opened.name}: leave --split out to "
+                "judge all of its images"
+            )
+        return _Labelled(
+            opened.name,
+            loaded.task.classes,
+            loaded.images,
+            rows,
+            loaded.labels,
+            loaded.keys,
+            loaded.skipped,
+            loaded.task.fingerprint,
+        )
+    inventory = opened.inventory
+    cached = open_images(
+        inventory,
+        channels=spec.channels,
+        resolution=spec.resolution,
+        cache_root=cache_root or default_cache_root(),
+        progress=progress,
+    )
+    return _Labelled(
+        opened.name,
+        inventory.classes,
+        cached.images,
+        np.arange(len(cached.rows), dtype=np.int64),
+        inventory.labels[cached.rows],
+        tuple(inventory.keys[row] for row in cached.rows),
+        inventory.outside + cached.bad,
+        None,
+    )
+
+
+def _judged(
+    predictor: Predictor,
+    model: Path,
+    data: _Labelled,
+    split: Split | None,
+    batch: int | None,
+    notes: tuple[str, ...],
+    progress: Progress,
+) -> Evaluation:
+    described = predictor.description
+    classes, temperature = described.classes, described.temperature
+    known = _known(data, classes)
+    others: list[npt.NDArray[np.float64]] = []
+    not_finite = 0
+    with Answers(len(data.rows), classes) as answers:
+        for start in range(0, len(data.rows), BATCH):
+            rows = data.rows[start : start + BATCH]
+            truth = known[data.labels[rows]]
+            logits = predictor.logits(np.asarray(data.images[rows]), batch)
+            finite = np.isfinite(logits).all(axis=1)
+            not_finite += int((~finite & (truth >= 0)).sum())
+            probabilities = softmax(logits, temperature)
+            others.append(probabilities[finite & (truth < 0)].max(axis=1, initial=0.0))
+            use = finite & (truth >= 0)
+            here = truth[use]
+            answers.add(
+                rows[use],
+                here,
+                probabilities[use],
+                softmax(logits[use]),
+                (log_likelihood(logits[use], here, temperature), log_likelihood(logits[use], here)),
+            )
+            progress("judging images", min(start + BATCH, len(data.rows)), len(data.rows))
+        if not answers.filled:
+            raise DataError(
+                f"a dataset must have images that can be judged, got none in {data.name}: the model's output "
+                f"is not finite for {not_finite} of its {len(data.rows)} images"
+            )
+        scored, right, n = answers.score(), answers.right(), answers.filled
+        counts = np.bincount(data.labels[data.rows], minlength=len(data.classes))
+        foreign = {
+            name: int(counts[label])
+            for label, name in enumerate(data.classes)
+            if known[label] < 0 and counts[label]
+        }
+        bins = calibration_bins(answers.sure[:n], right)
+        return Evaluation(
+            model=model.absolute().parent.name if model.name == MODEL else model.name,
+            weights_sha256=described.weights_sha256,
+            dataset=data.name,
+            split=split,
+            images=n,
+            not_judged=NotJudged(
+                unreadable=len(data.unusable),
+                examples=tuple((bad.key, bad.reason) for bad in data.unusable[:EXAMPLES]),
+                other_classes=foreign,
+                not_finite=not_finite,
+            ),
+            classes=classes,
+            missing=tuple(each.name for each in scored.by_class if not each.images),
+            accuracy=scored.accuracy,
+            interval=scored.interval,
+            balanced_accuracy=scored.balanced_accuracy,
+            macro_f1=scored.macro_f1,
+            nll=scored.nll,
+            auroc=scored.auroc,
+            calibration=bins,
+            expected_calibration_error=expected_error(bins),
+            temperature=None if described.calibration is None else temperature,
+            uncalibrated_nll=-float(answers.log_truth_before[:n].mean()),
+            uncalibrated_error=expected_error(calibration_bins(answers.sure_before[:n], right)),
+            thresholds=at_thresholds(answers.sure[:n], right, np.concatenate(others)),
+            by_class=scored.by_class,
+            confusion=scored.confusion,
+            wrong=n - int(right.sum()),
+            worst=tuple(
+                WrongImage(
+                    file=data.keys[answers.rows[at]],
+                    truth=classes[answers.truth[at]],
+                    answer=classes[answers.answer[at]],
+                    probability=float(answers.sure[at]),
+                    of_truth=float(answers.of_truth[at]),
+                    thumbnail=thumbnail(np.asarray(data.images[answers.rows[at]])),
+                )
+                for at in answers.worst(WORST)
+            ),
+            notes=notes,
+        )
+
+
+def _known(data: _Labelled, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """(classes of the dataset,) the model's positions of them; -1 where it does not know one."""
+    place = {_spelled(name): label for label, name in enumerate(classes)}
+    found = np.array([place.get(_spelled(name), -1) for name in data.classes], np.int64)
+    if not (found[data.labels[data.rows]] >= 0).any():
+        folded = {name.casefold() for name in place}
+        near = [name for name in data.classes if _spelled(name).casefold() in folded]
+        hint = f"; {some(near, NEAR)} differs in its capitals only" if near else ""
+        raise DataError(
+            f"the dataset must have images of the model's classes ({some(classes, 5)}), got {data.name} with "
+            f"{some(data.classes, 5)}{hint}: name its classes as the model's are named"
+        )
+    return found
+
+
+def _spelled(name: str) -> str:
+    """One spelling of what looks the same: folders come from different file systems."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _base(name: str) -> str:
+    """A dataset without its options: few-image versions are of the same images."""
+    return name.partition("?")[0]
+
+
+def _notes(recipe: Recipe | None, data: _Labelled, split: Split | None) -> tuple[str, ...]:
+    """What keeps these numbers from being those of new images."""
+    if recipe is None or _base(recipe.task.name) != _base(data.name):
+        return ()
+    notes = []
+    if split is None:
+        notes.append(
+            "The model was made with these images: some of them it was trained on. "
+            "--split test judges those that it has not seen."
+        )
+    elif split == "train" or (split == "validation" and recipe.training.refit):
+        notes.append("The model was trained on these images.")
+    elif split == "validation":
+        notes.append("The strategy was chosen by these images, so the scores are a little too high.")
+    same = recipe.task.name == data.name
+    if split is not None and same and data.fingerprint != recipe.task.fingerprint:
+        notes.append(
+            "The dataset is not what it was when the model was trained, or is split in another way: some of "
+            "these images may have been trained on."
+        )
+    return tuple(notes)

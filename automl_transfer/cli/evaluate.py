@@ -1,0 +1,100 @@
+"""`automl-transfer evaluate`: how good a model is on labelled images."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from automl_transfer.cli.options import CacheOption, DataRootOption, DeviceOption, console, print_data
+
+STDOUT = "-"
+
+
+class Part(StrEnum):
+    """Splits."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+    TRAIN = "train"
+
+
+def run(
+    model: Annotated[
+        Path, typer.Argument(metavar="MODEL", help="A model folder, or the run folder that holds it.")
+    ],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="Registered name, folder or .npz, with labels.")
+    ],
+    split: Annotated[
+        Part | None, typer.Option("--split", help="Only these images (default: all of the dataset).")
+    ] = None,
+    as_json: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON; - prints it.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write a page: figures and worst images.")
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="Images a forward pass (default: what suits).")
+    ] = None,
+    data_root: DataRootOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Judge a model on labelled images: scores, classes, calibration, thresholds, worst images.
+
+    Classes are matched by name; images that cannot be judged are counted.
+
+    \b
+    $ automl-transfer evaluate runs/quick digits --split test
+    quick on digits: accuracy 99.44% (95%: 98.0 to 99.9%); 2 of 359 test images wrong.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from automl_transfer.api.evaluating import evaluate
+    from automl_transfer.recipes.output import write_text
+    from automl_transfer.reporting.evaluation_text import EvaluationText
+
+    for file in (html, None if as_json in (None, STDOUT) else Path(str(as_json))):
+        _check(file)
+    screen = console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        found = evaluate(
+            model,
+            dataset,
+            split=None if split is None else split.value,
+            device=device,
+            batch=batch,
+            data_root=data_root,
+            cache_root=cache,
+            progress=lambda what, done, total: bar.update(
+                task, description=what, completed=done, total=total
+            ),
+        )
+    if as_json == STDOUT:
+        print_data(found.to_json())
+    else:
+        console().print(EvaluationText(found))
+    if as_json not in (None, STDOUT):
+        write_text(Path(str(as_json)), found.to_json())
+        typer.echo(f"wrote {as_json}", err=True)
+    if html is not None:
+        from automl_transfer.reporting.html.evaluation_page import evaluation_page
+
+        write_text(html, evaluation_page(found))
+        typer.echo(f"wrote {html}", err=True)
+    sys.stdout.flush()
+
+
+def _check(file: Path | None) -> None:
+    """Before hours of work: there must be a folder for the file."""
+    from automl_transfer.errors import OutputError
+
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise OutputError(f"the output must be a file in a folder that exists, got {file}: choose another")

@@ -1,0 +1,93 @@
+"""What a person names to be labelled: files, folders, arrays; and what is wrong with it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_transfer.data.listing import list_images, words
+from automl_transfer.data.scaling import see
+from automl_transfer.domain.pixel_range import PixelRange, refuse_another_scale
+from automl_transfer.errors import DataError
+
+Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
+Pixels = npt.NDArray[np.uint8]
+Named = tuple[str, Path | npt.NDArray[Any] | DataError]
+"""A name with where its pixels are, or with the reason why there are none."""
+
+
+def named_files(
+    inputs: str | PathLike[str] | Iterable[str | PathLike[str]], left_out: Counter[str]
+) -> Iterator[Named]:
+    """The files that are meant, one by one: a folder gives all images below it.
+
+    What is wrong with one of several stands in its place and does not stop the others.
+
+    Args:
+        inputs: A file, a folder, or several of both.
+        left_out: Counts here, by kind, the files in folders that are no images.
+
+    Raises:
+        DataError: The one folder that was given holds no images.
+    """
+    if isinstance(inputs, str | PathLike):
+        return iter(_files(inputs, left_out))
+    return _of_several(inputs, left_out)
+
+
+def _of_several(inputs: Iterable[str | PathLike[str]], left_out: Counter[str]) -> Iterator[Named]:
+    for each in inputs:
+        try:
+            yield from _files(each, left_out)
+        except DataError as error:
+            yield str(each), error
+        except (OSError, ValueError) as error:
+            yield str(each), DataError(reason(error))
+
+
+def reason(error: BaseException) -> str:
+    """Why something could not be read, in words."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def checked_array(images: npt.NDArray[Any], pixels: PixelRange) -> npt.NDArray[Any]:
+    """The images as (N, H, W, C), not yet scaled.
+
+    Args:
+        images: Of numbers of any type.
+        pixels: The range that the model was trained with.
+
+    Raises:
+        DataError: The array is not of images, or plainly of another range.
+    """
+    stacked = images[..., None] if images.ndim == 3 else images
+    if stacked.dtype.kind not in "buif" or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
+        raise DataError(
+            "images must be an array of numbers (N, H, W) or (N, H, W, 1 | 3 | 4), "
+            f"got {images.dtype} {images.shape}"
+        )
+    seen = see(stacked)
+    if seen is not None:
+        refuse_another_scale(seen, pixels, "images")
+    return stacked
+
+
+def _files(given: str | PathLike[str], left_out: Counter[str]) -> list[Named]:
+    path = Path(given)
+    if not path.is_dir():
+        return [(str(given), path)]
+    found = list_images(path)
+    left_out.update(found.left_out)
+    if not found.images and not found.unreadable:
+        but = f", but {words(found.left_out)}" if found.left_out else ""
+        raise DataError(f"a folder must hold images, got {path} with none{but}: name another folder or files")
+    named: list[Named] = [(str(file), file) for file in found.images]
+    return named + [
+        (str(place), DataError(f"a folder must be readable: {why}")) for place, why in found.unreadable
+    ]
