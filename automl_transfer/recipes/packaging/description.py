@@ -37,8 +37,9 @@ class PackageDescription(BaseModel):
             `probabilities`. False: takes float32 (N, channels, resolution, resolution), normalised as
             `normalisation` says, and gives `logits`.
         network: None where the file holds the program itself.
-        calibration: Probabilities are softmax(logits / temperature): done already where the output is
-            probabilities, left to the reader where it is logits, which are the network's own.
+        temperature: Calibrated probabilities are softmax(logits / temperature): done already where the
+            output is probabilities, left to the reader where it is logits, which are the network's own. None
+            for a model that is not calibrated.
     """
 
     model_config = _FROZEN
@@ -51,12 +52,7 @@ class PackageDescription(BaseModel):
     normalisation: NormalisationFacts
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
     network: Network | None = None
-    calibration: Calibration | None = None
-
-    @property
-    def temperature(self) -> float:
-        """What logits are divided by before the softmax."""
-        return 1.0 if self.calibration is None else self.calibration.temperature
+    temperature: float | None = Field(default=None, gt=0.0, le=1e6)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -87,7 +83,7 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         )
         if network
         else None,
-        calibration=model.calibration,
+        temperature=model.calibration and model.calibration.temperature,
     )
 
 
@@ -105,7 +101,7 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
         classes=package.classes,
         normalisation=package.normalisation,
         weights_sha256=sha256,
-        calibration=package.calibration,
+        calibration=Calibration(temperature=package.temperature) if package.temperature else None,
     )
 
 
