@@ -31,6 +31,14 @@ def test_no_cell_is_a_formula_and_numbers_stay_numbers(name: str, shown: str) ->
     assert spreadsheet(name) == shown
 
 
+def test_a_progress_bar_of_a_library_still_moves() -> None:
+    raw = io.StringIO()
+    stream = VisibleStream(raw)
+    stream.write("\r 10%")
+    stream.write("a\rb")
+    assert raw.getvalue() == "\r 10%a\\rb"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_a_stream_of_any_encoding_takes_any_text(encoding: str) -> None:
     raw = io.BytesIO()
