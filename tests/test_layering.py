@@ -16,6 +16,7 @@ STOREYS = {
     "printable": 0,
     "__init__": 0,
     "domain": 1,
+    "foreign": 1,
     "plugins": 1,
     "data": 2,
     "models": 2,

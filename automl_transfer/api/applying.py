@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.api.frames import Frame
 from automl_transfer.api.rerun import (
     OnEpoch,
     load_source,
@@ -77,9 +80,11 @@ class _Trained:
 
 def apply(
     recipe: Recipe | str | Path,
-    dataset: str | TaskSpec | None,
+    dataset: str | TaskSpec | Frame | None,
     output: str | Path,
     *,
+    images: str | PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     seeds: int = 1,
     source: str | None = None,
     device: str = "auto",
@@ -97,8 +102,11 @@ def apply(
 
     Args:
         recipe: Whose strategy is trained, or the file that says it.
-        dataset: A name, a folder, an .npz, or a task as `task_of` makes it; None for the recipe's own.
+        dataset: A name, a folder, an .npz, a table of labels, a data frame, or a task as `task_of` makes it;
+            None for the recipe's own.
         output: A folder that does not exist yet; it appears whole.
+        images: As for a search.
+        columns: As for a search.
         seeds: Number of trainings, with seeds from the recipe's on.
         source: Another source, or where the recipe's local checkpoint lies.
         device: As for a search.
@@ -116,11 +124,11 @@ def apply(
     if seeds < 1:
         raise ConfigurationError(f"seeds must be >= 1, got {seeds}")
     recipe = recipe_of(recipe)
-    spec = spec_of(recipe, dataset)
     if output.exists() or output.is_symlink():
         raise OutputError(f"the output must be a new folder, got {output}, which exists: choose another")
     check_output_folder(output, "apply")
-    task = load_task(spec, data_root=data_root, cache_root=cache_root)
+    with spec_of(recipe, dataset, images, columns) as spec:
+        task = load_task(spec, data_root=data_root, cache_root=cache_root)
     if spec.dataset == recipe.task.name:
         require_classes(recipe, task)
     backbone = load_source(recipe, source, task, same=source is None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,6 +23,8 @@ from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
 from automl_transfer.domain.conditions import CLOSED_FORM
+from automl_transfer.domain.pixel_range import PixelRange
+from automl_transfer.domain.spec import MOST_SEED
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
@@ -46,9 +48,11 @@ DEFAULT_SOURCE = "efficientnet-lite0"
 class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Classifies images with a pretrained network, transferred as a strategy says.
 
-    X is an array of images (n, H, W) or (n, H, W, 1 | 3), or (n, pixels) with one image a row, as
-    `load_digits().data` has them: a row fills the smallest square that holds it. uint8 pixels are taken
-    as they are; other numbers are scaled linearly from the range that they have in `fit`.
+    X is an array of images (n, H, W) or (n, H, W, 1 | 3), or (n, numbers) with one image a row: gray
+    squares, as `load_digits().data` has them, or of the shape `image_shape`. Numbers may have any type: which
+    are black and white is judged in `fit`, by the values of all images together (0 to 1, 0 to 16, 8 to 16
+    bits, -1 to 1; `pixel_range_` says it), and kept. What fits no usual range is scaled linearly between its
+    extremes, with a warning.
 
     >>> from sklearn.datasets import load_digits
     >>> from sklearn.model_selection import cross_val_score
@@ -64,6 +68,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         source: The pretrained network, for "profile".
         epochs: Horizon of the training, where a strategy trains; the best epoch on held-out images counts.
         held_out: Share of each class in X that chooses the epoch, or the winner of a search.
+        image_shape: Of X's rows, (H, W) or (H, W, 3), or (3, H, W) where a row has one colour after the
+            other, as CIFAR's files have it; "padded" lets rows of any length fill the smallest square that
+            holds them. None takes gray squares only.
+        pixel_range: The numbers (low, high) that are black and white; None judges them by X's values.
         resolution: Pixels; None takes a multiple of 32 near the images' size.
         trials: Strategies to try in a search; by default as many as the preset `quick` says.
         minutes: Time for a search; by default that of the preset `quick`.
@@ -73,6 +81,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: Labels, sorted; columns of `predict_proba`.
         n_features_in_: Size of X's second axis in `fit`.
+        pixel_range_: Which numbers are black and white.
         strategy_: What was trained.
         predictor_: The fitted network, see `Predictor`.
         recipe_: The recipe of a search's winner; None for other strategies.
@@ -85,6 +94,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         source: str = DEFAULT_SOURCE,
         epochs: int = 9,
         held_out: float = 0.2,
+        image_shape: Sequence[int] | str | None = None,
+        pixel_range: Sequence[float] | PixelRange | None = None,
         resolution: int | None = None,
         trials: int | None = None,
         minutes: float | None = None,
@@ -95,6 +106,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.source = source
         self.epochs = epochs
         self.held_out = held_out
+        self.image_shape = image_shape
+        self.pixel_range = pixel_range
         self.resolution = resolution
         self.trials = trials
         self.minutes = minutes
@@ -137,7 +150,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def explore_data(self, X: Any, y: Any) -> Exploration:  # noqa: N803
         """Classes, balance, duplicates and conflicting labels of images, before anything is trained."""
         details, _ = clone(self)._prepared(X, y)  # a fitted estimator stays what it is
-        return describe(details.loaded, details.cached)
+        return describe(details)
 
     def generate_target_model(self, X: Any, y: Any) -> TargetModel:  # noqa: N803
         """The network that the strategy makes for these images, before any training by gradient.
@@ -169,8 +182,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ConfigurationError(f"held_out must be at least 0 and below 1, got {self.held_out}")
         if self.epochs < 1:
             raise ConfigurationError(f"epochs must be >= 1, got {self.epochs}")
-        self._input = PixelInput(self.resolution)
+        self._input = PixelInput(self.resolution, self.image_shape, self.pixel_range)
         pixels, labels = self._input.fit(self, X, y)
+        self.pixel_range_ = self._input.pixel_range
         check_classification_targets(labels)
         self.classes_, encoded = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
@@ -181,10 +195,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
+        if not 0 <= seed <= MOST_SEED:
+            raise ConfigurationError(f"random_state must lie in 0..{MOST_SEED}, got {seed}")
         details = task_in_memory(
             pixels,
             encoded.astype(np.int64),
             _names(self.classes_),
+            pixel_range=self.pixel_range_,
             held_out=0.0 if self._solves() else self.held_out,
             seed=int(seed),
         )
@@ -224,7 +241,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             }
             np.savez(place / "arrays.npz", classes=np.array(loaded.task.classes), **splits)
             found = search(
-                place / "arrays.npz",
+                f"{place / 'arrays.npz'}?range=0..255",
                 trials=self.trials,
                 minutes=self.minutes,
                 settings={
@@ -243,8 +260,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     f"a search must complete a trial, got none ({found.reason}): give it more minutes or "
                     "trials"
                 )
-            self.recipe_, self.strategy_ = found.recipe, found.recipe.strategy
+            scaled = {"pixel_range": self.pixel_range_}
+            task = found.recipe.task.model_copy(update=scaled)
+            self.recipe_ = found.recipe.model_copy(update={"task": task})
+            self.strategy_ = found.recipe.strategy
             self.predictor_ = Predictor.load(found.model)
+            self.predictor_.description = self.predictor_.description.model_copy(update=scaled)
 
 
 def _strategy(given: str | PathLike[str] | Strategy | Recipe | Mapping[str, Any]) -> Strategy:
@@ -284,6 +305,7 @@ def _predictor(run: TrainingRun, architecture: str) -> Predictor:
         resolution=task.resolution,
         classes=task.classes,
         normalisation=facts(constants),
+        pixel_range=task.pixel_range,
         weights_sha256=run.weights_sha256(),
         calibration=calibration_of(run, refit=False),
     )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from automl_transfer.api.frames import Frame, kept, passing
 from automl_transfer.api.search import SearchEvents, SearchResult, run_study
 from automl_transfer.data.explore import Exploration
 from automl_transfer.data.explore import explore as explore_task
+from automl_transfer.data.table_file import is_frame
 from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.errors import ConfigurationError
@@ -22,8 +24,10 @@ __all__ = ["explore", "search"]
 
 
 def search(
-    what: str | PathLike[str] | StudySpec,
+    what: str | PathLike[str] | StudySpec | Frame,
     *,
+    images: str | PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     minutes: float | None = None,
     trials: int | None = None,
     preset: str = "quick",
@@ -47,8 +51,11 @@ def search(
     (0.989, PosixPath('runs/cats-quick/model'))
 
     Args:
-        what: A dataset (a registered name, a folder, an .npz), a study file ending in .toml, or a
-            specification made in code.
+        what: A dataset (a registered name, a folder, an .npz, a table of labels, a data frame), a study file
+            ending in .toml, or a specification made in code. A frame is kept below `runs/tables/`, where
+            workers find it.
+        images: For a table or a frame: the folder that its file names are relative to.
+        columns: For a table or a frame: which column is what: `{"file": "img", "label": "species"}`.
         minutes: Time to spend.
         trials: Strategies to try.
         preset: Space and budget for a dataset: `quick` or `core`.
@@ -69,8 +76,16 @@ def search(
     """
     given: dict[str, Any] = {"search__minutes": minutes, "search__trials": trials}
     given |= {key.replace(".", "__"): value for key, value in (settings or {}).items()}
+    if is_frame(what):
+        table = kept(cast(Frame, what), images, columns)
+        name = name or f"{Path(table['dataset']).stem}-table-{preset}"
+        images, columns, what = table["images"], table["columns"], str(table["dataset"])
+    given |= {
+        "task__images": None if images is None else fspath(images),
+        "task__columns": None if columns is None else dict(columns),
+    }
     if not isinstance(what, StudySpec):
-        spec = study_spec(fspath(what), preset, (), name=name, **given)
+        spec = study_spec(fspath(cast(str, what)), preset, (), name=name, data_root=data_root, **given)
     elif name is not None or any(value is not None for value in given.values()):
         raise ConfigurationError(
             "a specification states its name and budget itself, got them twice: set them in the StudySpec"
@@ -92,28 +107,43 @@ def search(
 
 
 def explore(
-    dataset: str | PathLike[str] | TaskSpec,
+    dataset: str | PathLike[str] | TaskSpec | Frame,
     *,
+    images: str | PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     data_root: Path | None = None,
     cache_root: Path | None = None,
     **settings: object,
 ) -> Exploration:
-    """What a dataset holds: classes, balance, sizes, channels, duplicates, unreadable files.
+    """What a dataset holds: classes, balance, sizes, channels, duplicates, what became of every file.
+
+    What a search would refuse is among the `findings`.
 
     >>> explore("digits").imbalance  # doctest: +SKIP
     1.05
 
     Args:
-        dataset: A registered name, a folder, an .npz, or a task specification.
+        dataset: A registered name, a folder, an .npz, a table of labels, a data frame, or a task
+            specification.
+        images: As for a search.
+        columns: As for a search.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
-        settings: Fields of `TaskSpec`: `resolution`, `channels`, `group_from`, `seed`, ...
+        settings: Fields of `TaskSpec`: `resolution`, `channels`, `group_from`, `split_from`, ...
 
     Raises:
         ConfigurationError: A setting is unknown or its value cannot be.
-        DataError: The dataset cannot be used.
+        DataError: There is no such dataset, or it is no folder and cannot be read.
     """
-    spec = dataset
-    if not isinstance(spec, TaskSpec):
-        spec = validate(TaskSpec, {"dataset": fspath(spec), **settings}, "the task")
+    if is_frame(dataset):
+        with passing(cast(Frame, dataset), images, columns) as table:
+            spec = validate(TaskSpec, {**table, **settings}, "the task")
+            return explore_task(spec, data_root=data_root, cache_root=cache_root)[0]
+    if isinstance(dataset, TaskSpec):
+        if images is not None or columns is not None:
+            raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
+        spec = dataset
+    else:
+        stated = {"images": None if images is None else fspath(images), "columns": dict(columns or {})}
+        spec = validate(TaskSpec, {"dataset": fspath(cast(str, dataset)), **stated, **settings}, "the task")
     return explore_task(spec, data_root=data_root, cache_root=cache_root)[0]

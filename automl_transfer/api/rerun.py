@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike, fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from automl_transfer.api.frames import Frame, passing
 from automl_transfer.api.training import make_run, score_of, score_on_test, train_to_the_end
 from automl_transfer.data.base import some
+from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.errors import DataError, SourceError
+from automl_transfer.errors import ConfigurationError, DataError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
 from automl_transfer.recipes.strict_json import validate
 
@@ -29,8 +33,8 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
 
     Args:
         recipe: What is run again.
-        dataset: A name, a folder or an .npz; None for the recipe's own.
-        changes: Fields to set: `resolution`, `seed`, `group_from`, `on_bad_image`.
+        dataset: A name, a folder, an .npz or a table of labels; None for the recipe's own.
+        changes: Fields to set: `resolution`, `seed`, `images`, `columns`, `group_from`, `on_bad_image`.
 
     Raises:
         ConfigurationError: A field's value cannot be.
@@ -52,9 +56,28 @@ def recipe_of(recipe: Recipe | str | Path) -> Recipe:
     return recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
 
 
-def spec_of(recipe: Recipe, dataset: str | TaskSpec | None) -> TaskSpec:
-    """The task itself, or what `task_of` makes of a dataset's name."""
-    return dataset if isinstance(dataset, TaskSpec) else task_of(recipe, dataset)
+@contextmanager
+def spec_of(
+    recipe: Recipe,
+    dataset: str | TaskSpec | Frame | None,
+    images: str | PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[TaskSpec]:
+    """The task itself, or what `task_of` makes of a dataset's name or of a data frame, within the block.
+
+    Raises:
+        ConfigurationError: A task and what it states itself are given.
+    """
+    if is_frame(dataset):
+        with passing(cast(Frame, dataset), images, columns) as table:
+            yield task_of(recipe, table.pop("dataset"), **table)
+    elif not isinstance(dataset, TaskSpec):
+        stated = {"images": None if images is None else fspath(images), "columns": columns and dict(columns)}
+        yield task_of(recipe, cast("str | None", dataset), **stated)
+    elif images is not None or columns is not None:
+        raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
+    else:
+        yield dataset
 
 
 def require_classes(recipe: Recipe, task: LoadedTask) -> None:

@@ -140,6 +140,7 @@ def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Re
         resolution=task.resolution,
         classes=task.classes,
         normalisation=constants_of(run),
+        pixel_range=task.pixel_range,
         recipe=recipe,
         calibration=calibration_of(run, refit=recipe.training.refit),
         replace=True,

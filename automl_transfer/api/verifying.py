@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from automl_transfer.api.frames import Frame
 from automl_transfer.api.rerun import (
     OnEpoch,
     load_source,
@@ -42,8 +45,10 @@ class Verdict:
 
 def verify(
     recipe: Recipe | str | Path,
-    dataset: str | TaskSpec | None = None,
+    dataset: str | TaskSpec | Frame | None = None,
     *,
+    images: str | PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     source: str | None = None,
     tolerance: float = 0.01,
     device: str = "auto",
@@ -59,6 +64,8 @@ def verify(
     Args:
         recipe: What is claimed, or the file that says it.
         dataset: Where its data lie; None looks for them by the recipe's own name.
+        images: As for a search.
+        columns: As for a search.
         source: Where the source lies, for a recipe whose source is a local checkpoint.
         tolerance: Largest difference of validation and test accuracy that is `within`.
         device: As for a search. Conditions that differ from the recipe's are listed.
@@ -72,8 +79,8 @@ def verify(
         SourceError: The source's weights are not those of the recipe, or not on this machine.
     """
     recipe = recipe_of(recipe)
-    spec = spec_of(recipe, dataset)
-    task = load_task(spec, data_root=data_root, cache_root=cache_root)
+    with spec_of(recipe, dataset, images, columns) as spec:
+        task = load_task(spec, data_root=data_root, cache_root=cache_root)
     require_classes(recipe, task)
     if task.task.fingerprint != recipe.task.fingerprint:
         raise DataError(

@@ -9,10 +9,17 @@ import typer
 
 from automl_transfer.cli.options import (
     CacheOption,
+    ClassesFromOption,
+    ColumnsOption,
     DataRootOption,
     DeviceOption,
     GroupFromOption,
+    ImagesOption,
+    MinPerClassOption,
     OnBadImageOption,
+    RareClassesOption,
+    SplitFromOption,
+    columns_of,
     console,
 )
 from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
@@ -27,8 +34,14 @@ def run(
     resolution: Annotated[
         int | None, typer.Option("--resolution", min=8, max=4096, help="Pixels (default: the dataset's).")
     ] = None,
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
+    classes_from: ClassesFromOption = None,
+    split_from: SplitFromOption = None,
+    rare_classes: RareClassesOption = None,
+    min_per_class: MinPerClassOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
@@ -45,7 +58,19 @@ def run(
     from automl_transfer.recipes.best_strategy import read_recipe
 
     read = read_recipe(recipe)
-    spec = task_of(read, dataset, resolution=resolution, group_from=group_from, on_bad_image=on_bad_image)
+    spec = task_of(
+        read,
+        dataset,
+        resolution=resolution,
+        images=images,
+        columns=columns_of(columns),
+        group_from=group_from,
+        on_bad_image=on_bad_image,
+        classes_from=classes_from,
+        split_from=split_from,
+        rare_classes=rare_classes,
+        min_per_class=min_per_class,
+    )
     with epochs_shown(read, seeds) as on_epoch:
         applied = apply(
             read,

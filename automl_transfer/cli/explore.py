@@ -9,28 +9,47 @@ import typer
 
 from automl_transfer.cli.options import (
     CacheOption,
+    ClassesFromOption,
+    ColumnsOption,
     DataRootOption,
     DeviceOption,
     GroupFromOption,
+    ImagesOption,
     JsonOption,
+    MinPerClassOption,
+    RareClassesOption,
+    SplitFromOption,
+    columns_of,
     console,
     print_json,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from automl_transfer.data.explore import Exploration
+    from automl_transfer.domain.task import Task
 
 
 def run(
     what: Annotated[
-        str, typer.Argument(metavar="DATASET|STUDY.toml", help="Registered name, folder, .npz or study file.")
+        str,
+        typer.Argument(
+            metavar="DATASET|STUDY.toml", help="Name, folder, .npz, table of labels or study file."
+        ),
     ],
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="PNG", help="Write a contact sheet of every class.")
     ] = None,
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
     group_from: GroupFromOption = None,
+    classes_from: ClassesFromOption = None,
+    split_from: SplitFromOption = None,
+    rare_classes: RareClassesOption = None,
+    min_per_class: MinPerClassOption = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
     ] = None,
@@ -45,7 +64,9 @@ def run(
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Describe a dataset: balance, sizes, channels, duplicates, unreadable files; compare sources with it.
+    """Describe a dataset: balance, sizes, duplicates, what became of every file; compare sources with it.
+
+    What a search would refuse is said, and is no error here.
 
     \b
     $ automl-transfer explore digits --sheet digits.png
@@ -54,13 +75,27 @@ def run(
     from rich.progress import Progress
 
     from automl_transfer.cli.profile_table import draw_page, print_profile
-    from automl_transfer.data.contact_sheet import write_contact_sheet
+    from automl_transfer.data.contact_sheet import refuse_inside, write_contact_sheet
     from automl_transfer.data.explore import explore
     from automl_transfer.domain.conditions import is_pretrained
     from automl_transfer.space.space import Space
     from automl_transfer.space.study_of import study_spec
 
-    spec = study_spec(what, "quick", settings or [], task__group_from=group_from)
+    spec = study_spec(
+        what,
+        "quick",
+        settings or [],
+        data_root=data_root,
+        task__images=images,
+        task__columns=columns_of(columns),
+        task__group_from=group_from,
+        task__classes_from=classes_from,
+        task__split_from=split_from,
+        task__rare_classes=rare_classes,
+        task__min_per_class=min_per_class,
+    )
+    if sheet is not None:
+        refuse_inside(sheet, spec.task, data_root)
     screen = console()
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task("images", total=None)
@@ -70,14 +105,16 @@ def run(
 
         found, loaded = explore(spec.task, data_root=data_root, cache_root=cache, progress=progress)
         profiles = []
-        if profile or figure is not None:
+        if loaded is not None and (profile or figure is not None):
             from automl_transfer.api.profiling import profile_sources
 
             sources = [
                 name for name in Space.from_settings(spec.space).sources if is_pretrained({"source": name})
             ]
             profiles = profile_sources(loaded, sources, device=device, cache_root=cache, on_source=progress)
-    if sheet is not None:
+    if loaded is None:
+        sheet = figure = None  # there is no image of a class to show
+    if loaded is not None and sheet is not None:
         write_contact_sheet(loaded, sheet)
     if figure is not None:
         draw_page(profiles, figure)
@@ -96,14 +133,32 @@ def run(
 
 
 def _print(screen: Console, found: Exploration) -> None:
-    from rich.table import Table
     from rich.text import Text
 
     from automl_transfer.reporting.plain import plain
 
-    splits = found.task.splits
+    if found.task is None:
+        images = sum(each.images for each in found.folders)
+        screen.print(f"{plain(found.name)}: {images:,} images, which make no task as they lie", markup=False)
+        _table(screen, ("folder", "images"), [(each.name, each.images) for each in found.folders])
+    else:
+        _print_task(screen, found, found.task)
+    for line in found.account.lines():
+        screen.print(Text(plain(line, 1000)), soft_wrap=True)
+    for finding in found.findings:
+        screen.print(Text(f"a search would refuse this: {plain(finding, 2000)}", style="red"), soft_wrap=True)
+
+
+def _print_task(screen: Console, found: Exploration, task: Task) -> None:
+    from rich.text import Text
+
+    from automl_transfer.reporting.plain import plain
+
+    assert found.sizes is not None
+    assert found.duplicates is not None
+    splits = task.splits
     screen.print(
-        f"{plain(found.task.name)}: {found.images:,} images in {len(found.classes)} classes; "
+        f"{plain(task.name)}: {found.images:,} images in {len(found.classes)} classes; "
         f"{splits.train:,} / {splits.validation:,} / {splits.test:,} to train, validate and test"
         + (f"; {found.unused:,} in no split" if found.unused else ""),
         markup=False,
@@ -113,26 +168,44 @@ def _print(screen: Console, found: Exploration) -> None:
     screen.print(
         f"sizes: width {low} to {high} (median {middle:g}), "
         f"height {tall[0]} to {tall[2]} (median {tall[1]:g}); "
-        f"used at {found.task.resolution} pixels, {'gray' if found.task.channels == 1 else 'RGB'}"
+        f"used at {task.resolution} pixels, {'gray' if task.channels == 1 else 'RGB'}"
     )
-    means = ", ".join(f"{value:.3f}" for value in found.task.channel_mean)
-    deviations = ", ".join(f"{value:.3f}" for value in found.task.channel_std)
+    if task.pixel_range is not None:
+        screen.print(f"range of the numbers (black to white): {task.pixel_range}", markup=False)
+    means = ", ".join(f"{value:.3f}" for value in task.channel_mean)
+    deviations = ", ".join(f"{value:.3f}" for value in task.channel_std)
     screen.print(f"channels (training split): mean {means}; standard deviation {deviations}", markup=False)
     screen.print(f"imbalance: the largest class has {found.imbalance:.1f} times the images of the smallest")
     twins = found.duplicates
     screen.print(
         f"exact duplicates: {twins.within_splits} within splits, {twins.across_splits} across splits"
         + (" (these make test scores too good)" if twins.across_splits else "")
+        + (f"; {twins.conflicting} with different labels" if twins.conflicting else "")
     )
     for group in twins.groups[:5]:
-        screen.print(Text("  " + " = ".join(plain(key) for key in group.keys[:4])))
+        labels = sorted(set(group.classes))
+        screen.print(
+            Text(
+                "  "
+                + " = ".join(plain(key) for key in group.keys[:4])
+                + (f" (labels: {', '.join(plain(label) for label in labels[:4])})" if len(labels) > 1 else "")
+            )
+        )
+    rows = [(row.name, row.train, row.validation, row.test) for row in found.classes]
+    _table(screen, ("class", "train", "validation", "test"), rows)
+
+
+def _table(screen: Console, columns: Sequence[str], rows: Sequence[tuple[str | int, ...]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from automl_transfer.reporting.plain import plain
+
     table = Table(box=None, pad_edge=False)
-    for column in ("class", "train", "validation", "test"):
-        table.add_column(column, justify="left" if column == "class" else "right")
-    for row in found.classes[:50]:
-        table.add_row(Text(plain(row.name)), f"{row.train:,}", f"{row.validation:,}", f"{row.test:,}")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left")
+    for name, *counts in rows[:50]:
+        table.add_row(Text(plain(str(name))), *(f"{count:,}" for count in counts))
     screen.print(table)
-    if len(found.classes) > 50:
-        screen.print(f"and {len(found.classes) - 50} more classes (--json lists all)")
-    for bad in found.skipped:
-        screen.print(Text(f"not used: {plain(bad.key)}: {plain(bad.reason)}"), style="red")
+    if len(rows) > 50:
+        screen.print(f"and {len(rows) - 50} more (--json lists all)")

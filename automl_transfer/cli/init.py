@@ -7,12 +7,18 @@ from typing import Annotated
 
 import typer
 
+from automl_transfer.cli.options import ColumnsOption, ImagesOption, columns_of
+
 
 def run(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="The study file to write, e.g. studies/cats.toml.")
     ],
-    dataset: Annotated[str, typer.Option("--dataset", help="Registered name, folder or .npz.")] = "digits",
+    dataset: Annotated[
+        str, typer.Option("--dataset", help="Registered name, folder, .npz or table of labels.")
+    ] = "digits",
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
     preset: Annotated[str, typer.Option("--preset", help="quick or core.")] = "quick",
 ) -> None:
     """Write a study file.
@@ -36,8 +42,13 @@ def run(
     text = re.sub(r"^#.*\n", f"# automl-transfer search {file.as_posix()}\n", text, count=1)
     name = json.dumps(file.stem, ensure_ascii=False)
     text = re.sub(r"^name = .*$", lambda _: f"name = {name}", text, count=1, flags=re.MULTILINE)
-    quoted = json.dumps(dataset, ensure_ascii=False)
-    text = re.sub(r"^dataset = .*$", lambda _: f"dataset = {quoted}", text, count=1, flags=re.MULTILINE)
+    task = f"dataset = {json.dumps(dataset, ensure_ascii=False)}"
+    if images is not None:
+        task += f"\nimages = {json.dumps(images, ensure_ascii=False)}"
+    if named := columns_of(columns):
+        pairs = (f"{role} = {json.dumps(column, ensure_ascii=False)}" for role, column in named.items())
+        task += f"\ncolumns = {{ {', '.join(pairs)} }}"
+    text = re.sub(r"^dataset = .*$", lambda _: task, text, count=1, flags=re.MULTILINE)
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,7 @@ from automl_transfer.api.search import SearchEvents, SearchResult
 from automl_transfer.cli.live_workers import LiveWorkers
 from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class LiveSearch(SearchEvents):
             f"study {handle.name}: {task.name}, {len(task.classes)} classes, {sizes} images to train, "
             f"validate and test, {task.resolution} pixels"
         )
+        for line in task.account.lines() if task.account is not None else ():
+            self._line(plain(line, 1000))
         counts = trials.counts(handle)
         self._ended = counts.complete + counts.pruned + counts.given_up
         if self._ended:

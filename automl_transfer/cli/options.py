@@ -45,8 +45,40 @@ CacheOption = Annotated[
 GroupFromOption = Annotated[
     str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
 ]
+ImagesOption = Annotated[
+    str | None,
+    typer.Option("--images", metavar="DIR", help="For a table of labels: where its file names lie."),
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="ROLE=COLUMN,...",
+        help="For a table of labels: which column is file, label, split, group; split= for none.",
+    ),
+]
 OnBadImageOption = Annotated[
     str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
+]
+ClassesFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--classes-from", metavar="N|PATTERN", help="A folder's classes: in its Nth folder, or by a pattern."
+    ),
+]
+SplitFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split-from",
+        metavar="N|none|PATTERN",
+        help="A folder's splits: in its Nth folder, none, train=DIR,test=DIR, or by a pattern.",
+    ),
+]
+RareClassesOption = Annotated[
+    str | None, typer.Option("--rare-classes", help="drop, merge or keep (to train on) rare classes.")
+]
+MinPerClassOption = Annotated[
+    int | None, typer.Option("--min-per-class", min=1, help="A class with fewer images is rare.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -60,6 +92,30 @@ WaitOption = Annotated[
         help="Wait so long for a database, a login or a study that is not there yet.",
     ),
 ]
+
+
+def columns_of(text: str | None) -> dict[str, str] | None:
+    """What `--columns` says: a role (file, label, split, group, weight) for each column.
+
+    Raises:
+        ConfigurationError: It does not read ROLE=COLUMN,... or a role is unknown or given twice.
+    """
+    from automl_transfer.domain.spec import TableColumns
+    from automl_transfer.errors import ConfigurationError
+
+    if text is None:
+        return None
+    found: dict[str, str] = {}
+    for part in text.split(","):
+        role, equals, column = part.partition("=")
+        role = role.strip()
+        if not equals or role not in TableColumns.model_fields or role in found:
+            raise ConfigurationError(
+                f"--columns must read ROLE=COLUMN,... with each of {', '.join(TableColumns.model_fields)} at "
+                f"most once, got {part!r} in {text!r}; for names with a comma: --set task.columns.ROLE=COLUMN"
+            )
+        found[role] = column
+    return found
 
 
 def open_store(

@@ -19,7 +19,8 @@ RecipeArgument = Annotated[
     Path, typer.Argument(metavar="RECIPE", help="A best_strategy.json.", exists=True, dir_okay=False)
 ]
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="A name, a folder or an .npz (default: the recipe's own).")
+    str | None,
+    typer.Option("--dataset", help="A name, folder, .npz or table of labels (default: the recipe's own)."),
 ]
 SourceOption = Annotated[
     str | None,

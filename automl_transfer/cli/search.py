@@ -9,12 +9,19 @@ import typer
 
 from automl_transfer.cli.options import (
     CacheOption,
+    ClassesFromOption,
+    ColumnsOption,
     DataRootOption,
     DeviceOption,
     GroupFromOption,
+    ImagesOption,
+    MinPerClassOption,
     OnBadImageOption,
+    RareClassesOption,
+    SplitFromOption,
     StorageFileOption,
     StorageOption,
+    columns_of,
     console,
 )
 from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
@@ -44,8 +51,14 @@ def run(
         str | None,
         typer.Option("--confirm", metavar="K|off", help="Train the best K again, on fresh splits."),
     ] = None,
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
+    classes_from: ClassesFromOption = None,
+    split_from: SplitFromOption = None,
+    rare_classes: RareClassesOption = None,
+    min_per_class: MinPerClassOption = None,
     refit: Annotated[
         bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
     ] = False,
@@ -79,11 +92,18 @@ def run(
         preset,
         settings or [],
         name=study_name,
+        data_root=data_root,
         search__trials=trials,
         search__minutes=minutes,
         search__confirm=_confirm(confirm),
+        task__images=images,
+        task__columns=columns_of(columns),
         task__group_from=group_from,
         task__on_bad_image=on_bad_image,
+        task__classes_from=classes_from,
+        task__split_from=split_from,
+        task__rare_classes=rare_classes,
+        task__min_per_class=min_per_class,
     )
     url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
     folder = output or RUNS / spec.name

@@ -52,7 +52,9 @@ def run(
     from automl_transfer.space.study_of import study_spec
     from automl_transfer.store.url import resolve_storage
 
-    spec = study_spec(what, preset, settings or [], name=study_name, search__trials=trials)
+    spec = study_spec(
+        what, preset, settings or [], name=study_name, data_root=data_root, search__trials=trials
+    )
     if wait is not None:
         open_store(storage, storage_file, wait=wait).close()
     handle = create(

@@ -8,11 +8,14 @@ import typer
 
 from automl_transfer.cli.options import (
     CacheOption,
+    ColumnsOption,
     DataRootOption,
     DeviceOption,
     GroupFromOption,
+    ImagesOption,
     JsonOption,
     OnBadImageOption,
+    columns_of,
     console,
     print_json,
 )
@@ -35,6 +38,8 @@ def run(
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0.0, max=1.0, help="Difference in accuracy that is within.")
     ] = 0.01,
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
     group_from: GroupFromOption = None,
     on_bad_image: OnBadImageOption = None,
     data_root: DataRootOption = None,
@@ -56,7 +61,14 @@ def run(
     with epochs_shown(read, quiet=as_json) as on_epoch:
         verdict = verify(
             read,
-            task_of(read, dataset, group_from=group_from, on_bad_image=on_bad_image),
+            task_of(
+                read,
+                dataset,
+                images=images,
+                columns=columns_of(columns),
+                group_from=group_from,
+                on_bad_image=on_bad_image,
+            ),
             source=source,
             tolerance=tolerance,
             device=device,

@@ -11,8 +11,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from automl_transfer.domain.account import Reason
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Split
+from automl_transfer.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.int64]
@@ -21,12 +24,26 @@ SMALLEST, LARGEST, STEP = 32, 224, 32
 """Pixels: bounds and step of the resolution that is chosen where none is asked for."""
 
 
+class NoTaskError(DataError):
+    """The files are there and can be described, but as they lie they make no task."""
+
+
 @dataclass(frozen=True)
 class BadImage:
-    """An image that is not used, with the reason."""
+    """An image that was meant to be used and cannot be, with the reason in words, and its kind."""
 
     key: str
     reason: str
+    kind: Reason = Reason.UNREADABLE
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A file that is left out, and the class in whose folder it lies, if any."""
+
+    key: str
+    reason: Reason
+    class_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,11 +56,15 @@ class Native:
 
 @dataclass(frozen=True)
 class Decoded:
-    """One image at the working resolution, and the height and width it was stored with."""
+    """One image at the working resolution, and the height and width it was stored with.
+
+    `frames` says whether its file holds more images than this one.
+    """
 
     pixels: Pixels
     height: int
     width: int
+    frames: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,11 +75,13 @@ class Request:
         spec: The task as the user specified it; kinds read `seed`, `splits` and `group_from`.
         location: The folder or file; None for registered names.
         options: What follows the `?`, without the options that every kind has.
+        data_root: Where relative folders lie on this machine.
     """
 
     spec: TaskSpec
     location: Path | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    data_root: Path | None = None
 
 
 @dataclass
@@ -73,12 +96,19 @@ class Inventory(ABC):
       sentence (OSError where the file itself cannot be opened); it never gives partial pixels.
     - `signature` changes whenever a pixel of any row could have changed, and only has to be right on
       this machine: cached pixels are looked up by it. It must be cheap: no image is decoded for it.
+    - Numbers that are no 8-bit pixels are scaled by one range for all rows, which `prepare` judges by all
+      values (`domain.pixel_range`) and keeps in `pixel_range`; what fits none is one DataError.
 
     Attributes:
         groups: Row i's group (a patient, an object), or None. A group never straddles splits.
         splits: Row i's split where the dataset declares it, or None where rows are split by seed.
             Splits that no row declares are carved out of the training rows (see `splits.assign`).
-        outside: Files that look like images of this dataset but belong to no class.
+        outside: Images that were meant to be used and cannot be, as is known before any is decoded: the
+            dataset is refused for them, unless the user skips bad images.
+        left_out: Files that are no images of the dataset: counted, no reason to refuse it.
+        notes: What else had to be decided, each as one sentence.
+        pixel_range: Which stored numbers are black and white; known once `prepare` has run. None for
+            ordinary files of 8 bits.
         threaded: Whether `decode` reads or decompresses, which threads can do at the same time.
     """
 
@@ -91,6 +121,9 @@ class Inventory(ABC):
     groups: tuple[str, ...] | None = None
     splits: tuple[Split, ...] | None = None
     outside: tuple[BadImage, ...] = ()
+    notes: tuple[str, ...] = ()
+    pixel_range: PixelRange | None = None
+    left_out: tuple[Unused, ...] = ()
 
     @property
     def scratch_bytes(self) -> int:

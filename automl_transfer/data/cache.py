@@ -22,12 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import platformdirs
 from filelock import FileLock, Timeout
 
 from automl_transfer.data.base import BadImage, Inventory, Native, Pixels, Rows
 from automl_transfer.data.decode_all import SCHEMA, Progress, decode_all, digest_of, write_json
 from automl_transfer.data.npy import HEADER_BYTES
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import OutputError
 
 DECODER = 1
@@ -48,7 +50,9 @@ class CachedImages:
         digests: uint8 (N, 16), equal for equal pixels.
         moments: int64 (N, C, 2), sums of pixels and of their squares.
         sizes: int64 (N, 2), stored height and width in pixels.
+        frames: bool (N,), whether the file holds more images than the one that is used.
         bad: The unreadable images.
+        pixel_range: By which they were scaled; None for files of 8 bits.
     """
 
     images: Pixels
@@ -56,7 +60,9 @@ class CachedImages:
     digests: Pixels
     moments: Rows
     sizes: Rows
+    frames: npt.NDArray[np.bool_]
     bad: tuple[BadImage, ...]
+    pixel_range: PixelRange | None = None
 
 
 def default_cache_root() -> Path:
@@ -144,6 +150,8 @@ def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
         packed = entry / "rows.npz"
         shape = tuple(metadata["shape"])
         bad = {int(item["row"]): BadImage(item["key"], item["reason"]) for item in metadata["bad"]}
+        scaled = metadata["pixel_range"]
+        pixel_range = None if scaled is None else PixelRange.model_validate(scaled)
         not_opened = [int(item["row"]) for item in metadata["bad"] if item["io"]]
         if metadata["schema"] != SCHEMA or metadata["listed"] != len(inventory.keys):
             return None
@@ -154,6 +162,7 @@ def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
         images = np.load(entry / "images.npy", mmap_mode="r", allow_pickle=False)
         with np.load(packed, allow_pickle=False) as table:
             digests, moments, sizes = table["digests"], table["moments"], table["sizes"]
+            frames = table["frames"]
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
     if images.shape != shape or images.dtype != np.uint8 or len(digests) != shape[0]:
@@ -165,7 +174,7 @@ def _read(entry: Path, inventory: Inventory) -> CachedImages | None:
     if any(_opens(inventory, row) for row in not_opened):
         return None
     rows = np.array([row for row in range(len(inventory.keys)) if row not in bad], np.int64)
-    return CachedImages(images, rows, digests, moments, sizes, tuple(bad.values()))
+    return CachedImages(images, rows, digests, moments, sizes, frames, tuple(bad.values()), pixel_range)
 
 
 def _opens(inventory: Inventory, row: int) -> bool:

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from automl_transfer.data.registry import parse
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import OutputError
 
 MOST_CLASSES = 50
@@ -25,6 +27,20 @@ WIDE_FONTS = (
     "arial.ttf",
 )
 """System fonts with more letters than Pillow's own, which has ASCII only; the widest first."""
+
+
+def refuse_inside(path: Path, spec: TaskSpec, data_root: Path | None) -> None:
+    """Refuse to write a sheet into the dataset, where it would be one more image.
+
+    Raises:
+        OutputError: It would lie in the dataset's folder.
+    """
+    _, folder, _ = parse(spec.dataset, data_root)
+    if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
+        raise OutputError(
+            "the contact sheet must lie outside the dataset's folder, of which it would become an image, "
+            f"got {str(path)!r}: choose another --sheet"
+        )
 
 
 def write_contact_sheet(

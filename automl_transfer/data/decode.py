@@ -3,7 +3,8 @@
 The whole image stays visible: it is resized to a square, antialiased and without keeping its aspect
 ratio. Every scaling is fixed, never fitted to the image:
 
-- 16-bit and 32-bit integer gray: 0..65535 becomes 0..255. Float gray (TIFF): 0..1 becomes 0..255.
+- numbers of more than 8 bits: the range of their dataset becomes 0..255 (`domain.pixel_range`). For images
+  of no dataset 0..65535 (integers) or 0..1 (float TIFF) does.
 - transparency is composited on white; palette, CMYK, YCbCr and HSV become RGB (ICC profiles are not
   applied); RGB becomes gray with the weights of ITU-R BT.601.
 - EXIF orientation is applied. Of animations and stacks the first frame is taken.
@@ -23,9 +24,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from automl_transfer.data.base import Decoded, Pixels
+from automl_transfer.data.deep_pixels import in_eight_bits, numbers_of, seen_in
+from automl_transfer.data.memory_budget import DECODING
+from automl_transfer.data.png_text import without_text
+from automl_transfer.domain.pixel_range import PixelRange, Seen
 from automl_transfer.errors import DataError
 
 FORMATS = {
@@ -52,6 +57,9 @@ MAX_PIXELS = 89_478_485
 MAX_FILE_BYTES = 1 << 30
 """Bytes of one file: more than any image of that many pixels needs."""
 
+BYTES_A_PIXEL = 32
+"""Memory that decoding takes: the stored pixels, and copies in the modes between them and RGB."""
+
 _ORIENTATION = 0x0112
 _BINARY = getattr(os, "O_BINARY", 0)
 _TURNS = {
@@ -65,20 +73,26 @@ _TURNS = {
 }
 
 
-def decode_image(source: Path | bytes, *, channels: int, resolution: int) -> Pixels:
+def decode_image(
+    source: Path | bytes, *, channels: int, resolution: int, pixel_range: PixelRange | None = None
+) -> Pixels:
     """Decode one image to uint8 (resolution, resolution, channels).
+
+    Numbers of more than 8 bits are scaled by `pixel_range`, where there is one.
 
     Raises:
         DataError: The image cannot be read; names the file and the reason.
     """
     try:
-        return read_image(source, channels, resolution).pixels
+        return read_image(source, channels, resolution, pixel_range).pixels
     except (ValueError, OSError) as error:
         name = source.name if isinstance(source, Path) else "image"
         raise DataError(f"an image must be readable, got {name!r}: {error}") from error
 
 
-def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
+def read_image(
+    source: Path | bytes, channels: int, resolution: int, pixel_range: PixelRange | None = None
+) -> Decoded:
     """Like `decode_image`, with the stored size.
 
     Raises:
@@ -88,13 +102,18 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
     try:
         with _stream(source) as stream, _open(stream) as image:
             width, height = image.size
+            several = _several(image)
             # JPEG can be decoded at a half, a quarter or an eighth; twice the target keeps it sharp.
             image.draft(image.mode, (2 * resolution, 2 * resolution))
-            image.load()
-            turn = _orientation(image)
-            if turn >= 5:
-                width, height = height, width
-            pixels = square(image, channels, resolution, _TURNS.get(turn))
+            with DECODING.holding(image.width * image.height * BYTES_A_PIXEL):
+                numbers = numbers_of(image, lambda: _open(stream))
+                if numbers is None:
+                    image.load()
+                turn = _orientation(image)
+                if turn >= 5:
+                    width, height = height, width
+                flat = image if numbers is None else in_eight_bits(numbers, pixel_range)
+                pixels = square(flat, channels, resolution, _TURNS.get(turn))
     except MemoryError:
         raise
     except OSError as error:
@@ -104,7 +123,24 @@ def read_image(source: Path | bytes, channels: int, resolution: int) -> Decoded:
     # Broken files make Pillow's decoders raise nearly anything: struct.error, SyntaxError, EOFError...
     except Exception as error:
         raise ValueError(_reason(error)) from error
-    return Decoded(pixels, height, width)
+    return Decoded(pixels, height, width, several)
+
+
+def see_deep(path: Path) -> tuple[Seen, bool] | None:
+    """The extremes of an image of more than 8 bits, and whether it has fractions by its type; else None.
+
+    Raises like `read_image`.
+    """
+    try:
+        with _stream(path) as stream, _open(stream) as image:
+            with DECODING.holding(image.width * image.height * BYTES_A_PIXEL):
+                numbers = numbers_of(image, lambda: _open(stream))
+                found = None if numbers is None else seen_in(numbers)
+            return None if numbers is None or found is None else (found, numbers.dtype.kind == "f")
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(_reason(error)) from error
 
 
 def header(path: Path) -> tuple[bool, int, int]:
@@ -129,49 +165,13 @@ def from_array(array: npt.NDArray[Any], channels: int, resolution: int) -> Decod
 
 
 def square(image: Image.Image, channels: int, resolution: int, turn: Image.Transpose | None = None) -> Pixels:
-    """A loaded image of any mode as uint8 (resolution, resolution, channels)."""
-    flat = _opaque(_eight_bit(image)).convert("L" if channels == 1 else "RGB")
+    """A loaded image of 8 bits as uint8 (resolution, resolution, channels)."""
+    flat = _opaque(image).convert("L" if channels == 1 else "RGB")
     if flat.size != (resolution, resolution):
         flat = flat.resize((resolution, resolution), Image.Resampling.BICUBIC)
     if turn is not None:
         flat = flat.transpose(turn)
     return np.asarray(flat, dtype=np.uint8).reshape(resolution, resolution, channels)
-
-
-def find_images(folder: Path) -> list[Path]:
-    """All image files below a folder, by suffix, sorted by relative name.
-
-    Hidden files and folders, pipes, and files of other kinds are left out. Links to folders are followed,
-    each real folder once, so that loops end. Links to nothing are listed: they are unreadable images.
-
-    Raises:
-        DataError: The folder does not exist or cannot be listed.
-    """
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    waiting = [folder]
-    while waiting:
-        current = waiting.pop()
-        try:
-            stat = current.stat()
-            if (stat.st_dev, stat.st_ino) in seen:
-                continue
-            seen.add((stat.st_dev, stat.st_ino))
-            with os.scandir(current) as entries:
-                listed = sorted(entries, key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            raise DataError(
-                f"a folder of images must exist and be readable, got {str(current)!r}: {error.strerror}"
-            ) from error
-        for entry in listed:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
-                continue
-            path = Path(entry.path)
-            if path.is_dir():
-                waiting.append(path)
-            elif path.suffix.lower() in SUFFIXES and (path.is_file() or not path.exists()):
-                found.append(path)
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
 
 
 def threads() -> int:
@@ -203,12 +203,23 @@ def _stream(source: Path | bytes) -> BinaryIO:
     return stream
 
 
-def _open(stream: BinaryIO) -> Image.Image:
-    image = Image.open(stream, formats=_formats())
+def _open(stream: BinaryIO) -> ImageFile.ImageFile:
+    stream.seek(0)
+    image = Image.open(without_text(stream), formats=_formats())
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise ValueError(f"must have at most {MAX_PIXELS:,} pixels, got {image.width} x {image.height}")
     return image
+
+
+def _several(image: Image.Image) -> bool:
+    """Whether there are frames after the first; previews that cameras put into a photograph do not count."""
+    if image.format in ("JPEG", "MPO", "BMP", "PPM"):
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged later frame must not cost a good first one
+        return False
 
 
 def _orientation(image: Image.Image) -> int:
@@ -216,22 +227,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(_ORIENTATION, 1))
     except Exception:  # damaged EXIF data must not cost a good image
         return 1
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all() or values.min() < 0.0 or values.max() > 1.0:
-            raise ValueError(f"float pixels must lie in [0, 1], got {values.min():g} to {values.max():g}")
-        return Image.fromarray(np.rint(values * 255.0).astype(np.uint8))
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(
-                f"integer pixels must lie in 0..65535, got {int(values.min())} to {int(values.max())}"
-            )
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    return image
 
 
 def _opaque(image: Image.Image) -> Image.Image:

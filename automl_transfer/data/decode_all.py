@@ -16,12 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.aborting import check_abort
-from automl_transfer.data.base import Decoded, Inventory, Pixels
+from automl_transfer.data.base import Decoded, Inventory, NoTaskError, Pixels
 from automl_transfer.data.decode import threads
 from automl_transfer.data.npy import npy_header
-from automl_transfer.errors import DataError
 
-SCHEMA = "automl-transfer/images/1"
+SCHEMA = "automl-transfer/images/2"
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how much of it is done, and of how much."""
@@ -39,6 +38,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
     digests = np.zeros((total, 16), np.uint8)
     moments = np.zeros((total, channels, 2), np.int64)
     sizes = np.zeros((total, 2), np.int64)
+    frames = np.zeros(total, np.bool_)
     count = 0
     bad: list[dict[str, Any]] = []
     step = max(1, total // 200)
@@ -54,12 +54,13 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
                 digests[count] = np.frombuffer(digest, np.uint8)
                 moments[count] = sums
                 sizes[count] = image.height, image.width
+                frames[count] = image.frames
                 count += 1
             if (row + 1) % step == 0 or row + 1 == total:
                 report("decoding images", row + 1, total)
         if count == 0:
             reasons = "; ".join(f"{item['key']}: {item['reason']}" for item in bad[:5])
-            raise DataError(f"a dataset must have readable images, got {total} unreadable ones: {reasons}")
+            raise NoTaskError(f"a dataset must have readable images, got {total} unreadable ones: {reasons}")
         stream.seek(0)
         stream.write(npy_header((count, resolution, resolution, channels)))
         _flush(stream)
@@ -69,6 +70,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
             digests=digests[:count],
             moments=moments[:count],
             sizes=sizes[:count],
+            frames=frames[:count],
         )
         _flush(stream)
     write_json(
@@ -80,6 +82,7 @@ def decode_all(inventory: Inventory, entry: Path, channels: int, resolution: int
             "shape": [count, resolution, resolution, channels],
             "rows_sha256": hashlib.sha256((entry / "rows.npz").read_bytes()).hexdigest(),
             "bad": bad,
+            "pixel_range": inventory.pixel_range and inventory.pixel_range.model_dump(),
         },
     )
 

@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from automl_transfer.data.accounting import account_of_files
+from automl_transfer.data.base import NoTaskError
 from automl_transfer.data.cache import CachedImages
 from automl_transfer.data.decode_all import Progress
-from automl_transfer.data.task import LoadedTask, load_with_details
+from automl_transfer.data.registry import parse
+from automl_transfer.data.task import LoadedDetails, LoadedTask, load_with_details
+from automl_transfer.domain.account import Account
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split, Task
 
@@ -80,26 +84,43 @@ class SkippedImage(BaseModel):
     reason: str
 
 
+class FolderCount(BaseModel):
+    """Images anywhere below one top folder; `.` is the dataset's own."""
+
+    model_config = _FROZEN
+
+    name: str
+    images: int
+
+
 class Exploration(BaseModel):
     """Everything `explore` computes; `model_dump_json()` is its JSON form.
 
     Attributes:
-        task: Classes, sizes of the splits, channel mean and deviation of the training split.
-        images: Readable images; `unused` of them are in no split (few-image versions).
-        imbalance: Training images of the largest class over those of the smallest.
-        skipped: Unreadable images, and images outside the class folders.
+        name: The dataset's.
+        findings: What a search would refuse it for, and what to do; none for a dataset that can be used.
+        account: What became of every file; odd images; notes.
+        task: Classes, sizes of the splits, channel mean and deviation of the training split. None where
+            the files make no task; then the attributes below are empty, and `folders` says what lies where.
+        images: Readable images; `unused` of them are in no split.
+        imbalance: Training images of the largest class over those of the smallest that has any.
+        skipped: Images that were meant to be used and cannot be.
     """
 
     model_config = _FROZEN
 
-    task: Task
-    images: int
-    unused: int
-    classes: tuple[ClassCount, ...]
-    imbalance: float
-    sizes: SizeRange
-    duplicates: Duplicates
-    skipped: tuple[SkippedImage, ...]
+    name: str
+    findings: tuple[str, ...] = ()
+    account: Account
+    task: Task | None = None
+    images: int = 0
+    unused: int = 0
+    classes: tuple[ClassCount, ...] = ()
+    imbalance: float | None = None
+    sizes: SizeRange | None = None
+    duplicates: Duplicates | None = None
+    skipped: tuple[SkippedImage, ...] = ()
+    folders: tuple[FolderCount, ...] = ()
 
 
 def explore(
@@ -108,31 +129,48 @@ def explore(
     data_root: Path | None = None,
     cache_root: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[Exploration, LoadedTask]:
-    """Describe a dataset; unreadable images are listed, whatever `spec.on_bad_image` says.
+) -> tuple[Exploration, LoadedTask | None]:
+    """Describe a dataset; what a search would refuse is a finding, not an error.
 
     Returns:
-        The description, and the task itself (for the contact sheet).
+        The description, and the task itself (for the contact sheet); None where the files make none.
 
     Raises:
-        DataError, OutputError: As `load_task`.
+        DataError: There is no such dataset, or an option is wrong; for other datasets than folders, what
+            `load_task` refuses too.
+        OutputError: As `load_task`.
     """
-    details = load_with_details(
-        spec.model_copy(update={"on_bad_image": "skip"}),
-        data_root=data_root,
-        cache_root=cache_root,
-        progress=progress,
-    )
-    return describe(details.loaded, details.cached), details.loaded
+    try:
+        details = load_with_details(
+            spec, data_root=data_root, cache_root=cache_root, progress=progress, describe=True
+        )
+    except NoTaskError as error:
+        _, folder, _ = parse(spec.dataset, data_root)
+        if folder is None or not folder.is_dir():
+            raise
+        account, tops = account_of_files(folder)
+        found = Exploration(
+            name=folder.name or folder.resolve().name,
+            findings=(str(error).splitlines()[0],),
+            account=account,
+            folders=tuple(FolderCount(name=name, images=images) for name, images in tops.items()),
+        )
+        return found, None
+    return describe(details), details.loaded
 
 
-def describe(loaded: LoadedTask, cached: CachedImages) -> Exploration:
+def describe(details: LoadedDetails) -> Exploration:
     """The statistics of a loaded task."""
+    loaded, cached = details.loaded, details.cached
     classes = len(loaded.task.classes)
     counts = {s: np.bincount(loaded.labels[loaded.indices[s]], minlength=classes) for s in SPLITS}
     used = sum(len(rows) for rows in loaded.indices.values())
     heights, widths = cached.sizes[:, 0], cached.sizes[:, 1]
+    trained = counts["train"][counts["train"] > 0]
     return Exploration(
+        name=loaded.task.name,
+        findings=details.findings,
+        account=loaded.task.account or Account(seen=used, used=used),
         task=loaded.task,
         images=len(loaded.labels),
         unused=len(loaded.labels) - used,
@@ -140,7 +178,7 @@ def describe(loaded: LoadedTask, cached: CachedImages) -> Exploration:
             ClassCount(name=name, **{split: int(counts[split][label]) for split in SPLITS})
             for label, name in enumerate(loaded.task.classes)
         ),
-        imbalance=float(counts["train"].max() / counts["train"].min()),
+        imbalance=float(trained.max() / trained.min()),
         sizes=SizeRange(
             width=(int(widths.min()), float(np.median(widths)), int(widths.max())),
             height=(int(heights.min()), float(np.median(heights)), int(heights.max())),

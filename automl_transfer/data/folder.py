@@ -1,159 +1,172 @@
-"""A folder of images: one subfolder a class, optionally below train, val and test folders.
+"""A folder of images: one subfolder a class, optionally below train, validation and test folders.
 
     flowers/rose/1.jpg           split by seed, stratified, or by group
-    flowers/train/rose/1.jpg     splits as declared: train, val | valid | validation, test
+    flowers/train/rose/1.jpg     splits as declared: their usual names, in any case (`split_names`)
 
 A class takes all images below its folder, however deep. Without a validation folder, validation images
 are taken from the training folder by seed; without a test folder (beside a validation folder) the test
-split is empty. Hidden files, and files that are not images, are left out; images outside the class
-folders are reported.
+split is empty. Every file is an image that is used or is counted under a reason (`domain.account`);
+`layout` says what is asked where folders can be read in two ways.
 """
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from automl_transfer.data.base import (
-    BadImage,
-    DatasetKind,
-    Decoded,
-    Inventory,
-    Native,
-    Request,
-    fitting_resolution,
-    some,
-)
-from automl_transfer.data.decode import find_images, header, read_image, threads
+from automl_transfer.data.base import BadImage, DatasetKind, Inventory, NoTaskError, Request, Unused, some
 from automl_transfer.data.groups import read_groups
-from automl_transfer.domain.task import Split
+from automl_transfer.data.image_files import RANGE, FileInventory, key_of, signature_of
+from automl_transfer.data.layout import Layout, Place, layout_of
+from automl_transfer.data.scaling import asked_range
+from automl_transfer.data.walk import Left, Walked, suffix_of, walk
+from automl_transfer.domain.account import Reason
 from automl_transfer.errors import DataError
 
-SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
+MEANT = (Reason.UNLISTED, Reason.UNSUPPORTED, Reason.UNREADABLE, Reason.OUTSIDE)
+"""Reasons for which a dataset is refused: what they leave out was meant to be used."""
 
-
-@dataclass
-class FolderInventory(Inventory):
-    """Files, decoded when asked."""
-
-    files: Sequence[Path] = field(default_factory=tuple)
-
-    def native(self) -> Native:
-        """Gray if every image is; the resolution near the median side of all images."""
-        with ThreadPoolExecutor(threads()) as pool:
-            seen = [found for found in pool.map(_header, self.files, chunksize=64) if found is not None]
-        sides = [side for _, width, height in seen for side in (width, height)]
-        gray = bool(seen) and all(is_gray for is_gray, _, _ in seen)
-        return Native(1 if gray else 3, fitting_resolution(float(np.median(sides)) if sides else 0.0))
-
-    def decode(self, row: int, channels: int, resolution: int) -> Decoded:
-        """Read and decode file `row`."""
-        return read_image(self.files[row], channels, resolution)
+TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
 
 class Folder(DatasetKind):
     """Any folder that holds a subfolder for each class."""
 
+    options = RANGE
+
     def open(self, request: Request) -> Inventory:
-        """List the images.
+        """List the images, and say of every other file why it is none.
 
         Raises:
             DataError: No image is found, classes cannot be told, or groups cannot be read.
         """
         assert request.location is not None
         root = request.location
-        shown = root.name or root.resolve().name
-        files = find_images(root)
-        if not files:
-            raise DataError(
-                f"a folder dataset must hold images in one subfolder a class, got no image below {shown!r}"
-            )
+        pixels = asked_range(request.options)
+        shown = root.name if root.name not in ("", "..") else root.resolve().name or "folder"
+        walked = walk(root)
         # Unicode has two spellings of "ü"; file systems differ in the one they keep.
-        keyed = sorted((_key(path, root), path) for path in files)
+        keyed = sorted((key_of(path, root), path) for path in walked.images)
         _refuse_twins([key for key, _ in keyed])
-        declared = _declares_splits([key for key, _ in keyed], shown)
-        depth = 2 if declared else 1
-        inside = [(key, path) for key, path in keyed if len(PurePosixPath(key).parts) > depth]
-        outside = tuple(
-            BadImage(key, "lies outside the class folders")
-            for key, _ in keyed
-            if len(PurePosixPath(key).parts) <= depth
-        )
-        if not inside:
-            raise DataError(
-                f"a folder dataset must hold one subfolder a class, got images directly in {shown!r}: "
-                f"{some([bad.key for bad in outside], 3)}"
+        others = [(key_of(left.path, root), left) for left in walked.left]
+        of_images = [key for key, left in others if left.reason in (Reason.UNSUPPORTED, Reason.UNREADABLE)]
+        if not keyed:
+            raise NoTaskError(
+                "a folder dataset must hold images in one subfolder a class, got no image below "
+                f"{shown!r}{_instead(walked)}"
             )
-        keys = tuple(key for key, _ in inside)
-        names = [PurePosixPath(key).parts[depth - 1] for key in keys]
+        keys = [key for key, _ in keyed]
+        layout = layout_of(sorted(keys + of_images), request.spec, shown)
+        places = _without_flat_splits([layout.place(key) for key in keys])
+        inside = [
+            (key, path, place) for (key, path), place in zip(keyed, places, strict=True) if not place.reason
+        ]
+        if not inside:
+            raise NoTaskError(_nothing_inside(keys, walked, shown))
+        names = [place.class_name or "" for _, _, place in inside]
+        splits = [place.split for _, _, place in inside if place.split is not None]
+        if splits and "train" not in splits:
+            raise NoTaskError(f"the training split must have images in class folders, got none in {shown!r}")
         classes = tuple(sorted(set(names)))
         position = {name: label for label, name in enumerate(classes)}
+        unused = [
+            Unused(key, place.reason)
+            for key, place in zip(keys, places, strict=True)
+            if place.reason is not None
+        ]
+        unused += [Unused(key, left.reason, _class_at(layout, key, position)) for key, left in others]
+        details = {key: left.detail for key, left in others}
         group_from = request.spec.group_from
-        return FolderInventory(
+        used = tuple(key for key, _, _ in inside)
+        return FileInventory(
             name=shown,
             classes=classes,
             labels=np.array([position[name] for name in names], np.int64),
-            keys=keys,
-            signature=_signature(root, inside),
-            groups=None if group_from is None else read_groups(group_from, keys, root),
-            splits=tuple(SPLIT_FOLDERS[key.split("/")[0].lower()] for key in keys) if declared else None,
-            outside=outside,
-            files=tuple(path for _, path in inside),
+            keys=used,
+            asked=pixels,
+            signature=signature_of(f"folder {pixels}", root, [(key, path) for key, path, _ in inside]),
+            groups=None if group_from is None else read_groups(group_from, used, root),
+            splits=tuple(splits) if splits else None,
+            outside=tuple(
+                BadImage(each.key, _words(each, details), each.reason)
+                for each in unused
+                if each.reason in MEANT
+            ),
+            left_out=tuple(each for each in unused if each.reason not in MEANT),
+            notes=_notes(walked, others, used, shown),
+            files=tuple(path for _, path, _ in inside),
         )
 
 
-def _header(path: Path) -> tuple[bool, int, int] | None:
-    try:
-        return header(path)
-    except (ValueError, OSError):
-        return None
+def _without_flat_splits(places: Sequence[Place]) -> list[Place]:
+    """A split of which no image lies in a class folder has no labels; nothing is wrong with its images."""
+    labelled = {place.split for place in places if place.reason is None}
+    return [
+        Place(None, place.split, Reason.NO_LABEL)
+        if place.reason is Reason.OUTSIDE
+        and labelled
+        and place.split is not None
+        and place.split not in labelled
+        else place
+        for place in places
+    ]
 
 
-def _key(path: Path, root: Path) -> str:
-    name = path.relative_to(root).as_posix()
-    readable = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return unicodedata.normalize("NFC", readable)
+def _class_at(layout: Layout, key: str, known: Mapping[str, int]) -> str:
+    """The class in whose folder a file lies that is no image; none where the folder is no class."""
+    name = layout.place(key).class_name
+    return name if name is not None and name in known else ""
 
 
-def _refuse_twins(keys: list[str]) -> None:
+def _words(unused: Unused, details: Mapping[str, str]) -> str:
+    if unused.reason is Reason.OUTSIDE:
+        return "lies outside the class folders"
+    return f"{unused.reason}: {details[unused.key]}"
+
+
+def _notes(
+    walked: Walked, others: Sequence[tuple[str, Left]], used: Sequence[str], shown: str
+) -> tuple[str, ...]:
+    tops = {key.split("/")[0] for key in used}
+    aliases = [(key, left.detail) for key, left in others if left.reason is Reason.SECOND_NAME]
+    notes = [f"{key!r} is another name of the folder {first!r}: it is left out" for key, first in aliases[:5]]
+    if len(aliases) > 5:
+        notes.append(f"{len(aliases) - 5} more folders are there under two names")
+    files = {
+        key.split("/")[0]
+        for key, left in others
+        if "/" in key and left.reason is Reason.NOT_IMAGE and key.split("/")[0] not in tops
+    }
+    neither = sorted({*files, *walked.empty} - {key for key, _ in aliases})
+    if neither:
+        notes.append(f"no image lies in {some(neither, 5)} of {shown!r}: neither class nor split")
+    return tuple(notes)
+
+
+def _instead(walked: Walked) -> str:
+    """What lies there where no image does."""
+    counts = Counter((left.reason, suffix_of(left.path.name)) for left in walked.left)
+    parts = [f"{count:,} {suffix} ({reason})" for (reason, suffix), count in counts.most_common(4)]
+    return f"; there are {', '.join(parts)}" if parts else ""
+
+
+def _nothing_inside(keys: Sequence[str], walked: Walked, shown: str) -> str:
+    text = (
+        f"a folder dataset must hold one subfolder a class, got images directly in {shown!r}: "
+        f"{some(list(keys), 3)}"
+    )
+    tables = [left.path.name for left in walked.left if left.path.suffix.lower() in TABLES]
+    if tables:
+        text += f"; where {some(sorted(tables), 2)} has the labels, name that file as the dataset"
+    return text
+
+
+def _refuse_twins(keys: Sequence[str]) -> None:
     twins = [key for key, count in Counter(keys).items() if count > 1]
     if twins:
         raise DataError(
             f"image names must differ by more than their Unicode spelling, got {some(twins, 5)} twice: "
             "rename one of each"
         )
-
-
-def _declares_splits(keys: list[str], shown: str) -> bool:
-    tops = sorted({key.split("/")[0] for key in keys if "/" in key})
-    if not any(top.lower() == "train" for top in tops) or not all(t.lower() in SPLIT_FOLDERS for t in tops):
-        return False
-    twice = [name for name, n in Counter(SPLIT_FOLDERS[top.lower()] for top in tops).items() if n > 1]
-    if twice:
-        raise DataError(f"each split must have one folder, got several for {twice[0]} in {shown!r}: {tops}")
-    return True
-
-
-def _signature(root: Path, inside: list[tuple[str, Path]]) -> str:
-    digest = hashlib.sha256(str(root.resolve()).encode("utf-8", "surrogateescape"))
-    for key, path in inside:
-        try:
-            stat = path.stat()
-            state = f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
-        except OSError:
-            state = "missing"
-        digest.update(f"\0{key}\0{state}".encode())
-    return f"folder {digest.hexdigest()}"

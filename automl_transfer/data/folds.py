@@ -16,12 +16,17 @@ def pool_of(task: LoadedTask) -> Rows:
     return np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
 
 
+def _judged(task: LoadedTask) -> Rows:
+    """The rows of the pool that may be validated on."""
+    return np.setdiff1d(pool_of(task), task.training_only)
+
+
 def blocks_of(task: LoadedTask) -> int:
     """Into how many blocks the pool is cut, so that a block is about as large as the validation split.
 
     Never into more than there are groups, for a group stays whole.
     """
-    pool = pool_of(task)
+    pool = _judged(task)
     blocks = max(2, round(len(pool) / max(1, len(task.indices["validation"]))))
     if task.groups is not None:
         blocks = min(blocks, len({task.groups[row] for row in pool}))
@@ -33,11 +38,12 @@ def fresh_split(task: LoadedTask, run: int, seed: int) -> LoadedTask:
 
     The pool is cut at random into `blocks_of` blocks, stratified by class; the next cut, at random
     again, comes when every block was used once. So the first runs are judged on different images.
-    Images of one group stay in one block. The test split is the same, and unused.
+    Images of one group stay in one block; those of rare classes that are kept to train on are trained on
+    in every run, unless their group is validated on. The test split is the same, and unused.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    pool, count = pool_of(task), blocks_of(task)
+    pool, count = _judged(task), blocks_of(task)
     cut, block = divmod(run, count)
     state = (seed * 1_000_003 + 7919 * (cut + 1)) % 2**31
     labels = task.labels[pool]
@@ -49,6 +55,11 @@ def fresh_split(task: LoadedTask, run: int, seed: int) -> LoadedTask:
             groups = np.array([task.groups[row] for row in pool])
             split = StratifiedGroupKFold(count, shuffle=True, random_state=state).split(pool, labels, groups)
         train, validation = list(split)[block]
+    only = task.training_only
+    if task.groups is not None:
+        judged = {task.groups[row] for row in pool[validation]}
+        only = np.array([row for row in only if task.groups[row] not in judged], np.int64)
+    trained = np.sort(np.concatenate([pool[train], only]))
     return dataclasses.replace(
-        task, indices={**task.indices, "train": pool[train], "validation": pool[validation]}
+        task, indices={**task.indices, "train": trained, "validation": pool[validation]}
     )

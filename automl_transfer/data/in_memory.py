@@ -11,11 +11,18 @@ from automl_transfer.data.base import Pixels, Rows
 from automl_transfer.data.cache import CachedImages
 from automl_transfer.data.decode_all import digest_of
 from automl_transfer.data.task import LoadedDetails, LoadedTask, channel_statistics
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.task import Split, SplitSizes, Task
 
 
 def task_in_memory(
-    images: Pixels, labels: Rows, classes: tuple[str, ...], *, held_out: float, seed: int
+    images: Pixels,
+    labels: Rows,
+    classes: tuple[str, ...],
+    *,
+    held_out: float,
+    seed: int,
+    pixel_range: PixelRange | None = None,
 ) -> LoadedDetails:
     """A task with training and validation images, and no test split.
 
@@ -26,6 +33,7 @@ def task_in_memory(
         held_out: Share of each class that validates, by seed; at least one image where a class has two.
             With 0, or where no class has two, training images validate too.
         seed: Of the choice.
+        pixel_range: By which stored numbers were scaled to the images.
     """
     indices = _split(labels, len(classes), held_out, seed)
     digests = np.stack([np.frombuffer(digest_of(image), np.uint8) for image in images])
@@ -38,7 +46,9 @@ def task_in_memory(
         digests=digests,
         moments=np.stack([flat.sum(axis=1, dtype=np.int64), squares], axis=2),
         sizes=np.full((len(images), 2), images.shape[1], np.int64),
+        frames=np.zeros(len(images), np.bool_),
         bad=(),
+        pixel_range=pixel_range,
     )
     mean, std = channel_statistics(cached, indices["train"])
     content = hashlib.sha256(digests.tobytes() + labels.astype("<i8").tobytes())
@@ -53,6 +63,7 @@ def task_in_memory(
         ),
         channels=3 if images.shape[3] == 3 else 1,
         resolution=images.shape[1],
+        pixel_range=pixel_range,
         channel_mean=mean,
         channel_std=std,
     )

@@ -1,21 +1,23 @@
 """An `.npz` file with arrays of images and labels; nothing in it is ever unpickled.
 
-    images (N, H, W) or (N, H, W, 1 | 3 | 4)    uint8 0..255, uint16 0..65535, bool, float 0..1,
-                                                or other integers 0..255
+    images (N, H, W) or (N, H, W, 1 | 3 | 4)    numbers of any type and byte order, or booleans
+    images (N, numbers)                         with `?shape=32x32x3`, or 3x32x32
     labels (N,) or (N, 1)                       integers or strings
     classes (K,)                                optional names of the labels 0..K-1
     groups (N,)                                 optional, split by group
 
 or, with declared splits, `images_train`, `labels_train`, `images_val`, ... (`x_train`, `y_train` and
-`train_images`, `train_labels` too). Images are streamed to disk, so that files larger than memory work.
+`train_images`, `train_labels` too). Which numbers are black and white is judged by the values of all images
+together (`domain.pixel_range`), or said: `?range=0..4095`. Images are streamed to disk, so that files larger
+than memory work.
 """
 
 from __future__ import annotations
 
+import math
 import shutil
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,53 +26,64 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.base import DatasetKind, Decoded, Inventory, Native, Request, fitting_resolution
-from automl_transfer.data.decode import from_array
+from automl_transfer.data.decode import MAX_PIXELS, from_array
+from automl_transfer.data.image_shape import CHANNELS, ImageShape, parse, which_shapes
+from automl_transfer.data.labels import classes_of, one_an_image
+from automl_transfer.data.memory_budget import DECODING
+from automl_transfer.data.npy import Header, read_header
+from automl_transfer.data.scaling import asked_range, see, to_pixels
+from automl_transfer.data.split_names import SPLIT_NAMES
+from automl_transfer.domain.pixel_range import PixelRange, Seen, judge, refuse_another_scale
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
+from automl_transfer.foreign import reading
 
 Array = npt.NDArray[Any]
 
-_SUFFIXES: dict[str, Split] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-}
 _PAIRS: tuple[Callable[[str], tuple[str, str]], ...] = (
     lambda split: (f"images_{split}", f"labels_{split}"),
     lambda split: (f"x_{split}", f"y_{split}"),
     lambda split: (f"{split}_images", f"{split}_labels"),
 )
-_BROKEN = (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, SyntaxError, zlib.error)
+_RULE = "an .npz must be a whole archive of plain arrays"
+_AGAIN = "write it again with numpy.savez"
+
+MOST_LABEL_BYTES = 256 << 20
+"""Of one array of labels, names or groups, unpacked: it is read into memory."""
+FEW_IMAGES = 100_000
+BYTES_A_NUMBER = 16
+"""Memory that decoding takes for each stored number, at most."""
 
 
 @dataclass
 class NpzInventory(Inventory):
-    """Image arrays inside a zip; `prepare` unpacks them to be memory-mapped."""
+    """Image arrays inside a zip; `prepare` unpacks them to be memory-mapped, and judges their range."""
 
     path: Path = field(default_factory=Path)
     members: tuple[str, ...] = ()
     shapes: tuple[tuple[int, ...], ...] = ()
+    row: ImageShape | None = None
+    asked: PixelRange | None = None
     arrays: list[Array] = field(default_factory=list)
 
     @property
     def scratch_bytes(self) -> int:
         """The unpacked size of all image arrays."""
-        with zipfile.ZipFile(self.path) as archive:
+        with reading(_RULE, self.path.name, DataError, _AGAIN), zipfile.ZipFile(self.path) as archive:
             return sum(archive.getinfo(f"{member}.npy").file_size for member in self.members)
 
     def prepare(self, scratch: Path) -> None:
-        """Unpack the image arrays and map them."""
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                for number, member in enumerate(self.members):
-                    target = scratch / f"{number}.npy"
-                    with archive.open(f"{member}.npy") as packed, target.open("wb") as stream:
-                        shutil.copyfileobj(packed, stream, 1 << 20)
-                    self.arrays.append(np.load(target, mmap_mode="r", allow_pickle=False))
-        except _BROKEN as error:
-            raise DataError(f"an .npz must be whole, got {self.path.name!r}: {error}") from error
+        """Unpack the image arrays, map them, and judge their range by all their values."""
+        with (
+            reading("an .npz must be whole", repr(self.path.name), DataError, _AGAIN),
+            zipfile.ZipFile(self.path) as archive,
+        ):
+            for number, member in enumerate(self.members):
+                target = scratch / f"{number}.npy"
+                with archive.open(f"{member}.npy") as packed, target.open("wb") as stream:
+                    shutil.copyfileobj(packed, stream, 1 << 20)
+                self.arrays.append(np.load(target, mmap_mode="r", allow_pickle=False))
+        self.pixel_range = self.asked or self._judged()
 
     def native(self) -> Native:
         """Gray unless there are three or four channels."""
@@ -78,16 +91,38 @@ class NpzInventory(Inventory):
         return Native(1 if gray else 3, fitting_resolution(float(np.median([s[1:3] for s in self.shapes]))))
 
     def decode(self, row: int, channels: int, resolution: int) -> Decoded:
-        """Row `row`, with the fixed scaling of its type."""
+        """Row `row`, scaled like all others."""
+        assert self.pixel_range is not None
         for array in self.arrays:
             if row < len(array):
-                return from_array(_eight_bit(array[row]), channels, resolution)
+                with DECODING.holding(array[row].size * BYTES_A_NUMBER):
+                    image = array[row] if self.row is None else self.row.of(array[row])
+                    return from_array(to_pixels(image, self.pixel_range), channels, resolution)
             row -= len(array)
         raise IndexError(row)
+
+    def _judged(self) -> PixelRange:
+        how = "?range=LOW..HIGH"
+        parts = [(name, see(array)) for name, array in zip(self.members, self.arrays, strict=True)]
+        seen = [(name, found) for name, found in parts if found is not None]
+        if not seen:
+            raise DataError(f"{self.path.name}: pixels must be finite, got nothing but NaN and infinity")
+        both: Seen = seen[0][1]
+        for _, found in seen[1:]:
+            both |= found
+        pixels = judge(both, f"{self.path.name}: {' and '.join(name for name, _ in seen)}", how)
+        for name, found in seen:
+            refuse_another_scale(found, pixels, f"{self.path.name}: {name}", how)
+        return pixels
 
 
 class Npz(DatasetKind):
     """Any `.npz` with images and labels."""
+
+    options: Mapping[str, str] = {
+        "range": "which numbers are black and white, LOW..HIGH; judged by all values where it is not said",
+        "shape": "of an image, where images are rows of numbers: 28x28, 32x32x3 or 3x32x32",
+    }
 
     def open(self, request: Request) -> Inventory:
         """Read labels, and the shapes of the images.
@@ -96,41 +131,36 @@ class Npz(DatasetKind):
             DataError: Arrays are missing, pickled, of the wrong type, or of different lengths.
         """
         assert request.location is not None
-        path = request.location
-        if not zipfile.is_zipfile(path):
-            raise DataError(f"an .npz must be a zip archive of arrays, got {path.name!r}, which is none")
-        try:
-            # The keyword is the point: an object array would run code when unpickled.
-            with np.load(path, allow_pickle=False) as archive:
-                return _inventory(path, archive)
-        except _BROKEN as error:
-            raise DataError(
-                f"an .npz must be a whole archive of plain arrays, got {path.name!r}: {error}"
-            ) from error
+        path, options = request.location, request.options
+        row = parse(options["shape"]) if "shape" in options else None
+        pixels = asked_range(options)
+        with reading(_RULE, repr(path.name), DataError, _AGAIN):
+            if not zipfile.is_zipfile(path):
+                raise DataError(f"an .npz must be a zip archive of arrays, got {path.name!r}, which is none")
+            with zipfile.ZipFile(path) as archive:
+                return _inventory(path, archive, row, pixels)
 
 
-def _inventory(path: Path, archive: Any) -> Inventory:
-    names = set(archive.files)
+def _inventory(
+    path: Path, archive: zipfile.ZipFile, row: ImageShape | None, pixels: PixelRange | None
+) -> Inventory:
+    names = {entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")}
     parts, splits = _parts(path.name, names)
     shapes: list[tuple[int, ...]] = []
     labels: list[Array] = []
     for images_name, labels_name in parts:
-        shape = _image_shape(path, images_name)
-        values = np.asarray(archive[labels_name])
-        values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
-        if values.ndim != 1 or len(values) != shape[0]:
-            raise DataError(
-                f"{path.name}: {labels_name} must hold one label an image ({shape[0]}), got shape "
-                f"{tuple(values.shape)}"
-            )
+        shape = _image_shape(path.name, archive, images_name, row)
+        values = _read_small(path.name, archive, labels_name)
         shapes.append(shape)
-        labels.append(values)
-    classes, numbers = _classes(
-        path.name, np.concatenate(labels), archive["classes"] if "classes" in names else None
+        labels.append(one_an_image(values, shape[0], f"{path.name}: {labels_name}"))
+    classes, numbers = classes_of(
+        path.name,
+        np.concatenate(labels),
+        _read_small(path.name, archive, "classes") if "classes" in names else None,
     )
     groups = None
     if "groups" in names:
-        groups = tuple(str(value) for value in np.ravel(archive["groups"]))
+        groups = tuple(str(value) for value in np.ravel(_read_small(path.name, archive, "groups")))
         if len(groups) != len(numbers):
             raise DataError(
                 f"{path.name}: groups must hold one value an image ({len(numbers)}), got {len(groups)}"
@@ -143,7 +173,7 @@ def _inventory(path: Path, archive: Any) -> Inventory:
         keys=tuple(
             f"{images}[{row}]" for (images, _), s in zip(parts, shapes, strict=True) for row in range(s[0])
         ),
-        signature=f"npz {path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}",
+        signature=f"npz {path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {row} {pixels}",
         groups=groups,
         splits=None
         if splits is None
@@ -151,6 +181,8 @@ def _inventory(path: Path, archive: Any) -> Inventory:
         path=path,
         members=tuple(images for images, _ in parts),
         shapes=tuple(shapes),
+        row=row,
+        asked=pixels,
     )
 
 
@@ -158,7 +190,7 @@ def _parts(file: str, names: set[str]) -> tuple[list[tuple[str, str]], list[Spli
     if "images" in names and "labels" in names:
         return [("images", "labels")], None
     for pair in _PAIRS:
-        found = [(pair(suffix), split) for suffix, split in _SUFFIXES.items() if set(pair(suffix)) <= names]
+        found = [(pair(suffix), split) for suffix, split in SPLIT_NAMES.items() if set(pair(suffix)) <= names]
         if any(split == "train" for _, split in found):
             if len({split for _, split in found}) < len(found):
                 raise DataError(f"{file}: each split must have one array of images, got {sorted(names)}")
@@ -169,64 +201,71 @@ def _parts(file: str, names: set[str]) -> tuple[list[tuple[str, str]], list[Spli
     )
 
 
-def _image_shape(path: Path, name: str) -> tuple[int, ...]:
-    """Shape of an array inside the zip, from its header alone."""
-    with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
-        major, _ = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-    if dtype.hasobject:
-        raise DataError(f"{path.name}: {name} must be a plain array, got pickled objects, which are not read")
-    if dtype.kind not in "buif":
-        raise DataError(f"{path.name}: {name} must hold numbers, got {dtype}")
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in (1, 3, 4)) or 0 in shape[1:3]:
+def _image_shape(file: str, archive: zipfile.ZipFile, name: str, row: ImageShape | None) -> tuple[int, ...]:
+    """(N, H, W) or (N, H, W, C) of an array inside the zip, from its header alone."""
+    header = read_header(archive, f"{name}.npy")
+    shape = header.shape
+    if header.objects:
         raise DataError(
-            f"{path.name}: {name} must have the shape (N, H, W) or (N, H, W, 1 | 3 | 4), got {shape}; "
-            "channels come last"
+            f"{file}: {name} must be a plain array, got pickled objects, which are not read: store "
+            "np.stack(images), all of one size"
         )
-    return tuple(int(size) for size in shape)
-
-
-def _classes(file: str, labels: Array, names: Array | None) -> tuple[tuple[str, ...], npt.NDArray[np.int64]]:
-    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all():
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind not in "buiUS":
-        raise DataError(f"{file}: labels must be integers or strings, got {labels.dtype}")
-    if names is None:
-        values, numbers = np.unique(labels, return_inverse=True)
-        texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in values.tolist()]
-        return tuple(texts), numbers.astype(np.int64)
-    classes = tuple(str(name) for name in np.ravel(names).tolist())
-    if labels.dtype.kind in "US":
-        position = {name: label for label, name in enumerate(classes)}
-        unknown = sorted(set(map(str, labels.tolist())) - set(classes))
-        if unknown:
-            raise DataError(f"{file}: labels must be among classes {classes}, got {unknown[:5]}")
-        return classes, np.array([position[str(label)] for label in labels.tolist()], np.int64)
-    if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
+    if header.kind not in "buif":
+        raise DataError(f"{file}: {name} must hold numbers, got {header.dtype}")
+    _check_whole(file, name, header)
+    # Nothing but a made-up file packs so many images into so few bytes, and each has a name in memory.
+    packed = archive.getinfo(f"{name}.npy").compress_size
+    if shape and shape[0] > max(packed, FEW_IMAGES):
+        raise DataError(f"{file}: {name} must hold images, got {shape[0]:,} of them in {packed:,} bytes")
+    if len(shape) == 2:
+        shape = (shape[0], *_of_row(f"{file}: {name}", shape[1], row))
+        row = None
+    if len(shape) > 2 and math.prod(shape[1:3]) > MAX_PIXELS:
+        raise DataError(f"{file}: {name} must have at most {MAX_PIXELS:,} pixels an image, got {shape}")
+    if row is not None:
+        raise DataError(f"{file}: ?shape is for rows of numbers, got {name} with the shape {shape}")
+    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in CHANNELS) or 0 in shape[1:3]:
+        planes = len(shape) == 4 and shape[1] in CHANNELS
         raise DataError(
-            f"{file}: labels must lie in 0..{len(classes) - 1} (one of {len(classes)} classes), got "
-            f"{labels.min()} to {labels.max()}"
+            f"{file}: {name} must have the shape (N, H, W) or (N, H, W, 1 | 3 | 4), got {shape}; "
+            "channels come last" + (f": store np.moveaxis({name}, 1, -1)" if planes else "")
         )
-    return classes, labels.astype(np.int64)
+    return shape
 
 
-def _eight_bit(image: Array) -> npt.NDArray[np.uint8]:
-    if image.dtype == np.uint8:
-        return np.ascontiguousarray(image)
-    if image.dtype == np.bool_:
-        return image.astype(np.uint8) * np.uint8(255)
-    if image.dtype == np.uint16:
-        return ((image.astype(np.int64) * 255 + 32767) // 65535).astype(np.uint8)
-    if image.dtype.kind == "f":
-        if not np.isfinite(image).all():
-            raise ValueError("float pixels must be finite, got NaN or infinity")
-        if image.min() < 0.0 or image.max() > 1.0:
-            raise ValueError(
-                f"float pixels must lie in [0, 1], got {image.min():g} to {image.max():g}; "
-                "scale them, or store uint8"
-            )
-        return np.rint(image * 255.0).astype(np.uint8)
-    if image.min() < 0 or image.max() > 255:
-        raise ValueError(f"integer pixels must lie in 0..255, got {image.min()} to {image.max()}")
-    return image.astype(np.uint8)
+def _of_row(what: str, numbers: int, row: ImageShape | None) -> tuple[int, ...]:
+    if row is None:
+        raise DataError(
+            f"{what} must have the shape (N, H, W) or (N, H, W, 1 | 3 | 4), got rows of {numbers:,} numbers: "
+            + which_shapes(numbers, "?shape={}")
+        )
+    if row.numbers != numbers:
+        raise DataError(f"{what} must have rows of {row.numbers:,} numbers ({row}), got {numbers:,}")
+    return row.height, row.width, row.channels
+
+
+def _read_small(file: str, archive: zipfile.ZipFile, name: str) -> Array:
+    """Labels, names or groups: whole in memory, once their declared size is known to be fair."""
+    header = read_header(archive, f"{name}.npy")
+    if header.objects:
+        raise DataError(
+            f"{file}: {name} must be a plain array, got pickled objects, which are not read: store "
+            f"{name}.astype(str)"
+        )
+    if header.size > MOST_LABEL_BYTES:
+        raise DataError(
+            f"{file}: {name} must take at most {MOST_LABEL_BYTES:,} bytes, got {header.size:,} "
+            f"({header.dtype}, shape {header.shape})"
+        )
+    _check_whole(file, name, header)
+    with archive.open(f"{name}.npy") as stream:
+        found: Array = np.lib.format.read_array(stream, allow_pickle=False)
+    return found
+
+
+def _check_whole(file: str, name: str, header: Header) -> None:
+    if header.size != header.stored:
+        raise DataError(
+            f"{file}: {name} must be as long as it says, got {header.stored:,} bytes for the shape "
+            f"{header.shape} of {header.dtype}, which takes {header.size:,}: {_AGAIN}"
+        )

@@ -1,4 +1,4 @@
-"""Names of datasets, and how a dataset is written: `NAME?option=value&...`, a folder or an `.npz`.
+"""Names of datasets, and how a dataset is written: `NAME?option=value&...`, a folder, an `.npz` or a table.
 
 A registered name comes before a folder of the same name (write `./digits` for the folder). A new
 dataset is one file and one line in `KINDS`, or a plugin of another package.
@@ -17,8 +17,10 @@ from automl_transfer.data.digits import Digits
 from automl_transfer.data.folder import Folder
 from automl_transfer.data.mnist5k import Mnist5k
 from automl_transfer.data.npz import Npz
+from automl_transfer.data.table import Table
+from automl_transfer.data.table_file import FORMATS as TABLES
 from automl_transfer.data.textures import Textures
-from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.spec import TableColumns, TaskSpec
 from automl_transfer.errors import DataError
 
 KINDS: dict[str, DatasetKind] = {
@@ -35,11 +37,12 @@ COMMON_OPTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Opened:
-    """An inventory, its name with all options, and the options that do not depend on its kind."""
+    """An inventory, its name with all options, the options that do not depend on its kind, and notes."""
 
     inventory: Inventory
     name: str
     per_class: int | None
+    notes: tuple[str, ...] = ()
 
 
 def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
@@ -59,15 +62,35 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
         raise DataError(
             f"dataset {name} has no option {', '.join(map(repr, unknown))}; its options are {described}"
         )
-    if spec.group_from is not None and not isinstance(kind, Folder):
-        raise DataError(f"group_from works with folders of images, got {spec.group_from!r} for {name}")
+    if spec.group_from is not None and not isinstance(kind, Folder | Table):
+        raise DataError(
+            f"group_from works with folders and tables of images, got {spec.group_from!r} for {name}"
+        )
+    for option in ("classes_from", "split_from"):
+        value = getattr(spec, option)
+        if value is not None and not isinstance(kind, Folder):
+            raise DataError(f"{option} works with folders of images, got {value!r} for {name}")
+    if not isinstance(kind, Table) and (spec.images is not None or spec.columns != TableColumns()):
+        what = f"images {spec.images!r}" if spec.images is not None else "columns"
+        raise DataError(
+            f"images and columns work with a table of labels, got {what} for {name}: leave them out"
+        )
     per_class = _per_class(options)
     own = {option: value for option, value in options.items() if option not in COMMON_OPTIONS}
-    inventory = kind.open(Request(spec, location, own))
+    inventory = kind.open(Request(spec, location, own, data_root))
+    notes = _shadowed(name, data_root) if location is None else ()
     if per_class is None:
-        return Opened(inventory, inventory.name, None)
+        return Opened(inventory, inventory.name, None, notes)
     joint = "&" if "?" in inventory.name else "?"
-    return Opened(inventory, f"{inventory.name}{joint}per_class={per_class}", per_class)
+    return Opened(inventory, f"{inventory.name}{joint}per_class={per_class}", per_class, notes)
+
+
+def _shadowed(name: str, data_root: Path | None) -> tuple[str, ...]:
+    """Said where a folder has the name of a dataset, which comes first."""
+    for folder in (data_root / name if data_root is not None else None, Path(name)):
+        if folder is not None and folder.is_dir():
+            return (f"{name!r} is the dataset of this name, not the folder here: name that one './{name}'",)
+    return ()
 
 
 def kinds() -> tuple[str, ...]:
@@ -110,7 +133,7 @@ def parse(dataset: str, data_root: Path | None = None) -> tuple[str, Path | None
     if location is None:
         raise DataError(
             f"a dataset must be one of {', '.join(sorted(known))}, a folder of images (one subfolder a "
-            f"class) or an .npz file, got {name!r}: there is no such name, folder or file"
+            f"class), an .npz file or a table of labels, got {name!r}: there is no such name, folder or file"
             + (f" below {str(data_root)!r} or the current directory" if data_root is not None else "")
         )
     return _base_name(location), location, options
@@ -125,16 +148,21 @@ def _find(name: str, data_root: Path | None) -> Path | None:
             if candidate.is_dir():
                 return candidate
             if candidate.is_file():
-                if candidate.suffix.lower() == ".npz":
+                if candidate.suffix.lower() in (".npz", *TABLES):
                     return candidate
-                raise DataError(f"a dataset file must be an .npz, got {candidate.name!r}")
+                raise DataError(
+                    f"a dataset file must be an .npz or a table of labels ({', '.join(TABLES)}), "
+                    f"got {candidate.name!r}: spreadsheets can save a table as CSV"
+                )
         except OSError:  # a name too long for a path, for instance
             continue
     return None
 
 
 def _kind_of(location: Path) -> DatasetKind:
-    return Npz() if location.is_file() else Folder()
+    if location.is_file():
+        return Table() if location.suffix.lower() in TABLES else Npz()
+    return Folder()
 
 
 def _base_name(location: Path) -> str:

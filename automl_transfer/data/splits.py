@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.data.base import Rows, some
+from automl_transfer.data.base import NoTaskError, Rows, some
 from automl_transfer.domain.spec import SplitFractions
 from automl_transfer.domain.task import SPLITS, Split
 from automl_transfer.errors import DataError
@@ -16,6 +16,14 @@ ATTEMPTS = 20
 """Orders of the groups that are tried until every class is in every split."""
 
 Indices = dict[Split, Rows]
+
+
+class LackingError(NoTaskError):
+    """Some classes cannot be in every split; `labels` says which."""
+
+    def __init__(self, message: str, labels: Iterable[int]) -> None:
+        super().__init__(message)
+        self.labels = frozenset(int(label) for label in labels)
 
 
 def assign(
@@ -35,8 +43,8 @@ def assign(
     training rows in the ratio of the two fractions (and so is test where neither is declared).
 
     Raises:
-        DataError: A class has too few images or groups, or is missing in a declared split, or a group
-            lies in two declared splits.
+        LackingError: A class has too few images or groups, or is missing in a declared split.
+        DataError: A group lies in two declared splits.
     """
     parts: dict[Split, float] = {
         split: getattr(fractions, split) for split in SPLITS if getattr(fractions, split) > 0.0
@@ -98,9 +106,10 @@ def _stratified(
     counts = np.bincount(labels[rows], minlength=len(classes))
     small = [f"{classes[label]} ({count})" for label, count in enumerate(counts) if count < len(shares)]
     if small:
-        raise DataError(
+        raise LackingError(
             f"each class must have at least {len(shares)} images, one for each of {', '.join(shares)}, "
-            f"got {some(small)}: add images, or leave these classes out"
+            f"got {some(small)}",
+            np.flatnonzero(counts < len(shares)),
         )
     for label, count in enumerate(counts):
         mixed = np.random.default_rng([seed, 0, label]).permutation(rows[labels[rows] == label])
@@ -131,9 +140,10 @@ def _by_group(
     present = (table > 0).sum(axis=0)
     small = [f"{classes[label]} ({count})" for label, count in enumerate(present) if count < len(shares)]
     if small:
-        raise DataError(
+        raise LackingError(
             f"each class must come from at least {len(shares)} groups, one for each of "
-            f"{', '.join(shares)}, got {some(small)}: add groups, or leave these classes out"
+            f"{', '.join(shares)}, got {some(small)}",
+            np.flatnonzero(present < len(shares)),
         )
     best: tuple[int, float, npt.NDArray[np.int64]] | None = None
     for attempt in range(ATTEMPTS):
@@ -174,18 +184,17 @@ def _place_groups(
 
 def _refuse_missing(indices: Mapping[Split, Rows], labels: Rows, classes: Sequence[str]) -> None:
     problems = []
+    lacking: set[int] = set()
     for split, rows in indices.items():
         if len(rows) == 0 and split == "test":
             continue
         counts = np.bincount(labels[rows], minlength=len(classes))
         absent = [name for name, count in zip(classes, counts, strict=True) if count == 0]
+        lacking.update(np.flatnonzero(counts == 0).tolist())
         if absent:
             problems.append(f"{split} has no image of {some(absent)}")
     if problems:
-        raise DataError(
-            f"every class must have images in every split, got {'; '.join(problems)}: "
-            "add images, or leave these classes out"
-        )
+        raise LackingError(f"every class must have images in every split, got {'; '.join(problems)}", lacking)
 
 
 def _refuse_straddling(indices: Mapping[Split, Rows], groups: Sequence[str]) -> None:

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from automl_transfer.data.base import BadImage, Inventory, Pixels, Rows, some
+import numpy as np
+
+from automl_transfer.data.accounting import account_of
+from automl_transfer.data.base import BadImage, Inventory, NoTaskError, Pixels, Rows, some
 from automl_transfer.data.cache import CachedImages, default_cache_root, open_images
 from automl_transfer.data.decode_all import Progress
+from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
-from automl_transfer.data.splits import assign, few_images
+from automl_transfer.data.splits import few_images
+from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split, SplitSizes, Task
 from automl_transfer.errors import DataError
 
 __all__ = ["BadImage", "LoadedTask", "load_task"]
+
+LISTED = 20
+"""Images that are named where a dataset is refused; all are counted."""
+
+NEARLY_ALL = 0.9
+"""From this share of unusable images on, a dataset is refused even where bad images are skipped."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +39,14 @@ class LoadedTask:
     Attributes:
         task: The plain value that travels with results.
         images: uint8 (N, H, W, C), memory-mapped from the image cache, read-only.
-        labels: int64 (N,), positions in `task.classes`.
+        labels: int64 (N,), positions in `task.classes`; -1 for images of a class that is left out.
         indices: Sorted row numbers, int64, of each split. Rows in no split are not used: few-image
-            versions have them.
+            versions have them, and datasets without their rare classes.
         keys: Relative name of each image, with forward slashes.
-        skipped: Images that were left out, with the reasons.
+        skipped: Images that were meant to be used and cannot be, with the reasons; `task.account` counts
+            them, and everything else that is not used.
         groups: What each image belongs to (a patient, an object), where the task says so.
+        training_only: Sorted rows that no split may validate or test on: images of rare classes.
     """
 
     task: Task
@@ -42,14 +56,20 @@ class LoadedTask:
     keys: tuple[str, ...]
     skipped: tuple[BadImage, ...] = ()
     groups: tuple[str, ...] | None = None
+    training_only: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)
 class LoadedDetails:
-    """What the cache knows beyond the task: for statistics, not for training."""
+    """What the cache knows beyond the task: for statistics, not for training.
+
+    Attributes:
+        findings: What a search would refuse, where the dataset was loaded to be described.
+    """
 
     loaded: LoadedTask
     cached: CachedImages
+    findings: tuple[str, ...] = ()
 
 
 def load_task(
@@ -75,21 +95,33 @@ def load_task(
 
 
 def load_with_details(
-    spec: TaskSpec, *, data_root: Path | None, cache_root: Path | None, progress: Progress | None
+    spec: TaskSpec,
+    *,
+    data_root: Path | None,
+    cache_root: Path | None,
+    progress: Progress | None,
+    describe: bool = False,
 ) -> LoadedDetails:
-    """Like `load_task`, with what the cache knows about each image."""
+    """Like `load_task`, with what the cache knows about each image.
+
+    With `describe`, what a search would refuse is found and said, as far as there is a task at all.
+    """
     opened = open_dataset(spec, data_root)
     inventory = opened.inventory
     _refuse_too_few(inventory)
     # Mistakes in labels and groups are cheap to find: before hours of decoding.
-    assign(
-        inventory.labels,
-        inventory.classes,
-        spec.splits,
-        spec.seed,
-        groups=inventory.groups,
-        declared=inventory.splits,
-    )
+    try:
+        settle(
+            inventory.labels,
+            inventory.classes,
+            spec,
+            groups=inventory.groups,
+            declared=inventory.splits,
+            describe=describe,
+        )
+    except DataError as error:  # what was decided while reading may be why
+        error.args = ("\n  ".join([str(error), *inventory.notes[:3]]),)
+        raise
     cached = open_images(
         inventory,
         channels=spec.channels,
@@ -98,41 +130,39 @@ def load_with_details(
         progress=progress,
     )
     skipped = inventory.outside + cached.bad
-    if skipped and spec.on_bad_image == "refuse":
-        listed = "\n".join(f"  {bad.key}: {bad.reason}" for bad in skipped[:20])
-        more = f"\n  and {len(skipped) - 20} more" if len(skipped) > 20 else ""
-        raise DataError(
-            f"every image must be readable and in a class, got {len(skipped)} of "
-            f"{len(inventory.keys) + len(inventory.outside)} in {opened.name} that are not: repair or remove "
-            f"them, or leave them out with --on-bad-image skip\n{listed}{more}"
-        )
+    refused = _refusals(inventory, skipped, opened.name, spec.on_bad_image == "skip")
+    if refused and not describe:
+        raise DataError("\n".join(refused))
     rows = cached.rows
-    labels = inventory.labels[rows]
     groups = None if inventory.groups is None else tuple(inventory.groups[row] for row in rows)
-    indices = assign(
-        labels,
+    settled = settle(
+        inventory.labels[rows],
         inventory.classes,
-        spec.splits,
-        spec.seed,
+        spec,
         groups=groups,
         declared=None if inventory.splits is None else [inventory.splits[row] for row in rows],
+        describe=describe,
     )
+    labels, indices = settled.labels, settled.indices
     if opened.per_class is not None:
         indices = few_images(indices, labels, opened.per_class, spec.seed)
     mean, std = channel_statistics(cached, indices["train"])
     task = Task(
         name=opened.name,
-        fingerprint=_fingerprint(inventory, cached, labels, indices),
-        classes=inventory.classes,
+        fingerprint=_fingerprint(settled.classes, cached, labels, indices),
+        classes=settled.classes,
         splits=SplitSizes(**{split: len(indices[split]) for split in SPLITS}),
         channels=3 if cached.images.shape[3] == 3 else 1,
         resolution=cached.images.shape[1],
+        pixel_range=cached.pixel_range,
         channel_mean=mean,
         channel_std=std,
         metric=spec.metric,
+        account=account_of(inventory, cached, settled, indices, opened.notes),
     )
     keys = tuple(inventory.keys[row] for row in rows)
-    return LoadedDetails(LoadedTask(task, cached.images, labels, indices, keys, skipped, groups), cached)
+    loaded = LoadedTask(task, cached.images, labels, indices, keys, skipped, groups, settled.training_only)
+    return LoadedDetails(loaded, cached, (*refused[:1], *settled.findings))
 
 
 def channel_statistics(cached: CachedImages, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -148,20 +178,47 @@ def channel_statistics(cached: CachedImages, rows: Rows) -> tuple[tuple[float, .
 
 def _refuse_too_few(inventory: Inventory) -> None:
     if len(inventory.classes) < 2:
-        raise DataError(
+        raise NoTaskError(
             f"a dataset must have at least two classes, got {len(inventory.classes)} "
-            f"({some(inventory.classes)}) in {inventory.name}: a folder needs one subfolder a class"
+            f"({some(inventory.classes)}) in {inventory.name}: a folder needs one subfolder a class, "
+            "a table a label for each image"
         )
     if len(set(inventory.classes)) < len(inventory.classes):
         raise DataError(f"class names must differ, got {some(inventory.classes)} in {inventory.name}")
 
 
+def _refusals(inventory: Inventory, skipped: tuple[BadImage, ...], name: str, skip: bool) -> list[str]:
+    """Why a search refuses the dataset for images that cannot be used: in one line, and then by name."""
+    if not skipped:
+        return []
+    meant = len(inventory.keys) + len(inventory.outside)
+    kinds = Counter(bad.kind for bad in skipped)
+    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    listed = [f"  {bad.key}: {bad.reason}" for bad in skipped[:LISTED]]
+    if len(skipped) > LISTED:
+        listed.append(f"  and {len(skipped) - LISTED} more")
+    if not skip:
+        return [
+            f"every image must be readable and in a class, got {len(skipped)} of {meant} in {name} that are "
+            f"not ({counts}): repair or remove them, or leave them out with --on-bad-image skip",
+            *listed,
+        ]
+    unusable = kinds[Reason.UNREADABLE] + kinds[Reason.UNSUPPORTED]
+    if unusable >= NEARLY_ALL * meant:
+        return [
+            f"nearly all images of a dataset must be usable, got {unusable} of {meant} in {name} that are "
+            f"not ({counts}): there is something wrong with all of them, which skipping does not mend",
+            *listed,
+        ]
+    return []
+
+
 def _fingerprint(
-    inventory: Inventory, cached: CachedImages, labels: Rows, indices: Mapping[Split, Rows]
+    classes: tuple[str, ...], cached: CachedImages, labels: Rows, indices: Mapping[Split, Rows]
 ) -> str:
     """Sha256 over classes, labels, splits and pixels: no name, no path, no time."""
     digest = hashlib.sha256()
-    digest.update(json.dumps([inventory.classes, cached.images.shape]).encode())
+    digest.update(json.dumps([classes, cached.images.shape]).encode())
     digest.update(labels.astype("<i8").tobytes())
     for split in SPLITS:
         digest.update(f"\n{split} {len(indices[split])}\n".encode())

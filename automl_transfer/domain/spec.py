@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from automl_transfer.domain.task import Metric
 
 Scalar = str | float | int | bool
+RareClasses = Literal["refuse", "drop", "merge", "keep"]
 DimensionSetting = Scalar | tuple[Scalar, ...]
+
+MOST_SEED = 2**63 - 1
+Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
+"""Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -39,18 +45,51 @@ class SplitFractions(BaseModel):
         return self
 
 
+class TableColumns(BaseModel):
+    """Which column of a table of labels is what; an empty text says that there is none.
+
+    Attributes:
+        file: File names, relative to the images.
+        label: Class names or numbers.
+        split: Words such as train, val and test.
+        group: What belongs together: one group never straddles splits.
+        weight: Not supported; an empty text leaves a column of that name out.
+    """
+
+    model_config = _FROZEN
+
+    file: str | None = Field(default=None, min_length=1)
+    label: str | None = Field(default=None, min_length=1)
+    split: str | None = None
+    group: str | None = None
+    weight: str | None = None
+
+
 class TaskSpec(BaseModel):
     """Which images, how they are split, and at which resolution they are used.
 
     Attributes:
-        dataset: A registered name (with options, as in `digits?per_class=20`), a folder or an `.npz`.
+        dataset: A registered name (with options, as in `digits?per_class=20`), a folder, an `.npz`, or a
+            table of files and labels (`.csv`, `.tsv`, `.jsonl`, `.parquet`).
+        images: For a table: the folder that its file names are relative to. None: the table's own.
+        columns: For a table: which column is what (`file`, `label`, `split`, `group`). Columns that are not
+            stated are guessed where their names leave no doubt.
         resolution: Height and width in pixels. None: the dataset's native size, at least 32.
         channels: 1 (gray) or 3 (RGB). None: gray where every image is gray.
         splits: How the images are divided, where the dataset does not come with its own splits.
-        group_from: For a folder: a regular expression with one group over the relative file name,
+        group_from: For a folder or a table: a regular expression with one group over the relative file name,
             or a CSV with the columns `file` and `group`. One group never straddles splits.
-        on_bad_image: What to do about images that cannot be read: refuse the dataset, or skip and list
+        on_bad_image: What to do about images that cannot be read: refuse the dataset, or skip and count
             them.
+        classes_from: For a folder, where an image's class stands: the number of a folder (1 is the top),
+            or a regular expression with one group over the relative file name. None: the top folder, or
+            the one below the split.
+        split_from: For a folder, where an image's split stands: the number of a folder, `none`,
+            `train=FOLDER,validation=FOLDER,test=FOLDER`, or a regular expression with one group. None: top
+            folders are splits where all their names say so.
+        min_per_class: Images below which a class is rare; one that cannot be in every split always is.
+        rare_classes: What becomes of rare classes: `refuse` the dataset, `drop` them, `merge` them into
+            one class `other`, or `keep` their images in the training split only.
         seed: Of the split.
         metric: What strategies are ranked by, on the validation split.
     """
@@ -58,13 +97,28 @@ class TaskSpec(BaseModel):
     model_config = _FROZEN
 
     dataset: str = Field(min_length=1)
+    images: str | None = Field(default=None, min_length=1)
+    columns: TableColumns = TableColumns()
     resolution: int | None = Field(default=None, ge=8, le=4096)
     channels: Literal[1, 3] | None = None
     splits: SplitFractions = SplitFractions()
     group_from: str | None = None
     on_bad_image: Literal["refuse", "skip"] = "refuse"
-    seed: int = Field(default=0, ge=0)
+    classes_from: int | str | None = None
+    split_from: int | str | None = None
+    min_per_class: int | None = Field(default=None, ge=1)
+    rare_classes: RareClasses = "refuse"
+    seed: Seed = 0
     metric: Metric = "accuracy"
+
+    @field_validator("classes_from", "split_from")
+    @classmethod
+    def _a_number_or_words(cls, value: int | str | None) -> int | str | None:
+        """Options of a command are text: "2" is the number of a folder, as 2 is in a study file."""
+        number = int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,3}", value) else value
+        if number == "" or (isinstance(number, int) and not 1 <= number <= 100):
+            raise ValueError("must be the number of a folder (1 is the top), or say where it stands")
+        return number
 
 
 class SearchSpec(BaseModel):
@@ -103,7 +157,7 @@ class SearchSpec(BaseModel):
     min_epochs: int = Field(default=1, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     max_attempts: int = Field(default=3, ge=1, le=100)
-    seed: int = Field(default=0, ge=0)
+    seed: Seed = 0
     profile: bool = True
     default_first: bool = True
     confirm: int = Field(default=3, ge=0, le=100)

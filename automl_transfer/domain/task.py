@@ -6,8 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.account import Account
+from automl_transfer.domain.pixel_range import Ranged
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+LARGEST_SIDE = 4096
+"""Pixels a side that a network is ever given: its first layers take memory by the square of it."""
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 
 
@@ -21,7 +26,7 @@ class SplitSizes(BaseModel):
     test: int = Field(ge=0)
 
 
-class Task(BaseModel):
+class Task(Ranged):
     """What is to be learnt, without the images themselves.
 
     Attributes:
@@ -31,7 +36,9 @@ class Task(BaseModel):
         classes: Class names; the position is the label.
         channels: 1 (gray) or 3 (RGB).
         resolution: Height and width in pixels at which the task is trained.
+        pixel_range: Which stored numbers are black and white; None for files of 8 bits.
         channel_mean, channel_std: Over the training split, of pixels in [0, 1], one per channel.
+        account: What became of every file; None where an earlier version did not count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -41,7 +48,8 @@ class Task(BaseModel):
     classes: tuple[str, ...] = Field(min_length=2)
     splits: SplitSizes
     channels: Literal[1, 3]
-    resolution: int = Field(ge=8, le=4096)
+    resolution: int = Field(ge=8, le=LARGEST_SIDE)
     channel_mean: tuple[float, ...]
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"
+    account: Account | None = None

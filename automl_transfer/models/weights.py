@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.errors import SourceError
+from automl_transfer.foreign import reading
+from automl_transfer.models.torch_files import check_declared
 
 State = dict[str, Tensor]
 
@@ -18,13 +20,21 @@ _NESTED = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _COUNTER = "num_batches_tracked"
 _SHOWN = 20
+_PLAIN = frozenset(
+    {
+        *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
+        *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool),
+    }
+)
+"""Types whose numbers a network takes over as they are."""
 _ZIP, _LEGACY = b"PK\x03\x04", b"\x80"
 
 
 def read_weights(path: Path) -> State:
     """Read a state dict from `.safetensors`, or from `.pth`, `.pt`, `.bin` without unpickling code.
 
-    A state dict nested under "state_dict" or "model" is found; "module." prefixes are taken off.
+    A state dict nested under "state_dict" or "model" is found; "module." prefixes are taken off. Tensors
+    are ordinary ones: nothing sparse, quantized or nested.
 
     Raises:
         SourceError: Missing, empty, truncated, of another format, with pickled code, or without tensors.
@@ -33,6 +43,11 @@ def read_weights(path: Path) -> State:
         raise SourceError(
             f"a checkpoint must be a file, {path} is {'a folder' if path.is_dir() else 'missing'}"
         )
+    with reading("a checkpoint must be whole", path, SourceError, "copy or export it again"):
+        return _read(path)
+
+
+def _read(path: Path) -> State:
     suffix = path.suffix.lower()
     try:
         size = path.stat().st_size
@@ -50,7 +65,7 @@ def read_weights(path: Path) -> State:
                 f"a {suffix} checkpoint must be written by torch.save, {path} begins with {magic!r}: "
                 "it is another kind of file, or damaged"
             )
-        content = _read_torch(path, size)
+        content = _read_torch(path, size, archive=magic.startswith(_ZIP))
     else:
         raise SourceError(
             f"a checkpoint must end in .safetensors, .pth, .pt or .bin, got {path.name!r}: "
@@ -131,11 +146,14 @@ def _read_safetensors(path: Path, size: int) -> object:
         raise SourceError(_damaged(path, size, error)) from error
 
 
-def _read_torch(path: Path, size: int) -> object:
+def _read_torch(path: Path, size: int, *, archive: bool) -> object:
     try:
+        check_declared(path, archive=archive)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True)
+    except SourceError:
+        raise
     except Exception as error:  # a damaged file can raise anything
         text = str(error)
         names = re.findall(r"GLOBAL ([\w.]+)", text)
@@ -146,6 +164,19 @@ def _read_torch(path: Path, size: int) -> object:
                 "save its state_dict() as .safetensors where you trust it"
             ) from error
         raise SourceError(_damaged(path, size, error)) from error
+
+
+def _odd_kind(tensor: Tensor) -> str | None:
+    """What keeps a tensor from being copied into a network; None for ordinary ones."""
+    if tensor.is_nested:
+        return "nested"
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.is_meta:
+        return "without numbers, on the meta device"
+    if tensor.layout != torch.strided:
+        return str(tensor.layout).removeprefix("torch.").replace("_", " ")
+    return None if tensor.dtype in _PLAIN else str(tensor.dtype).removeprefix("torch.")
 
 
 def _damaged(path: Path, size: int, error: BaseException) -> str:
@@ -166,11 +197,17 @@ def _state(content: object, path: Path) -> State:
             f"a checkpoint must be a mapping of names to tensors, {path} holds {type(content).__name__}: "
             "save the network's state_dict()"
         )
-    strange = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    strange = [str(n)[:80] for n, v in content.items() if not isinstance(n, str) or not isinstance(v, Tensor)]
     if strange:
         raise SourceError(
             f"a checkpoint must hold tensors only, {path} also holds {', '.join(strange[:5])}: "
             "save the network's state_dict() alone, or under 'state_dict'"
+        )
+    odd = [f"{name[:80]} ({kind})" for name, value in content.items() if (kind := _odd_kind(value))]
+    if odd:
+        raise SourceError(
+            f"a checkpoint's tensors must be plain numbers, {path} has {', '.join(odd[:5])}: save "
+            "{name: tensor.to_dense().float() ...} of a network that is not quantized"
         )
     state = {str(name): value for name, value in content.items()}
     for prefix in (*_PREFIXES, *_PREFIXES):

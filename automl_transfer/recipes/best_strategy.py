@@ -16,7 +16,8 @@ from automl_transfer.domain.nothing_local import (
     public_source,
     public_text,
 )
-from automl_transfer.domain.spec import SplitFractions, TaskSpec
+from automl_transfer.domain.pixel_range import Ranged
+from automl_transfer.domain.spec import Seed, SplitFractions, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Metric, SplitSizes, Task
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
@@ -39,10 +40,11 @@ Versions = Annotated[dict[str, str], AfterValidator(lambda found: dict(sorted(fo
 Conditions = Annotated[dict[str, str | int | bool], AfterValidator(lambda found: dict(sorted(found.items())))]
 
 
-class RecipeTask(BaseModel):
+class RecipeTask(Ranged):
     """The task the strategy was found on.
 
     Attributes:
+        pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
 
@@ -55,7 +57,7 @@ class RecipeTask(BaseModel):
     resolution: int = Field(ge=8, le=4096)
     metric: Metric
     splits: SplitSizes
-    split_seed: int | None = Field(default=None, ge=0)
+    split_seed: Seed | None = None
     split_fractions: SplitFractions | None = None
     normalisation: NormalisationFacts
 
@@ -88,7 +90,7 @@ class RecipeTraining(BaseModel):
     epochs: int = Field(ge=0)
     best_epoch: int | None = Field(default=None, ge=0)
     batch: int = Field(ge=1)
-    seed: int = Field(ge=0)
+    seed: Seed
     refit: bool = False
     weights_sha256: Sha256 | None = None
     conditions: Conditions = Field(default_factory=dict)
@@ -112,8 +114,8 @@ class SeedScore(BaseModel):
 
     model_config = _FROZEN
 
-    seed: int = Field(ge=0)
-    split_seed: int | None = Field(default=None, ge=0)
+    seed: Seed
+    split_seed: Seed | None = None
     validation: Share
     test: Share | None
 
@@ -294,6 +296,7 @@ def make_recipe(
             split_seed=spec.seed if spec else None,
             split_fractions=spec.splits if spec else None,
             normalisation=facts(normalisation),
+            pixel_range=task.pixel_range,
         ),
         source=source.model_copy(
             update={

@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.listing import list_images, words
+from automl_transfer.data.scaling import see
+from automl_transfer.domain.pixel_range import PixelRange, refuse_another_scale
 from automl_transfer.errors import DataError
 
 Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
-Named = tuple[str, Path | Pixels | DataError]
+Named = tuple[str, Path | npt.NDArray[Any] | DataError]
 """A name with where its pixels are, or with the reason why there are none."""
 
 
@@ -54,18 +56,25 @@ def reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def checked_array(images: npt.NDArray[Any]) -> Pixels:
-    """The images as (N, H, W, C).
+def checked_array(images: npt.NDArray[Any], pixels: PixelRange) -> npt.NDArray[Any]:
+    """The images as (N, H, W, C), not yet scaled.
+
+    Args:
+        images: Of numbers of any type.
+        pixels: The range that the model was trained with.
 
     Raises:
-        DataError: The array is not of images.
+        DataError: The array is not of images, or plainly of another range.
     """
     stacked = images[..., None] if images.ndim == 3 else images
-    if stacked.dtype != np.uint8 or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
+    if stacked.dtype.kind not in "buif" or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
         raise DataError(
-            "images must be a uint8 array (N, H, W) or (N, H, W, 1 | 3 | 4), "
+            "images must be an array of numbers (N, H, W) or (N, H, W, 1 | 3 | 4), "
             f"got {images.dtype} {images.shape}"
         )
+    seen = see(stacked)
+    if seen is not None:
+        refuse_another_scale(seen, pixels, "images")
     return stacked
 
 

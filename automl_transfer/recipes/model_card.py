@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from automl_transfer.domain.pixel_range import EIGHT_BITS
 from automl_transfer.printable import visible
 from automl_transfer.recipes.best_strategy import Confirmed, Cost, OverSeeds, Recipe, Score
 from automl_transfer.recipes.model_description import ModelDescription
@@ -25,7 +26,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         f"# {_plain(recipe.task.name)}: an image classifier",
         "",
         f"- **What**: {_plain(recipe.strategy.describe())}.",
-        f"- **Input**: images of any size; they are resized to {size} {colour}.",
+        f"- **Input**: images of any size; they are resized to {size} {colour}.{_range(description)}",
         f"- **Classes** ({len(description.classes)}): {', '.join(classes)}{more}.",
         f"- **Test**: {_score(recipe.metrics.test)}",
         f"- **Validation**: {_score(recipe.metrics.validation)} "
@@ -46,6 +47,13 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _range(description: ModelDescription) -> str:
+    pixels = description.pixel_range
+    if pixels is None or pixels == EIGHT_BITS:
+        return ""
+    return f" Black is {pixels.low:g} and white is {pixels.high:g}, as in the images it was trained on."
 
 
 def _score(score: Score | None) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from automl_transfer.domain.pixel_range import Ranged
+from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
 from automl_transfer.recipes.normalisation import FixedNormalisation, NormalisationFacts
 from automl_transfer.recipes.strict_json import read_json, validate
@@ -39,7 +41,19 @@ class Calibration(BaseModel):
     nll_after: float | None = None
 
 
-class ModelDescription(BaseModel):
+def check_side(resolution: int, scale: float) -> None:
+    """Refuse a description whose network would be given images of enormous size.
+
+    Raises:
+        ValueError: It would.
+    """
+    if resolution * scale > LARGEST_SIDE:
+        raise ValueError(
+            f"resolution x resolution_scale must be <= {LARGEST_SIDE} pixels, got {resolution} x {scale:g}"
+        )
+
+
+class ModelDescription(Ranged):
     """The content of `model.json`.
 
     Attributes:
@@ -48,6 +62,7 @@ class ModelDescription(BaseModel):
         pool: Height and width of the grid in front of the head.
         taps: Number of topmost group outputs that the head reads.
         resolution_scale: Images are resized by this factor in front of the first group.
+        pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         weights_sha256: Of the file `model.safetensors`.
         calibration: None where there is none: models of earlier versions, and models that were trained on
             their validation images, too.
@@ -62,7 +77,7 @@ class ModelDescription(BaseModel):
     taps: int = Field(default=1, ge=1, le=8)
     resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
     in_channels: Literal[1, 3]
-    resolution: int = Field(ge=8, le=4096)
+    resolution: int = Field(ge=8, le=LARGEST_SIDE)
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
     normalisation: NormalisationFacts
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -70,6 +85,7 @@ class ModelDescription(BaseModel):
 
     @model_validator(mode="after")
     def _channels(self) -> Self:
+        check_side(self.resolution, self.resolution_scale)
         stated = self.normalisation
         if isinstance(stated, FixedNormalisation):
             lengths = (len(stated.mean), len(stated.std))

@@ -6,7 +6,9 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import OutputError, SourceError
+from automl_transfer.foreign import reading
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.model_card import model_card
 from automl_transfer.recipes.model_description import (
@@ -36,6 +38,7 @@ def save_model(
     resolution: int,
     classes: tuple[str, ...],
     normalisation: Constants | None,
+    pixel_range: PixelRange | None = None,
     recipe: Recipe,
     calibration: Calibration | None = None,
     replace: bool = False,
@@ -67,6 +70,7 @@ def save_model(
             resolution=resolution,
             classes=classes,
             normalisation=facts(normalisation),
+            pixel_range=pixel_range,
             weights_sha256=file_sha256(weights),
             calibration=calibration,
         )
@@ -93,7 +97,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Target
             f"{weights} must have the sha256 of {DESCRIPTION} ({description.weights_sha256[:16]}...), "
             f"got {digest[:16]}...: the files do not belong together or one is damaged; copy the folder again"
         )
-    model = _build(description)
+    with reading("a model must be one that can be built", folder, SourceError, "copy the folder again"):
+        model = _build(description)
     fill(model, weights, description.architecture)
     return model.eval().to(device), description
 
@@ -138,13 +143,10 @@ def fill(model: TargetModel, weights: Path, architecture: str, *, optional: str 
     Raises:
         SourceError: The file cannot be read, or does not fit; names what is wrong.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    try:
+    with reading("weights must be a safetensors file", weights, SourceError, "copy the file again"):
         stored = load_file(str(weights))
-    except (SafetensorError, OSError) as error:
-        raise SourceError(f"{weights} must be a safetensors file, got {error}") from error
     expected = model.state_dict()
     if optional:
         stored = {name: value for name, value in expected.items() if name.endswith(optional)} | stored

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.decode import decode_image, from_array, threads
+from automl_transfer.data.scaling import to_pixels
+from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
 from automl_transfer.errors import ConfigurationError, DataError
 from automl_transfer.recipes.inputs import Inputs, Named, Pixels, checked_array, named_files, reason
 from automl_transfer.recipes.model_description import ModelDescription
@@ -78,8 +80,8 @@ class Predictor:
         """One prediction an image, in order, as soon as its batch is done.
 
         Args:
-            inputs: A file, a folder (all images below it), several of both, or uint8 arrays
-                (N, H, W, C) or (N, H, W).
+            inputs: A file, a folder (all images below it), several of both, or arrays (N, H, W, C) or
+                (N, H, W) of numbers of any type, in the range that the model was trained with.
             batch: Images a forward pass; by default what suits the resolution and the device.
             top: Classes to list for each image, at most as many as there are.
             threshold: Least probability of a label; an image of which the model is less sure has none.
@@ -90,14 +92,15 @@ class Predictor:
             Probabilities are calibrated where the model is (`description.calibration`).
 
         Raises:
-            DataError: The one folder that was given holds no images, or an array is not of images.
+            DataError: The one folder that was given holds no images, or an array is not of images, or
+                plainly of another range.
             ConfigurationError: The threshold is no probability.
         """
         if not isinstance(inputs, np.ndarray):
             sources = named_files(inputs, Counter() if left_out is None else left_out)
             return self.predict_named(sources, batch=batch, top=top, threshold=threshold)
-        images = checked_array(inputs)
-        if images.shape[1:] == self._shape:
+        images = checked_array(inputs, self._range)
+        if images.dtype == np.uint8 and self._range == EIGHT_BITS and images.shape[1:] == self._shape:
             batch, top = self._asked(batch, top, threshold)
             return self._of_pixels(images, batch, top, threshold)
         sources = ((str(row), image) for row, image in enumerate(images))
@@ -153,6 +156,10 @@ class Predictor:
         size = self.description.resolution
         return size, size, self.description.in_channels
 
+    @property
+    def _range(self) -> PixelRange:
+        return self.description.pixel_range or EIGHT_BITS
+
     def _of_pixels(self, images: Pixels, batch: int, top: int, threshold: float) -> Iterator[Prediction]:
         for start in range(0, len(images), batch):
             block = images[start : start + batch]
@@ -184,14 +191,19 @@ class Predictor:
     def _decode_all(self, sources: list[Named]) -> list[Item]:
         return [self._decode(*source) for source in sources]
 
-    def _decode(self, name: str, source: Path | Pixels | DataError) -> Item:
+    def _decode(self, name: str, source: Path | npt.NDArray[Any] | DataError) -> Item:
         channels, resolution = self.description.in_channels, self.description.resolution
         if isinstance(source, DataError):
             return name, str(source)
         try:
             if isinstance(source, Path):
-                return name, decode_image(source, channels=channels, resolution=resolution)
-            return name, from_array(source, channels, resolution).pixels
+                return name, decode_image(
+                    source,
+                    channels=channels,
+                    resolution=resolution,
+                    pixel_range=self.description.pixel_range,
+                )
+            return name, from_array(to_pixels(source, self._range), channels, resolution).pixels
         except (DataError, OSError, ValueError, MemoryError) as error:
             return name, reason(error)
 

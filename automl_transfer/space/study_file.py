@@ -14,10 +14,14 @@ from pydantic import ValidationError
 
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.foreign import reading
 from automl_transfer.space.space import Space
 
 PRESETS = ("quick", "core")
-MAX_BYTES = 1_000_000
+MAX_BYTES = 100_000
+MAX_LINE = 1_000
+"""Characters: a reader of TOML takes memory by the square of a dotted key's length."""
+MAX_DEPTH = 16
 
 
 def preset_path(name: str) -> Path:
@@ -50,10 +54,7 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
         ConfigurationError: Every mistake, with its key and, where the file has it, its line.
     """
     text = _read_text(path)
-    try:
-        document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"must be TOML: {error}", str(path)) from None
+    document = _parsed(text, path)
     mistakes: list[str] = []
     elsewhere: set[tuple[str, ...]] = set()
     for override in overrides:
@@ -88,6 +89,30 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
     return spec
 
 
+def _parsed(text: str, path: Path) -> dict[str, Any]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if len(line) > MAX_LINE:
+            raise ConfigurationError(
+                f"line {number}: a line must have at most {MAX_LINE:,} characters, got {len(line):,}: write "
+                "a long list on several lines",
+                str(path),
+            )
+    with reading("a study file must be TOML", path, ConfigurationError):
+        document = tomllib.loads(text)
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        level = [part for value in level for part in _parts(value)]
+    if level:
+        raise ConfigurationError(f"tables and lists must nest at most {MAX_DEPTH} deep", str(path))
+    return document
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
 def _read_text(path: Path) -> str:
     try:
         there = path.is_file()
@@ -97,7 +122,8 @@ def _read_text(path: Path) -> str:
         raise ConfigurationError(f"study file must exist, got {path}: write one with 'automl-transfer init'")
     if path.stat().st_size > MAX_BYTES:
         raise ConfigurationError(
-            f"a study file must be under 1 MB, got {path.stat().st_size:,} bytes", str(path)
+            f"a study file must have at most {MAX_BYTES:,} bytes, got {path.stat().st_size:,}",
+            str(path),
         )
     try:
         return path.read_text(encoding="utf-8-sig")

@@ -13,9 +13,17 @@ from automl_transfer.space.study_file import preset_path, read_study
 
 
 def study_spec(
-    what: str, preset: str, settings: Sequence[str], *, name: str | None = None, **given: Any
+    what: str,
+    preset: str,
+    settings: Sequence[str],
+    *,
+    name: str | None = None,
+    data_root: Path | None = None,
+    **given: Any,
 ) -> StudySpec:
     """Read `what` as a study file if it ends in .toml, else as a dataset under a preset.
+
+    A folder that is given as `.` or `..` has the name that it really has, below `data_root` or here.
 
     Raises:
         ConfigurationError: With every mistake.
@@ -29,7 +37,10 @@ def study_spec(
             )
     path, _, options = what.partition("?")
     base = Path(path.rstrip("/")).name or path
-    words = [base, *re.findall(r"\w+", options), preset]
+    if base.strip("./\\") == "":
+        base = ((data_root or Path()) / path).resolve().name
+    # A leading dot would hide the results.
+    words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options), preset]
     return read_study(
         preset_path(preset), settings, name=name or "-".join(words), task__dataset=what, **given
     )

@@ -13,7 +13,8 @@ from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.conditions import is_active
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.errors import SourceError
+from automl_transfer.domain.task import LARGEST_SIDE
+from automl_transfer.errors import OutOfMemoryError, SourceError
 from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.transfer.freeze import TransferModel, freeze
@@ -64,12 +65,18 @@ def build_plan(
         ConfigurationError: `rest_init` is no initialiser; the message lists those that are.
         SourceError: The backbone takes other channels than the task has, or larger images.
         DataError: A head cannot be solved from these images.
+        OutOfMemoryError: The strategy enlarges the images beyond what a model may be given.
         RuntimeError: `weights` are of another model.
     """
     if backbone.in_channels != task.task.channels:
         raise SourceError(
             f"the source must take the task's {task.task.channels} channels, got one for "
             f"{backbone.in_channels}: load it with in_channels={task.task.channels}"
+        )
+    if task.task.resolution * strategy.resolution_scale > LARGEST_SIDE:
+        raise OutOfMemoryError(
+            f"resolution x resolution_scale must be <= {LARGEST_SIDE} pixels, got {task.task.resolution} x "
+            f"{strategy.resolution_scale:g}"
         )
     get_initialiser(strategy.rest_init)  # before any work is done
     selection = select_groups(strategy, len(backbone.groups), pretrained=backbone.pretrained)

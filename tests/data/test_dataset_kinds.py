@@ -43,6 +43,13 @@ def npz_splits(root: Path) -> str:
     return str(path)
 
 
+def table(root: Path) -> str:
+    photos = make_folder(root / "photos", {"a": 10, "b": 8})
+    names = [path.relative_to(photos).as_posix() for path in photos.rglob("*.png")]
+    (photos / "labels.csv").write_text("file,label\n" + "".join(f"{name},{name[0] * 2}\n" for name in names))
+    return str(photos / "labels.csv")
+
+
 MAKERS: dict[str, Callable[[Path], str]] = {
     **{name: lambda root, name=name: name for name in KINDS},  # type: ignore[misc]
     "few": lambda root: "digits?per_class=20",
@@ -51,6 +58,7 @@ MAKERS: dict[str, Callable[[Path], str]] = {
     "declared": declared_folder,
     "npz": npz,
     "npz with splits": npz_splits,
+    "table": table,
 }
 
 
@@ -191,7 +199,10 @@ def test_textures_move_with_the_seed_and_follow_the_fractions() -> None:
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        ("nonsense", r"must be one of digits, mnist5k, textures, a folder.*or an .npz file, got 'nonsense'"),
+        (
+            "nonsense",
+            r"must be one of digits, mnist5k, textures, a folder.*an .npz file or a table of labels, got 'nonsense'",
+        ),
         ("nonsense?per_class=3", "got 'nonsense'"),
         ("?", "a dataset"),
         ("digits?colour=red", r"digits has no option 'colour'; its options are per_class"),
@@ -218,7 +229,7 @@ def test_group_from_needs_a_folder() -> None:
 
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     noise(0).save(tmp_path / "one.png")
-    with pytest.raises(DataError, match=r"must be an \.npz, got 'one.png'"):
+    with pytest.raises(DataError, match=r"must be an \.npz or a table of labels .*, got 'one.png'"):
         open_dataset(TaskSpec(dataset=str(tmp_path / "one.png")))
 
 

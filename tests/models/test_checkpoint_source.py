@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -194,6 +195,72 @@ def test_other_kinds_of_files_are_refused(tmp_path: Path) -> None:
     assert "also holds epoch" in refusal(tmp_path / "mixed.pth")
     torch.save({}, tmp_path / "nothing.pth")
     assert "mapping of names to tensors" in refusal(tmp_path / "nothing.pth")
+
+
+def odd(kind: str) -> Tensor:
+    if kind == "sparse":
+        return torch.eye(3).to_sparse()
+    if kind == "sparse csr":
+        return torch.eye(3).to_sparse_csr()
+    if kind == "quantized":
+        return torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
+    if kind == "meta":
+        return torch.empty(3, device="meta")
+    if kind == "nested":
+        return torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    return torch.ones(3).to({"complex64": torch.complex64, "float8_e4m3fn": torch.float8_e4m3fn}[kind])
+
+
+@pytest.mark.filterwarnings("ignore")  # torch warns of nearly all of these
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["sparse", "sparse csr", "quantized", "meta", "nested", "complex64", "float8_e4m3fn"]
+)
+def test_e11_tensors_of_other_kinds_are_refused_by_name(kind: str, nested: bool, tmp_path: Path) -> None:
+    path = tmp_path / "odd.pt"
+    state = {**tensors(network()), "conv_stem.weight": odd(kind)}
+    torch.save({"state_dict": {"model": state}} if nested else state, path)
+    text = refusal(path)
+    assert f"conv_stem.weight ({kind}" in text or f"({kind}" in text or "meta device" in text
+    assert str(path) in text
+
+
+@pytest.mark.parametrize("content", [{1: torch.ones(2)}, {"model": {"model": {"model": {"a": 1}}}}, [[[]]]])
+def test_e11_other_nests_are_refused(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "nest.pt"
+    torch.save(content, path)
+    assert str(path) in refusal(path)
+
+
+class ManyBytes:
+    """A call that needs no code to ask for a gigabyte."""
+
+    def __reduce__(self) -> tuple[object, tuple[int]]:
+        return bytearray, (1 << 30,)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("archive", [True, False])
+def test_e12_a_kilobyte_that_asks_for_a_gigabyte_is_not_loaded(
+    archive: bool, protocol: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "bomb.pt"
+    torch.save(
+        {"a": torch.ones(2), "b": ManyBytes()},
+        path,
+        pickle_protocol=protocol,
+        _use_new_zipfile_serialization=archive,
+    )
+    assert "also makes bytes" in refusal(path)
+
+
+def test_e12_a_checkpoint_that_unpacks_to_more_than_it_is_is_not_loaded(tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain.pt", tmp_path / "bomb.pt"
+    torch.save({"a": torch.zeros(1 << 20)}, plain)
+    with zipfile.ZipFile(plain) as records, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for record in records.namelist():
+            packed.writestr(record, records.read(record))
+    assert "would unpack to 4,19" in refusal(path)
 
 
 def test_missing_files_folders_and_architectures_are_refused_by_name(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ from recipes_by_hand import FIXED, make_task, recipe
 from safetensors.torch import load_file, save_file
 
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import OutputError, SourceError
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.registry import get_source
 from automl_transfer.models.target import build_from_description
+from automl_transfer.recipes.best_strategy import read_recipe, write_recipe
 from automl_transfer.recipes.model_folder import file_sha256, load_model, save_model
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.training.evaluate import predict_logits
@@ -28,7 +31,7 @@ def build(groups_kept: int = 2, pool: int = 2) -> TargetModel:
     return build_from_description(ARCHITECTURE, groups_kept, pool, 1, 3, 32)
 
 
-def save(folder: Path, model: TargetModel, replace: bool = False) -> None:
+def save(folder: Path, model: TargetModel, replace: bool = False, **more: Any) -> None:
     task = make_task()
     save_model(
         folder,
@@ -40,6 +43,7 @@ def save(folder: Path, model: TargetModel, replace: bool = False) -> None:
         normalisation=FIXED,
         recipe=recipe(),
         replace=replace,
+        **more,
     )
 
 
@@ -216,6 +220,22 @@ def test_weights_that_are_no_safetensors(saved: Path) -> None:
     path.write_bytes(b"\x80\x02}q\x00." * 100)  # a pickle is never opened
     edit(saved, weights_sha256=file_sha256(path))
     assert "must be a safetensors file" in refusal(saved)
+
+
+def test_e11_images_of_enormous_size_are_refused_before_a_network_is_built(saved: Path) -> None:
+    edit(saved, resolution=4096, resolution_scale=8.0)
+    assert "resolution x resolution_scale must be <= 4096 pixels, got 4096 x 8" in refusal(saved)
+
+
+def test_d6_the_range_of_the_images_is_kept_and_said(tmp_path: Path) -> None:
+    task = make_task(pixel_range=PixelRange(low=0.0, high=4095.0, word="12 bits"))
+    save(tmp_path / "m", build(), pixel_range=task.pixel_range)
+    assert load_model(tmp_path / "m")[1].pixel_range == task.pixel_range
+    assert "Black is 0 and white is 4095" in (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
+    made = recipe(task=task)
+    write_recipe(tmp_path / "r.json", made)
+    assert read_recipe(tmp_path / "r.json").task.pixel_range == task.pixel_range
+    assert "pixel_range" not in recipe().to_json()  # as before, for files of 8 bits
 
 
 def test_tensors_that_do_not_fit(saved: Path) -> None:

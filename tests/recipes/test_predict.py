@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from recipes_by_hand import FIXED, make_task, recipe
 
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import DataError, SourceError
 from automl_transfer.models.target import build_from_description
 from automl_transfer.recipes.model_folder import save_model
@@ -96,11 +97,28 @@ def test_arrays_of_any_size_and_channels(predictor: Predictor) -> None:
     assert list(predictor.predict(np.empty((0, 32, 32, 1), np.uint8))) == []
 
 
+def test_d1_arrays_are_scaled_as_in_training(predictor: Predictor) -> None:
+    """Floats were refused, and a model of 12-bit images would have seen other ones nearly black."""
+    whole = np.random.default_rng(1).integers(0, 256, (2, 32, 32), dtype=np.uint8)
+    whole[0, 0, :2] = 0, 255
+    wanted = [p.top for p in predictor.predict(whole)]
+    assert [p.top for p in predictor.predict(whole.astype(">i8"))] == wanted
+    with pytest.raises(DataError, match="images must be scaled like the others, 8 bits"):
+        predictor.predict(whole / 255)
+    twelve = PixelRange(low=0.0, high=4095.0, word="12 bits")
+    scaled = predictor.description.model_copy(update={"pixel_range": twelve})
+    camera = Predictor(predictor.model, scaled)
+    assert [p.top for p in camera.predict(np.rint(whole * (4095 / 255)).astype(np.uint16))] == wanted
+    with pytest.raises(DataError, match=r"in the range of the others, 12 bits .*, got 0 to 65535"):
+        camera.predict(whole.astype(np.uint16) * 257)
+
+
 @pytest.mark.parametrize(
-    "array", [np.zeros((2, 32, 32, 1)), np.zeros((32, 32), np.uint8), np.zeros((1, 32, 32, 2), np.uint8)]
+    "array",
+    [np.zeros((2, 32, 32, 1), complex), np.zeros((32, 32), np.uint8), np.zeros((1, 32, 32, 2), np.uint8)],
 )
 def test_arrays_that_are_no_images(predictor: Predictor, array: np.ndarray) -> None:
-    with pytest.raises(DataError, match="images must be a uint8 array"):
+    with pytest.raises(DataError, match="images must be an array of numbers"):
         predictor.predict(array)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from automl_transfer.domain.pixel_range import Ranged
+from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
-from automl_transfer.recipes.model_description import Calibration, ModelDescription
+from automl_transfer.recipes.model_description import Calibration, ModelDescription, check_side
 from automl_transfer.recipes.normalisation import NormalisationFacts
 from automl_transfer.recipes.strict_json import parse_json, validate
 
@@ -29,13 +31,14 @@ class Network(BaseModel):
     resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
 
 
-class PackageDescription(BaseModel):
+class PackageDescription(Ranged):
     """Input and output of a packaged model.
 
     Attributes:
         preprocessing: True: takes uint8 pixels (N, resolution, resolution, channels) and gives
             `probabilities`. False: takes float32 (N, channels, resolution, resolution), normalised as
             `normalisation` says, and gives `logits`.
+        pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         network: None where the file holds the program itself.
         temperature: Calibrated probabilities are softmax(logits / temperature): done already where the
             output is probabilities, left to the reader where it is logits, which are the network's own. None
@@ -48,11 +51,17 @@ class PackageDescription(BaseModel):
     preprocessing: bool
     output: Literal["probabilities", "logits"]
     channels: Literal[1, 3]
-    resolution: int = Field(ge=8, le=4096)
+    resolution: int = Field(ge=8, le=LARGEST_SIDE)
     normalisation: NormalisationFacts
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=100_000)
     network: Network | None = None
     temperature: float | None = Field(default=None, gt=0.0, le=1e6)
+
+    @model_validator(mode="after")
+    def _side(self) -> Self:
+        if self.network is not None:
+            check_side(self.resolution, self.network.resolution_scale)
+        return self
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -84,6 +93,7 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         if network
         else None,
         temperature=model.calibration and model.calibration.temperature,
+        pixel_range=model.pixel_range,
     )
 
 
@@ -102,6 +112,7 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
         normalisation=package.normalisation,
         weights_sha256=sha256,
         calibration=Calibration(temperature=package.temperature) if package.temperature else None,
+        pixel_range=package.pixel_range,
     )
 
 

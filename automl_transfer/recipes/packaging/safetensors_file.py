@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.errors import SourceError
+from automl_transfer.foreign import reading
 from automl_transfer.recipes.model_folder import fill
 from automl_transfer.recipes.packaging.base import Answers, PackageFormat
 from automl_transfer.recipes.packaging.description import KEY, PackageDescription, read
@@ -63,15 +64,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, P
     Raises:
         SourceError: It is no such file, or its tensors do not fit its architecture; names them.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     from automl_transfer.models.target import build_from_description
 
-    try:
-        with safe_open(str(path), "pt") as file:
-            stated = (file.metadata() or {}).get(KEY)
-    except (SafetensorError, OSError) as error:
-        raise SourceError(f"{path} must be a safetensors file, got {error}") from error
+    rule = "a packaged model must be a safetensors file"
+    with reading(rule, path, SourceError, "copy the file again"), safe_open(str(path), "pt") as file:
+        stated = (file.metadata() or {}).get(KEY)
     if stated is None:
         raise SourceError(
             f"a packaged model must describe itself, got {path} without: make one with "
@@ -80,15 +79,16 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, P
     described = read(stated, str(path))
     if described.network is None:
         raise SourceError(f"network: missing in the description of {path}")
-    model = build_from_description(
-        architecture=described.network.architecture,
-        groups_kept=described.network.groups_kept,
-        pool=described.network.pool,
-        taps=described.network.taps,
-        resolution_scale=described.network.resolution_scale,
-        in_channels=described.channels,
-        classes=len(described.classes),
-        resolution=described.resolution,
-    )
+    with reading("a model must be one that can be built", path, SourceError, "package it again"):
+        model = build_from_description(
+            architecture=described.network.architecture,
+            groups_kept=described.network.groups_kept,
+            pool=described.network.pool,
+            taps=described.network.taps,
+            resolution_scale=described.network.resolution_scale,
+            in_channels=described.channels,
+            classes=len(described.classes),
+            resolution=described.resolution,
+        )
     fill(model, path, described.network.architecture, optional=COUNTER)
     return model.requires_grad_(False).eval().to(device), described

@@ -1,0 +1,139 @@
+"""What became of every file of a dataset: it is used, or it is left out for one of a few reasons."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+LISTED = 20
+"""Suffixes and classes that are counted one by one; the others are counted together, as `...`."""
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Reason(StrEnum):
+    """Why a file is not used. Each file has one reason, the first that applies."""
+
+    HOUSEKEEPING = "housekeeping of systems and file servers"
+    SECOND_NAME = "second name of a folder that is there already"
+    NOT_IMAGE = "not an image"
+    UNLISTED = "folder that cannot be listed"
+    UNSUPPORTED = "image format that is not supported"
+    UNREADABLE = "image that cannot be read"
+    OUTSIDE = "image outside the class folders"
+    NO_LABEL = "image without a label"
+    NO_SPLIT = "image outside the split folders"
+    RARE = "image of a rare class"
+    FEW = "image that the few-image version leaves out"
+    UNDECIDED = "image whose class is not clear"
+    NO_FILE = "row of the table without a file below the images"
+    CONTRADICTED = "image that two rows of the table contradict each other about"
+    NOT_NAMED = "image that the table does not name"
+
+
+class LeftOut(BaseModel):
+    """The files that one reason leaves out.
+
+    Attributes:
+        reason: A `Reason`; later versions may know more of them.
+        suffixes: Files by suffix, the commonest first; `(none)` where a name has none.
+        classes: Files by class, where they lie in one; the commonest first.
+        sample: Names of the first few.
+    """
+
+    model_config = _FROZEN
+
+    reason: str
+    files: int = Field(ge=1)
+    suffixes: dict[str, int] = Field(default_factory=dict)
+    classes: dict[str, int] = Field(default_factory=dict)
+    sample: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line for people.
+
+        >>> LeftOut(reason="not an image", files=3, suffixes={".txt": 3}, sample=("a.txt",)).describe()
+        "3 not an image (.txt): 'a.txt' ..."
+        """
+        kinds = list(self.suffixes.items())
+        if len(kinds) == 1:
+            inside = kinds[0][0]
+        else:
+            shown = [f"{name} {count:,}" for name, count in kinds[:4]]
+            inside = ", ".join([*shown, *(["..."] if len(kinds) > 4 else [])])
+        names = ", ".join(repr(name) for name in self.sample[:2])
+        if self.files > len(self.sample[:2]) and names:
+            names += " ..."
+        by_class = [f"{name} {count:,}" for name, count in list(self.classes.items())[:4]]
+        if len(self.classes) > 4:
+            by_class.append("...")
+        return (
+            f"{self.files:,} {self.reason}"
+            + (f" ({inside})" if inside else "")
+            + (f": {names}" if names else "")
+            + (f"; by class: {', '.join(by_class)}" if len(by_class) > 1 else "")
+        )
+
+
+class Oddity(BaseModel):
+    """Images that are used, but look as if something were wrong with them."""
+
+    model_config = _FROZEN
+
+    what: str
+    images: int = Field(ge=1)
+    sample: tuple[str, ...] = ()
+
+    def describe(self) -> str:
+        """One line for people."""
+        names = ", ".join(repr(name) for name in self.sample[:2])
+        return f"{self.images:,} {self.what}: {names}" + (" ..." if self.images > 2 else "")
+
+
+class Account(BaseModel):
+    """Every file below a dataset's folder, or every image of another dataset; the totals add up.
+
+    Attributes:
+        seen: Files, and folders that were not entered (each counts as one).
+        used: Images in a split.
+        left_out: The others, by reason.
+        oddities: Used images that deserve a look.
+        notes: What else had to be decided, each as one sentence.
+    """
+
+    model_config = _FROZEN
+
+    seen: int = Field(ge=0)
+    used: int = Field(ge=0)
+    left_out: tuple[LeftOut, ...] = ()
+    oddities: tuple[Oddity, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _adds_up(self) -> Self:
+        missing = self.seen - self.used - sum(each.files for each in self.left_out)
+        if missing:
+            raise ValueError(f"files seen must be those used and those left out, got {missing} more seen")
+        return self
+
+    @property
+    def unusable(self) -> int:
+        """Images that were meant to be used and cannot be."""
+        meant = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.NO_FILE)
+        return sum(each.files for each in self.left_out if each.reason in meant)
+
+    def lines(self) -> list[str]:
+        """What a person should know, a line each; nothing where every file is used and none is odd."""
+        found = list(self.notes)
+        if self.left_out:
+            out = self.seen - self.used
+            most = self.unusable > self.used
+            found.append(
+                f"{out:,} of {self.seen:,} files are left out, {self.used:,} images are used"
+                + (": MOST IMAGES CANNOT BE USED" if most else "")
+            )
+            found += [f"- {each.describe()}" for each in self.left_out]
+        found += [f"look at {each.describe()}" for each in self.oddities]
+        return found
