@@ -37,7 +37,7 @@ def winner_errors(
     probabilities = wide / wide.sum(axis=1, keepdims=True)
     labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
     count = len(task.task.classes)
-    table = np.bincount(labels * count + answers, minlength=count**2).reshape(count, count)
+    cells, images = np.unique(labels * count + answers, return_counts=True)
     sure = probabilities[np.arange(len(rows)), answers]
     bins = _calibration(sure, answers == labels)
     error = sum(abs(b.correct / b.images - b.confidence) * b.images for b in bins) / len(rows)
@@ -49,7 +49,10 @@ def winner_errors(
         split=split,
         images=len(rows),
         classes=task.task.classes,
-        confusion=tuple(tuple(int(value) for value in row) for row in table),
+        confusion=tuple(
+            (int(cell) // count, int(cell) % count, int(number))
+            for cell, number in zip(cells, images, strict=True)
+        ),
         calibration=tuple(bins),
         expected_calibration_error=float(error),
         wrong=len(wrong),

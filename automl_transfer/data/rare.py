@@ -76,7 +76,7 @@ def settle(
         text = f"each class must have at least {spec.min_per_class} images (--min-per-class), got {some(few)}"
         if not describe:
             raise NoTaskError(f"{text}: {_OPTIONS}")
-        findings.append(text)
+        findings.append(f"{text}: {_OPTIONS}")
     while True:
         kept = _Kept.of(labels, classes, rare, merge=policy == "merge")
         try:
@@ -95,7 +95,7 @@ def settle(
             if policy == "refuse" and not describe:
                 raise NoTaskError(f"{error}: {_OPTIONS}") from None
             if policy == "refuse":
-                findings.append(str(error))
+                findings.append(f"{error}: {_OPTIONS}")
             new = {kept.before[label] for label in error.labels if kept.before[label] < len(classes)} - rare
             if not new:  # all rare classes together are one that is too rare
                 raise NoTaskError(f"{error}: use --rare-classes drop or keep") from None

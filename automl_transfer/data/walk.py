@@ -22,8 +22,8 @@ OTHER_IMAGES = frozenset(
         """
         .3fr .ai .arw .avci .cin .cr2 .cr3 .crw .cur .czi .dcm .dds .dicom .djvu .dng .dpx .emf .eps .erf
         .exr .fit .fits .flif .fts .hdr .heic .heics .heif .heifs .hif .icns .ico .j2c .jpc .jpf .jpm .jpx
-        .jxl .jxr .kra .lif .mha .mhd .mrxs .msp .nd2 .ndpi .nef .nii .nrrd .nrw .orf .pcx .pef .pfm .psb .psd .qoi
-        .raf .ras .raw .rgb .rw2 .scn .sgi .sr2 .srw .svg .svgz .svs .vms .vtf .wdp .wmf .x3f
+        .jxl .jxr .kra .lif .mha .mhd .mrxs .msp .nd2 .ndpi .nef .nii .nrrd .nrw .orf .pcx .pef .pfm .psb .psd
+        .qoi .raf .ras .raw .rgb .rw2 .scn .sgi .sr2 .srw .svg .svgz .svs .vms .vtf .wdp .wmf .x3f
         .xbm .xcf .xpm
         """
     )

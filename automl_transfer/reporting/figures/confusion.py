@@ -19,8 +19,7 @@ def _pairs(winner: WinnerErrors) -> list[tuple[int, str, str]]:
     """(images, truth, answer), the most frequent first."""
     found = [
         (number, plain(winner.classes[t], 40), plain(winner.classes[a], 40))
-        for t, row in enumerate(winner.confusion)
-        for a, number in enumerate(row)
+        for t, a, number in winner.confusion
         if t != a and number
     ]
     return sorted(found, key=lambda pair: (-pair[0], pair[1:]))
@@ -46,7 +45,8 @@ def draw(report: StudyReport) -> go.Figure | None:
         return _bars(winner)
     names = [html.escape(plain(name, 18)) for name in winner.classes]
     # Only mistakes are coloured: the diagonal would drown them.
-    wrong = [[0 if t == a else n for a, n in enumerate(row)] for t, row in enumerate(winner.confusion)]
+    table = winner.table
+    wrong = [[0 if t == a else n for a, n in enumerate(row)] for t, row in enumerate(table)]
     small = len(names) <= 15
     fig = figure(height=max(340, 120 + 24 * len(names)))
     ticks = list(range(len(names)))
@@ -55,7 +55,7 @@ def draw(report: StudyReport) -> go.Figure | None:
             x=ticks,
             y=ticks,
             z=wrong,
-            text=[[str(n) if n else "" for n in row] for row in winner.confusion],
+            text=[[str(n) if n else "" for n in row] for row in table],
             customdata=[[[names[t], names[a]] for a in ticks] for t in ticks],
             texttemplate="%{text}" if small else None,
             textfont={"size": 11},
