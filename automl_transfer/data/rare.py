@@ -112,8 +112,8 @@ def settle(
     if policy in ("drop", "merge"):
         after = np.full(len(labels), -1, np.int64)
         after[kept.rows] = kept.labels
-        what = "are left out" if policy == "drop" else f"are merged into the class {OTHER!r}"
-        notes = (f"{len(rare)} rare classes {what}: {_counted(classes, counts, rare)}",)
+        what = "left out" if policy == "drop" else f"merged into the class {OTHER!r}"
+        notes = (f"rare classes are {what}: {_counted(classes, counts, rare)}",)
         return Settled(kept.classes, after, indices, _no_rows(), names, notes)
     added = np.flatnonzero(np.isin(labels, sorted(rare)))
     if policy == "refuse":
@@ -130,7 +130,7 @@ def settle(
     after = np.full(len(classes), -1, np.int64)
     after[sorted(learnt)] = np.arange(len(learnt))
     notes = (
-        f"{len(rare)} rare classes are kept to train on only, out of validation and test: "
+        f"rare classes are kept to train on only, out of validation and test: "
         f"{_counted(classes, counts, rare)}",
     )
     return Settled(

@@ -16,9 +16,9 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 class Reason(StrEnum):
     """Why a file is not used. Each file has one reason, the first that applies."""
 
-    HOUSEKEEPING = "housekeeping of systems and file servers"
+    HOUSEKEEPING = "file of a system or file server"
     SECOND_NAME = "folder known under another name"
-    NOT_IMAGE = "not an image"
+    NOT_IMAGE = "file that is no image"
     UNLISTED = "folder that cannot be listed"
     UNSUPPORTED = "image of a format that is not opened"
     UNREADABLE = "image that cannot be read"
@@ -34,11 +34,14 @@ def counted(files: int, reason: str) -> str:
     """So many files and why they are left out.
 
     >>> counted(2, Reason.NO_LABEL), counted(1, Reason.NO_LABEL), counted(2, Reason.NOT_IMAGE)
-    ('2 images without a label', '1 image without a label', '2 not an image')
+    ('2 images without a label', '1 image without a label', '2 files that are no image')
     """
     noun, _, rest = reason.partition(" ")
-    several = f"{noun}s {rest}" if files > 1 and noun in ("image", "folder") else reason
-    return f"{files:,} {several}"
+    if files == 1 or noun not in ("image", "file", "folder"):
+        return f"{files:,} {reason}"
+    if rest.startswith("that is "):
+        rest = f"that are {rest.removeprefix('that is ')}"
+    return f"{files:,} {noun}s {rest}"
 
 
 class LeftOut(BaseModel):
@@ -62,8 +65,8 @@ class LeftOut(BaseModel):
     def describe(self) -> str:
         """One line for people.
 
-        >>> LeftOut(reason="not an image", files=3, suffixes={".txt": 3}, sample=("a.txt",)).describe()
-        "3 not an image (.txt): 'a.txt' ..."
+        >>> LeftOut(reason=Reason.RARE, files=3, suffixes={".png": 3}, sample=("a/1.png",)).describe()
+        "3 images of a rare class (.png): 'a/1.png' ..."
         """
         kinds = list(self.suffixes.items())
         if len(kinds) == 1:
@@ -97,7 +100,7 @@ class Oddity(BaseModel):
     def describe(self) -> str:
         """One line for people."""
         names = ", ".join(repr(name) for name in self.sample[:2])
-        return f"{self.images:,} {self.what}: {names}" + (" ..." if self.images > 2 else "")
+        return f"{counted(self.images, self.what)}: {names}" + (" ..." if self.images > 2 else "")
 
 
 class Account(BaseModel):
