@@ -79,6 +79,10 @@ def settle(
         findings.append(f"{text}: {_OPTIONS}")
     while True:
         kept = _Kept.of(labels, classes, rare, merge=policy == "merge")
+        if describe and policy == "refuse" and rare and len(kept.classes) < 2:
+            found = {split: _no_rows() for split in SPLITS}
+            rare, kept = set(range(len(classes))), _Kept((), _no_rows(), _no_rows(), ())
+            break
         try:
             if len(kept.classes) < 2 or len(kept.rows) == 0:
                 raise NoTaskError(_too_few_left(kept.classes, [classes[label] for label in sorted(rare)]))
@@ -120,6 +124,8 @@ def settle(
         for split in SPLITS:
             more = added if declared is None and split == "train" else _where(added, declared, split)
             indices[split] = np.sort(np.concatenate([indices[split], more]))
+        if min(len(indices["train"]), len(indices["validation"])) == 0:
+            raise NoTaskError(findings[0])
         return Settled(tuple(classes), labels, indices, _no_rows(), names, findings=tuple(findings))
     only = added if declared is None else _where(added, declared, "train")
     if groups is not None:
