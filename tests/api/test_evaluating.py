@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from PIL import Image
@@ -254,3 +255,31 @@ def test_the_command_prints_writes_and_refuses(
         code, out, err = said(capsys, "evaluate", *arguments, *cache)
         assert (code, out) == (2, "")
         assert "Traceback" not in err
+
+
+def test_a_table_of_labels_and_a_data_frame_are_datasets(
+    found: Evaluation, model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("[0-9]*.png"))]
+    rows = {"path": files, "kind": [file.split("/")[0] for file in files]}
+    table = tmp_path / "labels.csv"
+    table.write_text("path,kind\n" + "".join(f"{f},{k}\n" for f, k in zip(*rows.values(), strict=True)))
+    code, out, err = said(
+        capsys, "evaluate", model, table, "--images", folder, "--columns", "file=path,label=kind", "--json",
+        "-", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert code == 0, err
+    from_table = json.loads(out)
+    frame = pandas.DataFrame(rows)
+    columns = {"file": "path", "label": "kind"}
+    from_frame = evaluate(model, frame, images=folder, columns=columns, cache_root=tmp_path / "cache")
+    for key in ("images", "accuracy", "nll", "confusion"):
+        assert from_table[key] == json.loads(found.to_json())[key] == json.loads(from_frame.to_json())[key]
+
+
+def test_another_range_of_pixels_is_said(model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for word, images in (("12 bits", rng.integers(0, 4096, (8, 32, 32)).astype(np.uint16)), ("", rng.integers(0, 256, (8, 32, 32)).astype(np.uint8))):  # fmt: skip
+        np.savez(tmp_path / "a.npz", images=images, labels=np.array(["ant", "bee"] * 4))
+        notes = evaluate(model, tmp_path / "a.npz", cache_root=tmp_path / "cache").notes
+        assert [word in note for note in notes] == ([True] if word else [])

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from PIL import Image
 from recipes_by_hand import FIXED, recipe
 
 from automl_transfer.cli.main import main
-from automl_transfer.data.listing import list_images
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.models.target import build_from_description
 from automl_transfer.recipes.model_description import Calibration
@@ -88,9 +86,9 @@ def test_a_folder_that_cannot_be_listed_does_not_end_the_list() -> None:
         (root / "open").mkdir()
         (root / "open" / "a.png").touch()
         code = (
-            "import os, sys; from pathlib import Path; from automl_transfer.data.listing import list_images; "
-            "os.geteuid() or os.setuid(65534); found = list_images(Path(sys.argv[1])); "
-            "print(found.images, found.unreadable)"
+            "import os, sys; from pathlib import Path; from automl_transfer.data.walk import walk; "
+            "os.geteuid() or os.setuid(65534); found = walk(Path(sys.argv[1])); "
+            "print(found.images, found.left)"
         )
         try:
             done = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True)
@@ -119,23 +117,13 @@ def test_what_is_left_out_of_folders_is_counted(
     *rows, last = map(json.loads, out.splitlines())
     assert [row["file"] for row in rows] == [str(image)]
     assert last["summary"] == {
-        "rows": 1, "errors": 0, "left_out": {".heic": 2, ".svg": 1, "hidden": 1, "no suffix": 1},
+        "rows": 1, "errors": 0, "left_out": {".heic": 2, ".svg": 1, "hidden or of the system": 1, "no suffix": 1},
     }  # fmt: skip
     assert "left out of the folders, because they are no images: 2 .heic, 1 .svg" in err
     image.unlink()
     code, _, err = said(capsys, "predict", model, tmp_path)
     assert code == 2
     assert "2 .heic" in err
-
-
-def test_a_listing_accounts_for_every_file(tmp_path: Path) -> None:
-    for name in ("a.png", "x/b.JPG", "x/c", "x/.git/d.png", "__MACOSX/e.png", "f.tar.gz"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    os.mkfifo(tmp_path / "pipe.png")
-    found = list_images(tmp_path)
-    assert [path.name for path in found.images] == ["a.png", "b.JPG"]
-    assert found.left_out == Counter({"no suffix": 1, "hidden": 2, ".gz": 1, "no file": 1})
 
 
 def test_more_classes_are_never_listed_than_there_are(
