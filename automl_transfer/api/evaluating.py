@@ -88,7 +88,8 @@ def evaluate(
 
     Args:
         model: A model folder, the run folder that holds it, or a file that `package` wrote as `safetensors`.
-        dataset: A registered name, a folder, an .npz, a table of labels, a data frame, or a task specification.
+        dataset: A registered name, a folder, an .npz, a table of labels, a data frame, or a task
+            specification.
         images: Of a table: the folder that its file names are relative to.
         columns: Of a table: which column is `file`, `label`, `split`; None guesses what is unambiguous.
         split: Only these images: as the dataset declares them, or as the model's own search has drawn them;
