@@ -116,6 +116,8 @@ def evaluate(
     predictor = Predictor.load(place, resolve_device(device))
     recipe = _recipe_of(place, predictor)
     report = progress or (lambda what, done, total: None)
+    # Scaled as `predict` scales them.
+    scaled = predictor.description.pixel_range or EIGHT_BITS
     with ExitStack() as until:
         if is_frame(dataset):
             table = until.enter_context(passing(cast(Frame, dataset), images, columns))
@@ -126,7 +128,7 @@ def evaluate(
                 raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
             settings = {**settings, "images": images and fspath(images), "columns": columns and dict(columns)}
         spec = _spec(cast("str | PathLike[str] | TaskSpec", dataset), predictor, recipe, settings)
-        data = _labelled(spec, split, data_root, cache_root, report)
+        data = _labelled(spec, split, data_root, cache_root, report, scaled)
     return _judged(predictor, place, data, split, batch, _notes(predictor, recipe, data, split), report)
 
 
@@ -168,10 +170,13 @@ def _labelled(
     data_root: Path | None,
     cache_root: Path | None,
     progress: Progress,
+    expected: PixelRange,
 ) -> _Labelled:
-    opened = open_dataset(spec, data_root)
+    opened = open_dataset(spec, data_root, expected)
     if split is not None or opened.per_class is not None:
-        details = load_with_details(spec, data_root=data_root, cache_root=cache_root, progress=progress)
+        details = load_with_details(
+            spec, data_root=data_root, cache_root=cache_root, progress=progress, expected=expected
+        )
         loaded = details.loaded
         rows = (
             loaded.indices[split]

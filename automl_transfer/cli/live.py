@@ -87,6 +87,7 @@ class LiveSearch(SearchEvents):
         self._line(
             f"study {handle.name}: {task.name}, {len(task.classes)} classes, {sizes} images to train, "
             f"validate and test, {task.resolution} pixels"
+            + (f", {task.pixel_range} from black to white" if task.pixel_range is not None else "")
         )
         for line in task.account.lines() if task.account is not None else ():
             self._line(plain(line, 1000))

@@ -110,6 +110,7 @@ class Inventory(ABC):
         notes: What else had to be decided, each as one sentence.
         pixel_range: Which stored numbers are black and white; known once `prepare` has run. None for
             ordinary files of 8 bits.
+        expected: The range of the model that will see the images: it is taken where they may be scaled by it.
         threaded: Whether `decode` reads or decompresses, which threads can do at the same time.
     """
 
@@ -124,6 +125,7 @@ class Inventory(ABC):
     outside: tuple[BadImage, ...] = ()
     notes: tuple[str, ...] = ()
     pixel_range: PixelRange | None = None
+    expected: PixelRange | None = None
     left_out: tuple[Unused, ...] = ()
 
     @property

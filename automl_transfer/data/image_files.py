@@ -55,7 +55,7 @@ class FileInventory(Inventory):
         if not kinds:
             return
         together = functools.reduce(operator.or_, kinds.values())
-        pixels = judge(together, f"{self.name}: {' and '.join(kinds)}", HOW)
+        pixels = judge(together, f"{self.name}: {' and '.join(kinds)}", HOW, self.expected)
         for kind, seen in kinds.items():
             refuse_another_scale(seen, pixels, f"{self.name}: {kind}", HOW)
         self.pixel_range = pixels

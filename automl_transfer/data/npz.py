@@ -33,7 +33,7 @@ from automl_transfer.data.memory_budget import DECODING
 from automl_transfer.data.npy import Header, read_header
 from automl_transfer.data.scaling import asked_range, see, to_pixels
 from automl_transfer.data.split_names import SPLIT_NAMES
-from automl_transfer.domain.pixel_range import PixelRange, Seen, judge, refuse_another_scale
+from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange, Seen, judge, refuse_another_scale
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
 from automl_transfer.foreign import reading
@@ -110,7 +110,10 @@ class NpzInventory(Inventory):
         both: Seen = seen[0][1]
         for _, found in seen[1:]:
             both |= found
-        pixels = judge(both, f"{self.path.name}: {' and '.join(name for name, _ in seen)}", how)
+        # Numbers of one byte are no dark ones of a larger range.
+        wide = any(array.dtype.itemsize > 1 for array in self.arrays)
+        expected = self.expected if wide or self.expected == EIGHT_BITS else None
+        pixels = judge(both, f"{self.path.name}: {' and '.join(name for name, _ in seen)}", how, expected)
         for name, found in seen:
             refuse_another_scale(found, pixels, f"{self.path.name}: {name}", how)
         return pixels

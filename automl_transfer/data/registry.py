@@ -20,6 +20,7 @@ from automl_transfer.data.npz import Npz
 from automl_transfer.data.table import Table
 from automl_transfer.data.table_file import FORMATS as TABLES
 from automl_transfer.data.textures import Textures
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TableColumns, TaskSpec
 from automl_transfer.errors import DataError
 
@@ -45,10 +46,11 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
+def open_dataset(spec: TaskSpec, data_root: Path | None = None, expected: PixelRange | None = None) -> Opened:
     """Find and list a dataset.
 
-    A relative folder or file is looked for below `data_root`, then below the current directory.
+    A relative folder or file is looked for below `data_root`, then below the current directory. `expected` is
+    the range of the model that will see the images.
 
     Raises:
         DataError: There is no such dataset, or an option is unknown or out of range.
@@ -78,6 +80,9 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None) -> Opened:
     per_class = _per_class(options)
     own = {option: value for option, value in options.items() if option not in COMMON_OPTIONS}
     inventory = kind.open(Request(spec, location, own, data_root))
+    if expected is not None:
+        inventory.expected = expected
+        inventory.signature = f"{inventory.signature} for {expected.low!r}..{expected.high!r}"
     notes = _shadowed(name, data_root) if location is None else ()
     if per_class is None:
         return Opened(inventory, inventory.name, None, notes)

@@ -19,6 +19,7 @@ from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
 from automl_transfer.domain.account import Reason, counted
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split, SplitSizes, Task
 from automl_transfer.errors import DataError
@@ -101,12 +102,13 @@ def load_with_details(
     cache_root: Path | None,
     progress: Progress | None,
     describe: bool = False,
+    expected: PixelRange | None = None,
 ) -> LoadedDetails:
-    """Like `load_task`, with what the cache knows about each image.
+    """Like `load_task`, with what the cache knows about each image; `expected` as for `open_dataset`.
 
     With `describe`, what a search would refuse is found and said, as far as there is a task at all.
     """
-    opened = open_dataset(spec, data_root)
+    opened = open_dataset(spec, data_root, expected)
     inventory = opened.inventory
     _refuse_too_few(inventory)
     # Mistakes in labels and groups are cheap to find: before hours of decoding.

@@ -133,17 +133,20 @@ def usual(seen: Seen) -> PixelRange | None:
     return next((each for each in _SIGNED if each.holds(seen) and seen.low < each.low / 2.0), None)
 
 
-def judge(seen: Seen, what: str, how: str) -> PixelRange:
-    """The usual range of a dataset's values.
+def judge(seen: Seen, what: str, how: str, expected: PixelRange | None = None) -> PixelRange:
+    """The range of a dataset's values: the expected one where they may be scaled by it, or else a usual one.
 
     Args:
         seen: Of all images together.
         what: Whose values they are, for the error: "a.npz: images".
         how: How a person says the range here, for the error: "?range=LOW..HIGH".
+        expected: Of the model that will see them: dark images of 12 bits are not taken for 10 bits.
 
     Raises:
         DataError: No usual range fits.
     """
+    if expected is not None and _may_be_scaled_by(expected, seen):
+        return expected
     found = usual(seen)
     if found is None:
         raise DataError(
@@ -179,9 +182,17 @@ def refuse_another_scale(seen: Seen, pixels: PixelRange, what: str, how: str = "
         raise DataError(
             f"{what} must lie in the range of the others, {pixels}, got {seen}: scale all images alike{said}"
         )
-    own = None if seen.whole else usual(seen)
-    if own is not None and own.low >= pixels.low and own.high * _ALIKE <= pixels.high:
+    if _fills_a_smaller_one(seen, pixels):
         raise DataError(
             f"{what} must be scaled like the others, {pixels}, got numbers with fractions from {seen}: "
             "scale all images alike"
         )
+
+
+def _may_be_scaled_by(pixels: PixelRange, seen: Seen) -> bool:
+    return (pixels not in _USUAL or pixels.holds(seen)) and not _fills_a_smaller_one(seen, pixels)
+
+
+def _fills_a_smaller_one(seen: Seen, pixels: PixelRange) -> bool:
+    own = None if seen.whole else usual(seen)
+    return own is not None and own.low >= pixels.low and own.high * _ALIKE <= pixels.high
