@@ -67,8 +67,12 @@ class VisibleStream(io.TextIOBase):
             raw.reconfigure(errors=ERRORS)
 
     def write(self, text: str, /) -> int:
-        """Write all of the text; gives its length."""
-        self.raw.write(visible_lines(text))
+        """Write all of the text; gives its length.
+
+        It may begin with a carriage return: so do the progress bars of libraries that download.
+        """
+        begin = "\r" if text.startswith("\r") else ""
+        self.raw.write(begin + visible_lines(text[len(begin) :]))
         return len(text)
 
     def flush(self) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
+from automl_transfer.api.frames import Frame, passing
+from automl_transfer.api.rerun import task_of
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.data.base import BadImage, some
 from automl_transfer.data.cache import default_cache_root, open_images
 from automl_transfer.data.registry import open_dataset
+from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import load_with_details
 from automl_transfer.domain.model_description import DESCRIPTION
 from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
@@ -56,18 +61,22 @@ class _Labelled:
     keys: tuple[str, ...]
     unusable: tuple[BadImage, ...]
     fingerprint: str | None
+    pixel_range: PixelRange | None
 
 
 def evaluate(
     model: str | PathLike[str],
-    dataset: str | PathLike[str] | TaskSpec,
+    dataset: str | PathLike[str] | TaskSpec | Frame,
     *,
+    images: str | PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
     split: Split | None = None,
     device: str = "cpu",
     batch: int | None = None,
     data_root: Path | None = None,
     cache_root: Path | None = None,
     progress: Progress | None = None,
+    **settings: object,
 ) -> Evaluation:
     """Judge a model on labelled images.
 
@@ -79,7 +88,10 @@ def evaluate(
 
     Args:
         model: A model folder, the run folder that holds it, or a file that `package` wrote as `safetensors`.
-        dataset: A registered name, a folder, an .npz, or a task specification.
+        dataset: A registered name, a folder, an .npz, a table of labels, a data frame, or a task
+            specification.
+        images: Of a table: the folder that its file names are relative to.
+        columns: Of a table: which column is `file`, `label`, `split`; None guesses what is unambiguous.
         split: Only these images: as the dataset declares them, or as the model's own search has drawn them;
             None for all.
         device: As for `predict`.
@@ -87,6 +99,7 @@ def evaluate(
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
         progress: Called as `progress(what, done, total)`.
+        settings: Fields of `TaskSpec`: `classes_from`, `split_from`, `group_from`, `seed`, ...
 
     Raises:
         SourceError: There is no such model.
@@ -103,9 +116,20 @@ def evaluate(
     predictor = Predictor.load(place, resolve_device(device))
     recipe = _recipe_of(place, predictor)
     report = progress or (lambda what, done, total: None)
+    # Scaled as `predict` scales them.
     scaled = predictor.description.pixel_range or EIGHT_BITS
-    data = _labelled(_spec(dataset, predictor, recipe), split, data_root, cache_root, report, scaled)
-    return _judged(predictor, place, data, split, batch, _notes(recipe, data, split), report)
+    with ExitStack() as until:
+        if is_frame(dataset):
+            table = until.enter_context(passing(cast(Frame, dataset), images, columns))
+            settings = {**settings, **table}
+            dataset = str(table["dataset"])
+        elif images is not None or columns is not None:
+            if isinstance(dataset, TaskSpec):
+                raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
+            settings = {**settings, "images": images and fspath(images), "columns": columns and dict(columns)}
+        spec = _spec(cast("str | PathLike[str] | TaskSpec", dataset), predictor, recipe, settings)
+        data = _labelled(spec, split, data_root, cache_root, report, scaled)
+    return _judged(predictor, place, data, split, batch, _notes(predictor, recipe, data, split), report)
 
 
 def _recipe_of(model: Path, predictor: Predictor) -> Recipe | None:
@@ -118,16 +142,20 @@ def _recipe_of(model: Path, predictor: Predictor) -> Recipe | None:
     return recipe if recipe is not None and recipe.task.classes == predictor.description.classes else None
 
 
-def _spec(dataset: str | PathLike[str] | TaskSpec, predictor: Predictor, recipe: Recipe | None) -> TaskSpec:
+def _spec(
+    dataset: str | PathLike[str] | TaskSpec,
+    predictor: Predictor,
+    recipe: Recipe | None,
+    given: Mapping[str, object],
+) -> TaskSpec:
     described = predictor.description
     if isinstance(dataset, TaskSpec):
         values = dataset.model_dump()
+    elif recipe is not None:  # its own splits, and its own reading of its own folder
+        values = task_of(recipe, fspath(dataset)).model_dump()
     else:
         values = {"dataset": fspath(dataset)}
-        if recipe is not None and recipe.task.split_seed is not None:
-            values["seed"] = recipe.task.split_seed
-        if recipe is not None and recipe.task.split_fractions is not None:
-            values["splits"] = recipe.task.split_fractions.model_dump()
+    values |= {name: value for name, value in given.items() if value is not None}
     values |= {
         "channels": described.in_channels,
         "resolution": described.resolution,
@@ -169,6 +197,7 @@ def _labelled(
             loaded.keys,
             loaded.skipped,
             loaded.task.fingerprint,
+            loaded.task.pixel_range,
         )
     inventory = opened.inventory
     cached = open_images(
@@ -187,6 +216,7 @@ def _labelled(
         tuple(inventory.keys[row] for row in cached.rows),
         inventory.outside + cached.bad,
         None,
+        cached.pixel_range,
     )
 
 
@@ -305,11 +335,19 @@ def _base(name: str) -> str:
     return name.partition("?")[0]
 
 
-def _notes(recipe: Recipe | None, data: _Labelled, split: Split | None) -> tuple[str, ...]:
+def _notes(
+    predictor: Predictor, recipe: Recipe | None, data: _Labelled, split: Split | None
+) -> tuple[str, ...]:
     """What keeps these numbers from being those of new images."""
-    if recipe is None or _base(recipe.task.name) != _base(data.name):
-        return ()
     notes = []
+    theirs, here = predictor.description.pixel_range or EIGHT_BITS, data.pixel_range or EIGHT_BITS
+    if here != theirs:
+        notes.append(
+            f"The images' numbers are read as {here}, those that the model was trained on as {theirs}: "
+            "'predict' reads all of them as the model's."
+        )
+    if recipe is None or _base(recipe.task.name) != _base(data.name):
+        return tuple(notes)
     if split is None:
         notes.append(
             "The model was made with these images: some of them it was trained on. "

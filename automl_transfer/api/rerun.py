@@ -36,7 +36,8 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
     Args:
         recipe: What is run again.
         dataset: A name, a folder, an .npz or a table of labels; None for the recipe's own.
-        changes: Fields to set: `resolution`, `seed`, `images`, `columns`, `group_from`, `on_bad_image`.
+        changes: Fields to set: `resolution`, `seed`, `images`, `columns`, `group_from`, `on_bad_image`,
+            `classes_from`, ...
 
     Raises:
         ConfigurationError: A field's value cannot be.
@@ -50,6 +51,7 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
         values["splits"] = theirs.split_fractions.model_dump()
     if dataset is None or Path(dataset).name == theirs.name:
         values |= {"resolution": theirs.resolution, "channels": theirs.channels}
+        values |= theirs.reading.model_dump() if theirs.reading is not None else {}
     return validate(TaskSpec, values | given, "the task")
 
 

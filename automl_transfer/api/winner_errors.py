@@ -8,7 +8,7 @@ import numpy as np
 
 from automl_transfer.recipes.best_strategy import Score
 from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
-from automl_transfer.reporting.judging import calibration_bins, expected_error, thumbnail
+from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.training.calibration import softmax
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def winner_errors(
     logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
     probabilities = softmax(logits)
     labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
-    count = len(task.task.classes)
-    table = np.bincount(labels * count + answers, minlength=count**2).reshape(count, count)
+    cells = confusion_cells(labels, answers, len(task.task.classes))
     sure = probabilities[np.arange(len(rows)), answers]
     bins = calibration_bins(sure, answers == labels)
     wrong = np.flatnonzero(answers != labels)
@@ -49,7 +48,7 @@ def winner_errors(
         split=split,
         images=len(rows),
         classes=task.task.classes,
-        confusion=tuple(tuple(int(value) for value in row) for row in table),
+        confusion=tuple((each.truth, each.answer, each.images) for each in cells),
         calibration=bins,
         expected_calibration_error=expected_error(bins),
         wrong=len(wrong),

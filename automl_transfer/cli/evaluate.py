@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import CacheOption, DataRootOption, DeviceOption, console, print_data
+from automl_transfer.cli.options import (
+    CacheOption,
+    ClassesFromOption,
+    ColumnsOption,
+    DataRootOption,
+    DeviceOption,
+    ImagesOption,
+    SplitFromOption,
+    columns_of,
+    console,
+    print_data,
+)
 
 STDOUT = "-"
 
@@ -27,7 +38,7 @@ def run(
         Path, typer.Argument(metavar="MODEL", help="A model folder, or the run folder that holds it.")
     ],
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="Registered name, folder or .npz, with labels.")
+        str, typer.Argument(metavar="DATASET", help="Registered name, folder, .npz or table, with labels.")
     ],
     split: Annotated[
         Part | None, typer.Option("--split", help="Only these images (default: all of the dataset).")
@@ -41,6 +52,10 @@ def run(
     batch: Annotated[
         int | None, typer.Option("--batch", min=1, help="Images a forward pass (default: what suits).")
     ] = None,
+    images: ImagesOption = None,
+    columns: ColumnsOption = None,
+    classes_from: ClassesFromOption = None,
+    split_from: SplitFromOption = None,
     data_root: DataRootOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "cpu",
@@ -62,8 +77,8 @@ def run(
     for file in (html, None if as_json in (None, STDOUT) else Path(str(as_json))):
         _check(file)
     screen = console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar:
+    parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*parts, console=screen, transient=True, disable=not screen.is_terminal) as bar:
         task = bar.add_task("reading", total=None)
         found = evaluate(
             model,
@@ -76,6 +91,10 @@ def run(
             progress=lambda what, done, total: bar.update(
                 task, description=what, completed=done, total=total
             ),
+            images=images,
+            columns=columns_of(columns),
+            classes_from=classes_from,
+            split_from=split_from,
         )
     if as_json == STDOUT:
         print_data(found.to_json())

@@ -70,7 +70,7 @@ def run(
     blurred.png,none,3,0.512034,
     $ find photos -name '*.jpg' -print0 | automl-transfer predict runs/quick/model -0 - > labels.csv
     """
-    from automl_transfer.data.listing import words
+    from automl_transfer.recipes.inputs import words
     from automl_transfer.recipes.predict import Predictor
     from automl_transfer.recipes.predictions import none_word, write_csv, write_json_lines, write_summary
     from automl_transfer.training.device import resolve_device

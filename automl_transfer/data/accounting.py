@@ -42,7 +42,7 @@ def account_of(
     for rows in indices.values():
         used[rows] = True
     unused = list(inventory.left_out)
-    unused += [Unused(bad.key, bad.kind) for bad in inventory.outside]
+    unused += [Unused(bad.key, bad.kind, bad.class_name) for bad in inventory.outside]
     row_of = {key: row for row, key in enumerate(inventory.keys)} if cached.bad else {}
     unused += [
         Unused(bad.key, bad.kind, inventory.classes[inventory.labels[row_of[bad.key]]]) for bad in cached.bad
@@ -113,11 +113,11 @@ def _oddities(
     long = (cached.sizes.max(axis=1) > LONG * cached.sizes.min(axis=1)) & used
     conflicting, across = _twins(labels, cached, used, indices)
     for what, found in (
-        ("of one colour only (transparency becomes white)", blank),
-        (f"more than {LONG:g} times as long as wide, which are squashed to squares", long),
-        ("in files of several frames, of which the first is used", cached.frames & used),
-        ("exact duplicates with different labels", conflicting & ~blank),
-        ("exact duplicates in different splits, which make scores too good", across & ~blank),
+        ("image of one colour only (transparency becomes white)", blank),
+        (f"image more than {LONG:g} times as long as wide, squashed to a square", long),
+        ("image from a file of several frames, of which the first is used", cached.frames & used),
+        ("image with an exact duplicate under another label", conflicting & ~blank),
+        ("image with an exact duplicate in another split, which makes scores too good", across & ~blank),
     ):
         rows = np.flatnonzero(found)
         if len(rows):

@@ -30,11 +30,12 @@ class NoTaskError(DataError):
 
 @dataclass(frozen=True)
 class BadImage:
-    """An image that was meant to be used and cannot be, with the reason in words, and its kind."""
+    """An image that was meant to be used and cannot be: the reason in words, its kind, and its class."""
 
     key: str
     reason: str
     kind: Reason = Reason.UNREADABLE
+    class_name: str = ""
 
 
 @dataclass(frozen=True)

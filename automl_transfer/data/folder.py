@@ -76,7 +76,9 @@ class Folder(DatasetKind):
             for key, place in zip(keys, places, strict=True)
             if place.reason is not None
         ]
-        unused += [Unused(key, left.reason, _class_at(layout, key, position)) for key, left in others]
+        unused += [
+            Unused(key, left.reason, _class_at(layout, key, left.reason, position)) for key, left in others
+        ]
         details = {key: left.detail for key, left in others}
         group_from = request.spec.group_from
         used = tuple(key for key, _, _ in inside)
@@ -90,7 +92,7 @@ class Folder(DatasetKind):
             groups=None if group_from is None else read_groups(group_from, used, root),
             splits=tuple(splits) if splits else None,
             outside=tuple(
-                BadImage(each.key, _words(each, details), each.reason)
+                BadImage(each.key, _words(each, details), each.reason, each.class_name)
                 for each in unused
                 if each.reason in MEANT
             ),
@@ -114,10 +116,10 @@ def _without_flat_splits(places: Sequence[Place]) -> list[Place]:
     ]
 
 
-def _class_at(layout: Layout, key: str, known: Mapping[str, int]) -> str:
-    """The class in whose folder a file lies that is no image; none where the folder is no class."""
-    name = layout.place(key).class_name
-    return name if name is not None and name in known else ""
+def _class_at(layout: Layout, key: str, reason: Reason, known: Mapping[str, int]) -> str:
+    """The class in whose folder a file lies; for what is no image, only where the folder is a class."""
+    name = layout.place(key).class_name or ""
+    return name if name in known or reason in MEANT else ""
 
 
 def _words(unused: Unused, details: Mapping[str, str]) -> str:

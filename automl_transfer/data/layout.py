@@ -17,7 +17,7 @@ from automl_transfer.data.base import NoTaskError, some
 from automl_transfer.data.split_names import almost_splits, split_of, twice, without_labels
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.domain.task import Split
+from automl_transfer.domain.task import SPLITS, Split
 from automl_transfer.errors import DataError
 
 NONE = "none"
@@ -138,7 +138,8 @@ def _by_names(
 
 
 def _how(splits: Mapping[str, Split]) -> str:
-    pairs = ",".join(f"{split}={name}" for name, split in sorted(splits.items(), key=lambda item: item[::-1]))
+    order = sorted(splits.items(), key=lambda item: (SPLITS.index(item[1]), item[0]))
+    pairs = ",".join(f"{split}={name}" for name, split in order)
     return (
         f"say --split-from {pairs} (the other folders are then left out), or --split-from none, which makes "
         "each a class"

@@ -76,9 +76,13 @@ def settle(
         text = f"each class must have at least {spec.min_per_class} images (--min-per-class), got {some(few)}"
         if not describe:
             raise NoTaskError(f"{text}: {_OPTIONS}")
-        findings.append(text)
+        findings.append(f"{text}: {_OPTIONS}")
     while True:
         kept = _Kept.of(labels, classes, rare, merge=policy == "merge")
+        if describe and policy == "refuse" and rare and len(kept.classes) < 2:
+            found = {split: _no_rows() for split in SPLITS}
+            rare, kept = set(range(len(classes))), _Kept((), _no_rows(), _no_rows(), ())
+            break
         try:
             if len(kept.classes) < 2 or len(kept.rows) == 0:
                 raise NoTaskError(_too_few_left(kept.classes, [classes[label] for label in sorted(rare)]))
@@ -95,7 +99,7 @@ def settle(
             if policy == "refuse" and not describe:
                 raise NoTaskError(f"{error}: {_OPTIONS}") from None
             if policy == "refuse":
-                findings.append(str(error))
+                findings.append(f"{error}: {_OPTIONS}")
             new = {kept.before[label] for label in error.labels if kept.before[label] < len(classes)} - rare
             if not new:  # all rare classes together are one that is too rare
                 raise NoTaskError(f"{error}: use --rare-classes drop or keep") from None
@@ -112,14 +116,16 @@ def settle(
     if policy in ("drop", "merge"):
         after = np.full(len(labels), -1, np.int64)
         after[kept.rows] = kept.labels
-        what = "are left out" if policy == "drop" else f"are merged into the class {OTHER!r}"
-        notes = (f"{len(rare)} rare classes {what}: {_counted(classes, counts, rare)}",)
+        what = "left out" if policy == "drop" else f"merged into the class {OTHER!r}"
+        notes = (f"rare classes are {what}: {_counted(classes, counts, rare)}",)
         return Settled(kept.classes, after, indices, _no_rows(), names, notes)
     added = np.flatnonzero(np.isin(labels, sorted(rare)))
     if policy == "refuse":
         for split in SPLITS:
             more = added if declared is None and split == "train" else _where(added, declared, split)
             indices[split] = np.sort(np.concatenate([indices[split], more]))
+        if min(len(indices["train"]), len(indices["validation"])) == 0:
+            raise NoTaskError(findings[0])
         return Settled(tuple(classes), labels, indices, _no_rows(), names, findings=tuple(findings))
     only = added if declared is None else _where(added, declared, "train")
     if groups is not None:
@@ -130,7 +136,7 @@ def settle(
     after = np.full(len(classes), -1, np.int64)
     after[sorted(learnt)] = np.arange(len(learnt))
     notes = (
-        f"{len(rare)} rare classes are kept to train on only, out of validation and test: "
+        f"rare classes are kept to train on only, out of validation and test: "
         f"{_counted(classes, counts, rare)}",
     )
     return Settled(

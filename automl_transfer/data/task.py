@@ -18,7 +18,7 @@ from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
-from automl_transfer.domain.account import Reason
+from automl_transfer.domain.account import Reason, counted
 from automl_transfer.domain.names import classes_mistake, name_mistake
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TaskSpec
@@ -211,7 +211,7 @@ def _refusals(inventory: Inventory, skipped: tuple[BadImage, ...], name: str, sk
         return []
     meant = len(inventory.keys) + len(inventory.outside)
     kinds = Counter(bad.kind for bad in skipped)
-    counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    counts = ", ".join(counted(count, kind) for kind, count in kinds.items())
     listed = [f"  {bad.key}: {bad.reason}" for bad in skipped[:LISTED]]
     if len(skipped) > LISTED:
         listed.append(f"  and {len(skipped) - LISTED} more")

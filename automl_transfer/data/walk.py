@@ -96,8 +96,10 @@ def walk(root: Path) -> Walked:
     waiting = [root]
     tops: list[Path] = []
     while waiting or links:
-        is_link = not waiting
-        current = links.pop(0) if is_link else waiting.pop()
+        if not waiting:
+            links.sort(reverse=True)
+            waiting.append(links.pop())
+        current = waiting.pop()
         try:
             stat = current.stat()
             first = seen.setdefault((stat.st_dev, stat.st_ino), current)
@@ -115,26 +117,28 @@ def walk(root: Path) -> Walked:
             found.left.append(Left(current, Reason.UNLISTED, reason))
             continue
         if current != root and _is_results(listed):
-            found.left += [Left(path, Reason.HOUSEKEEPING) for path in _everything(current)]
+            found.left += [Left(path, Reason.HOUSEKEEPING) for path in _everything(current, seen)]
             continue
         for entry in listed:
             path = Path(entry.path)
             if is_housekeeping(entry.name):
-                found.left += [Left(each, Reason.HOUSEKEEPING) for each in _everything(path)]
-            elif entry.is_symlink() and path.is_dir():
-                links.append(path)
-            elif entry.is_dir(follow_symlinks=False):
-                waiting.append(path)
-                if current == root:
-                    tops.append(path)
-            else:
-                _sort(path, found)
-        if is_link:
-            links.sort()
-    found.images.sort(key=lambda path: path.relative_to(root).parts)
-    found.left.sort(key=lambda left: left.path.relative_to(root).parts)
-    full = {path.relative_to(root).parts[0] for path in found.images}
-    full |= {left.path.relative_to(root).parts[0] for left in found.left}
+                found.left += [Left(each, Reason.HOUSEKEEPING) for each in _everything(path, seen)]
+                continue
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(path)
+                    if current == root:
+                        tops.append(path)
+                elif entry.is_dir():
+                    links.append(path)
+                else:
+                    _sort(entry, path, found)
+            except OSError as error:  # a link into a folder that may not be entered, for instance
+                found.left.append(Left(path, Reason.UNREADABLE, error.strerror or str(error)))
+    found.images.sort(key=lambda path: path.parts)  # all begin with the root's
+    found.left.sort(key=lambda left: left.path.parts)
+    depth = len(root.parts)
+    full = {path.parts[depth] for path in found.images} | {left.path.parts[depth] for left in found.left}
     found.empty = sorted(top.name for top in tops if top.name not in full)
     return found
 
@@ -163,23 +167,20 @@ def _name(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path != root else "the dataset's folder"
 
 
-def _sort(path: Path, found: Walked) -> None:
-    suffix = suffix_of(path.name)
-    there = path.is_file()
-    if there or path.is_symlink():
-        if suffix in SUFFIXES and (there or not path.exists()):
+def _sort(entry: os.DirEntry[str], path: Path, found: Walked) -> None:
+    """An image, or why it is none. A link to nothing counts as the image that it was."""
+    suffix = suffix_of(entry.name)
+    there = entry.is_file()
+    if there or (entry.is_symlink() and not path.exists()):
+        if suffix in SUFFIXES:
             found.images.append(path)
             return
-        if suffix in OTHER_IMAGES or path.name.lower().endswith(".nii.gz"):
+        if suffix in OTHER_IMAGES or entry.name.lower().endswith(".nii.gz"):
             found.left.append(Left(path, Reason.UNSUPPORTED, f"{suffix} files are not opened"))
             return
     if not suffix and there:
-        try:
-            with path.open("rb") as stream:
-                head = stream.read(_HEAD)
-        except OSError as error:
-            found.left.append(Left(path, Reason.UNREADABLE, error.strerror or str(error)))
-            return
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
         reason = _sniff(head)
         if reason is None:
             found.images.append(path)
@@ -215,7 +216,7 @@ def _is_results(listed: list[os.DirEntry[str]]) -> bool:
     return False
 
 
-def _everything(path: Path) -> list[Path]:
+def _everything(path: Path, seen: dict[tuple[int, int], Path]) -> list[Path]:
     """The file, or all files below a folder, and folders that cannot be listed; no link is followed."""
     if path.is_symlink() or not path.is_dir():
         return [path]
@@ -224,6 +225,8 @@ def _everything(path: Path) -> list[Path]:
     while waiting:
         current = waiting.pop()
         try:
+            stat = current.stat()
+            seen.setdefault((stat.st_dev, stat.st_ino), current)  # a link to it is its second name
             with os.scandir(current) as entries:
                 for entry in entries:
                     inside = Path(entry.path)

@@ -16,21 +16,35 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 class Reason(StrEnum):
     """Why a file is not used. Each file has one reason, the first that applies."""
 
-    HOUSEKEEPING = "housekeeping of systems and file servers"
-    SECOND_NAME = "second name of a folder that is there already"
-    NOT_IMAGE = "not an image"
+    HOUSEKEEPING = "file of a system or file server"
+    SECOND_NAME = "folder known under another name"
+    NOT_IMAGE = "file that is no image"
     UNLISTED = "folder that cannot be listed"
-    UNSUPPORTED = "image format that is not supported"
+    UNSUPPORTED = "image of a format that is not opened"
     UNREADABLE = "image that cannot be read"
     OUTSIDE = "image outside the class folders"
     NO_LABEL = "image without a label"
     NO_SPLIT = "image outside the split folders"
     RARE = "image of a rare class"
-    FEW = "image that the few-image version leaves out"
+    FEW = "image beyond the few-image version"
     UNDECIDED = "image whose class is not clear"
     NO_FILE = "file missing below the images"
     CONTRADICTED = "image that two rows of the table contradict each other about"
     NOT_NAMED = "image that the table does not name"
+
+
+def counted(files: int, reason: str) -> str:
+    """So many files and why they are left out.
+
+    >>> counted(2, Reason.NO_LABEL), counted(1, Reason.NO_LABEL), counted(2, Reason.NOT_IMAGE)
+    ('2 images without a label', '1 image without a label', '2 files that are no image')
+    """
+    noun, _, rest = reason.partition(" ")
+    if files == 1 or noun not in ("image", "file", "folder"):
+        return f"{files:,} {reason}"
+    if rest.startswith("that is "):
+        rest = f"that are {rest.removeprefix('that is ')}"
+    return f"{files:,} {noun}s {rest}"
 
 
 class LeftOut(BaseModel):
@@ -54,8 +68,8 @@ class LeftOut(BaseModel):
     def describe(self) -> str:
         """One line for people.
 
-        >>> LeftOut(reason="not an image", files=3, suffixes={".txt": 3}, sample=("a.txt",)).describe()
-        "3 not an image (.txt): 'a.txt' ..."
+        >>> LeftOut(reason=Reason.RARE, files=3, suffixes={".png": 3}, sample=("a/1.png",)).describe()
+        "3 images of a rare class (.png): 'a/1.png' ..."
         """
         kinds = list(self.suffixes.items())
         if len(kinds) == 1:
@@ -70,7 +84,7 @@ class LeftOut(BaseModel):
         if len(self.classes) > 4:
             by_class.append("...")
         return (
-            f"{self.files:,} {self.reason}"
+            counted(self.files, self.reason)
             + (f" ({inside})" if inside else "")
             + (f": {names}" if names else "")
             + (f"; by class: {', '.join(by_class)}" if len(by_class) > 1 else "")
@@ -89,7 +103,7 @@ class Oddity(BaseModel):
     def describe(self) -> str:
         """One line for people."""
         names = ", ".join(repr(name) for name in self.sample[:2])
-        return f"{self.images:,} {self.what}: {names}" + (" ..." if self.images > 2 else "")
+        return f"{counted(self.images, self.what)}: {names}" + (" ..." if self.images > 2 else "")
 
 
 class Account(BaseModel):
@@ -124,16 +138,31 @@ class Account(BaseModel):
         meant = (Reason.UNREADABLE, Reason.UNSUPPORTED, Reason.NO_FILE)
         return sum(each.files for each in self.left_out if each.reason in meant)
 
+    @property
+    def summary(self) -> str:
+        """One sentence about what is left out; empty where nothing is.
+
+        >>> Account(seen=1, used=1).summary
+        ''
+        """
+        if not self.left_out:
+            return ""
+        parts = ", ".join(counted(each.files, each.reason) for each in self.left_out)
+        return f"{self._head}: {parts}."
+
+    @property
+    def _head(self) -> str:
+        if not self.used:
+            return f"None of {self.seen:,} files is used"
+        most = ", and most images cannot be used" if self.unusable > self.used else ""
+        out = self.seen - self.used
+        return f"{out:,} of {self.seen:,} files are left out, {self.used:,} images are used{most}"
+
     def lines(self) -> list[str]:
         """What a person should know, a line each; nothing where every file is used and none is odd."""
         found = list(self.notes)
         if self.left_out:
-            out = self.seen - self.used
-            most = self.unusable > self.used
-            found.append(
-                f"{out:,} of {self.seen:,} files are left out, {self.used:,} images are used"
-                + (": MOST IMAGES CANNOT BE USED" if most else "")
-            )
+            found.append(f"{self._head}:")
             found += [f"- {each.describe()}" for each in self.left_out]
-        found += [f"look at {each.describe()}" for each in self.oddities]
+        found += [f"Look at {each.describe()}" for each in self.oddities]
         return found

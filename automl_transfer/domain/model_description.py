@@ -28,7 +28,8 @@ class Calibration(BaseModel):
 
     Attributes:
         images: Validation images that the temperature was fitted on; the model was not trained on them.
-        nll_before, nll_after: Mean NLL of these images in nats, at temperature 1 and at this one.
+        nll_before, nll_after: Mean NLL of these images in nats, at temperature 1 and at this one. None, as
+            is their number, where the model comes from a packaged file: that tells nothing of its making.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -36,9 +37,9 @@ class Calibration(BaseModel):
     method: Literal["temperature"] = "temperature"
     temperature: float = Field(gt=0.0, le=1e6)
     split: Literal["validation"] = "validation"
-    images: int = Field(ge=1)
-    nll_before: float
-    nll_after: float
+    images: int | None = Field(default=None, ge=1)
+    nll_before: float | None = None
+    nll_after: float | None = None
 
 
 def check_side(resolution: int, scale: float) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from automl_transfer.domain.account import Account
 from automl_transfer.domain.names import MAX_LABEL
 from automl_transfer.domain.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.domain.nothing_local import (
@@ -19,7 +20,7 @@ from automl_transfer.domain.nothing_local import (
     public_text,
 )
 from automl_transfer.domain.pixel_range import Ranged
-from automl_transfer.domain.spec import Seed, SplitFractions, TaskSpec
+from automl_transfer.domain.spec import RareClasses, Seed, SplitFractions, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import read_json, validate
 from automl_transfer.domain.task import Metric, SplitSizes, Task
@@ -42,11 +43,34 @@ Versions = Annotated[dict[str, str], AfterValidator(lambda found: dict(sorted(fo
 Conditions = Annotated[dict[str, str | int | bool], AfterValidator(lambda found: dict(sorted(found.items())))]
 
 
+class Reading(BaseModel):
+    """How a folder was read, where its user said so; the fields are those of `TaskSpec`."""
+
+    model_config = _FROZEN
+
+    classes_from: int | str | None = None
+    split_from: int | str | None = None
+    min_per_class: int | None = Field(default=None, ge=1)
+    rare_classes: RareClasses = "refuse"
+
+
+class Files(BaseModel):
+    """How many files were seen, and used; and the others by reason. No names: they may tell too much."""
+
+    model_config = _FROZEN
+
+    seen: int = Field(ge=0)
+    used: int = Field(ge=0)
+    left_out: dict[str, int] = Field(default_factory=dict)
+
+
 class RecipeTask(Ranged):
     """The task the strategy was found on.
 
     Attributes:
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
+        reading: What the user said about classes and splits; None where nothing was said.
+        files: What became of the dataset's files; None in files of versions that did not count.
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
 
@@ -61,6 +85,8 @@ class RecipeTask(Ranged):
     splits: SplitSizes
     split_seed: Seed | None = None
     split_fractions: SplitFractions | None = None
+    reading: Reading | None = None
+    files: Files | None = None
     normalisation: NormalisationFacts
 
 
@@ -304,6 +330,8 @@ def make_recipe(
             splits=task.splits,
             split_seed=spec.seed if spec else None,
             split_fractions=spec.splits if spec else None,
+            reading=_reading(spec) if spec else None,
+            files=_files(task.account) if task.account else None,
             normalisation=facts(normalisation),
             pixel_range=task.pixel_range,
         ),
@@ -324,6 +352,16 @@ def make_recipe(
             study=public_name(study), identity=identity, trial=trial, root_trial=root_trial
         ),
     )
+
+
+def _reading(spec: TaskSpec) -> Reading | None:
+    found = Reading.model_validate({name: getattr(spec, name) for name in Reading.model_fields})
+    return None if found == Reading() else found
+
+
+def _files(account: Account) -> Files:
+    left_out = {each.reason: each.files for each in account.left_out}
+    return Files(seen=account.seen, used=account.used, left_out=left_out)
 
 
 def write_recipe(path: Path, recipe: Recipe) -> None:

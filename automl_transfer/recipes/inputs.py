@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.data.listing import list_images, words
 from automl_transfer.data.scaling import see
+from automl_transfer.data.walk import Left, suffix_of, walk
+from automl_transfer.domain.account import Reason
 from automl_transfer.domain.pixel_range import PixelRange, refuse_another_scale
 from automl_transfer.errors import DataError
 
@@ -20,6 +21,9 @@ Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
 Named = tuple[str, Path | npt.NDArray[Any] | DataError]
 """A name with where its pixels are, or with the reason why there are none."""
+
+
+_FAILED = (Reason.UNLISTED, Reason.UNREADABLE)
 
 
 def named_files(
@@ -82,12 +86,32 @@ def _files(given: str | PathLike[str], left_out: Counter[str]) -> list[Named]:
     path = Path(given)
     if not path.is_dir():
         return [(str(given), path)]
-    found = list_images(path)
-    left_out.update(found.left_out)
-    if not found.images and not found.unreadable:
-        but = f", but {words(found.left_out)}" if found.left_out else ""
+    found = walk(path)
+    failed = [left for left in found.left if left.reason in _FAILED]
+    others = Counter(_kind(left) for left in found.left if left.reason not in _FAILED)
+    left_out.update(others)
+    if not found.images and not failed:
+        but = f", but {words(others)}" if others else ""
         raise DataError(f"a folder must hold images, got {path} with none{but}: name another folder or files")
     named: list[Named] = [(str(file), file) for file in found.images]
-    return named + [
-        (str(place), DataError(f"a folder must be readable: {why}")) for place, why in found.unreadable
-    ]
+    return named + [(str(left.path), DataError(f"{left.reason}: {left.detail}")) for left in failed]
+
+
+def words(left_out: Mapping[str, int]) -> str:
+    """What was left out, the most frequent first.
+
+    >>> words({".heic": 12, "no suffix": 3})
+    '12 .heic, 3 no suffix'
+    """
+    ordered = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{count} {kind}" for kind, count in ordered[:8])
+    return shown + (f" and {len(ordered) - 8} other kinds" if len(ordered) > 8 else "")
+
+
+def _kind(left: Left) -> str:
+    """How a file that is no image is counted: by its suffix, or by a word."""
+    if left.reason is Reason.HOUSEKEEPING:
+        return "hidden or of the system"
+    if left.reason is Reason.SECOND_NAME:
+        return "second name of a folder"
+    return suffix_of(left.path.name) or "no suffix"

@@ -100,11 +100,11 @@ def _calibration(description: ModelDescription) -> str:
     found = description.calibration
     if found is None:
         return "- **Probabilities**: those of the network itself, not calibrated."
-    return (
-        f"- **Probabilities**: calibrated: softmax of the logits divided by {found.temperature:.3g}, fitted "
-        f"on {found.images} validation images (their NLL before {found.nll_before:.3f}, after "
-        f"{found.nll_after:.3f})."
-    )
+    text = f"- **Probabilities**: calibrated: softmax of the logits divided by {found.temperature:.3g}"
+    if found.nll_before is not None and found.nll_after is not None:
+        text += f", fitted on {found.images} validation images "
+        text += f"(their NLL before {found.nll_before:.3f}, after {found.nll_after:.3f})"
+    return f"{text}."
 
 
 def _code(name: str) -> str:

@@ -105,7 +105,7 @@ def package(
     normalisation = described.normalisation if preprocessing else None
     temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(6)}{target.suffix}")
     try:
-        kind.write(Inference(trained, normalisation, described.temperature), description, temporary)
+        kind.write(Inference(trained, normalisation, description.temperature or 1.0), description, temporary)
         packaged, reference = kind.open(temporary), _Reference(trained, description)
         difference = _difference(packaged, reference, description)
         tolerance = TOLERANCE * max(1.0, reference.largest_logit)
@@ -195,7 +195,7 @@ class _Reference:
             else:
                 logits = self._model(x.contiguous(memory_format=torch.channels_last))
             if self._description.preprocessing:
-                logits = logits / self._description.temperature
+                logits = logits / (self._description.temperature or 1.0)
             self.largest_logit = max(self.largest_logit, float(logits.abs().max()))
             if self._description.preprocessing:
                 logits = torch.softmax(logits, dim=1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -46,21 +46,22 @@ class WinnerErrors(BaseModel):
         identity: Of the study; None in files of versions before identities.
         split: Which images these are about. Validation, which the search has seen, unless the model was
             refitted on them: then the single evaluation of the test split.
-        confusion: Rows are the truth, columns the answer, in the order of `classes`.
+        confusion: (truth, answer, images) wherever there are images, as positions in `classes`: with many
+            classes nearly all pairs have none.
         worst: The wrong answers, the surest first.
         test_accuracy, test_interval, test_images: Of the winner's single look at the test split.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
-    schema_: Literal["automl-transfer/errors/1"] = Field(default="automl-transfer/errors/1", alias="schema")
+    schema_: Literal["automl-transfer/errors/2"] = Field(default="automl-transfer/errors/2", alias="schema")
     study: str
     identity: str | None = None
     root_trial: int
     split: Literal["validation", "test"]
     images: int
     classes: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
+    confusion: tuple[tuple[int, int, int], ...]
     calibration: tuple[CalibrationBin, ...]
     expected_calibration_error: float
     wrong: int
@@ -68,6 +69,24 @@ class WinnerErrors(BaseModel):
     test_accuracy: float | None = None
     test_interval: tuple[float, float] | None = None
     test_images: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_1(cls, value: Any) -> Any:
+        """The first version had the whole table: rows are the truth, columns the answer."""
+        if not isinstance(value, dict) or value.get("schema") != "automl-transfer/errors/1":
+            return value
+        table = value.get("confusion")
+        if not isinstance(table, list) or not all(isinstance(row, list) for row in table):
+            return value
+        cells = [(t, a, n) for t, row in enumerate(table) for a, n in enumerate(row) if n]
+        return {**value, "schema": "automl-transfer/errors/2", "confusion": cells}
+
+    @model_validator(mode="after")
+    def _of_its_classes(self) -> Self:
+        if any(not 0 <= at < len(self.classes) for pair in self.confusion for at in pair[:2]):
+            raise ValueError(f"confusion must be of the {len(self.classes)} classes, got another position")
+        return self
 
     def to_json(self) -> str:
         """The file's text."""

@@ -64,15 +64,15 @@ def left_out(found: Evaluation) -> Iterator[str]:
     out = found.not_judged
     if out.unreadable:
         shown = "; ".join(f"{plain(key, 60)}: {plain(why, 80)}" for key, why in out.examples[:3])
-        yield f"{out.unreadable:,} images are not judged, because they cannot be used: {shown}"
+        yield f"{_images(out.unreadable)} not judged, because unusable: {shown}"
     if out.other_classes:
         number = sum(out.other_classes.values())
         yield (
-            f"{number:,} images are not judged, because the model does not know their class: "
+            f"{_images(number)} not judged, because the model does not know the class: "
             f"{_some([f'{plain(name, 40)} ({n:,})' for name, n in out.other_classes.items()])}"
         )
     if out.not_finite:
-        yield f"{out.not_finite:,} images are not judged, because the model's output is not finite."
+        yield f"{_images(out.not_finite)} not judged, because the model's output is not finite."
     if found.missing:
         yield (
             f"{len(found.missing)} of the model's {len(found.classes)} classes have no image here: "
@@ -205,6 +205,10 @@ def _table(*columns: str, words: int = 0) -> Table:
             name, justify="left" if text else "right", overflow="fold", no_wrap=not text, ratio=None
         )
     return table
+
+
+def _images(number: int) -> str:
+    return f"{number:,} image is" if number == 1 else f"{number:,} images are"
 
 
 def _some(names: list[str], limit: int = 8) -> str:

@@ -21,6 +21,8 @@ def study_note(report: StudyReport) -> str:
     if best is not None:
         parts += [f"> {words(best.description)}", _table(report)]
     parts.append(_progress(report))
+    if report.task is not None and report.task.account is not None and report.task.account.summary:
+        parts.append(words(report.task.account.summary, 600))
     parts += [
         f"Failed, trial {', '.join(map(str, failure.trials[:12]))}: {words(failure.reason)}"
         for failure in report.summary.failures[:ROWS]

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.account import Account
 from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.nothing_local import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
@@ -30,13 +31,14 @@ _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class RankedTask(BaseModel):
-    """The task as the ranking names it."""
+    """The task as the ranking names it; `account` says what became of every file of it."""
 
     model_config = _FROZEN
 
     name: str
     fingerprint: str
     metric: Metric
+    account: Account | None = None
 
 
 class ValidationScore(BaseModel):
@@ -200,7 +202,9 @@ def rank(
         for position, record in enumerate(chosen, 1)
     )
     return Ranking(
-        task=RankedTask(name=task.name, fingerprint=task.fingerprint, metric=task.metric),
+        task=RankedTask(
+            name=task.name, fingerprint=task.fingerprint, metric=task.metric, account=task.account
+        ),
         study=study,
         identity=identity,
         rows=rows,

@@ -57,6 +57,9 @@ def _foreign(report: StudyReport) -> str:
 
 def caveats(report: StudyReport) -> Iterator[str]:
     """What to know before deciding by the answer."""
+    account = report.task.account if report.task is not None else None
+    if account is not None and account.summary:
+        yield plain(account.summary, 600)
     best = report.ranking.best
     if best is None:
         return

@@ -89,12 +89,13 @@ def resume(
         )
     merged = {**old.sources, **{name: sha for name, sha in sources.items() if sha is not None}}
     merged = {**dict.fromkeys(sources), **merged}
+    now_there = old.task.model_copy(update={"account": task.account})  # files that are not used come and go
     connection.execute(
         sa.update(t.at_studies)
         .where(t.at_studies.c.study_id == study_id)
-        .values(spec=spec.model_dump_json(), sources=json.dumps(merged))
+        .values(spec=spec.model_dump_json(), task=now_there.model_dump_json(), sources=json.dumps(merged))
     )
-    return dataclasses.replace(old, spec=spec, sources=merged)
+    return dataclasses.replace(old, spec=spec, task=now_there, sources=merged)
 
 
 def _differences(

@@ -114,10 +114,10 @@ def test_the_winner_ships_with_its_errors_and_a_page(study: Study) -> None:
     report = result.shipped.report
     assert report.winner is not None
     assert report.winner.split == "validation"
-    assert sum(map(sum, report.winner.confusion)) == report.winner.images
+    assert sum(number for _, _, number in report.winner.confusion) == report.winner.images
     assert sum(each.images for each in report.winner.calibration) == report.winner.images
     assert report.winner.wrong == sum(
-        n for t, row in enumerate(report.winner.confusion) for a, n in enumerate(row) if t != a
+        number for truth, answer, number in report.winner.confusion if truth != answer
     )
     assert len(report.winner.worst) == min(12, report.winner.wrong)
     page = (study.out / PAGE).read_text(encoding="utf-8")

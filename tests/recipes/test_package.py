@@ -20,6 +20,7 @@ from recipes_by_hand import recipe
 from safetensors import safe_open
 
 import automl_transfer.recipes.package as packaging
+from automl_transfer.domain.model_description import Calibration
 from automl_transfer.errors import ConfigurationError, OutputError, SourceError
 from automl_transfer.models.target import build_from_description
 from automl_transfer.recipes.model_folder import save_model
@@ -182,6 +183,46 @@ def test_a_head_on_several_groups_of_resized_images(tmp_path: Path) -> None:
     )  # fmt: skip
     for format_ in FORMATS:
         assert package(folder, format_).difference <= 1e-4
+
+
+def large_logits(folder: Path, calibration: Calibration | None = None) -> Path:
+    """A model whose logits are in the hundreds, as those of a solved head with a small lambda are."""
+    torch.manual_seed(0)
+    model = build_from_description("torchvision/resnet18", 3, 1, 3, len(CLASSES), 32)
+    with torch.no_grad():
+        model.head.linear.weight.mul_(3000.0)
+    save_model(
+        folder, model, architecture="torchvision/resnet18", in_channels=3, resolution=32, classes=CLASSES,
+        normalisation=FIXED, recipe=recipe(), calibration=calibration,
+    )  # fmt: skip
+    return folder
+
+
+def test_the_tolerance_is_a_share_of_the_logits(tmp_path: Path) -> None:
+    """E17: logits near 60 differ by 4.9e-4, which is exact for numbers of 32 bits."""
+    made = package(large_logits(tmp_path / "model"), "torch-export")
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    largest = np.abs(Predictor.load(tmp_path / "model").logits(pixels)).max()
+    assert largest > 50
+    assert made.difference <= 1e-5 * largest
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_the_temperature_is_in_probabilities_and_beside_logits(tmp_path: Path, format_: str) -> None:
+    folder = large_logits(tmp_path / "model", Calibration(temperature=40.0, images=9))
+    pixels = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    logits = torch.from_numpy(Predictor.load(folder).logits(pixels))
+    suffix = FORMATS[format_]
+    made = package(folder, format_, tmp_path / f"p{suffix}", preprocessing=True)
+    found = run(format_, made.path, pixels)
+    assert np.abs(found - torch.softmax(logits / 40.0, 1).numpy()).max() < 1e-4
+    made = package(folder, format_, tmp_path / f"l{suffix}")
+    mean, std = np.array(FIXED[0]), np.array(FIXED[1])
+    normalised = ((pixels / 255.0 - mean) / std).transpose(0, 3, 1, 2).astype(np.float32)
+    assert np.abs(run(format_, made.path, normalised) - logits.numpy()).max() <= 1e-4 * logits.abs().max()
+    assert made.description.temperature == 40.0
+    if format_ == "safetensors":
+        assert Predictor.load(made.path).description.temperature == 40.0
 
 
 def test_the_same_model_gives_the_same_bytes(models: dict[str, Path], tmp_path: Path) -> None:

@@ -41,8 +41,9 @@ class PackageDescription(Ranged):
             `normalisation` says, and gives `logits`.
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         network: None where the file holds the program itself.
-        calibration: Probabilities are softmax(logits / temperature): done already where the output is
-            probabilities, left to the reader where it is logits, which are the network's own.
+        temperature: Calibrated probabilities are softmax(logits / temperature): done already where the
+            output is probabilities, left to the reader where it is logits, which are the network's own. None
+            for a model that is not calibrated.
     """
 
     model_config = _FROZEN
@@ -55,12 +56,7 @@ class PackageDescription(Ranged):
     normalisation: NormalisationFacts
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=MAX_CLASSES)
     network: Network | None = None
-    calibration: Calibration | None = None
-
-    @property
-    def temperature(self) -> float:
-        """What logits are divided by before the softmax."""
-        return 1.0 if self.calibration is None else self.calibration.temperature
+    temperature: float | None = Field(default=None, gt=0.0, le=1e6)
 
     @model_validator(mode="after")
     def _side(self) -> Self:
@@ -97,8 +93,8 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         )
         if network
         else None,
+        temperature=model.calibration and model.calibration.temperature,
         pixel_range=model.pixel_range,
-        calibration=model.calibration,
     )
 
 
@@ -116,8 +112,8 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
         classes=package.classes,
         normalisation=package.normalisation,
         weights_sha256=sha256,
+        calibration=Calibration(temperature=package.temperature) if package.temperature else None,
         pixel_range=package.pixel_range,
-        calibration=package.calibration,
     )
 
 

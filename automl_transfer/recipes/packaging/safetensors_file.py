@@ -48,7 +48,7 @@ class SafetensorsFile(PackageFormat):
 
         model, described = load(path)
         normalisation = described.normalisation if described.preprocessing else None
-        inference = Inference(model, normalisation, described.temperature)
+        inference = Inference(model, normalisation, described.temperature or 1.0)
 
         def answers(images: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
             with torch.inference_mode():

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import plotly.graph_objects as go
 
-from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.reporting.figures.base import VERMILLION, FigureSpec, figure
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.study_report import StudyReport
@@ -30,7 +29,7 @@ def describe(report: StudyReport) -> str:
     winner = report.winner
     if winner is None:
         return ""
-    return describe_cells(winner.classes, _cells(winner), winner.images, f"{winner.split} ")
+    return describe_cells(winner.classes, winner.confusion, winner.images, f"{winner.split} ")
 
 
 def describe_cells(classes: Sequence[str], cells: Iterable[Cell], images: int, kind: str = "") -> str:
@@ -45,7 +44,7 @@ def describe_cells(classes: Sequence[str], cells: Iterable[Cell], images: int, k
 
 def draw(report: StudyReport) -> go.Figure | None:
     """The matrix for a few classes, the commonest mistakes for many."""
-    return None if report.winner is None else draw_cells(report.winner.classes, _cells(report.winner))
+    return None if report.winner is None else draw_cells(report.winner.classes, report.winner.confusion)
 
 
 def draw_cells(classes: Sequence[str], cells: Sequence[Cell]) -> go.Figure | None:
@@ -82,10 +81,6 @@ def draw_cells(classes: Sequence[str], cells: Sequence[Cell]) -> go.Figure | Non
     fig.update_xaxes(title_text="answer", tickvals=ticks, ticktext=names, showgrid=False)
     fig.update_yaxes(title_text="truth", tickvals=ticks, ticktext=names, showgrid=False, autorange="reversed")
     return fig
-
-
-def _cells(winner: WinnerErrors) -> list[Cell]:
-    return [(t, a, n) for t, row in enumerate(winner.confusion) for a, n in enumerate(row) if n]
 
 
 def _bars(pairs: Sequence[tuple[int, str, str]]) -> go.Figure | None:

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from automl_transfer.printable import visible_lines
 from automl_transfer.reporting.plain import count, plain, seconds
 
 HERE = Path(__file__).parent
@@ -26,10 +27,11 @@ EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
 
 @cache
 def environment() -> Environment:
-    """Templates in which every value is escaped."""
+    """Templates in which every value is escaped, as HTML and for whoever prints the page's text."""
     made = Environment(
         loader=FileSystemLoader(HERE),
         autoescape=True,
+        finalize=lambda value: visible_lines(value) if type(value) is str else value,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

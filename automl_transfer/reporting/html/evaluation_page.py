@@ -23,7 +23,7 @@ def evaluation_page(found: Evaluation) -> str:
     """The whole page as text."""
     figures = _figures(found)
     classes = least_recall_first(found)
-    contents = [("classes", "Classes"), ("errors", "Errors"), ("thresholds", "Thresholds")]
+    contents = [("errors", "Errors"), ("classes", "Classes"), ("thresholds", "Thresholds")]
     low, high = found.interval
     return page(
         "evaluation.html.j2",

@@ -68,6 +68,12 @@ SECTIONS = (
         paired=True,
     ),
     Section(
+        "data",
+        "What became of the files",
+        "Data",
+        "Every file of the dataset is an image that is used, or is counted here.",
+    ),
+    Section(
         "failures",
         "Failures",
         "Failures",
@@ -104,6 +110,7 @@ def study_page(report: StudyReport) -> str:
         failures=failures[:MOST_FAILURES],
         more_failures=max(0, len(failures) - MOST_FAILURES),
         oddities=list(oddities(report)),
+        account=report.task.account if report.task is not None else None,
         winner=report.winner,
         version=__version__,
     )
@@ -120,6 +127,10 @@ def _sections(report: StudyReport, drawn: dict[str, ShownFigure], failed: bool) 
                 continue
             lead = _errors_lead(report)
         elif section.anchor not in ("ranking", "failures") and not figures:
+            continue
+        if section.anchor == "data" and not (
+            report.task and report.task.account and report.task.account.lines()
+        ):
             continue
         if section.anchor == "failures" and not report.records:
             continue

@@ -1,0 +1,285 @@
+"""`evaluate`: its numbers are scikit-learn's, and every image is judged or counted."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from PIL import Image
+from sklearn import metrics
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "recipes"))  # recipes_by_hand
+
+from recipes_by_hand import FIXED, make_task, recipe
+
+from automl_transfer.api import Evaluation, evaluate
+from automl_transfer.cli.main import main
+from automl_transfer.domain.model_description import Calibration
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.task import SplitSizes
+from automl_transfer.errors import ConfigurationError, DataError, SourceError
+from automl_transfer.models.target import build_from_description
+from automl_transfer.recipes.best_strategy import write_recipe
+from automl_transfer.recipes.model_folder import save_model
+from automl_transfer.recipes.predict import Predictor
+from automl_transfer.reporting import judging
+from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.training.calibration import softmax
+
+CLASSES = ("ant", "bee", "cat", "missing")
+
+
+def make_model(folder: Path, classes: tuple[str, ...] = CLASSES) -> Path:
+    torch.manual_seed(3)
+    model = build_from_description("torchvision/resnet18", 1, 2, 1, len(classes), 32)
+    with torch.no_grad():
+        model.head.linear.weight.mul_(6.0)
+    save_model(
+        folder, model, architecture="torchvision/resnet18", in_channels=1, resolution=32, classes=classes,
+        normalisation=FIXED, recipe=recipe(), calibration=Calibration(temperature=1.7),
+    )  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_model(tmp_path_factory.mktemp("run") / "model")
+
+
+def draw(path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = (rng.integers(0, 256, (8, 8)) // rng.integers(1, 5)).astype(np.uint8)
+    Image.fromarray(image).resize((32, 32), Image.Resampling.NEAREST).save(path)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three of the model's classes, one that it does not know, and a file that is no image."""
+    root = tmp_path_factory.mktemp("data") / "pictures"
+    for label, (name, count) in enumerate({"ant": 40, "bee": 25, "cat": 8, "dog": 11}.items()):
+        for number in range(count):
+            draw(root / name / f"{number:02}.png", 100 * label + number)
+    (root / "bee" / "broken.png").write_bytes(b"no image")
+    return root
+
+
+@pytest.fixture(scope="module")
+def found(model: Path, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
+    return evaluate(model, folder, cache_root=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def by_hand(model: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and logits of the judged images, by way of `predict`'s own reading."""
+    predictor, labels, logits = Predictor.load(model), [], []
+    for label, name in enumerate(CLASSES[:3]):
+        for path in sorted((folder / name).glob("[0-9]*.png")):
+            pixels = np.asarray(Image.open(path))[None, :, :, None]
+            labels.append(label)
+            logits.append(predictor.logits(pixels)[0])
+    return np.array(labels), np.array(logits)
+
+
+def test_scores_are_those_of_scikit_learn(found: Evaluation, by_hand: tuple[np.ndarray, np.ndarray]) -> None:
+    truth, logits = by_hand
+    p = softmax(logits, 1.7)
+    answer = p.argmax(axis=1)
+    assert 0 < found.wrong < found.images == len(truth) == 73
+    assert found.accuracy == pytest.approx(metrics.accuracy_score(truth, answer))
+    assert found.interval == clopper_pearson(73 - found.wrong, 73)
+    recalls = metrics.recall_score(truth, answer, labels=[0, 1, 2], average=None)
+    assert found.balanced_accuracy == pytest.approx(recalls.mean())
+    assert found.macro_f1 == pytest.approx(metrics.f1_score(truth, answer, average="macro"))
+    assert found.nll == pytest.approx(metrics.log_loss(truth, p, labels=range(4)), rel=1e-5)
+    assert found.uncalibrated_nll == pytest.approx(
+        metrics.log_loss(truth, softmax(logits), labels=range(4)), rel=1e-5
+    )
+    areas = [metrics.roc_auc_score(truth == label, p[:, label]) for label in range(3)]
+    assert found.auroc == pytest.approx(np.mean(areas), abs=1e-6)
+    table = metrics.confusion_matrix(truth, answer, labels=range(4))
+    assert {(c.truth, c.answer): c.images for c in found.confusion} == {
+        (t, a): table[t, a] for t in range(4) for a in range(4) if table[t, a]
+    }
+    precision, recall, f1, support = metrics.precision_recall_fscore_support(
+        truth, answer, labels=range(4), zero_division=0.0
+    )
+    for label, each in enumerate(found.by_class):
+        assert (each.name, each.images) == (CLASSES[label], support[label])
+        assert (each.precision or 0.0) == pytest.approx(precision[label])
+        assert (each.recall or 0.0) == pytest.approx(recall[label])
+        assert (each.f1 or 0.0) == pytest.approx(f1[label])
+    assert found.by_class[3].recall is None
+
+
+def test_calibration_and_thresholds_are_what_they_say(
+    found: Evaluation, by_hand: tuple[np.ndarray, np.ndarray]
+) -> None:
+    truth, logits = by_hand
+    p = softmax(logits, 1.7)
+    sure, right = p.max(axis=1), p.argmax(axis=1) == truth
+    error = 0.0
+    for low in range(10):
+        inside = (sure >= low / 10) & ((sure < (low + 1) / 10) | (low == 9))
+        if inside.any():
+            error += inside.mean() * abs(right[inside].mean() - sure[inside].mean())
+    assert found.expected_calibration_error == pytest.approx(error, abs=1e-6)
+    assert sum(each.images for each in found.calibration) == 73
+    for each in found.thresholds:
+        kept = sure >= each.threshold
+        assert each.images == kept.sum()
+        assert each.accuracy == (pytest.approx(right[kept].mean()) if kept.any() else None)
+
+
+def test_every_image_is_judged_or_counted(found: Evaluation, folder: Path) -> None:
+    files = sum(path.is_file() for path in folder.rglob("*"))
+    out = found.not_judged
+    assert (out.unreadable, out.other_classes, out.not_finite) == (1, {"dog": 11}, 0)
+    assert found.images + out.total == files
+    assert out.examples[0][0] == "bee/broken.png"
+    assert found.missing == ("missing",)
+    assert all(each.of_other_classes <= 11 for each in found.thresholds)
+    assert [each.probability for each in found.worst] == sorted(
+        (each.probability for each in found.worst), reverse=True
+    )
+    assert Evaluation.model_validate_json(found.to_json()) == found
+
+
+def test_many_probabilities_lie_on_disk_and_give_the_same(
+    found: Evaluation, model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judging, "IN_MEMORY", 100)
+    assert evaluate(model, folder, cache_root=tmp_path) == found
+
+
+def test_two_classes_have_the_area_of_the_second(tmp_path: Path) -> None:
+    model = make_model(tmp_path / "model", ("ant", "bee"))
+    for label, name in enumerate(("ant", "bee")):
+        for number in range(6):
+            draw(tmp_path / "two" / name / f"{number}.png", 50 * label + number)
+    found = evaluate(model, tmp_path / "two", cache_root=tmp_path / "cache")
+    predictor = Predictor.load(model)
+    answers = list(
+        predictor.predict([tmp_path / "two" / n / f"{i}.png" for n in ("ant", "bee") for i in range(6)])
+    )
+    scores = [dict(each.top)["bee"] for each in answers]
+    assert found.auroc == pytest.approx(metrics.roc_auc_score([0] * 6 + [1] * 6, scores))
+
+
+def test_one_class_alone_is_judged(model: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        draw(tmp_path / "one" / "ant" / f"{number}.png", number)
+    found = evaluate(model, tmp_path / "one", cache_root=tmp_path / "cache")
+    assert (found.images, found.auroc) == (3, None)
+
+
+def test_splits_are_declared_or_those_of_the_models_own_search(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "declared"
+    for split, count in (("train", 5), ("val", 3), ("test", 2)):
+        for label, name in enumerate(CLASSES[:3]):
+            for number in range(count):
+                draw(root / split / name / f"{number}.png", 1000 * label + 10 * count + number)
+    cache = tmp_path / "cache"
+    sizes = {split: evaluate(model, root, split=split, cache_root=cache).images for split in ("train", "validation", "test")}  # fmt: skip
+    assert sizes == {"train": 15, "validation": 9, "test": 6}
+    assert evaluate(model, root, cache_root=cache).images == 30
+
+    # Beside its own recipe the model knows how its dataset was split, and says what it was trained on.
+    own = make_model(tmp_path / "run" / "model", tuple(str(digit) for digit in range(10)))
+    task = make_task(
+        name="digits", classes=tuple(str(digit) for digit in range(10)),
+        splits=SplitSizes(train=1079, validation=359, test=359),
+    )  # fmt: skip
+    write_recipe(
+        own.parent / "best_strategy.json", recipe(task=task, spec=TaskSpec(dataset="digits", seed=3))
+    )
+    test = evaluate(own.parent, "digits", split="test", cache_root=cache)
+    other = evaluate(own, TaskSpec(dataset="digits", seed=4), split="test", cache_root=cache)
+    assert test.images == other.images == 359
+    assert test.accuracy != other.accuracy or test.nll != other.nll
+    assert "not what it was" in test.notes[0]  # the recipe's fingerprint is made up
+    assert "--split test" in evaluate(own, "digits", cache_root=cache).notes[0]
+    few = evaluate(own, "digits?per_class=2", split="train", cache_root=cache)
+    assert (few.images, few.notes) == (20, ("The model was trained on these images.",))
+
+
+def test_what_cannot_be_is_refused(model: Path, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"must hold model\.json"):
+        evaluate(tmp_path, folder)
+    with pytest.raises(DataError, match="no such name"):
+        evaluate(model, "nowhere", cache_root=tmp_path)
+    with pytest.raises(ConfigurationError, match="split must be one of"):
+        evaluate(model, folder, split="dev", cache_root=tmp_path)  # type: ignore[arg-type]
+    for number in range(2):
+        draw(tmp_path / "other" / "ANT" / f"{number}.png", number)
+        draw(tmp_path / "other" / "wasp" / f"{number}.png", 10 + number)
+    with pytest.raises(DataError, match="'ANT' differs in its capitals only"):
+        evaluate(model, tmp_path / "other", cache_root=tmp_path / "cache")
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(each) for each in arguments])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_the_command_prints_writes_and_refuses(
+    model: Path, folder: Path, found: Evaluation, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = ("--cache", tmp_path / "cache")
+    code, out, err = said(capsys, "evaluate", model, folder, "--json", "-", *cache)
+    assert code == 0
+    assert json.loads(out) == json.loads(found.to_json())
+    page, facts = tmp_path / "e.html", tmp_path / "e.json"
+    code, out, err = said(capsys, "evaluate", model, folder, "--json", facts, "--html", page, *cache)
+    assert (code, facts.read_text()) == (0, found.to_json())
+    assert f"accuracy {100 * found.accuracy:.2f}%" in out
+    assert "11 images are not judged" in out
+    assert "bee/broken.png" in out
+    assert page.read_text().count("<img ") == len(found.worst)
+    for arguments in (
+        (tmp_path / "gone", folder),
+        (model, "nowhere"),
+        (model, folder, "--split", "dev"),
+        (model, folder, "--html", tmp_path / "no" / "such.html"),
+        (model, folder, "--json", tmp_path),
+    ):
+        code, out, err = said(capsys, "evaluate", *arguments, *cache)
+        assert (code, out) == (2, "")
+        assert "Traceback" not in err
+
+
+def test_a_table_of_labels_and_a_data_frame_are_datasets(
+    found: Evaluation, model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("[0-9]*.png"))]
+    rows = {"path": files, "kind": [file.split("/")[0] for file in files]}
+    table = tmp_path / "labels.csv"
+    table.write_text("path,kind\n" + "".join(f"{f},{k}\n" for f, k in zip(*rows.values(), strict=True)))
+    code, out, err = said(
+        capsys, "evaluate", model, table, "--images", folder, "--columns", "file=path,label=kind", "--json",
+        "-", "--cache", tmp_path / "cache",
+    )  # fmt: skip
+    assert code == 0, err
+    from_table = json.loads(out)
+    frame = pandas.DataFrame(rows)
+    columns = {"file": "path", "label": "kind"}
+    from_frame = evaluate(model, frame, images=folder, columns=columns, cache_root=tmp_path / "cache")
+    for key in ("images", "accuracy", "nll", "confusion"):
+        assert from_table[key] == json.loads(found.to_json())[key] == json.loads(from_frame.to_json())[key]
+
+
+def test_another_range_of_pixels_is_said(model: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for word, images in (("12 bits", rng.integers(0, 4096, (8, 32, 32)).astype(np.uint16)), ("", rng.integers(0, 256, (8, 32, 32)).astype(np.uint8))):  # fmt: skip
+        np.savez(tmp_path / "a.npz", images=images, labels=np.array(["ant", "bee"] * 4))
+        notes = evaluate(model, tmp_path / "a.npz", cache_root=tmp_path / "cache").notes
+        assert [word in note for note in notes] == ([True] if word else [])
