@@ -103,8 +103,6 @@ class LiveSearch(SearchEvents):
             f"study {handle.name}: {task.name}, {len(task.classes)} classes, {sizes} images to train, "
             f"validate and test, {task.resolution} pixels"
         )
-        if task.pixel_range is not None:
-            self._line(f"range of the numbers (black to white): {task.pixel_range}")
         for line in task.account.lines() if task.account is not None else ():
             self._line(plain(line, 1000))
         counts = trials.counts(handle)
