@@ -10,6 +10,7 @@ name every dimension, and no version.
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import Any
 
@@ -35,6 +36,14 @@ def read_strategy(text: object) -> Strategy:
     Raises:
         UnreadableRowError: This program cannot read it; `newer` where a later one can.
     """
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
+        raise UnreadableRowError(f"its strategy must be text of at most {MAX_CHARACTERS:,} characters")
+    return _read(text)
+
+
+@functools.lru_cache(maxsize=8192)
+def _read(text: str) -> Strategy:
+    """Remembered: whoever watches a study reads the same rows again and again."""
     version, changed = _parts(text)
     try:
         return Strategy.model_validate(Strategy.first_defaults() | changed, strict=True)
@@ -49,10 +58,8 @@ def _unreadable(found: str, version: int) -> UnreadableRowError:
     return UnreadableRowError(f"its strategy cannot be read: {found}", newer=newer)
 
 
-def _parts(text: object) -> tuple[int, dict[str, Any]]:
+def _parts(text: str) -> tuple[int, dict[str, Any]]:
     """The version of the space and the dimensions that are named."""
-    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
-        raise UnreadableRowError(f"its strategy must be text of at most {MAX_CHARACTERS:,} characters")
     try:
         value = parse_json(text, "its strategy")
     except ConfigurationError as error:
