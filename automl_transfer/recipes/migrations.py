@@ -38,6 +38,8 @@ def _from_1(value: Document, where: str) -> Document:
     metrics, provenance = value.get("metrics"), value.get("provenance")
     if isinstance(metrics, dict):
         early += [f"metrics.{name}" for name in ("confirmation", "seeds") if name in metrics]
+    if isinstance(provenance, dict) and "identity" in provenance:
+        early.append("provenance.identity")
     if early:
         raise ConfigurationError([f"{name}: unknown field in {SCHEMA_NAME}1" for name in early], where)
     new["environment"] = {}

@@ -84,6 +84,7 @@ def test_the_description_as_agreed_with_the_checkpoint_source(saved: Path) -> No
         "classes": ["null", "eins", "二"],
         "normalisation": {"kind": "fixed", "mean": [0.5], "std": [0.25]},
         "weights_sha256": file_sha256(saved / "model.safetensors"),
+        "identity": None,
     }
     names = set(load_file(saved / "model.safetensors"))
     assert {"head.linear.weight", "head.linear.bias"} < names
