@@ -21,7 +21,7 @@ DATABASE = (
     "automl-transfer.db-shm",
     "automl-transfer.db.lock",
 )
-QUICK = ("--set", "search.trials=3", "--set", "search.max_epochs=2", "--set", "search.minutes=3")
+QUICK = ("--set", "search.trials=3", "--set", "search.max_epochs=2", "--set", "search.minutes=30")
 
 
 def run(
