@@ -118,6 +118,7 @@ class Once(SearchEvents, SilentObserver):
     def on_epoch(self, *_):
         os.kill(os.getpid(), signal.SIGINT)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 budget = SearchSpec(trials=1, max_epochs=2, profile=False, default_first=False, confirm=0, pruner="none")
 space = {"truncation": 3, "tune_mode": "head", "head_init": "he", "learning_rate": "search"}
 spec = StudySpec(name="s", task=TaskSpec(dataset="digits?per_class=20"), search=budget, space=space)
