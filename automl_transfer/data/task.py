@@ -182,8 +182,8 @@ def _refuse_too_few(inventory: Inventory) -> None:
     if len(inventory.classes) < 2:
         raise NoTaskError(
             f"a dataset must have at least two classes, got {len(inventory.classes)} "
-            f"({some(inventory.classes)}) in {inventory.name}: a folder needs one subfolder a class, "
-            "a table a label for each image"
+            f"({some(inventory.classes)}) in {inventory.name}: a folder needs one subfolder a class, or "
+            "--classes-from N where classes are deeper folders; a table a label for each image"
         )
     if len(set(inventory.classes)) < len(inventory.classes):
         raise DataError(f"class names must differ, got {some(inventory.classes)} in {inventory.name}")

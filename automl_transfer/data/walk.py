@@ -164,7 +164,7 @@ def suffix_of(name: str) -> str:
 
 
 def _name(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix() if path != root else "the dataset's folder"
+    return path.relative_to(root).as_posix()
 
 
 def _sort(entry: os.DirEntry[str], path: Path, found: Walked) -> None:

@@ -140,29 +140,36 @@ class Account(BaseModel):
 
     @property
     def summary(self) -> str:
-        """One sentence about what is left out; empty where nothing is.
+        """One sentence about what is left out; empty where nothing is, or only what was not asked for.
 
         >>> Account(seen=1, used=1).summary
         ''
         """
-        if not self.left_out:
+        if not self._told:
             return ""
         parts = ", ".join(counted(each.files, each.reason) for each in self.left_out)
         return f"{self._head}: {parts}."
 
-    @property
-    def _head(self) -> str:
-        if not self.used:
-            return f"None of {self.seen:,} files is used"
-        most = ", and most images cannot be used" if self.unusable > self.used else ""
-        out = self.seen - self.used
-        return f"{out:,} of {self.seen:,} files are left out, {self.used:,} images are used{most}"
-
     def lines(self) -> list[str]:
         """What a person should know, a line each; nothing where every file is used and none is odd."""
         found = list(self.notes)
-        if self.left_out:
+        if self._told:
             found.append(f"{self._head}:")
             found += [f"- {each.describe()}" for each in self.left_out]
         found += [f"Look at {each.describe()}" for each in self.oddities]
         return found
+
+    @property
+    def _told(self) -> bool:
+        """Whether anything is left out but what a few-image version was asked to leave out."""
+        return any(each.reason != Reason.FEW for each in self.left_out)
+
+    @property
+    def _head(self) -> str:
+        what = "images" if all(each.reason.startswith("image") for each in self.left_out) else "files"
+        if not self.used:
+            return f"None of {self.seen:,} {what} is used"
+        most = ", and most images cannot be used" if self.unusable > self.used else ""
+        out = self.seen - self.used
+        is_left = f"{out:,} of {self.seen:,} {what} {'is' if out == 1 else 'are'} left out"
+        return f"{is_left}, {self.used:,} {'image is' if self.used == 1 else 'images are'} used{most}"

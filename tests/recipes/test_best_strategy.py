@@ -265,6 +265,7 @@ def test_a_file_of_the_first_version_is_read() -> None:
     assert new["schema"] == "automl-transfer/recipe/2"
     assert new["environment"]["versions"] == old["provenance"].pop("versions")
     assert new["cost"] is new["metrics"].pop("seeds") is new["metrics"].pop("confirmation") is None
+    assert new["task"].pop("reading") is new["task"].pop("files") is None
     # Dimensions that came later stand at their defaults.
     assert new["strategy"] == Strategy().model_dump(mode="json") | old["strategy"]
     for part in ("task", "source", "training", "metrics", "provenance"):

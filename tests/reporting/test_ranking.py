@@ -135,7 +135,7 @@ def test_json_as_published() -> None:
     data = json.loads(text)
     assert list(data) == ["schema", "task", "study", "rows", "timeline"]
     assert data["schema"] == "automl-transfer/ranking/1"
-    assert data["task"] == {"name": "digits", "fingerprint": "0" * 64, "metric": "accuracy"}
+    assert data["task"] == {"name": "digits", "fingerprint": "0" * 64, "metric": "accuracy", "account": None}
     row = data["rows"][0]
     assert list(row) == [
         "rank",
