@@ -20,7 +20,10 @@ def one_an_image(labels: Array, images: int, what: str) -> Array:
     """
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.ndim != 1 or len(flat) != images:
-        hint = f"; they are one-hot: take {what.split()[-1]}.argmax(1)" if is_one_hot(labels) else ""
+        hint = (
+            "; several labels an image are out of scope" if labels.ndim == 2 and len(labels) == images else ""
+        )
+        hint = f"; they are one-hot: take {what.split()[-1]}.argmax(1)" if is_one_hot(labels) else hint
         raise DataError(
             f"{what} must hold one label an image ({images:,}), got shape {tuple(labels.shape)}{hint}"
         )
@@ -46,7 +49,8 @@ def classes_of(
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "buiUS":
         raise DataError(
-            f"{file}: labels must be integers or strings, got {labels.dtype}: store labels.astype(str)"
+            f"{file}: labels must be integers or strings, got {labels.dtype}: store labels.astype(str); numbers "
+            "to predict (regression) are out of scope"
         )
     if names is None:
         values, numbers = np.unique(labels, return_inverse=True)

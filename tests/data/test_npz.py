@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from image_files import load
 
+from automl_transfer.data.registry import open_dataset
+from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 16, 16), dtype=np.uint8)
@@ -295,3 +297,17 @@ def test_e11_encrypted_and_unknown_members_are_refused(tmp_path: Path, flag: int
     path.write_bytes(bytes(data))
     with pytest.raises(DataError, match=r"an \.npz must be .*'a\.npz'"):
         load(path, tmp_path / "c")
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.array([[1, 1], [0, 1], [1, 0], [1, 1]] * 3), "several labels an image are out of scope"),
+        (np.linspace(0.5, 6.0, 12), r"numbers to predict \(regression\) are out of scope"),
+    ],
+)
+def test_what_is_out_of_scope_is_said(labels: np.ndarray, said: str, tmp_path: Path) -> None:
+    """B10."""
+    np.savez(tmp_path / "d.npz", images=np.zeros((12, 8, 8), np.uint8), labels=labels)
+    with pytest.raises(DataError, match=said):
+        open_dataset(TaskSpec(dataset=str(tmp_path / "d.npz")))
