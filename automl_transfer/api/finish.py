@@ -185,7 +185,8 @@ def _judged(
             interval=found.interval,
             images=found.n,
         )
-        evidence.add_look(bench.handle, look)
+        if not store.read_only:
+            evidence.add_look(bench.handle, look)
     return found
 
 

@@ -49,8 +49,8 @@ def classes_of(
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "buiUS":
         raise DataError(
-            f"{file}: labels must be integers or strings, got {labels.dtype}: store labels.astype(str); numbers "
-            "to predict (regression) are out of scope"
+            f"{file}: labels must be integers or strings, got {labels.dtype}: store labels.astype(str); "
+            "numbers to predict (regression) are out of scope"
         )
     if names is None:
         values, numbers = np.unique(labels, return_inverse=True)
