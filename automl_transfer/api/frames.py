@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from automl_transfer.domain.places import RUNS
 from automl_transfer.domain.spec import TableColumns, TaskSpec
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import DataError
+from automl_transfer.machine import path_of
 from automl_transfer.recipes.output import write_text
 
 TABLES = RUNS / "tables"
@@ -79,7 +80,7 @@ def passing(
     stated = validate(TableColumns, dict(columns or {}), "columns")
     chosen = choose(table, stated)
     files = [text.strip() for text in table.column(chosen.file)]
-    root = Path(fspath(images)).expanduser() if images is not None else _common(files)
+    root = path_of(images) if images is not None else _common(files)
     if not root.is_dir():
         raise DataError(f"images must be an existing folder, got {str(root)!r}")
     root = root.resolve()

@@ -30,6 +30,7 @@ from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
+from automl_transfer.machine import path_of
 
 NO_LABEL = frozenset({"", "nan"})
 """Labels that are none: an empty cell, and what numpy makes of one."""
@@ -115,7 +116,7 @@ def _images(request: Request) -> Path:
     stated = request.spec.images
     if stated is None:
         return request.location.parent
-    path = Path(stated).expanduser()
+    path = path_of(stated)
     places = [path] if path.is_absolute() else [Path(), request.location.parent]
     if request.data_root is not None and not path.is_absolute():
         places.insert(0, request.data_root)
