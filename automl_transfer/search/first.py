@@ -41,9 +41,9 @@ class FirstAnswers:
     One forward pass of every pretrained source over the training split finds the cut whose closed-form
     head generalises best (leave-one-out): the first trial, seconds after the start. The second one reads
     larger images, where that generalises better. The third one solves the head of the better of them on
-    augmented views, where images are few enough. The fourth one trains on from it, as far as the space
-    allows. Where images are large or many, the whole network is then fine-tuned under a fresh head, to the
-    end of the horizon. Then comes the default. No more are enqueued than the study has trials, and none
+    augmented views, where images are few enough. Where images are large or many, the whole network is then
+    fine-tuned under a fresh head, to the end of the horizon. The next one trains on from the solved head, as
+    far as the space allows. Then comes the default. No more are enqueued than the study has trials, and none
     that has another value than the study fixes.
 
     Args:
@@ -102,13 +102,14 @@ class FirstAnswers:
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
                 tuned = tuned_from(solved, space, spec.space)
-                if tuned != default or not spec.search.default_first:
-                    self._enqueue(TUNED_KEY, "profile, tuned", tuned)
                 whole = finetuned_from(
                     solved, space, spec.space, self._bench.task.task, spec.search.max_epochs
                 )
+                # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
                 if whole is not None:
                     self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
+                if tuned != default or not spec.search.default_first:
+                    self._enqueue(TUNED_KEY, "profile, tuned", tuned)
         if spec.search.default_first:
             self._enqueue(DEFAULT_KEY, "default", default)
 
