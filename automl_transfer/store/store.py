@@ -22,7 +22,7 @@ from automl_transfer.errors import (
 )
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine, now
-from automl_transfer.store.retry import Patience, is_denied, is_store_trouble, short
+from automl_transfer.store.retry import Patience, is_denied, is_forbidden, is_store_trouble, short
 from automl_transfer.store.schema import check_schema, ensure_schema
 from automl_transfer.store.studies import deleted, handle_of, resume, study_query
 from automl_transfer.store.url import StoreURL
@@ -120,7 +120,7 @@ class Store:
             with self.engine.begin() as connection:
                 return step(connection)
 
-        return self.patience.run(attempt, what)
+        return self._run(self.patience, attempt, what)
 
     def read(self, step: Callable[[sa.Connection], T], what: str, *, patience: Patience | None = None) -> T:
         """Run one transaction that only reads: on SQLite it does not wait for writers."""
@@ -129,7 +129,18 @@ class Store:
             with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
                 return step(connection)
 
-        return (patience or self.patience).run(attempt, what)
+        return self._run(patience or self.patience, attempt, what)
+
+    def _run(self, patience: Patience, attempt: Callable[[], T], what: str) -> T:
+        try:
+            return patience.run(attempt, what)
+        except DBAPIError as error:
+            if not is_forbidden(error):
+                raise
+            raise StoreURLError(
+                f"a login must have the right to {what}, that of {self.url} has not ({short(error)}): use the "
+                "owner's. A worker's login runs trials ('automl-transfer worker STUDY'), a reader's reads"
+            ) from None
 
     @property
     def optuna_storage(self) -> BaseStorage:
