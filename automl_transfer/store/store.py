@@ -88,6 +88,8 @@ class Store:
                     f"the database must accept the user and password of the storage URL, {url} refused them "
                     f"({short(error)}). Check both; special characters in a password are percent-encoded"
                 ) from None
+            if is_forbidden(error):
+                raise _forbidden(url, "open the store for writing", error) from None
             reason = short(error)
             hint = _hint(url, reason, read_only)
             raise StoreURLError(f"{url} cannot be used as a store: {reason}. {hint}") from None
@@ -137,10 +139,7 @@ class Store:
         except DBAPIError as error:
             if not is_forbidden(error):
                 raise
-            raise StoreURLError(
-                f"a login must have the right to {what}, that of {self.url} has not ({short(error)}): use the "
-                "owner's. A worker's login runs trials ('automl-transfer worker STUDY'), a reader's reads"
-            ) from None
+            raise _forbidden(self.url, what, error) from None
 
     @property
     def optuna_storage(self) -> BaseStorage:
@@ -335,6 +334,13 @@ def _check_path(url: StoreURL) -> None:
     for path in (folder, url.path):
         if os.path.exists(path) and not os.access(path, os.W_OK, effective_ids=effective):  # noqa: PTH110 never raises
             raise StoreURLError(f"a SQLite store and its folder must be writable, got {path}. {_hint(url)}")
+
+
+def _forbidden(url: StoreURL, what: str, error: DBAPIError) -> StoreURLError:
+    return StoreURLError(
+        f"a login must have the right to {what}, that of {url} has not ({short(error)}): use the owner's. "
+        "A worker's login runs trials ('automl-transfer worker STUDY'), a reader's only reads"
+    )
 
 
 def _hint(url: StoreURL, reason: str = "", read_only: bool = False) -> str:
