@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.api.frames import Frame
 from automl_transfer.api.rerun import (
     OnEpoch,
+    load_again,
     load_source,
     recipe_of,
     require_classes,
@@ -28,7 +29,6 @@ from automl_transfer.api.training import (
     source_facts,
     write_results,
 )
-from automl_transfer.data.task import load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Metric
@@ -129,7 +129,7 @@ def apply(
         raise OutputError(f"the output must be a new folder, got {output}, which exists: choose another")
     check_output_folder(output)
     with spec_of(recipe, dataset, images, columns) as spec:
-        task = load_task(spec, data_root=data_root, cache_root=cache_root)
+        task = load_again(recipe, spec, data_root, cache_root)
     if spec.dataset == recipe.task.name:
         require_classes(recipe, task)
     backbone = load_source(recipe, source, task, same=source is None)

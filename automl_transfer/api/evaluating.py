@@ -344,7 +344,7 @@ def _notes(
     if here != theirs:
         notes.append(
             f"The images' numbers are read as {here}, those that the model was trained on as {theirs}: "
-            "'predict' reads all of them as the model's."
+            "'predict' scales by the model's, or refuses what would be black or white by it."
         )
     if recipe is None or _base(recipe.task.name) != _base(data.name):
         return tuple(notes)

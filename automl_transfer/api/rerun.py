@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, cast
 from automl_transfer.api.frames import Frame, passing
 from automl_transfer.api.training import make_run, score_of, score_on_test, train_to_the_end
 from automl_transfer.data.base import some
+from automl_transfer.data.registry import parse
 from automl_transfer.data.table_file import is_frame
-from automl_transfer.data.task import LoadedTask
+from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
@@ -49,7 +50,8 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
         values["seed"] = theirs.split_seed
     if theirs.split_fractions is not None:
         values["splits"] = theirs.split_fractions.model_dump()
-    if dataset is None or Path(dataset).name == theirs.name:
+    # Earlier versions named an .npz without its suffix.
+    if dataset is None or theirs.name in (Path(dataset).name, Path(dataset).name.removesuffix(".npz")):
         values |= {"resolution": theirs.resolution, "channels": theirs.channels}
         values |= theirs.reading.model_dump() if theirs.reading is not None else {}
     return validate(TaskSpec, values | given, "the task")
@@ -88,6 +90,24 @@ def spec_of(
         raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
     else:
         yield dataset
+
+
+def load_again(recipe: Recipe, spec: TaskSpec, data_root: Path | None, cache_root: Path | None) -> LoadedTask:
+    """The images of what `spec_of` gave.
+
+    Raises:
+        DataError: They are not there, or cannot be used.
+    """
+    try:
+        parse(spec.dataset, data_root)
+    except DataError as error:
+        if spec.dataset != recipe.task.name:
+            raise
+        raise DataError(
+            f"the recipe's own data are named {recipe.task.name!r}, and nothing of that name is here: say "
+            "where they lie with --dataset"
+        ) from error
+    return load_task(spec, data_root=data_root, cache_root=cache_root)
 
 
 def require_classes(recipe: Recipe, task: LoadedTask) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from automl_transfer.api.frames import Frame
 from automl_transfer.api.rerun import (
     OnEpoch,
+    load_again,
     load_source,
     recipe_of,
     require_classes,
@@ -19,7 +20,6 @@ from automl_transfer.api.rerun import (
     train_again,
 )
 from automl_transfer.api.training import environment
-from automl_transfer.data.task import load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import DataError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics
@@ -81,13 +81,13 @@ def verify(
     """
     recipe = recipe_of(recipe)
     with spec_of(recipe, dataset, images, columns) as spec:
-        task = load_task(spec, data_root=data_root, cache_root=cache_root)
+        task = load_again(recipe, spec, data_root, cache_root)
     require_classes(recipe, task)
     if task.task.fingerprint != recipe.task.fingerprint:
         raise DataError(
             f"a recipe is verified on its own data (fingerprint {recipe.task.fingerprint[:12]}), got "
-            f"{task.task.fingerprint[:12]} for {spec.dataset!r}: name the same data with --dataset, or use "
-            "'automl-transfer apply' on other data"
+            f"{task.task.fingerprint[:12]} for {spec.dataset!r}: name the same data with --dataset (and "
+            "the table of --group-from, if there was one), or use 'automl-transfer apply' on other data"
         )
     backbone, training = load_source(recipe, source, task, same=True), recipe.training
     run, _ = train_again(

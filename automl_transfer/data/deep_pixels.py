@@ -22,6 +22,9 @@ Numbers = npt.NDArray[Any]
 SIXTEEN_BITS = PixelRange(low=0.0, high=65535.0, word="16 bits")
 UNIT = PixelRange(low=0.0, high=1.0, word="0 to 1")
 
+_PERHAPS_ALL = 4095
+"""What 12 bits hold: of one image nobody can tell whether it is dark or not of 16 bits."""
+
 _OTHER = "B" if sys.byteorder == "little" else "L"
 _TURNED = {
     f"{colour};16{order}": f"{colour};16{turned}"
@@ -77,7 +80,8 @@ def in_eight_bits(numbers: Numbers, pixels: PixelRange | None) -> Image.Image:
     """Scaled by the range of their dataset; without one, 0..65535 (integers) or 0..1 (floats) to 0..255.
 
     Raises:
-        ValueError: Numbers are not finite or, without a range, not in the usual one of their type.
+        ValueError: Numbers are not finite or, without a range, not in the usual one of their type; or so
+            few of 16 bits that they would be nearly black.
         DataError: They are plainly scaled in another way than the range.
     """
     found = seen_in(numbers)
@@ -89,6 +93,11 @@ def in_eight_bits(numbers: Numbers, pixels: PixelRange | None) -> Image.Image:
             rule = "float pixels must lie in [0, 1]"
             rule = rule if pixels is UNIT else "integer pixels must lie in 0..65535"
             raise ValueError(f"{rule}, got {found.low:g} to {found.high:g}")
+        if pixels is SIXTEEN_BITS and 0 < found.high <= _PERHAPS_ALL:
+            raise ValueError(
+                f"integers of 16 bits that reach only {found.high:g} may be of 10 or 12 bits, and the other "
+                "images are of 8: scale them to 8 bits"
+            )
     return Image.fromarray(to_pixels(numbers, pixels or UNIT))
 
 

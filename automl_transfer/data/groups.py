@@ -8,6 +8,7 @@ import unicodedata
 from pathlib import Path
 
 from automl_transfer.data.base import some
+from automl_transfer.domain.spec import names_table
 from automl_transfer.errors import DataError
 from automl_transfer.machine import path_of
 
@@ -25,7 +26,7 @@ def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str
     Raises:
         DataError: The expression or table cannot be used, or leaves an image without a group.
     """
-    if group_from.lower().endswith(".csv"):
+    if names_table(group_from):
         table = _table(group_from, root)
         missing = [key for key in keys if key not in table]
         if missing:

@@ -170,7 +170,7 @@ def _inventory(
             )
     stat = path.stat()
     return NpzInventory(
-        name=path.stem,
+        name=path.name,
         classes=classes,
         labels=numbers,
         keys=tuple(

@@ -85,10 +85,14 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None, expected: PixelR
         inventory.expected = expected
         inventory.signature = f"{inventory.signature} for {expected.low!r}..{expected.high!r}"
     notes = _shadowed(name, data_root) if location is None else ()
-    if per_class is None:
-        return Opened(inventory, inventory.name, None, notes)
+    # Registered datasets name their own options themselves.
+    named = {} if location is None else dict(own)
+    if per_class is not None:
+        named["per_class"] = str(per_class)
     joint = "&" if "?" in inventory.name else "?"
-    return Opened(inventory, f"{inventory.name}{joint}per_class={per_class}", per_class, notes)
+    said = "&".join(f"{option}={value}" for option, value in named.items())
+    shown = f"{inventory.name}{joint}{said}" if said else inventory.name
+    return Opened(inventory, shown, per_class, notes)
 
 
 def _shadowed(name: str, data_root: Path | None) -> tuple[str, ...]:

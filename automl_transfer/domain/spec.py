@@ -14,6 +14,7 @@ from automl_transfer.domain.task import Metric
 
 Scalar = str | float | int | bool
 RareClasses = Literal["refuse", "drop", "merge", "keep"]
+OnBadImage = Literal["refuse", "skip"]
 DimensionSetting = Scalar | tuple[Scalar, ...]
 
 MOST_SEED = 2**63 - 1
@@ -21,6 +22,11 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 """Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def names_table(group_from: str) -> bool:
+    """Whether it names a table of groups, which lies somewhere, and is no pattern."""
+    return group_from.lower().endswith(".csv")
 
 
 class SplitFractions(BaseModel):
@@ -104,7 +110,7 @@ class TaskSpec(BaseModel):
     channels: Literal[1, 3] | None = None
     splits: SplitFractions = SplitFractions()
     group_from: str | None = None
-    on_bad_image: Literal["refuse", "skip"] = "refuse"
+    on_bad_image: OnBadImage = "refuse"
     classes_from: int | str | None = None
     split_from: int | str | None = None
     min_per_class: int | None = Field(default=None, ge=1)

@@ -20,7 +20,15 @@ from automl_transfer.domain.nothing_local import (
     public_text,
 )
 from automl_transfer.domain.pixel_range import Ranged
-from automl_transfer.domain.spec import RareClasses, Seed, SplitFractions, TaskSpec
+from automl_transfer.domain.spec import (
+    OnBadImage,
+    RareClasses,
+    Seed,
+    SplitFractions,
+    TableColumns,
+    TaskSpec,
+    names_table,
+)
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import read_json, validate
 from automl_transfer.domain.task import Metric, SplitSizes, Task
@@ -44,7 +52,10 @@ Conditions = Annotated[dict[str, str | int | bool], AfterValidator(lambda found:
 
 
 class Reading(BaseModel):
-    """How a folder was read, where its user said so; the fields are those of `TaskSpec`."""
+    """How the images were read, where their user said so; the fields are those of `TaskSpec`.
+
+    Where they lie is not among them: no folder, and no table of groups.
+    """
 
     model_config = _FROZEN
 
@@ -52,6 +63,9 @@ class Reading(BaseModel):
     split_from: int | str | None = None
     min_per_class: int | None = Field(default=None, ge=1)
     rare_classes: RareClasses = "refuse"
+    columns: TableColumns = TableColumns()
+    group_from: str | None = None
+    on_bad_image: OnBadImage = "refuse"
 
 
 class Files(BaseModel):
@@ -69,7 +83,7 @@ class RecipeTask(Ranged):
 
     Attributes:
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
-        reading: What the user said about classes and splits; None where nothing was said.
+        reading: What the user said about classes, splits, columns and bad images; None for nothing.
         files: What became of the dataset's files; None in files of versions that did not count.
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
@@ -355,7 +369,10 @@ def make_recipe(
 
 
 def _reading(spec: TaskSpec) -> Reading | None:
-    found = Reading.model_validate({name: getattr(spec, name) for name in Reading.model_fields})
+    said = {name: getattr(spec, name) for name in Reading.model_fields}
+    if spec.group_from is not None and names_table(spec.group_from):
+        said["group_from"] = None
+    found = Reading.model_validate(said)
     return None if found == Reading() else found
 
 

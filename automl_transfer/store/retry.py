@@ -49,6 +49,11 @@ def is_denied(error: BaseException) -> bool:
     return state in _DENIED_STATES or any(part in text for part in _DENIED)
 
 
+def is_forbidden(error: BaseException) -> bool:
+    """Whether the login was accepted and may not do this: it lacks a right on a table."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) == "42501"
+
+
 def is_store_trouble(error: BaseException) -> bool:
     """Whether an error comes from a store that is away, locked, full or restarting.
 

@@ -22,7 +22,7 @@ from automl_transfer.errors import (
 )
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine, now
-from automl_transfer.store.retry import Patience, is_denied, is_store_trouble, short
+from automl_transfer.store.retry import Patience, is_denied, is_forbidden, is_store_trouble, short
 from automl_transfer.store.schema import check_schema, ensure_schema
 from automl_transfer.store.studies import deleted, handle_of, resume, study_query
 from automl_transfer.store.url import StoreURL
@@ -88,6 +88,8 @@ class Store:
                     f"the database must accept the user and password of the storage URL, {url} refused them "
                     f"({short(error)}). Check both; special characters in a password are percent-encoded"
                 ) from None
+            if is_forbidden(error):
+                raise _forbidden(url, "open the store for writing", error) from None
             reason = short(error)
             hint = _hint(url, reason, read_only)
             raise StoreURLError(f"{url} cannot be used as a store: {reason}. {hint}") from None
@@ -120,7 +122,7 @@ class Store:
             with self.engine.begin() as connection:
                 return step(connection)
 
-        return self.patience.run(attempt, what)
+        return self._run(self.patience, attempt, what)
 
     def read(self, step: Callable[[sa.Connection], T], what: str, *, patience: Patience | None = None) -> T:
         """Run one transaction that only reads: on SQLite it does not wait for writers."""
@@ -129,7 +131,15 @@ class Store:
             with self.engine.connect().execution_options(**{READ_ONLY: True}) as connection:
                 return step(connection)
 
-        return (patience or self.patience).run(attempt, what)
+        return self._run(patience or self.patience, attempt, what)
+
+    def _run(self, patience: Patience, attempt: Callable[[], T], what: str) -> T:
+        try:
+            return patience.run(attempt, what)
+        except DBAPIError as error:
+            if not is_forbidden(error):
+                raise
+            raise _forbidden(self.url, what, error) from None
 
     @property
     def optuna_storage(self) -> BaseStorage:
@@ -324,6 +334,13 @@ def _check_path(url: StoreURL) -> None:
     for path in (folder, url.path):
         if os.path.exists(path) and not os.access(path, os.W_OK, effective_ids=effective):  # noqa: PTH110 never raises
             raise StoreURLError(f"a SQLite store and its folder must be writable, got {path}. {_hint(url)}")
+
+
+def _forbidden(url: StoreURL, what: str, error: DBAPIError) -> StoreURLError:
+    return StoreURLError(
+        f"a login must have the right to {what}, that of {url} has not ({short(error)}): use the owner's. "
+        "A worker's login runs trials ('automl-transfer worker STUDY'), a reader's only reads"
+    )
 
 
 def _hint(url: StoreURL, reason: str = "", read_only: bool = False) -> str:

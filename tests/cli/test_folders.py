@@ -145,3 +145,22 @@ def test_results_are_never_hidden(
     (tmp_path / "outer" / "inner").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "outer" / "inner")
     assert study_spec(written, "quick", ()).name == f"{name}-quick"
+
+
+def test_verify_needs_to_be_told_only_where_the_images_lie(tmp_path: Path) -> None:
+    """D5, D13: columns, groups and --on-bad-image of a search stand in its recipe."""
+    images(tmp_path / "photos", {"cat": 8, "dog": 8})
+    rows = [f"{path.relative_to(tmp_path / 'photos')},{path.parent.name},p{number // 2}" for number, path in
+            enumerate(sorted((tmp_path / "photos").glob("*/*")))]  # fmt: skip
+    (tmp_path / "labels.csv").write_text("\n".join(["img,species,who", *rows, "gone.png,cat,p0", ""]))
+    columns = ("--columns", "file=img,label=species,group=who")
+    budget = ("--set", "search.trials=1", "--confirm", "off", "--on-bad-image", "skip")
+    done = run("search", "labels.csv", "--images", "photos", *columns, *budget, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    recipe = tmp_path / "runs/labels.csv-quick/best_strategy.json"
+    done = run("verify", recipe, "--images", "photos", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("identical")
+    done = run("verify", recipe, "--images", tmp_path / "photos", cwd=tmp_path / "photos")
+    assert done.returncode == 2
+    assert "the recipe's own data are named 'labels.csv', and nothing of that name is here" in done.stderr

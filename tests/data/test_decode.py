@@ -70,7 +70,14 @@ def test_sixteen_bit_scaling_is_fixed(suffix: str) -> None:
     values[0, :4] = [0, 257, 32896, 65535]
     assert decoded(Image.fromarray(values), suffix, channels=1)[0, :4, 0].tolist() == [0, 1, 128, 255]
     # A dark image stays dark: nothing is stretched to the range of the image.
-    assert decoded(Image.fromarray(np.full((8, 8), 2570, np.uint16)), suffix, channels=1).max() == 10
+    assert decoded(Image.fromarray(np.full((8, 8), 5140, np.uint16)), suffix, channels=1).max() == 20
+    assert decoded(Image.fromarray(np.zeros((8, 8), np.uint16)), suffix, channels=1).max() == 0
+
+
+def test_d6_twelve_bits_are_not_nearly_black_to_a_model_of_eight() -> None:
+    values = np.linspace(0, 4095, 64).reshape(8, 8).astype(np.uint16)
+    with pytest.raises(DataError, match="reach only 4095 may be of 10 or 12 bits.*scale them to 8 bits"):
+        decoded(Image.fromarray(values), ".png", channels=1)
 
 
 def test_float_tiff_in_zero_to_one() -> None:

@@ -14,6 +14,7 @@ from image_files import load, noise
 from PIL import Image
 
 from automl_transfer.data.decode import decode_image, header
+from automl_transfer.data.deep_pixels import SIXTEEN_BITS
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import DataError
 
@@ -76,7 +77,7 @@ def test_twelve_bits_in_sixteen_are_scaled_by_their_range_d6(
     expected = np.broadcast_to(np.rint(colour / 4095 * 255), (32, 32, 3))
     found = decode_image(tmp_path / name, channels=3, resolution=32, pixel_range=TWELVE)
     assert np.array_equal(found, expected)
-    as_sixteen = decode_image(tmp_path / name, channels=3, resolution=32)
+    as_sixteen = decode_image(tmp_path / name, channels=3, resolution=32, pixel_range=SIXTEEN_BITS)
     if channels not in (2, 4):
         assert np.array_equal(as_sixteen, np.broadcast_to(np.rint(colour / 65535 * 255), (32, 32, 3)))
 

@@ -49,7 +49,7 @@ def save(path: Path, **arrays: Any) -> Path:
 def test_types_of_pixels(tmp_path: Path, images: np.ndarray, expected: np.ndarray) -> None:
     loaded = load(save(tmp_path / "a.npz", images=images, labels=LABELS), tmp_path / "c", resolution=16)
     assert np.array_equal(loaded.images[..., 0], expected)
-    assert loaded.task.name == "a"
+    assert loaded.task.name == "a.npz"
     assert loaded.keys[3] == "images[3]"
 
 

@@ -126,11 +126,10 @@ def _sections(report: StudyReport, drawn: dict[str, ShownFigure], failed: bool) 
             if report.winner is None:
                 continue
             lead = _errors_lead(report)
+        elif section.anchor == "data":
+            if not (report.task and report.task.account and report.task.account.lines()):
+                continue
         elif section.anchor not in ("ranking", "failures") and not figures:
-            continue
-        if section.anchor == "data" and not (
-            report.task and report.task.account and report.task.account.lines()
-        ):
             continue
         if section.anchor == "failures" and not report.records:
             continue
