@@ -32,7 +32,6 @@ class Finished:
     def names(self) -> dict[str, object]:
         runs = self.place / "runs"
         return {
-            "place": self.place,
             "runs": runs,
             "model": runs / "p-quick" / "model",
             "recipe": runs / "p-quick" / "best_strategy.json",

@@ -13,7 +13,6 @@ import torch
 from case_runner import Case, check, of
 
 from automl_transfer.api import TransferClassifier
-from automl_transfer.api import explore as explore_data
 
 RNG = np.random.default_rng(0)
 WHOLE = RNG.integers(0, 256, (12, 8, 8, 3))
@@ -117,3 +116,27 @@ CASES = [
 @of(CASES)
 def test_arrays(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check(case, tmp_path, monkeypatch)
+
+
+AS_THEY_COME = {
+    "float32 in 0..1": (WHOLE / 255).astype(np.float32),
+    "uint16": WHOLE.astype(np.uint16),
+    "12 bits in 16, big-endian": np.rint(WHOLE * (4095 / 255)).astype(">u2"),
+    "a torch tensor": torch.from_numpy(WHOLE / 255).float(),
+}
+
+
+@pytest.mark.parametrize("kind", AS_THEY_COME)
+def test_d1_the_estimator_sees_the_same_images_in_every_type(kind: str) -> None:
+    """D1: scikit-learn's validation cast them to uint8, which made float images black."""
+    found = [TransferClassifier(resolution=8).explore_data(X, LABELS) for X in (WHOLE.astype(np.uint8), AS_THEY_COME[kind])]
+    tasks = [each.task for each in found]
+    assert tasks[0] is not None
+    assert tasks[1] is not None
+    assert tasks[0].channel_mean == tasks[1].channel_mean
+    assert tasks[0].channel_std == tasks[1].channel_std
+
+
+def test_d1_a_row_of_cifar_is_asked_for_its_shape() -> None:
+    with pytest.raises(ValueError, match=r"3,072 numbers.*say image_shape=\(32, 32, 3\)"):
+        TransferClassifier().fit(np.zeros((6, 3072)), [0, 1] * 3)

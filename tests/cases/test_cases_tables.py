@@ -40,8 +40,7 @@ CASES = [
     Case("D5 no header", table(*rows()), HERE, "first row of a table must name its columns", 2),
     Case("D5 two columns that may be the label", table("file,label,class", *rows(more=",1")), HERE,
          ("label column must be clear", "--columns label=COLUMN"), 2),
-    Case("D5 one-hot columns", table("image,MEL,NV", *rows(labels="01", more=",1")[1::2], *rows(labels="10", more=",0")[::2]),
-         HERE, "idxmax", 2),
+    Case("D5 one-hot columns", table("image,MEL,NV", *rows(labels=["1,0", "0,1"])), HERE, "idxmax", 2),
     Case("D5 a regression", table("file,label", *(f"{n},{i}.25" for i, n in enumerate(NAMES))), HERE,
          "out of scope", 2),
     Case("D5 B10 several labels an image", table("", json.dumps({"file": "00.png", "label": ["a", "b"]}), name="t.jsonl"),
@@ -82,7 +81,8 @@ CASES = [
     Case("E4 a label of 600 characters", table("file,label", *rows(labels=["x" * 600, "b"])), HERE, "at most 500 characters, got 600", 2),
     Case("E12 a cell of 20,000 characters", table("file,label", "00.png," + "x" * 20_000), HERE, "at most 10,000 characters", 2),
     Case("E11 a null character", table("file,label", "0\0.png,a"), HERE, "null character", 2),
-    Case("E11 JSON without an end", table("[" * 9_000, name="t.jsonl"), "explore t.jsonl --images p", "line 1", 2),
+    Case("E11 JSON without an end", table("[" * 9_000, name="t.jsonl"), "explore t.jsonl --images p",
+         "a table must be readable, got 't.jsonl'", 2),
 ]  # fmt: skip
 
 
