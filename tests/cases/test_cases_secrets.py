@@ -73,7 +73,7 @@ def test_d17_a_tilde_is_the_home_in_every_option(
         ("status p-quick --storage 'sqlite:///~/runs/automl-transfer.db'", "p-quick"),
         ("explore '~/p' --sheet '~/s.png' --cache '~/c'", "28 images in 2 classes"),
         ("predict '~/runs/p-quick/model' '~/p/cat/00.png'", "cat"),
-        ("export p-quick --storage '~/runs/automl-transfer.db' --output=~/out", "wrote"),
+        ("export p-quick --storage '~/runs/automl-transfer.db' --output=~/out --data-root=~", "wrote"),
     ):
         check(Case("D17", all_of(), command, says), place, monkeypatch)
     assert list(place.iterdir()) == []
