@@ -34,10 +34,10 @@ def name_mistake(name: str, longest: int = MAX_LABEL) -> str | None:
 
 
 def presentable(name: str, longest: int) -> str:
-    """What of a text can be part of a name: where one is derived from it, and nobody chose it.
+    r"""What of a text can be part of a name: where one is derived from it, and nobody chose it.
 
-    >>> presentable("a\\x1b[31m" + "b" * 9, 8)
-    'a-[31mbb'
+    >>> presentable("photos of\tcats", 14)
+    'photos of-cats'
     """
     return "".join("-" if unicodedata.category(char) in _UNWRITABLE else char for char in name[:longest])
 

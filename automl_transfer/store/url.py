@@ -135,7 +135,7 @@ def _file(text: str) -> URL:
 
 
 def _encoded_user(text: str) -> str:
-    """A URL whose user, password or options have an @ as it is: the last one before the path ends the user."""
+    """A URL with an @ as it is in user, password or options: the last one before the path ends the user."""
     scheme, separator, rest = text.partition("://")
     ends = re.search(r"[/?#]", rest)
     authority = rest[: ends.start()] if ends else rest

@@ -33,7 +33,11 @@ def main() -> int:
         "array": (fuzz.an_array, (fuzz.ARRAYS,)),
     }
     options = settings(
-        max_examples=SLICE, deadline=None, database=None, suppress_health_check=list(HealthCheck), print_blob=True
+        max_examples=SLICE,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
     )
     end, turn, failed = time.monotonic() + given_.minutes * 60, given_.seed, set()
     while time.monotonic() < end and len(failed) < len(kinds):
@@ -48,6 +52,8 @@ def main() -> int:
             turn += 1
     for what, count in sorted(fuzz.SEEN.items()):
         print(f"{what} {count:,}")
+    for what, count in fuzz.WHY.most_common(12):
+        print(f"  {count} {what}")
     print(f"broke a rule: {', '.join(sorted(failed)) or 'none'}")
     return 1 if failed else 0
 

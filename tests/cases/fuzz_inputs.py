@@ -23,6 +23,7 @@ from automl_transfer.domain.spec import TableColumns, TaskSpec
 from automl_transfer.domain.task import SPLITS
 from automl_transfer.errors import ConfigurationError, DataError
 
+WHY: Counter[str] = Counter()
 SEEN: Counter[str] = Counter()
 """Examples by kind and end."""
 
@@ -58,21 +59,40 @@ def picture(kind: str, seed: int) -> bytes:
 
 KINDS = st.sampled_from(
     ["colour"] * 6
-    + ["gray", "alpha", "jpeg", "deep", "float", "film", "blank", "thin", "cut", "flipped", "none", "text", "heic"]
+    + [
+        "gray",
+        "alpha",
+        "jpeg",
+        "deep",
+        "float",
+        "film",
+        "blank",
+        "thin",
+        "cut",
+        "flipped",
+        "none",
+        "text",
+        "heic",
+    ]
 )
 OTHERS = {"none": b"", "text": b"words", "heic": b"\0\0\0\x18ftypheic"}
 
 
 def judge(kind: str, spec: TaskSpec, cache: Path, seen: int | None) -> LoadedTask | None:
     """Load a task, and check all that is said of it; None where it is refused in words."""
+    loaded: LoadedTask | None
     try:
         loaded = load_task(spec, cache_root=cache)
     except (DataError, ConfigurationError) as error:
-        first, *rest = str(error).splitlines()
-        assert first.strip(), "an error without words"
-        assert len(rest) < 20, error
-        assert len(first) < 4000, error
+        refused = str(error)
         SEEN[f"{kind}: refused"] += 1
+        loaded = None
+    if loaded is None:
+        first, *rest = refused.splitlines()
+        assert first.strip(), "an error without words"
+        assert len(rest) < 20, refused
+        assert len(first) < 4000, refused
+        WHY[f"{kind}: {first[:60]}"] += 1
         return None
     task, account = loaded.task, loaded.task.account
     assert account is not None
@@ -97,32 +117,55 @@ def judge(kind: str, spec: TaskSpec, cache: Path, seen: int | None) -> LoadedTas
 # Folders
 
 PARTS = st.sampled_from(
-    ["cat", "dog", "emu", "train", "Test", "val", "dev", "unlabeled", "test_images", "seg_train", "seg_test",
+    [*["cat", "dog", "emu"] * 12, "train", "Test", "val", "dev", "unlabeled", "test_images", "seg_train", "seg_test",
      "@eaDir", ".git", "deep", "lost+found", "runs", "ü", "u\u0308", "a\nb", "\udcff", "~", "x" * 100, " "]
 )  # fmt: skip
 NAMES = st.sampled_from(
     ["a.png", "b.JPG", "c.png", "d.png", "e.jpeg", "IMG.0001", "photo", "f.heic", "g.dcm", "notes.txt", ".h.png",
      "Thumbs.db", "e.csv", "\udcff.png", "ü.png", "u\u0308.png", "\x1b[31m.png", "x.tif", "run.json", "-.gif"]
 )  # fmt: skip
-FILES = st.lists(st.tuples(st.lists(PARTS, max_size=3), NAMES, KINDS, st.integers(0, 400)), max_size=30)
-REGULAR = st.lists(
-    st.tuples(st.sampled_from(["", "train/", "test/", "val/"]), st.sampled_from(["cat", "dog", "emu"]), st.integers(1, 8)),
-    max_size=6,
+FILES = st.lists(st.tuples(st.lists(PARTS, max_size=2), NAMES, KINDS, st.integers(0, 400)), max_size=14)
+REGULAR = st.one_of(
+    st.lists(
+        st.tuples(st.sampled_from(["", "train/", "test/", "val/"]), st.sampled_from(["cat", "dog", "emu"]), st.integers(1, 8)),
+        max_size=6,
+    ),
+    st.sampled_from(
+        [
+            [("", "cat", 6), ("", "dog", 5)],
+            [("", "cat", 6), ("", "dog", 5), ("", "emu", 2)],
+            [("train/", "cat", 4), ("train/", "dog", 4), ("test/", "cat", 2), ("test/", "dog", 2)],
+            [("Training/", "cat", 4), ("Training/", "dog", 4), ("dev/", "cat", 2), ("dev/", "dog", 2)],
+        ]
+    ),
 )  # fmt: skip
-LINKS = st.lists(st.tuples(PARTS, st.sampled_from(["cat", "train", "..", ".", "nowhere", "cat/a.png"])), max_size=3)
-FOLDER_OPTIONS = st.fixed_dictionaries(
-    {},
-    optional={
-        "split_from": st.sampled_from(["none", 1, 2, "train=cat,test=dog", "train=train", "(train|test)", "(", "x"]),
-        "classes_from": st.sampled_from([1, 2, 3, "(cat|dog)", "(.)", "()", "x"]),
-        "rare_classes": st.sampled_from(["drop", "merge", "keep"]),
-        "min_per_class": st.integers(1, 6),
-        "on_bad_image": st.just("skip"),
-        "group_from": st.sampled_from([r"(\d)", "(.*)/", "("]),
-        "resolution": st.sampled_from([8, 16]),
-        "channels": st.sampled_from([1, 3]),
-        "per_class": st.integers(1, 4),
-    },
+LINKS = st.lists(
+    st.tuples(PARTS, st.sampled_from(["cat", "train", "..", ".", "nowhere", "cat/a.png"])), max_size=3
+)
+SKIP = st.sampled_from(["skip", "skip", "refuse"])
+FOLDER_OPTIONS = st.one_of(
+    st.fixed_dictionaries({"on_bad_image": SKIP}),
+    st.fixed_dictionaries(
+        {"on_bad_image": SKIP},
+        optional={
+            "rare_classes": st.sampled_from(["drop", "merge", "keep"]),
+            "min_per_class": st.integers(1, 6),
+            "resolution": st.sampled_from([8, 16]),
+            "channels": st.sampled_from([1, 3]),
+        },
+    ),
+    st.fixed_dictionaries(
+        {"on_bad_image": SKIP},
+        optional={
+            "split_from": st.sampled_from(
+                ["none", "none", 1, 2, "train=cat,test=dog", "train=train", "(train|test)", "(", "x"]
+            ),
+            "classes_from": st.sampled_from([1, 1, 2, 3, "(cat|dog)", "(.)", "()", "x"]),
+            "rare_classes": st.sampled_from(["drop", "merge", "keep"]),
+            "group_from": st.sampled_from([r"(\d)", "(.*)/", "("]),
+            "per_class": st.integers(1, 4),
+        },
+    ),
 )
 
 
@@ -190,11 +233,14 @@ HEADERS = st.lists(
     st.sampled_from(["file", "label", "class", "image", "path", "id", "split", "set", "group", "patient", "weight", "x",
                      "", "File Name", "LABEL", "file"]), min_size=1, max_size=5
 )  # fmt: skip
-GOOD_ROWS = st.lists(st.tuples(st.integers(0, 11), st.sampled_from(["cat", "dog", "emu"])), max_size=12)
+GOOD_ROWS = st.one_of(
+    st.lists(st.tuples(st.integers(0, 11), st.sampled_from(["cat", "dog", "emu"])), max_size=12),
+    st.permutations([(n, ("cat", "dog")[n % 2]) for n in range(12)]),
+)
 TABLES = st.fixed_dictionaries(
     {
-        "header": HEADERS,
-        "rows": st.lists(st.lists(CELLS, min_size=1, max_size=5), max_size=8),
+        "header": st.one_of(st.sampled_from([["file", "label"], ["file", "label", "split"], ["image", "class", "patient"]]), HEADERS),
+        "rows": st.lists(st.lists(CELLS, min_size=2, max_size=3), max_size=5),
         "good": GOOD_ROWS,
         "mark": st.sampled_from([",", ";", "\t", "|"]),
         "encoding": st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "latin-1"]),
@@ -203,8 +249,9 @@ TABLES = st.fixed_dictionaries(
         "skip": st.booleans(),
         "columns": st.dictionaries(
             st.sampled_from(["file", "label", "split", "group", "weight"]),
-            st.sampled_from(["file", "label", "x", "", "split"]), max_size=2,
-        ),
+            st.sampled_from(["file", "label", "x", "split"]), max_size=2,
+        )
+        .map(lambda found: {} if len(found) > 1 else found),
         "damage": st.one_of(st.none(), st.tuples(st.integers(0, 400), st.binary(min_size=1, max_size=3))),
     }
 )  # fmt: skip
@@ -218,8 +265,9 @@ def a_table(made: dict[str, Any]) -> None:
         for number in range(12):
             (photos / f"{number:02d}.png").write_bytes(picture("colour", 2000 + number))
         header = ["file", "label"] if made["regular"] else made["header"]
-        rows = [[f"{number:02d}.png", label, *["x"] * (len(header) - 2)] for number, label in made["good"]]
-        rows += [row[: len(header)] for row in made["rows"]] if not made["regular"] else []
+        more = ["train" if "split" in header else "p1"] * (len(header) - 2)
+        rows = [[f"{number:02d}.png", label, *more] for number, label in made["good"]]
+        rows += [(row + row)[: len(header)] for row in made["rows"]] if not made["regular"] else []
         if made["form"] == "jsonl":
             text = "\n".join(json.dumps(dict(zip(header, row, strict=False))) for row in rows)
         else:
@@ -249,12 +297,78 @@ def a_table(made: dict[str, Any]) -> None:
 # Arrays
 
 DTYPES = st.sampled_from(
-    ["u1", "i1", "<u2", ">u2", "<i4", ">i8", "<u8", "<f2", ">f4", "<f8", ">f8", "?", "<c8", "S3", "O", "<U2", "<M8[s]"]
+    [
+        *["u1"] * 6,
+        "<f4",
+        "i1",
+        "<u2",
+        ">u2",
+        "<i4",
+        ">i8",
+        "<u8",
+        "<f2",
+        ">f4",
+        "<f8",
+        ">f8",
+        "?",
+        "<c8",
+        "S3",
+        "O",
+        "<U2",
+        "<M8[s]",
+    ]
 )
-VALUES = st.sampled_from(["unit", "bytes", "12 bits", "16 bits", "signed", "huge", "constant", "nan", "inf", "tiny"])
-SHAPES = st.sampled_from([(8, 8), (5, 7), (8, 8, 1), (8, 8, 3), (8, 8, 4), (3, 8, 8), (8, 8, 2), (12,), (192,), (0, 4), (), (1, 1)])
-LABELS = st.sampled_from(["numbers", "column", "one-hot", "names", "floats", "halves", "objects", "short", "one", "nan", "bytes"])
-PAIRS = st.sampled_from(["images|labels", "x_train|y_train", "train_images|train_labels", "data|target"])
+VALUES = st.sampled_from(
+    [
+        "bytes",
+        "bytes",
+        "bytes",
+        "unit",
+        "unit",
+        "12 bits",
+        "16 bits",
+        "signed",
+        "huge",
+        "constant",
+        "nan",
+        "inf",
+        "tiny",
+    ]
+)
+SHAPES = st.sampled_from(
+    [
+        *[(8, 8)] * 8,
+        (5, 7),
+        (8, 8, 1),
+        (8, 8, 3),
+        (8, 8, 4),
+        (3, 8, 8),
+        (8, 8, 2),
+        (12,),
+        (192,),
+        (0, 4),
+        (),
+        (1, 1),
+    ]
+)
+LABELS = st.sampled_from(
+    [
+        *["numbers", "names"] * 4,
+        "column",
+        "one-hot",
+        "names",
+        "floats",
+        "halves",
+        "objects",
+        "short",
+        "one",
+        "nan",
+        "bytes",
+    ]
+)
+PAIRS = st.sampled_from(
+    ["images|labels", "images|labels", "x_train|y_train", "train_images|train_labels", "data|target"]
+)
 ARRAYS = st.fixed_dictionaries(
     {
         "dtype": DTYPES,
@@ -263,13 +377,13 @@ ARRAYS = st.fixed_dictionaries(
         "labels": LABELS,
         "pair": PAIRS,
         "second": st.sampled_from([None, "val", "test", "valid", "training"]),
-        "count": st.integers(0, 16),
+        "count": st.sampled_from([0, 1, 5, *range(12, 20)]),
         "seed": st.integers(0, 99),
-        "option": st.sampled_from(["", "", "?shape=8x8x3", "?shape=3x2x2", "?range=0..4095", "?range=0..1", "?range=x", "?per_class=2"]),
+        "option": st.sampled_from([*[""] * 8, "?shape=8x8x3", "?shape=3x2x2", "?range=0..4095", "?range=0..1", "?range=x", "?per_class=2"]),
         "skip": st.booleans(),
-        "classes": st.sampled_from([None, None, ["a", "b", "c"], ["a"], ["a", "a", "b"], ["", "b", "c"], ["\x1b", "b", "c"]]),
-        "groups": st.sampled_from([None, None, "each", "one", "short"]),
-        "damage": st.one_of(st.none(), st.none(), st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=8))),
+        "classes": st.sampled_from([*[None] * 8, ["a", "b", "c"], ["a"], ["a", "a", "b"], ["", "b", "c"], ["\x1b", "b", "c"]]),
+        "groups": st.sampled_from([*[None] * 8, "each", "one", "short"]),
+        "damage": st.one_of(*[st.none()] * 5, st.tuples(st.integers(0, 3000), st.binary(min_size=1, max_size=8))),
     }
 )  # fmt: skip
 
@@ -283,7 +397,11 @@ def _values(made: dict[str, Any], count: int) -> Any:
         "nan": np.where(unit < 0.01, np.nan, unit), "inf": np.where(unit < 0.01, np.inf, unit),
     }[made["values"]]  # fmt: skip
     with np.errstate(all="ignore"):
-        return np.nan_to_num(what).astype("<i8").astype(made["dtype"]) if made["dtype"] == "<M8[s]" else what.astype(made["dtype"])
+        return (
+            np.nan_to_num(what).astype("<i8").astype(made["dtype"])
+            if made["dtype"] == "<M8[s]"
+            else what.astype(made["dtype"])
+        )
 
 
 def _labels(kind: str, count: int) -> Any:
@@ -301,7 +419,9 @@ def an_array(made: dict[str, Any]) -> None:
         count = made["count"]
         values, labels = _values(made, count), _labels(made["labels"], count)
         spec_of = lambda name: TaskSpec(  # noqa: E731
-            dataset=f"{Path(place) / name}{made['option']}", resolution=8, on_bad_image="skip" if made["skip"] else "refuse"
+            dataset=f"{Path(place) / name}{made['option']}",
+            resolution=8,
+            on_bad_image="skip" if made["skip"] else "refuse",
         )
         images_name, labels_name = made["pair"].split("|")
         arrays = {images_name: values, labels_name: labels}
@@ -311,7 +431,9 @@ def an_array(made: dict[str, Any]) -> None:
         if made["classes"] is not None:
             arrays["classes"] = np.array(made["classes"])
         if made["groups"] is not None:
-            arrays["groups"] = {"each": np.arange(count), "one": np.zeros(count), "short": np.arange(1)}[made["groups"]]
+            arrays["groups"] = {"each": np.arange(count), "one": np.zeros(count), "short": np.arange(1)}[
+                made["groups"]
+            ]
         path = Path(place) / "a.npz"
         np.savez(path, **arrays)
         if made["damage"] is not None:
@@ -322,10 +444,14 @@ def an_array(made: dict[str, Any]) -> None:
         if made["damage"] is not None:
             return
         if loaded is not None and made["classes"] is None:
-            flat = np.concatenate([arrays[name].ravel() for name in arrays if name.replace("y_", "label").find("label") >= 0])
+            flat = np.concatenate(
+                [arrays[name].ravel() for name in arrays if name.replace("y_", "label").find("label") >= 0]
+            )
             for key, label in zip(loaded.keys, loaded.labels, strict=True):
                 at = int(key[key.index("[") + 1 : -1])
-                said = {str(value).removesuffix(".0") for value in (labels.ravel()[at], labels[::-1].ravel()[at])}
+                said = {
+                    str(value).removesuffix(".0") for value in (labels.ravel()[at], labels[::-1].ravel()[at])
+                }
                 assert loaded.task.classes[label] in said, (key, said, flat)
         if values.dtype.kind in "uif" and values.dtype.itemsize > 1:
             name = images_name

@@ -129,7 +129,10 @@ AS_THEY_COME = {
 @pytest.mark.parametrize("kind", AS_THEY_COME)
 def test_d1_the_estimator_sees_the_same_images_in_every_type(kind: str) -> None:
     """D1: scikit-learn's validation cast them to uint8, which made float images black."""
-    found = [TransferClassifier(resolution=8).explore_data(X, LABELS) for X in (WHOLE.astype(np.uint8), AS_THEY_COME[kind])]
+    found = [
+        TransferClassifier(resolution=8).explore_data(X, LABELS)
+        for X in (WHOLE.astype(np.uint8), AS_THEY_COME[kind])
+    ]
     tasks = [each.task for each in found]
     assert tasks[0] is not None
     assert tasks[1] is not None

@@ -60,7 +60,7 @@ FOREIGN = [
     Case("E11 a seed that is negative", nothing, "search digits --set task.seed=-1", "seed", 2),
     Case("E11 a study file in Latin-1", written("s.toml", b'name = "K\xe4se"\n'), "search s.toml", "UTF-8", 2),
     Case("E11 an unknown key", written("s.toml", TOML + 'datset = "x"\n'), "search s.toml", ("datset", "line 3"), 2),
-    Case("E9 a recipe with 100,000 keys", written("r.json", "{%s, \"k1\": 1}" % ", ".join(f'"k{n}": 0' for n in range(99_999))),
+    Case("E9 a recipe with 100,000 keys", written("r.json", "{" + ", ".join(f'"k{n}": 0' for n in range(99_999)) + ', "k1": 1}'),
          "apply r.json --dataset digits -o new", "the key 'k1' twice", 2),
     Case("E11 a recipe that nests", written("r.json", '{"a": ' + deep("[", "]") + "}"), "verify r.json", "nest at most 32 deep", 2),
     Case("E11 a recipe of a later version", written("r.json", '{"schema": "automl-transfer/recipe/99"}'), "verify r.json",
@@ -150,7 +150,11 @@ def test_e17_a_shipped_model_can_be_packaged(
     finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """E17: `package` refused its own model."""
-    case = Case("E17", nothing, "package {model} --format safetensors -o m.safetensors", writes=("m.safetensors",))
+    case = Case(
+        "E17", nothing, "package {model} --format safetensors -o m.safetensors", writes=("m.safetensors",)
+    )
     check(case, tmp_path, monkeypatch, **finished.names)
-    again = Case("E17 again", all_of(), "package {model} --format safetensors -o m.safetensors", "which exists", 2)
+    again = Case(
+        "E17 again", all_of(), "package {model} --format safetensors -o m.safetensors", "which exists", 2
+    )
     check(again, tmp_path, monkeypatch, **finished.names)

@@ -16,7 +16,7 @@ BROKEN = b"no image"
 
 
 def link(name: str, target: str) -> object:
-    return lambda place: os.symlink(target, place / name)
+    return lambda place: (place / name).symlink_to(target)
 
 
 def unlistable(name: str) -> object:
@@ -45,7 +45,9 @@ def blank(place: Path) -> None:
 
 
 def odd(place: Path) -> None:
-    Image.fromarray(np.random.default_rng(1).integers(0, 255, (900, 2, 3), np.uint8)).save(place / "d/cat/long.png")
+    Image.fromarray(np.random.default_rng(1).integers(0, 255, (900, 2, 3), np.uint8)).save(
+        place / "d/cat/long.png"
+    )
     frames = [Image.fromarray(np.full((8, 8), level, np.uint8)) for level in (9, 200)]
     frames[0].save(place / "d/dog/film.gif", save_all=True, append_images=frames[1:])
     (place / "d/dog/same.png").write_bytes((place / "d/cat/00.png").read_bytes())
@@ -61,7 +63,7 @@ def large_text(place: Path) -> None:
 
 def undecodable(place: Path) -> None:
     raw = os.fsencode(place / "d" / "cat")
-    with open(raw + b"/\xff\xfe.png", "wb") as stream:
+    with open(raw + b"/\xff\xfe.png", "wb") as stream:  # noqa: PTH123  a name in bytes
         stream.write((place / "d/cat/00.png").read_bytes()[:-1] + b"\0")
 
 

@@ -51,10 +51,20 @@ def test_d10_a_terminal_that_is_not_utf8(how: dict[str, str], finished: Finished
     """D10: a class or study named 猫 gave a traceback, and `predict` lost its later rows."""
     finished.copy(tmp_path)
     images("n", 猫=3, zebra=3)(tmp_path)
-    os.rename(tmp_path / "n/猫/00.png", tmp_path / "n/猫/é.png")
-    lines = ("study rename p-quick 猫", "status 猫", "study list", "report 猫", "explore n", "predict runs/p-quick/model n")
+    (tmp_path / "n/猫/00.png").rename(tmp_path / "n/猫/é.png")
+    lines = (
+        "study rename p-quick 猫",
+        "status 猫",
+        "study list",
+        "report 猫",
+        "explore n",
+        "predict runs/p-quick/model n",
+    )
     done = process(*lines, cwd=tmp_path, **how)
-    codes(done, *(f"{' '.join(line.split()[:2])} 0".encode("ascii", "backslashreplace").decode() for line in lines))
+    codes(
+        done,
+        *(f"{' '.join(line.split()[:2])} 0".encode("ascii", "backslashreplace").decode() for line in lines),
+    )
     out = done.stdout.decode("utf-8")
     assert sum(line.startswith("n/") for line in out.splitlines()) == 6
     assert out.rstrip().splitlines()[-1].startswith("n/猫/")
@@ -64,7 +74,9 @@ def test_d19_a_machine_without_a_home(finished: Finished, tmp_path: Path) -> Non
     """D19: tracebacks in `explore`, `sources` and `verify`."""
     finished.copy(tmp_path)
     lines = ("sources", "explore p", f"verify {'runs/p-quick/best_strategy.json'}", "status p-quick")
-    done = process(*lines, cwd=tmp_path, without=("HOME", "XDG_CACHE_HOME", "USER", "LOGNAME"), TMPDIR=str(tmp_path))
+    done = process(
+        *lines, cwd=tmp_path, without=("HOME", "XDG_CACHE_HOME", "USER", "LOGNAME"), TMPDIR=str(tmp_path)
+    )
     codes(done, "sources 0", "explore p 0", "verify runs/p-quick/best_strategy.json 0", "status p-quick 0")
 
 

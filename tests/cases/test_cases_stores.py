@@ -130,7 +130,9 @@ def test_d2_confirmation_reaches_the_recipe_and_b9_no_second_look(
     finished.copy(tmp_path)
     before = json.loads((tmp_path / RECIPE).read_text())
     assert before["metrics"]["confirmation"] is None
-    check(Case("D2", nothing, SEARCH.replace("--confirm off", "--confirm 1"), "confirm"), tmp_path, monkeypatch)
+    check(
+        Case("D2", nothing, SEARCH.replace("--confirm off", "--confirm 1"), "confirm"), tmp_path, monkeypatch
+    )
     after = json.loads(Path(RECIPE).read_text())
     assert after["metrics"]["confirmation"]["runs"] == 2
     assert after["metrics"]["test"] == before["metrics"]["test"]
@@ -138,7 +140,9 @@ def test_d2_confirmation_reaches_the_recipe_and_b9_no_second_look(
 
 def test_c9_what_is_fixed_is_fixed_in_every_answer(finished: Finished) -> None:
     rows = json.loads((finished.place / "runs/p-quick/ranking.json").read_text())["rows"]
-    assert {(row["strategy"]["truncation"], row["strategy"]["tune_mode"]) for row in rows} == {(1, "closed_form")}
+    assert {(row["strategy"]["truncation"], row["strategy"]["tune_mode"]) for row in rows} == {
+        (1, "closed_form")
+    }
 
 
 def test_c3_a_refit_without_a_test_split_shows_no_training_errors(
@@ -178,9 +182,8 @@ def test_e14_our_own_caches_are_made_again(
     monkeypatch.chdir(tmp_path)
     line = Case("E14", nothing, "explore p --cache c", "28 images in 2 classes")
     check(line, tmp_path, monkeypatch)
-    told = [path for path in Path("c").rglob("*.json")]
+    told = list(Path("c").rglob("*.json"))
     assert told
     for path in told:
         path.write_text(what)
     check(line, tmp_path, monkeypatch)
-
