@@ -28,9 +28,9 @@ def main() -> int:
     print(f"seed {given_.seed}", flush=True)
     warnings.simplefilter("ignore")
     kinds = {
-        "folder": (fuzz.a_folder, (fuzz.FILES, fuzz.REGULAR, fuzz.LINKS, fuzz.FOLDER_OPTIONS)),
-        "table": (fuzz.a_table, (fuzz.TABLES,)),
-        "array": (fuzz.an_array, (fuzz.ARRAYS,)),
+        "folder": (fuzz.a_folder, (fuzz.TAME, fuzz.FILES, fuzz.REGULAR, fuzz.LINKS, fuzz.FOLDER_OPTIONS)),
+        "table": (fuzz.a_table, (fuzz.TAME, fuzz.TABLES)),
+        "array": (fuzz.an_array, (fuzz.TAME, fuzz.ARRAYS)),
     }
     options = settings(
         max_examples=SLICE,

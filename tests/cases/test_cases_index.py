@@ -23,4 +23,4 @@ TEXTS = {
 @pytest.mark.parametrize("number", [each for each in FINDINGS if each not in ONLY_SPEED])
 def test_every_finding_has_a_test(number: str) -> None:
     named = re.compile(rf"\b{number}\b|_{number.lower()}(?:_|\b)")
-    assert [name for name, text in TEXTS.items() if named.search(text)], f"no test names {number}"
+    assert [path for path, text in TEXTS.items() if named.search(text)], f"no test names {number}"

@@ -5,7 +5,18 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from fuzz_inputs import ARRAYS, FILES, FOLDER_OPTIONS, LINKS, REGULAR, TABLES, a_folder, a_table, an_array
+from fuzz_inputs import (
+    ARRAYS,
+    FILES,
+    FOLDER_OPTIONS,
+    LINKS,
+    REGULAR,
+    TABLES,
+    TAME,
+    a_folder,
+    a_table,
+    an_array,
+)
 from hypothesis import HealthCheck, given, settings
 
 SHORT = settings(
@@ -14,20 +25,20 @@ SHORT = settings(
 
 
 @SHORT
-@given(FILES, REGULAR, LINKS, FOLDER_OPTIONS)
-def test_folders(files: Any, regular: Any, links: Any, options: Any) -> None:
-    a_folder(files, regular, links, options)
+@given(TAME, FILES, REGULAR, LINKS, FOLDER_OPTIONS)
+def test_folders(tame: bool, files: Any, regular: Any, links: Any, options: Any) -> None:
+    a_folder(tame, files, regular, links, options)
 
 
 @SHORT
-@given(TABLES)
-def test_tables(made: Any) -> None:
-    a_table(made)
+@given(TAME, TABLES)
+def test_tables(tame: bool, made: Any) -> None:
+    a_table(tame, made)
 
 
 @SHORT
-@given(ARRAYS)
-def test_arrays(made: Any) -> None:
+@given(TAME, ARRAYS)
+def test_arrays(tame: bool, made: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        an_array(made)
+        an_array(tame, made)
