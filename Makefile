@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check page-check bench bench-limits bench-race bench-growth bench-report bench-store chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test cases fuzz check page-check bench bench-limits bench-race bench-growth bench-report bench-store chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -35,6 +35,12 @@ quickstart: .venv/.installed  ## search for the best way to read handwritten dig
 
 test: .venv/.developing .venv/.browser  ## the whole test suite
 	$(BIN)/python -m pytest
+
+cases: .venv/.developing  ## what users have and do, by the number of its finding: refused in words, or right
+	$(BIN)/python -m pytest tests/cases
+
+fuzz: .venv/.developing  ## ten minutes of random folders, tables and arrays, other ones each time
+	$(BIN)/python tests/cases/fuzz.py --minutes 10
 
 check: .venv/.developing  ## lint, format and types
 	$(BIN)/ruff check .

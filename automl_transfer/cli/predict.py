@@ -75,8 +75,7 @@ def run(
     from automl_transfer.recipes.predictions import none_word, write_csv, write_json_lines, write_summary
     from automl_transfer.training.device import resolve_device
 
-    for image in images:
-        _check(image)
+    images = [_typed(image) for image in images]
     predictor = Predictor.load(model, resolve_device(device))
     described, left_out = predictor.description, Counter[str]()
     top, none = min(top, len(described.classes)), None
@@ -114,19 +113,21 @@ def run(
             raise typer.Exit(1)
 
 
-def _check(image: str) -> None:
+def _typed(image: str) -> str:
     """A name on the command line is typed by a person: one that cannot be is said before anything runs."""
     from automl_transfer.errors import DataError
+    from automl_transfer.machine import path_of
     from automl_transfer.recipes.inputs import reason
 
     try:
-        there = image == STDIN or Path(image).exists()
+        there = [name for name in (image, str(path_of(image))) if image == STDIN or Path(name).exists()]
     except (OSError, ValueError) as error:
         raise DataError(
             f"an image file or folder must be within reach, got {image[:200]}: {reason(error)}"
         ) from error
     if not there:
         raise DataError(f"an image file or folder must exist, got {image}: check the path")
+    return there[0]
 
 
 def _sources(images: list[str], end: str, left_out: Counter[str]) -> tuple[Iterator[Named], int | None]:

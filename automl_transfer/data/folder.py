@@ -23,7 +23,6 @@ from automl_transfer.data.layout import Layout, Place, layout_of
 from automl_transfer.data.scaling import asked_range
 from automl_transfer.data.walk import Left, Walked, suffix_of, walk
 from automl_transfer.domain.account import Reason
-from automl_transfer.errors import DataError
 
 MEANT = (Reason.UNLISTED, Reason.UNSUPPORTED, Reason.UNREADABLE, Reason.OUTSIDE)
 """Reasons for which a dataset is refused: what they leave out was meant to be used."""
@@ -168,7 +167,7 @@ def _nothing_inside(keys: Sequence[str], walked: Walked, shown: str) -> str:
 def _refuse_twins(keys: Sequence[str]) -> None:
     twins = [key for key, count in Counter(keys).items() if count > 1]
     if twins:
-        raise DataError(
+        raise NoTaskError(
             f"image names must differ by more than their Unicode spelling, got {some(twins, 5)} twice: "
             "rename one of each"
         )

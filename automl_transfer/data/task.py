@@ -187,7 +187,7 @@ def _refuse_too_few(inventory: Inventory) -> None:
             "--classes-from N where classes are deeper folders; a table needs a label for each image"
         )
     if len(set(inventory.classes)) < len(inventory.classes):
-        raise DataError(f"class names must differ, got {some(inventory.classes)} in {inventory.name}")
+        raise NoTaskError(f"class names must differ, got {some(inventory.classes)} in {inventory.name}")
     check_names(inventory.name, inventory.classes)
 
 
@@ -195,14 +195,14 @@ def check_names(dataset: str, classes: tuple[str, ...]) -> None:
     """Refuse names that could not be written into a recipe and a model folder, or not be read from them.
 
     Raises:
-        DataError: Says which name, and the rule.
+        NoTaskError: Says which name, and the rule.
     """
     mistake = name_mistake(dataset)
     if mistake is not None:
-        raise DataError(f"the name of a dataset {mistake}: rename it")
+        raise NoTaskError(f"the name of a dataset {mistake}: rename it")
     mistake = classes_mistake(classes)
     if mistake is not None:
-        raise DataError(f"{mistake}, in {dataset}: rename or merge classes")
+        raise NoTaskError(f"{mistake}, in {dataset}: rename or merge classes")
 
 
 def _refusals(inventory: Inventory, skipped: tuple[BadImage, ...], name: str, skip: bool) -> list[str]:

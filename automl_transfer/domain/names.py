@@ -33,6 +33,15 @@ def name_mistake(name: str, longest: int = MAX_LABEL) -> str | None:
     return None
 
 
+def presentable(name: str, longest: int) -> str:
+    r"""What of a text can be part of a name: where one is derived from it, and nobody chose it.
+
+    >>> presentable("photos of\tcats", 14)
+    'photos of-cats'
+    """
+    return "".join("-" if unicodedata.category(char) in _UNWRITABLE else char for char in name[:longest])
+
+
 def study_mistake(name: str) -> str | None:
     """What is wrong with the name of a study, which is a folder's name too; None where nothing is."""
     if "/" in name or "\\" in name or name in (".", ".."):

@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from automl_transfer.domain.names import presentable
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.space.study_file import preset_path, read_study
+
+LONGEST = 100
+"""Characters of a dataset's name and options in the name of its study."""
 
 
 def study_spec(
@@ -40,7 +44,7 @@ def study_spec(
     if base.strip("./\\") == "":
         base = ((data_root or Path()) / path).resolve().name
     # A leading dot would hide the results.
-    words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options), preset]
-    return read_study(
-        preset_path(preset), settings, name=name or "-".join(words), task__dataset=what, **given
-    )
+    words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options)]
+    derived = f"{presentable('-'.join(words), LONGEST)}-{preset}"
+    name = derived if name is None else name
+    return read_study(preset_path(preset), settings, name=name, task__dataset=what, **given)

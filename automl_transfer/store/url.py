@@ -135,12 +135,14 @@ def _file(text: str) -> URL:
 
 
 def _encoded_user(text: str) -> str:
-    """A URL whose user or password has an @ as it is: the last one before the path ends them."""
+    """A URL with an @ as it is in user, password or options: the last one before the path ends the user."""
     scheme, separator, rest = text.partition("://")
     ends = re.search(r"[/?#]", rest)
     authority = rest[: ends.start()] if ends else rest
     info, at, host = authority.rpartition("@")
-    return f"{scheme}{separator}{info.replace('@', '%40')}{at}{host}{rest[len(authority) :]}"
+    path, question, options = rest[len(authority) :].partition("?")
+    options = options.replace("@", "%40")
+    return f"{scheme}{separator}{info.replace('@', '%40')}{at}{host}{path}{question}{options}"
 
 
 def _sqlite(url: URL) -> URL:

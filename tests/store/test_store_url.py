@@ -40,6 +40,7 @@ ESCAPED = "h%C3%BCnter2"
         # An @ as it is, in a password and in a user's name: the last one ends them.
         ("postgresql://ann:Tr0ub@dor@127.0.0.1/d", "postgresql+psycopg://ann:Tr0ub%40dor@127.0.0.1/d"),
         ("postgresql://ann@corp:pw@h/d", "postgresql+psycopg://ann%40corp:pw@h/d"),
+        ("postgresql://ann@h/d?password=Tr0ub@dor", "postgresql+psycopg://ann@h/d?password=Tr0ub%40dor"),
     ],
 )
 def test_accepted(text: str, full: str) -> None:

@@ -1,0 +1,62 @@
+"""`make fuzz`: random folders, tables and arrays for some minutes; ends with 1 at the first that breaks a rule."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, seed, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+import fuzz_inputs as fuzz
+
+SLICE = 100
+"""Examples of one seed: a kind's turn."""
+
+
+def main() -> int:
+    """Take turns until the time is up, and say how many examples there were."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
+    given_ = parser.parse_args()
+    print(f"seed {given_.seed}", flush=True)
+    warnings.simplefilter("ignore")
+    kinds = {
+        "folder": (fuzz.a_folder, (fuzz.TAME, fuzz.FILES, fuzz.REGULAR, fuzz.LINKS, fuzz.FOLDER_OPTIONS)),
+        "table": (fuzz.a_table, (fuzz.TAME, fuzz.TABLES)),
+        "array": (fuzz.an_array, (fuzz.TAME, fuzz.ARRAYS)),
+    }
+    options = settings(
+        max_examples=SLICE,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+    end, turn, failed = time.monotonic() + given_.minutes * 60, given_.seed, set()
+    while time.monotonic() < end and len(failed) < len(kinds):
+        for name, (check, strategies) in kinds.items():
+            if name in failed or time.monotonic() >= end:
+                continue
+            try:
+                seed(turn)(options(given(*strategies)(check)))()
+            except Exception:
+                traceback.print_exc()
+                failed.add(name)
+            turn += 1
+    for what, count in sorted(fuzz.SEEN.items()):
+        print(f"{what} {count:,}")
+    for what, count in fuzz.WHY.most_common(12):
+        print(f"  {count} {what}")
+    print(f"broke a rule: {', '.join(sorted(failed)) or 'none'}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
