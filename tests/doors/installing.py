@@ -14,6 +14,9 @@ POINTS = {
     "phases": "head_first = door_phases:head_first",
     "figures": "how-many = door_figure:FIGURE",
     "preparations": "unit_variance = door_preparation:unit_variance",
+    "datasets": "shells = door_dataset:Shells",
+    "sources": "tinynet = door_source:TinyNet",
+    "launchers": "typed = door_launcher:Typed",
 }
 """The one line of each door, by its group."""
 

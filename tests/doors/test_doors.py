@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from small_runs import make_run, small_task
 
 from automl_transfer import plugins
 
+ROOT = Path(__file__).parents[2]
 METHODS = {"rest_init": "halves", "anchor": "near_average", "mix": "next_one", "phases": "head_first",
            "prepare": "unit_variance"}  # fmt: skip
 SMALL = (
@@ -84,6 +86,38 @@ def test_methods_of_other_packages_lead_to_a_ranking(site: Path, tmp_path: Path)
         assert f"space.{role}: must be one of" in refused.stderr
         assert repr(name) in refused.stderr
     assert not (tmp_path / "no").exists()
+
+
+def test_a_dataset_a_source_and_a_launcher_of_other_packages_lead_to_a_ranking(
+    site: Path, tmp_path: Path
+) -> None:
+    line = (
+        "search", "shells?count=20", *SMALL, "--set", "space.source=tinynet", "--set", "search.trials=2",
+        "-n", "2", "-o", "out", "--launcher",
+    )  # fmt: skip
+    done = run(*line, "typed", site=site, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ranking = json.loads((tmp_path / "out" / "ranking.json").read_text())
+    assert ranking["task"]["name"] == "shells?count=20"
+    assert {row["strategy"]["source"] for row in ranking["rows"]} == {"tinynet"}
+    assert "left after" in "".join(path.read_text() for path in tmp_path.rglob("worker-*.log"))
+    bare = run(*line, "typed", site=None, cwd=tmp_path)
+    assert bare.returncode == 2
+    assert "--launcher must be one of local, inprocess, got 'typed'" in bare.stderr
+
+
+def test_each_door_is_one_file_and_one_line(site: Path) -> None:
+    """Issue 18: files that a further method touches, in a package of its own: 1, and one line of metadata."""
+    assert set(POINTS) == set(get_args(plugins.Group))
+    for group, point in POINTS.items():
+        module = point.split("= ")[1].split(":")[0]
+        files = [path for path in site.glob(f"{module}*") if path.is_file()]
+        assert len(files) == 1, group
+        lines = (site / f"{module}-1.0.dist-info" / "entry_points.txt").read_text().splitlines()
+        assert len(lines) == 2, group  # the group, and the line
+        ours = [path for path in (ROOT / "automl_transfer").rglob("*.py") if module in path.read_text()]
+        assert not ours, group
+    print(f"{len(POINTS)} doors, each 1 file and 1 line")
 
 
 @pytest.mark.usefixtures("installed")
