@@ -165,9 +165,7 @@ def _judged(
             training.weights_sha256,
         ):
             return Score(
-                accuracy=look.accuracy,
-                balanced_accuracy=look.balanced_accuracy,
-                macro_f1=look.macro_f1,
+                **look.shares(),
                 nll=look.nll,
                 interval=look.interval,
                 n=look.images,
@@ -178,9 +176,7 @@ def _judged(
             root=winner.root,
             refit=training.refit,
             weights_sha256=training.weights_sha256,
-            accuracy=found.accuracy,
-            balanced_accuracy=found.balanced_accuracy,
-            macro_f1=found.macro_f1,
+            **found.shares(),
             nll=found.nll,
             interval=found.interval,
             images=found.n,
@@ -263,9 +259,7 @@ def _recipe(
     best = ranked_epoch(winner, handle.task.metric)
     n = handle.task.splits.validation
     validation = Score(
-        accuracy=best.accuracy,
-        balanced_accuracy=best.balanced_accuracy,
-        macro_f1=best.macro_f1,
+        **best.shares(),
         nll=best.validation_loss,
         interval=clopper_pearson(round(best.accuracy * n), n),
         n=n,

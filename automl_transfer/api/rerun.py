@@ -15,6 +15,7 @@ from automl_transfer.api.training import make_run, score_of, score_on_test, trai
 from automl_transfer.data.base import some
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.measured import check_metric
 from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
@@ -59,7 +60,7 @@ def recipe_of(recipe: Recipe | str | Path) -> Recipe:
     """The recipe itself, or what a file says.
 
     Raises:
-        ConfigurationError: Its strategy names a method of a package that is not installed here.
+        ConfigurationError: It names a method or metric of a package that is not installed here.
     """
     found = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     _require_installed(found)
@@ -113,6 +114,7 @@ def require_classes(recipe: Recipe, task: LoadedTask) -> None:
 def _require_installed(recipe: Recipe) -> None:
     try:
         require_methods(recipe.strategy)
+        check_metric(recipe.task.metric)
     except ConfigurationError as error:
         versions = recipe.environment.versions
         missing = [f"{name} {version}" for name, version in versions.items() if _is_missing(name)]

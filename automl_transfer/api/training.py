@@ -103,11 +103,9 @@ def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
 
     task, rows = run.task, run.task.indices[split]
     logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
-    found = scores(logits, task.labels[rows], len(task.task.classes))
+    found = scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
     return Score(
-        accuracy=found.accuracy,
-        balanced_accuracy=found.balanced_accuracy,
-        macro_f1=found.macro_f1,
+        **found.shares(),
         nll=found.nll,
         interval=clopper_pearson(round(found.accuracy * len(rows)), len(rows)),
         n=len(rows),

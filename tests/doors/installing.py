@@ -16,6 +16,7 @@ POINTS = {
     "preparations": "unit_variance = door_preparation:unit_variance",
     "datasets": "shells = door_dataset:Shells",
     "sources": "tinynet = door_source:TinyNet",
+    "metrics": "top_two = door_metric:top_two",
     "launchers": "typed = door_launcher:Typed",
 }
 """The one line of each door, by its group."""

@@ -88,11 +88,12 @@ def test_methods_of_other_packages_lead_to_a_ranking(site: Path, tmp_path: Path)
     assert not (tmp_path / "no").exists()
 
 
-def test_a_dataset_a_source_and_a_launcher_of_other_packages_lead_to_a_ranking(
+def test_a_dataset_a_source_a_metric_and_a_launcher_of_other_packages_lead_to_a_ranking(
     site: Path, tmp_path: Path
 ) -> None:
     line = (
         "search", "shells?count=20", *SMALL, "--set", "space.source=tinynet", "--set", "search.trials=2",
+        "--set", "task.metric=top_two", "--set", "search.confirm=2",
         "-n", "2", "-o", "out", "--launcher",
     )  # fmt: skip
     done = run(*line, "typed", site=site, cwd=tmp_path)
@@ -100,10 +101,26 @@ def test_a_dataset_a_source_and_a_launcher_of_other_packages_lead_to_a_ranking(
     ranking = json.loads((tmp_path / "out" / "ranking.json").read_text())
     assert ranking["task"]["name"] == "shells?count=20"
     assert {row["strategy"]["source"] for row in ranking["rows"]} == {"tinynet"}
+    row, mean = ranking["rows"][0], ranking["rows"][0]["confirmation"]
+    assert ranking["task"]["metric"] == "top_two"
+    assert row["validation"]["score"] == 1.0 > row["validation"]["accuracy"]  # of two classes
+    assert mean["score"] == 1.0 > mean["accuracy"]
+    recipe = json.loads((tmp_path / "out" / "best_strategy.json").read_text())
+    assert recipe["metrics"]["test"]["other"] == 1.0
+    assert "top two" in (tmp_path / "out" / "report.html").read_text()
     assert "left after" in "".join(path.read_text() for path in tmp_path.rglob("worker-*.log"))
     bare = run(*line, "typed", site=None, cwd=tmp_path)
     assert bare.returncode == 2
     assert "--launcher must be one of local, inprocess, got 'typed'" in bare.stderr
+    bare = run("apply", "out/best_strategy.json", "-o", "new", site=None, cwd=tmp_path)
+    assert bare.returncode == 2
+    assert "metric must be one of accuracy, balanced_accuracy, macro_f1, got 'top_two'" in bare.stderr
+    assert "door_metric 1.0" in bare.stderr
+    refused = run("search", "digits", "--set", "task.metric=top_two", "-o", "no", site=None, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert (
+        "task.metric: must be one of accuracy, balanced_accuracy, macro_f1, got 'top_two'" in refused.stderr
+    )
 
 
 def test_each_door_is_one_file_and_one_line(site: Path) -> None:

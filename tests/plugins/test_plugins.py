@@ -50,7 +50,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(*arguments: str, site: Path | None, cwd: Path) -> subprocess.CompletedProcess[str]:
-    path = {"PYTHONPATH": str(site)} if site else {}
+    before = os.environ.get("PYTHONPATH", "")
+    path = {"PYTHONPATH": os.pathsep.join((str(site), before))} if site else {}
     return subprocess.run(
         [sys.executable, "-m", "automl_transfer", *arguments],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **path},
