@@ -10,7 +10,7 @@ A package declares them in its `pyproject.toml`:
     dirac = "shells.init:dirac"                 # fills a tensor: (weight, source, generator) -> None
 
 The groups of the other methods are `terms`, `mixes`, `phases` and `preparations` (see `methods`).
-Figures, launchers and metrics have groups, too.
+`figures`, `launchers`, `metrics` are groups, too, and `found`: datasets known by what lies at a path.
 
 Only the registries look here, and only for names that are not built in. A plugin's code is imported when
 its name is used: one that is broken troubles nobody else.
@@ -29,7 +29,7 @@ from automl_transfer.errors import ConfigurationError, UserError
 
 Group = Literal[
     "datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations", "figures", "launchers",
-    "metrics",
+    "metrics", "found",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ POINTS = {
     "preparations": "unit_variance = door_preparation:unit_variance",
     "datasets": "shells = door_dataset:Shells",
     "sources": "tinynet = door_source:TinyNet",
-    "metrics": "top_two = door_metric:top_two",
+    "found": "tiles = door_found:Tiles",
+    "metrics": "half_marks = door_metric:half_marks",
     "launchers": "typed = door_launcher:Typed",
 }
 """The one line of each door, by its group."""

@@ -1,5 +1,5 @@
-"""A metric of another package: how often the truth is among the two likeliest answers."""
+"""A metric of another package: half a mark for each right answer."""
 
 
-def top_two(logits, labels):
-    return (logits.argsort(1)[:, -2:] == labels[:, None]).any(1).mean()
+def half_marks(logits, labels):
+    return (logits.argmax(axis=1) == labels).mean() / 2
