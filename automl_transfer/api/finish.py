@@ -19,10 +19,8 @@ from automl_transfer.api.training import (
     constants_of,
     cost_of,
     environment,
-    make_run,
     score_on_test,
     source_facts,
-    train_to_the_end,
     write_results,
 )
 from automl_transfer.api.winner_errors import winner_errors
@@ -47,6 +45,7 @@ from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.files import model_key
 from automl_transfer.store.store import Store
+from automl_transfer.training.making import make_run, train_to_the_end
 
 if TYPE_CHECKING:
     from torch import Tensor

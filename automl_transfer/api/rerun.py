@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from automl_transfer.api.frames import Frame, passing
-from automl_transfer.api.training import make_run, score_of, score_on_test, train_to_the_end
+from automl_transfer.api.training import score_of, score_on_test
 from automl_transfer.data.base import some
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import LoadedTask
@@ -23,6 +23,7 @@ from automl_transfer.domain.strategy import require_methods
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
+from automl_transfer.training.making import make_run, train_to_the_end
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone

@@ -12,6 +12,7 @@ from automl_transfer import plugins
 from automl_transfer.domain.measured import MEASURED, Measured, load_metric
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.models.heads import TargetModel
+from automl_transfer.training.calibration import log_likelihood
 from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 
@@ -58,10 +59,8 @@ def scores(logits: np.ndarray, labels: np.ndarray, classes: int, metric: str = "
     Raises:
         ConfigurationError: It is not installed, or gives no number in [0, 1].
     """
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    nll = float(np.mean(np.log(np.exp(wide).sum(axis=1)) - wide[np.arange(len(labels)), labels]))
-    predicted = wide.argmax(axis=1)
+    nll = -float(np.mean(log_likelihood(logits, labels)))
+    predicted = logits.argmax(axis=1)
     table = np.bincount(labels * classes + predicted, minlength=classes * classes)
     table = table.reshape(classes, classes)  # rows: truth, columns: prediction
     hits, truth, guesses = np.diag(table), table.sum(axis=1), table.sum(axis=0)
