@@ -10,6 +10,7 @@ A package declares them in its `pyproject.toml`:
     dirac = "shells.init:dirac"                 # fills a tensor: (weight, source, generator) -> None
 
 The groups of the other methods are `terms`, `mixes`, `phases` and `preparations` (see `methods`).
+`figures`, `launchers`, `metrics` are groups, too, and `found`: datasets known by what lies at a path.
 
 Only the registries look here, and only for names that are not built in. A plugin's code is imported when
 its name is used: one that is broken troubles nobody else.
@@ -19,13 +20,17 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Mapping, Set
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from automl_transfer.errors import ConfigurationError, UserError
 
-Group = Literal["datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations", "figures"]
+Group = Literal[
+    "datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations", "figures", "launchers",
+    "metrics", "found",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +83,35 @@ def load(group: Group, name: str, check: Callable[[Any], bool], what: str) -> An
     if points[0].dist is not None:
         _used[points[0].dist.name] = points[0].dist.version
     return found
+
+
+def chosen(group: Group, built_in: Mapping[str, str], name: str, what: str, *, noun: str) -> Any:
+    """What a name stands for, imported now: built in (`module:attribute` below this package), or a plugin's.
+
+    Args:
+        group: Where other packages add such things.
+        built_in: Ours.
+        name: The name.
+        what: What a plugin must give, in words.
+        noun: What the name is of, for the message.
+
+    Raises:
+        ConfigurationError: There is none (the message lists all), or a plugin adds it and is broken.
+    """
+    check(group, built_in, name, noun=noun)
+    if name in built_in:
+        module, _, attribute = built_in[name].partition(":")
+        return getattr(import_module(f"automl_transfer.{module}"), attribute)
+    return load(group, name, callable, what)
+
+
+def check(group: Group, built_in: Mapping[str, str], name: str, *, noun: str) -> None:
+    """Raise ConfigurationError where nothing of this name is installed here; the message lists what is."""
+    if name not in built_in and name not in (others := names(group, built_in.keys())):
+        raise ConfigurationError(
+            f"{noun} must be one of {', '.join((*built_in, *others))}, got {name!r}: correct the name, or "
+            "install the package that adds it"
+        )
 
 
 def made(group: Group, name: str, make: Callable[..., Any], *arguments: Any) -> Any:

@@ -29,9 +29,9 @@ from automl_transfer.api.training import (
     source_facts,
     write_results,
 )
+from automl_transfer.domain.measured import Metric, score_of
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.task import Metric
 from automl_transfer.errors import ConfigurationError, OutputError
 from automl_transfer.recipes.best_strategy import (
     Cost,
@@ -184,7 +184,7 @@ def _over_seeds(
 
 def _rank(metrics: RecipeMetrics, metric: Metric) -> tuple[float, float]:
     """How good a training is on validation: by the task's metric, then by its likelihood."""
-    return float(getattr(metrics.validation, metric)), -(metrics.validation.nll or 0.0)
+    return score_of(metrics.validation, metric), -(metrics.validation.nll or 0.0)
 
 
 def _written(recipe: Recipe, spec: TaskSpec, chosen: _Trained, over: OverSeeds | None, source: str) -> Recipe:

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from automl_transfer.api.front import search
 from automl_transfer.api.pixel_input import PixelInput
-from automl_transfer.api.training import calibration_of, make_run, train_to_the_end
+from automl_transfer.api.training import calibration_of
 from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
@@ -33,6 +33,7 @@ from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.training.calibration import softmax
+from automl_transfer.training.making import make_run, train_to_the_end
 
 if TYPE_CHECKING:
     import torch

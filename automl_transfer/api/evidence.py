@@ -12,7 +12,6 @@ import numpy as np
 
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.time_plan import Costs
-from automl_transfer.api.training import make_run, train_to_the_end
 from automl_transfer.data.folds import fresh_split, pool_of
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
@@ -25,6 +24,7 @@ from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
+from automl_transfer.training.making import make_run, train_to_the_end
 from automl_transfer.workers.sharing import SharedWork, confirm_work
 
 if TYPE_CHECKING:
@@ -234,9 +234,7 @@ def _confirm(bench: Workbench, pool: PoolFeatures, record: TrialRecord, number: 
         seed=seed,
         epoch=kept,
         images=len(rows),
-        accuracy=found.accuracy,
-        balanced_accuracy=found.balanced_accuracy,
-        macro_f1=found.macro_f1,
+        **found.shares(),
         nll=found.nll,
         seconds=time.perf_counter() - began,
         judged=judged,
@@ -267,9 +265,7 @@ def _audit(bench: Workbench, record: TrialRecord) -> ExtraRun:
         seed=search.seed,
         epoch=run.best.epoch,
         images=len(bench.task.indices["validation"]),
-        accuracy=run.best.accuracy,
-        balanced_accuracy=run.best.balanced_accuracy,
-        macro_f1=run.best.macro_f1,
+        **run.best.shares(),
         nll=run.best.validation_loss,
         seconds=time.perf_counter() - began,
     )

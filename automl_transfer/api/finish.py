@@ -19,10 +19,8 @@ from automl_transfer.api.training import (
     constants_of,
     cost_of,
     environment,
-    make_run,
     score_on_test,
     source_facts,
-    train_to_the_end,
     write_results,
 )
 from automl_transfer.api.winner_errors import winner_errors
@@ -47,6 +45,7 @@ from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.files import model_key
 from automl_transfer.store.store import Store
+from automl_transfer.training.making import make_run, train_to_the_end
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -165,9 +164,7 @@ def _judged(
             training.weights_sha256,
         ):
             return Score(
-                accuracy=look.accuracy,
-                balanced_accuracy=look.balanced_accuracy,
-                macro_f1=look.macro_f1,
+                **look.shares(),
                 nll=look.nll,
                 interval=look.interval,
                 n=look.images,
@@ -178,9 +175,7 @@ def _judged(
             root=winner.root,
             refit=training.refit,
             weights_sha256=training.weights_sha256,
-            accuracy=found.accuracy,
-            balanced_accuracy=found.balanced_accuracy,
-            macro_f1=found.macro_f1,
+            **found.shares(),
             nll=found.nll,
             interval=found.interval,
             images=found.n,
@@ -263,9 +258,7 @@ def _recipe(
     best = ranked_epoch(winner, handle.task.metric)
     n = handle.task.splits.validation
     validation = Score(
-        accuracy=best.accuracy,
-        balanced_accuracy=best.balanced_accuracy,
-        macro_f1=best.macro_f1,
+        **best.shares(),
         nll=best.validation_loss,
         interval=clopper_pearson(round(best.accuracy * n), n),
         n=n,

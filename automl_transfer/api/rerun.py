@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from automl_transfer.api.frames import Frame, passing
-from automl_transfer.api.training import make_run, score_of, score_on_test, train_to_the_end
+from automl_transfer.api.training import score_of, score_on_test
 from automl_transfer.data.base import some
 from automl_transfer.data.registry import parse
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.measured import check_metric
 from automl_transfer.domain.nothing_local import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
@@ -23,6 +24,7 @@ from automl_transfer.domain.strategy import require_methods
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
+from automl_transfer.training.making import make_run, train_to_the_end
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -61,7 +63,7 @@ def recipe_of(recipe: Recipe | str | Path) -> Recipe:
     """The recipe itself, or what a file says.
 
     Raises:
-        ConfigurationError: Its strategy names a method of a package that is not installed here.
+        ConfigurationError: It names a method or metric of a package that is not installed here.
     """
     found = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
     _require_installed(found)
@@ -133,6 +135,7 @@ def require_classes(recipe: Recipe, task: LoadedTask) -> None:
 def _require_installed(recipe: Recipe) -> None:
     try:
         require_methods(recipe.strategy)
+        check_metric(recipe.task.metric)
     except ConfigurationError as error:
         versions = recipe.environment.versions
         missing = [f"{name} {version}" for name, version in versions.items() if _is_missing(name)]

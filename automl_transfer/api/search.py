@@ -18,6 +18,7 @@ from automl_transfer.api.time_plan import TimePlan
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
+from automl_transfer.domain.measured import unknown_metric
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
@@ -124,7 +125,7 @@ def _check(
     check_output_folder(output)
     check_device(device)
     default_budget()
-    if mistakes := unknown_methods(spec.space):
+    if mistakes := unknown_metric(spec.task.metric) + unknown_methods(spec.space):
         raise ConfigurationError(mistakes)
     sources = source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)

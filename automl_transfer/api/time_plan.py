@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
+from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.spec import SearchSpec
-from automl_transfer.domain.task import Metric, Task
+from automl_transfer.domain.task import Task
 from automl_transfer.reporting.racing import FIRST_RUNS
 from automl_transfer.reporting.ranking import by_validation, ranked_epoch
 from automl_transfer.search.objective import KEPT_MODELS

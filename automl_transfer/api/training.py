@@ -1,10 +1,8 @@
-"""What a search's end, `apply` and `verify` share: a strategy trained to its end, and its scores."""
+"""What a search's end, `apply` and `verify` share: what they write of a strategy that was trained."""
 
 from __future__ import annotations
 
-import dataclasses
 import platform
-from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,11 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from automl_transfer import __version__, plugins
-from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.normalisation import Constants
-from automl_transfer.domain.records import EpochResult, TrialOutcome
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.records import TrialOutcome
 from automl_transfer.recipes.best_strategy import (
     Confirmed,
     Cost,
@@ -31,70 +27,11 @@ from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
     from automl_transfer.models.network import Backbone
-    from automl_transfer.training.activation_cache import ActivationCache
     from automl_transfer.training.run import TrainingRun
-    from automl_transfer.transfer.build import KnownFeatures
 
 RECIPE, MODEL = "best_strategy.json", "model"
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
-
-
-def make_run(
-    strategy: Strategy,
-    task: LoadedTask,
-    backbone: Backbone,
-    *,
-    max_epochs: int,
-    seed: int,
-    device: torch.device,
-    refit: bool = False,
-    cache: ActivationCache | None = None,
-    known: KnownFeatures | None = None,
-    views_seed: int | None = None,
-    weights: Mapping[str, Tensor] | None = None,
-) -> TrainingRun:
-    """A strategy ready to train; with `refit`, on the validation images as well.
-
-    `cache` keeps activations of what is frozen; `known` may know features of the training images;
-    `views_seed` draws augmented views, where it is not `seed`; `weights` are what it was once trained.
-    """
-    from automl_transfer.training.run import TrainingRun
-    from automl_transfer.transfer.build import build_plan
-
-    if refit:
-        both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
-        task = dataclasses.replace(task, indices={**task.indices, "train": both})
-    plan = build_plan(
-        strategy,
-        backbone,
-        task,
-        seed=seed,
-        device=device,
-        known=known,
-        views_seed=views_seed,
-        weights=weights,
-    )
-    return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device, cache=cache)
-
-
-def train_to_the_end(
-    run: TrainingRun,
-    *,
-    stop_after: int | None = None,
-    on_epoch: Callable[[EpochResult], None] = lambda result: None,
-) -> None:
-    """Train a run, and leave the weights of its best epoch; with `stop_after`, of that epoch."""
-    for result in run.epochs():
-        on_epoch(result)
-        if result.epoch == stop_after:
-            break
-    if stop_after is None:
-        run.load_best()
-    run.model.eval()
 
 
 def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
@@ -103,11 +40,9 @@ def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
 
     task, rows = run.task, run.task.indices[split]
     logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
-    found = scores(logits, task.labels[rows], len(task.task.classes))
+    found = scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
     return Score(
-        accuracy=found.accuracy,
-        balanced_accuracy=found.balanced_accuracy,
-        macro_f1=found.macro_f1,
+        **found.shares(),
         nll=found.nll,
         interval=clopper_pearson(round(found.accuracy * len(rows)), len(rows)),
         n=len(rows),

@@ -10,6 +10,7 @@ from automl_transfer.cli.options import (
     CacheOption,
     DataRootOption,
     DeviceOption,
+    LauncherOption,
     StorageFileOption,
     StorageOption,
     console,
@@ -26,6 +27,7 @@ def run(
     grace: Annotated[
         float, typer.Option("--grace", min=10.0, help="Seconds of silence after which a worker is lost.")
     ] = 60.0,
+    launcher: LauncherOption = None,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
     data_root: DataRootOption = None,
@@ -42,17 +44,21 @@ def run(
     """
     from automl_transfer.cli.live_workers import LiveWorkers
     from automl_transfer.store.trials import Trials
+    from automl_transfer.workers import launchers
     from automl_transfer.workers.launching import LaunchOptions, run_workers
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
     from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
 
+    launcher = launcher or "local"
+    launchers.check(launcher)
     stop = StopRequest()
     screen = console()
     with open_store(storage, storage_file, create=False) as store:
         handle = store.study(study)
         options = LaunchOptions(
-            workers, threads=threads, device=device, data_root=data_root, cache_root=cache, grace=grace
-        )
+            workers, threads=threads, device=device, data_root=data_root, cache_root=cache, grace=grace,
+            launcher=launcher,
+        )  # fmt: skip
         with (
             stop_on_signals(stop),
             TimeKeeper(stop, WorkerTime(store, handle, None)),

@@ -83,6 +83,14 @@ RareClassesOption = Annotated[
 MinPerClassOption = Annotated[
     int | None, typer.Option("--min-per-class", min=1, help="A class with fewer images is rare.")
 ]
+LauncherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--launcher",
+        metavar="NAME",
+        help="What starts workers: local (processes), inprocess (threads, to debug), or a plugin's.",
+    ),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 

@@ -15,6 +15,7 @@ from automl_transfer.cli.options import (
     DeviceOption,
     GroupFromOption,
     ImagesOption,
+    LauncherOption,
     MinPerClassOption,
     OnBadImageOption,
     RareClassesOption,
@@ -65,6 +66,7 @@ def run(
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
     ] = 1,
+    launcher: LauncherOption = None,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
     data_root: DataRootOption = None,
@@ -87,6 +89,10 @@ def run(
     from automl_transfer.store.url import resolve_storage
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
 
+    if launcher is not None:
+        from automl_transfer.workers import launchers
+
+        launchers.check(launcher)
     spec = study_spec(
         what,
         preset,
@@ -117,7 +123,9 @@ def run(
             from automl_transfer.workers import launching
             from automl_transfer.workers.supervisor import SupervisorOptions
 
-            options = launching.LaunchOptions(workers, device=device, data_root=data_root, cache_root=cache)
+            options = launching.LaunchOptions(
+                workers, device=device, data_root=data_root, cache_root=cache, launcher=launcher or "local"
+            )
             if handle.spec.search.minutes is not None:
                 options = replace(options, supervisor=SupervisorOptions(patience=15.0))
             with live.workers(store, handle) as on_tick:
@@ -133,7 +141,7 @@ def run(
             refit=refit,
             stop=stop,
             events=live,
-            run_workers=run_workers if workers > 1 else None,
+            run_workers=run_workers if workers > 1 or launcher is not None else None,
         )
     print_result(screen, result)
     if result.interrupted:

@@ -155,6 +155,13 @@ class DatasetKind(ABC):
 
     options: Mapping[str, str] = {}
 
+    def finds(self, path: Path) -> bool:
+        """Whether what lies at this path (a file, or a folder) is of this kind, which then needs no name.
+
+        Quick, and without reading images; must not raise.
+        """
+        return False
+
     @abstractmethod
     def open(self, request: Request) -> Inventory:
         """List the images.

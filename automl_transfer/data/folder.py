@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -34,6 +35,10 @@ class Folder(DatasetKind):
     """Any folder that holds a subfolder for each class."""
 
     options = RANGE
+
+    def finds(self, path: Path) -> bool:
+        """By what it is."""
+        return path.is_dir()
 
     def open(self, request: Request) -> Inventory:
         """List the images, and say of every other file why it is none.

@@ -127,6 +127,10 @@ class Npz(DatasetKind):
         "shape": "of an image, where images are rows of numbers: 28x28, 32x32x3 or 3x32x32",
     }
 
+    def finds(self, path: Path) -> bool:
+        """By what it is."""
+        return path.suffix.lower() == ".npz" and path.is_file()
+
     def open(self, request: Request) -> Inventory:
         """Read labels, and the shapes of the images.
 

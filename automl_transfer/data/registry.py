@@ -1,14 +1,18 @@
 """Names of datasets, and how a dataset is written: `NAME?option=value&...`, a folder, an `.npz` or a table.
 
 A registered name comes before a folder of the same name (write `./digits` for the folder). A new
-dataset is one file and one line in `KINDS`, or a plugin of another package.
+dataset is one file and one line in `KINDS` (by its name) or `FOUND` (by what lies at a path), or a plugin of
+another package in the group `datasets` or `found`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 from automl_transfer import plugins
@@ -22,14 +26,18 @@ from automl_transfer.data.table_file import FORMATS as TABLES
 from automl_transfer.data.textures import Textures
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TableColumns, TaskSpec
-from automl_transfer.errors import DataError
+from automl_transfer.errors import ConfigurationError, DataError
 from automl_transfer.machine import path_of
+
+logger = logging.getLogger(__name__)
 
 KINDS: dict[str, DatasetKind] = {
     "digits": Digits(),
     "mnist5k": Mnist5k(),
     "textures": Textures(),
 }
+FOUND: dict[str, DatasetKind] = {"table": Table(), "npz": Npz()}
+"""Kinds that are found by what lies at a path; those of other packages come after, folders of images last."""
 
 COMMON_OPTIONS: Mapping[str, str] = {
     "per_class": "images a class in the training split, and at most as many in the validation split",
@@ -57,7 +65,7 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None, expected: PixelR
         DataError: There is no such dataset, or an option is unknown or out of range.
     """
     name, location, options = parse(spec.dataset, data_root)
-    kind = get_kind(name) if location is None else _kind_of(location)
+    kind = get_kind(name) if location is None else _kind_at(location)
     known = {**kind.options, **COMMON_OPTIONS}
     unknown = [option for option in options if option not in known]
     if unknown:
@@ -116,8 +124,12 @@ def get_kind(name: str) -> DatasetKind:
     """
     if name in KINDS:
         return KINDS[name]
-    found = plugins.load("datasets", name, _is_kind, "a DatasetKind or a class of one")
-    kind: DatasetKind = plugins.made("datasets", name, found) if isinstance(found, type) else found
+    return _loaded("datasets", name)
+
+
+def _loaded(group: Literal["datasets", "found"], name: str) -> DatasetKind:
+    found = plugins.load(group, name, _is_kind, "a DatasetKind or a class of one")
+    kind: DatasetKind = plugins.made(group, name, found) if isinstance(found, type) else found
     return kind
 
 
@@ -158,7 +170,7 @@ def _find(name: str, data_root: Path | None) -> Path | None:
             if candidate.is_dir():
                 return candidate
             if candidate.is_file():
-                if candidate.suffix.lower() in (".npz", *TABLES):
+                if _finder(candidate) is not None:
                     return candidate
                 raise DataError(
                     f"a dataset file must be an .npz or a table of labels ({', '.join(TABLES)}), "
@@ -169,10 +181,28 @@ def _find(name: str, data_root: Path | None) -> Path | None:
     return None
 
 
-def _kind_of(location: Path) -> DatasetKind:
-    if location.is_file():
-        return Table() if location.suffix.lower() in TABLES else Npz()
-    return Folder()
+def _kind_at(location: Path) -> DatasetKind:
+    found = _finder(location)
+    if found is None:  # it went away meanwhile
+        raise DataError(f"a dataset must stay where it is, got nothing at {str(location)!r} any more")
+    return found
+
+
+def _finder(path: Path) -> DatasetKind | None:
+    """The kind of what lies at a path; one of another package comes before folders of images."""
+    candidates = chain(FOUND.values(), _found_by_plugins(path), (Folder(),))
+    return next((kind for kind in candidates if kind.finds(path)), None)
+
+
+def _found_by_plugins(path: Path) -> Iterator[DatasetKind]:
+    """The kinds of other packages that take a path; one that is broken is warned of and left out."""
+    for name in plugins.names("found", {*FOUND, "folder"}):
+        try:
+            kind = _loaded("found", name)
+            if plugins.made("found", name, kind.finds, path):
+                yield kind
+        except ConfigurationError as error:
+            logger.warning("a kind of datasets is left out: %s", error)
 
 
 def _base_name(location: Path) -> str:

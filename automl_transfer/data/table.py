@@ -24,7 +24,7 @@ from automl_transfer.data.image_files import RANGE, FileInventory, signature_of
 from automl_transfer.data.scaling import asked_range
 from automl_transfer.data.split_names import SPLIT_NAMES, split_of, twice
 from automl_transfer.data.table_columns import Chosen, choose
-from automl_transfer.data.table_file import read_table
+from automl_transfer.data.table_file import FORMATS, read_table
 from automl_transfer.data.table_images import ImageFolder
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
@@ -68,6 +68,10 @@ class Table(DatasetKind):
     """Any table of file names and labels."""
 
     options = RANGE
+
+    def finds(self, path: Path) -> bool:
+        """By what it is."""
+        return path.suffix.lower() in FORMATS and path.is_file()
 
     def open(self, request: Request) -> Inventory:
         """Read the table, and look for its images.

@@ -8,14 +8,14 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from automl_transfer.domain.task import Metric
+from automl_transfer.domain.measured import Measured
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 RunKind = Literal["confirm", "audit"]
 
 
-class ExtraRun(BaseModel):
+class ExtraRun(Measured):
     """One more training of a trial's strategy, outside of the search.
 
     A `confirm` run has a seed and a split of its own: run r trains on the pool of training and
@@ -32,25 +32,16 @@ class ExtraRun(BaseModel):
             this run judged it, and whether the answer was right; `pack_bits`. Empty for audits.
     """
 
-    model_config = _FROZEN
-
     kind: RunKind
     root: int
     run: int = Field(ge=0)
     seed: int = Field(ge=0)
     epoch: int = Field(ge=0)
     images: int = Field(ge=1)
-    accuracy: float = Field(ge=0.0, le=1.0)
-    balanced_accuracy: float = Field(ge=0.0, le=1.0)
-    macro_f1: float = Field(ge=0.0, le=1.0)
     nll: float
     seconds: float = Field(ge=0.0)
     judged: str = ""
     correct: str = ""
-
-    def score(self, metric: Metric) -> float:
-        """The value of the task's metric."""
-        return float(getattr(self, metric))
 
 
 class FailedRun(BaseModel):
@@ -64,7 +55,7 @@ class FailedRun(BaseModel):
     reason: str = Field(max_length=2000)
 
 
-class TestLook(BaseModel):
+class TestLook(Measured):
     """One evaluation of a winner on the test split, which a study should have one of.
 
     Attributes:
@@ -75,15 +66,11 @@ class TestLook(BaseModel):
         images: How many were judged.
     """
 
-    model_config = _FROZEN
     __test__: ClassVar[bool] = False  # pytest: no test class
 
     root: int
     refit: bool
     weights_sha256: str
-    accuracy: float = Field(ge=0.0, le=1.0)
-    balanced_accuracy: float = Field(ge=0.0, le=1.0)
-    macro_f1: float = Field(ge=0.0, le=1.0)
     nll: float | None
     interval: tuple[float, float]
     images: int = Field(ge=1)

@@ -6,11 +6,9 @@ A new method is one file and one line here. From another package, it is an entry
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any, Literal
 
 from automl_transfer import plugins
-from automl_transfer.errors import ConfigurationError
 
 Role = Literal["rest_init", "anchor", "mix", "phases", "prepare"]
 
@@ -66,11 +64,7 @@ def names(role: Role) -> tuple[str, ...]:
 
 def check(role: Role, name: str) -> None:
     """Raise ConfigurationError where a role has no such method here; the message lists those that it has."""
-    if name not in METHODS[role] and name not in (known := names(role)):
-        raise ConfigurationError(
-            f"{role} must be one of {', '.join(known)}, got {name!r}: correct the name, or install "
-            "the package that adds it"
-        )
+    plugins.check(GROUPS[role][0], METHODS[role], name, noun=role)
 
 
 def get(role: Role, name: str) -> Any:
@@ -79,9 +73,5 @@ def get(role: Role, name: str) -> Any:
     Raises:
         ConfigurationError: There is none (the message lists all), or a plugin adds it and is broken.
     """
-    check(role, name)
-    if name in METHODS[role]:
-        module, _, attribute = METHODS[role][name].partition(":")
-        return getattr(import_module(f"automl_transfer.{module}"), attribute)
     group, what = GROUPS[role]
-    return plugins.load(group, name, callable, what)
+    return plugins.chosen(group, METHODS[role], name, what, noun=role)

@@ -8,30 +8,25 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from automl_transfer.domain.measured import Measured, Metric
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.task import Metric
 
 
-class EpochResult(BaseModel):
+class EpochResult(Measured):
     """One epoch of one trial. Losses are mean cross-entropies in nats; scores lie in [0, 1].
 
     Epoch 0 is the model before any gradient step (closed-form strategies end there).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
     epoch: int = Field(ge=0)
     train_loss: float | None
     validation_loss: float
-    accuracy: float = Field(ge=0.0, le=1.0)
-    balanced_accuracy: float = Field(ge=0.0, le=1.0)
-    macro_f1: float = Field(ge=0.0, le=1.0)
     learning_rate: float = Field(ge=0.0)
     seconds: float = Field(ge=0.0)
 
-    def score(self, metric: Metric) -> float:
-        """The value of the task's metric."""
-        return float(getattr(self, metric))
+    def order(self, metric: Metric) -> tuple[float, float]:
+        """Higher is better: by the metric, then by validation loss. Of equal epochs the first one is kept."""
+        return self.score(metric), -self.validation_loss
 
 
 class StopKind(StrEnum):
@@ -150,9 +145,7 @@ class TrialRecord(BaseModel):
 
     def best_epoch(self, metric: Metric) -> EpochResult | None:
         """The best epoch by the metric, ties broken by validation loss, then by being earlier."""
-        if not self.epochs:
-            return None
-        return max(self.epochs, key=lambda e: (e.score(metric), -e.validation_loss, -e.epoch))
+        return max(self.epochs, key=lambda epoch: epoch.order(metric), default=None)
 
     @property
     def seconds(self) -> float:

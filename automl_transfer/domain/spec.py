@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
-from automl_transfer.domain.task import Metric
 
 Scalar = str | float | int | bool
 RareClasses = Literal["refuse", "drop", "merge", "keep"]

@@ -7,13 +7,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from automl_transfer.domain.account import Account
+from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.pixel_range import Ranged
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 LARGEST_SIDE = 4096
 """Pixels a side that a network is ever given: its first layers take memory by the square of it."""
-Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
 
 
 class SplitSizes(BaseModel):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from automl_transfer.domain.dimensions import CLOSED_FORM, EIGHTHS
 
-if TYPE_CHECKING:
-    from automl_transfer.domain.strategy import Strategy
+Strategy = Any
+"""`strategy.Strategy`, whose fields name these functions."""
 
 
 def source(s: Strategy) -> str:
     """Its name."""
-    return s.source
+    return str(s.source)
 
 
 def cut(s: Strategy) -> str:

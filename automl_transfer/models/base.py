@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer import files
 from automl_transfer.errors import SourceError
 
 if TYPE_CHECKING:
@@ -107,5 +107,4 @@ def file_sha256(path: Path) -> str:
 @functools.lru_cache(maxsize=256)
 def _digest(path: Path, size: int, mtime_ns: int) -> str:
     del size, mtime_ns  # they only key the cache
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return files.file_sha256(path)

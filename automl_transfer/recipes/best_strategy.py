@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from automl_transfer.domain.account import Account
+from automl_transfer.domain.measured import MEASURED, Metric, without_other
 from automl_transfer.domain.names import MAX_LABEL
 from automl_transfer.domain.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.domain.nothing_local import (
@@ -31,7 +40,7 @@ from automl_transfer.domain.spec import (
 )
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import read_json, validate
-from automl_transfer.domain.task import Metric, SplitSizes, Task
+from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
 
@@ -139,16 +148,28 @@ class RecipeTraining(BaseModel):
 
 
 class Score(BaseModel):
-    """A model on one split; `interval` is the 95% Clopper-Pearson interval of the accuracy, `nll` in nats."""
+    """A model on one split; `interval` is the 95% Clopper-Pearson interval of the accuracy, `nll` in nats.
+
+    `other` is the task's metric where it is none of the other scores.
+    """
 
     model_config = _FROZEN
 
     accuracy: Share
     balanced_accuracy: Share | None = None
     macro_f1: Share | None = None
+    other: Share | None = None
     nll: float | None = Field(default=None, ge=0.0)
     interval: tuple[Share, Share]
     n: int = Field(ge=1)
+
+    def shares(self) -> dict[str, Any]:
+        """The scores alone, for another record of the same model."""
+        return {name: getattr(self, name) for name in (*MEASURED, "other")}
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_other(write(self))
 
 
 class SeedScore(BaseModel):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from automl_transfer.domain.model_description import (
 from automl_transfer.domain.normalisation import Constants, facts
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import OutputError, SourceError
-from automl_transfer.files import save_tensors
+from automl_transfer.files import file_sha256, save_tensors
 from automl_transfer.foreign import reading
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.model_card import model_card
@@ -113,12 +112,6 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Target
         model = _build(description)
     fill(model, weights, description.architecture)
     return model.eval().to(device), description
-
-
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_target(folder: Path, replace: bool) -> None:

@@ -19,8 +19,9 @@ from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.normalisation import constants
 from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
 from automl_transfer.errors import ConfigurationError, DataError
+from automl_transfer.files import file_sha256
 from automl_transfer.recipes.inputs import Inputs, Named, Pixels, checked_array, named_files, reason
-from automl_transfer.recipes.model_folder import file_sha256, load_model
+from automl_transfer.recipes.model_folder import load_model
 from automl_transfer.recipes.packaging.description import as_model
 from automl_transfer.recipes.packaging.safetensors_file import SafetensorsFile
 from automl_transfer.recipes.packaging.safetensors_file import load as load_packaged

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.domain.evidence import ExtraRun
-from automl_transfer.domain.task import Metric
+from automl_transfer.domain.measured import Metric
 from automl_transfer.reporting.statistics import Interval
 
 ERROR_RATE = 0.05

@@ -13,8 +13,8 @@ from statistics import fmean
 from pydantic import BaseModel, ConfigDict
 
 from automl_transfer.domain.evidence import ExtraRun, FailedRun
+from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord
-from automl_transfer.domain.task import Metric
 from automl_transfer.reporting.confirmed import Arm, arms_of, difference, estimate
 
 LEAST_SECONDS = 30.0

@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from automl_transfer.domain.account import Account
 from automl_transfer.domain.evidence import ExtraRun, TestLook
+from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.nothing_local import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.task import Metric, Task
+from automl_transfer.domain.task import Task
 from automl_transfer.reporting.confirmed import (
     ERROR_RATE,
     Arm,

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord, TestLook
+from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
 from automl_transfer.domain.spec import StudySpec
-from automl_transfer.domain.task import Metric, Task
+from automl_transfer.domain.task import Task
 from automl_transfer.errors import StudyError
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed

@@ -115,28 +115,20 @@ class Objective:
         return dataclasses.replace(end, artifacts=pictures)
 
     def _run(self, claim: Claim) -> TrialEnd:
-        from automl_transfer.training.run import TrainingRun
-        from automl_transfer.transfer.build import build_plan
+        from automl_transfer.training.making import make_run
 
         spec = self.bench.handle.spec
-        backbone = self.bench.backbone(claim.strategy.source)
-        plan = build_plan(
+        run = make_run(
             claim.strategy,
-            backbone,
             self.bench.task,
-            seed=spec.search.seed,
-            device=self.bench.device,
-            known=self.bench.banks,
-        )
-        self._plan = plan
-        run = TrainingRun(
-            plan,
-            self.bench.task,
+            self.bench.backbone(claim.strategy.source),
             max_epochs=spec.search.max_epochs,
             seed=spec.search.seed,
             device=self.bench.device,
             cache=self.bench.activations,
+            known=self.bench.banks,
         )
+        self._plan = run.plan
         identical = self._resume(claim, run)
         saved_at = time.monotonic()
         last: EpochResult | None = claim.epochs[-1] if claim.epochs else None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.measured import check_metric
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import StudyError
 from automl_transfer.importing import import_torch
@@ -102,12 +103,14 @@ class Workbench:
         """Load the data and check that it, and the sources' weights, are those of the study.
 
         Raises:
+            ConfigurationError: The study's metric is of a package that is not installed here.
             StudyError: The data or a source on this machine differ from the study's, saying which.
         """
         from automl_transfer.training.activation_cache import disk_cache
         from automl_transfer.training.device import resolve_device
         from automl_transfer.training.feature_bank import FeatureBanks
 
+        check_metric(handle.task.metric)
         if task is None:
             task = load_task(handle.spec.task, data_root=data_root, cache_root=cache_root, progress=progress)
         if task.task.fingerprint != handle.task.fingerprint:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from automl_transfer.domain.measured import unknown_metric
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.foreign import reading
@@ -79,6 +80,10 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
         spec = StudySpec.model_validate(document, strict=True)
     except ValidationError as error:
         mistakes.extend(_explain(error, lines))
+    task = document.get("task")
+    if isinstance(task, dict):
+        found = unknown_metric(task.get("metric", "accuracy"))
+        mistakes.extend(lines.put_before(m, ["task", "metric"]) for m in found)
     if isinstance(space, dict):
         try:
             settings = {name: value for name, value in space.items() if _is_setting(value)}

@@ -15,6 +15,7 @@ from optuna.trial import TrialState as OptunaState
 from automl_transfer.errors import UnreadableRowError
 from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
+from automl_transfer.store.optuna_names import RUNG
 
 _CHUNK = 500  # ids in one IN (...), well below every database's limit
 
@@ -117,7 +118,7 @@ class Details:
                 self._odd[trial_id] = error
         for trial_id, key, text in connection.execute(
             sa.select(s.c.trial_id, s.c.key, s.c.value_json).where(
-                among(s), s.c.key.startswith(parsing.RUNG, autoescape=True)
+                among(s), s.c.key.startswith(RUNG, autoescape=True)
             )
         ):
             try:

@@ -15,7 +15,6 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.artifacts import ArtifactMeta
 from optuna.distributions import BaseDistribution, distribution_to_json
-from optuna.storages._rdb import models
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -23,19 +22,16 @@ from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now, utc
+from automl_transfer.store.optuna_names import ARTIFACT_PREFIX, CURVE_VALUE, VALUE
 
 STRATEGY, STOP, SECONDS, CONTINUES = "strategy", "stop", "seconds", "continues"
 """The user attributes of a trial: what it is, why it stopped, how long it took, and which trial it goes
 on from. They are for people who look at a study with Optuna's tools: nothing here reads them."""
 
 ATTRIBUTE_LIMIT = 1024  # characters that the dashboard shows
-ARTIFACT_PREFIX = "artifacts:"  # of the system attributes by which Optuna's tools find artifacts
 
 WAITING = OptunaState.WAITING
 RUNNING = OptunaState.RUNNING
-
-_FLOAT = models.TrialIntermediateValueModel
-_VALUE = models.TrialValueModel
 
 
 def to_optuna(state: TrialState) -> OptunaState:
@@ -189,14 +185,14 @@ def set_value(connection: sa.Connection, trial_id: int, value: float) -> None:
     """The objective's value."""
     if math.isnan(value):
         raise ValueError("a trial's value must be a number, got nan: fail the trial instead")
-    stored, kind = _VALUE.value_to_stored_repr(value)
+    stored, kind = VALUE.value_to_stored_repr(value)
     row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
     upsert(connection, t.values, ("trial_id", "objective"), row)
 
 
 def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value: float) -> None:
     """The value after an epoch, as a pruner and the dashboard see it."""
-    stored, kind = _FLOAT.intermediate_value_to_stored_repr(value)
+    stored, kind = CURVE_VALUE.intermediate_value_to_stored_repr(value)
     row = {
         "trial_id": trial_id,
         "step": step,

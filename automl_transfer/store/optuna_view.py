@@ -6,8 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._cached_storage import _CachedStorage
 from sqlalchemy.orm import scoped_session, sessionmaker
+
+from automl_transfer.store import optuna_names
 
 
 class SharedRDBStorage(RDBStorage):
@@ -32,4 +33,4 @@ class SharedRDBStorage(RDBStorage):
 
 def cached_storage(engine: sa.Engine, shown_url: str) -> BaseStorage:
     """Optuna's cached storage, as `optuna.load_study` would make it from a URL."""
-    return _CachedStorage(SharedRDBStorage(engine, shown_url))
+    return optuna_names.cached(SharedRDBStorage(engine, shown_url))

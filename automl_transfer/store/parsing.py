@@ -25,9 +25,6 @@ from automl_transfer.errors import UnreadableRowError
 
 M = TypeVar("M", bound=BaseModel)
 
-RUNG = "completed_rung_"
-"""How the keys begin under which Optuna's pruners note what a trial had at a rung."""
-
 _KEPT = 10_000
 _distributions: dict[str, BaseDistribution] = {}
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from automl_transfer.errors import StoreURLError
 from automl_transfer.files import Timeout, locked
+from automl_transfer.store import optuna_names
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine
 from automl_transfer.store.url import StoreURL
@@ -131,15 +132,14 @@ def check_schema(url: StoreURL, engine: sa.Engine) -> None:
 def _create(engine: sa.Engine) -> None:
     """Both schemas in an empty database, in one transaction: what migrations make, without loading them."""
     import optuna
-    from optuna.storages._rdb import models
 
     info = sa.table("version_info", *map(sa.column, ("version_info_id", "schema_version", "library_version")))
     with engine.begin() as connection:
-        models.BaseModel.metadata.create_all(connection, checkfirst=False)
+        optuna_names.METADATA.create_all(connection, checkfirst=False)
         t.Base.metadata.create_all(connection, checkfirst=False)
         facts = {
             "version_info_id": 1,
-            "schema_version": models.SCHEMA_VERSION,
+            "schema_version": optuna_names.SCHEMA_VERSION,
             "library_version": optuna.__version__,
         }
         connection.execute(sa.insert(info).values(facts))
@@ -253,23 +253,18 @@ def _our_revisions(found: str) -> set[str]:
 
 
 def _optuna_revisions() -> set[str]:
-    import optuna.storages._rdb
     from alembic.script import ScriptDirectory
 
-    folder = Path(next(iter(optuna.storages._rdb.__path__))) / "alembic"
-    return {revision.revision for revision in ScriptDirectory(str(folder)).walk_revisions()}
+    script = ScriptDirectory(str(optuna_names.MIGRATIONS))
+    return {revision.revision for revision in script.walk_revisions()}
 
 
 def _create_optuna(url: StoreURL) -> None:
     """Optuna's own way of creating and stamping its tables; killed half-way, the next run completes it."""
-    from optuna.storages._rdb import models
-    from optuna.storages._rdb.storage import _VersionManager
-    from sqlalchemy.orm import scoped_session, sessionmaker
-
     engine = make_engine(url, bootstrap=True)
     try:
-        models.BaseModel.metadata.create_all(engine)
-        _VersionManager("", engine, scoped_session(sessionmaker(bind=engine)))
+        optuna_names.METADATA.create_all(engine)
+        optuna_names.stamp_version(engine)
     finally:
         engine.dispose()
 

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 from automl_transfer.errors import UnreadableRowError
 from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
+from automl_transfer.store.optuna_names import RUNG
 
 _KINDS = ("FINITE", "INF_POS", "INF_NEG", "NAN")
 
@@ -47,7 +48,7 @@ def unsound(connection: sa.Connection, study_id: int) -> dict[int, str]:
     notes = (
         sa.select(s.c.trial_id, s.c.key, s.c.value_json)
         .join(t.trials, t.trials.c.trial_id == s.c.trial_id)
-        .where(t.trials.c.study_id == study_id, s.c.key.startswith(parsing.RUNG, autoescape=True))
+        .where(t.trials.c.study_id == study_id, s.c.key.startswith(RUNG, autoescape=True))
     )
     for trial_id, key, text in connection.execute(notes):
         try:

@@ -8,23 +8,24 @@ keys are a setting of each connection, off in other programs, and row numbers ar
 from __future__ import annotations
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models as optuna_models
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from automl_transfer.store import optuna_names
 
 PREFIX = "at_"
 
-# Optuna's own definitions, as Core tables. Only store/ touches them.
-studies: sa.Table = optuna_models.StudyModel.__table__
-directions: sa.Table = optuna_models.StudyDirectionModel.__table__
-trials: sa.Table = optuna_models.TrialModel.__table__
-params: sa.Table = optuna_models.TrialParamModel.__table__
-values: sa.Table = optuna_models.TrialValueModel.__table__
-intermediate: sa.Table = optuna_models.TrialIntermediateValueModel.__table__
-user_attributes: sa.Table = optuna_models.TrialUserAttributeModel.__table__
-system_attributes: sa.Table = optuna_models.TrialSystemAttributeModel.__table__
-heartbeats: sa.Table = optuna_models.TrialHeartbeatModel.__table__
-study_user_attributes: sa.Table = optuna_models.StudyUserAttributeModel.__table__
-study_system_attributes: sa.Table = optuna_models.StudySystemAttributeModel.__table__
+# Optuna's own, as Core tables. Only store/ touches them.
+studies = optuna_names.studies
+directions = optuna_names.directions
+trials = optuna_names.trials
+params = optuna_names.params
+values = optuna_names.values
+intermediate = optuna_names.intermediate
+user_attributes = optuna_names.user_attributes
+system_attributes = optuna_names.system_attributes
+heartbeats = optuna_names.heartbeats
+study_user_attributes = optuna_names.study_user_attributes
+study_system_attributes = optuna_names.study_system_attributes
 
 
 class Base(DeclarativeBase):

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import ConfigDict
 
+from automl_transfer import plugins
+from automl_transfer.domain.measured import MEASURED, Measured, load_metric
+from automl_transfer.errors import ConfigurationError
 from automl_transfer.models.heads import TargetModel
+from automl_transfer.training.calibration import log_likelihood
 from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Mean cross-entropy in nats, and scores in [0, 1]."""
+class Scores(Measured):
+    """Scores in [0, 1], and mean cross-entropy in nats, which need not be finite."""
+
+    model_config = ConfigDict(allow_inf_nan=True)
 
     nll: float
-    accuracy: float
-    balanced_accuracy: float
-    macro_f1: float
 
 
 def predict_logits(
@@ -47,23 +49,44 @@ def predict_logits(
             module.training = training
 
 
-def scores(logits: np.ndarray, labels: np.ndarray, classes: int) -> Scores:
+def scores(logits: np.ndarray, labels: np.ndarray, classes: int, metric: str = "accuracy") -> Scores:
     """Scores of (n, classes) logits against (n,) labels, n >= 1.
 
     Balanced accuracy is the mean recall of classes that occur in the labels; macro F1 the mean over
-    classes that occur in labels or predictions (as scikit-learn has it).
+    classes that occur in labels or predictions (as scikit-learn has it). A metric that is none of these is
+    measured, too.
+
+    Raises:
+        ConfigurationError: It is not installed, or gives no number in [0, 1].
     """
-    wide = logits.astype(np.float64)
-    wide -= wide.max(axis=1, keepdims=True)
-    nll = float(np.mean(np.log(np.exp(wide).sum(axis=1)) - wide[np.arange(len(labels)), labels]))
-    predicted = wide.argmax(axis=1)
+    nll = -float(np.mean(log_likelihood(logits, labels)))
+    predicted = logits.argmax(axis=1)
     table = np.bincount(labels * classes + predicted, minlength=classes * classes)
     table = table.reshape(classes, classes)  # rows: truth, columns: prediction
     hits, truth, guesses = np.diag(table), table.sum(axis=1), table.sum(axis=0)
     recall = hits[truth > 0] / truth[truth > 0]
     seen = truth + guesses > 0
     f1 = 2.0 * hits[seen] / (truth + guesses)[seen]
-    return Scores(nll, float(hits.sum() / len(labels)), float(recall.mean()), float(f1.mean()))
+    return Scores(
+        nll=nll,
+        accuracy=float(hits.sum() / len(labels)),
+        balanced_accuracy=float(recall.mean()),
+        macro_f1=float(f1.mean()),
+        other=None if metric in MEASURED else _measured(metric, logits, labels),
+    )
+
+
+def _measured(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
+    if not np.isfinite(logits).all():
+        return 0.0  # the loss says so, and ends the trial
+    found = plugins.made("metrics", metric, load_metric(metric), logits.copy(), labels.copy())
+    try:
+        value = float(found)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not 0.0 <= value <= 1.0:
+        raise ConfigurationError(f"the metric {metric!r} must give a number in [0, 1], got {found!r}")
+    return value
 
 
 @torch.no_grad()

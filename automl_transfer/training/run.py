@@ -150,10 +150,11 @@ class TrainingRun:
             Aborted: That was asked for (`aborting`); the run stands after its last finished epoch.
             TrialDataError: Images could not be read.
         """
+        metric = self.task.task.metric
         while not self.finished:
             result = self._next_epoch()
             self.epoch = result.epoch
-            if self.best is None or self._key(result) > self._key(self.best):
+            if self.best is None or result.order(metric) > self.best.order(metric):
                 self.best = result
                 self._best_tensors = clone(self._moves)
             yield result
@@ -260,9 +261,7 @@ class TrainingRun:
             learning_rate=rate,
             seconds=time.perf_counter() - start,
             validation_loss=found.nll,
-            accuracy=found.accuracy,
-            balanced_accuracy=found.balanced_accuracy,
-            macro_f1=found.macro_f1,
+            **found.shares(),
         )
 
     def _judge(self, epoch: int) -> tuple[np.ndarray, Scores]:
@@ -272,7 +271,8 @@ class TrainingRun:
         batch = batch_for(inputs.elements, self.device)
         logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
         plain = logits.float().numpy()
-        found = scores(plain, self.task.labels[rows], len(self.task.task.classes))
+        task = self.task.task
+        found = scores(plain, self.task.labels[rows], len(task.classes), task.metric)
         if not math.isfinite(found.nll):
             raise NotANumberError(
                 f"validation loss must be finite, got {found.nll} after epoch {epoch}: "
@@ -378,9 +378,6 @@ class TrainingRun:
         x, below = inputs.prepare(stored)
         logits: Tensor = self.model(x, inputs.start, below)
         return logits
-
-    def _key(self, result: EpochResult) -> tuple[float, float]:
-        return result.score(self.task.task.metric), -result.validation_loss
 
     def _identity(self) -> dict[str, Any]:
         return {

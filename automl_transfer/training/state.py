@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from automl_transfer.errors import TrialDataError
-from automl_transfer.files import read_own_json, save_tensors
+from automl_transfer.files import file_sha256, read_own_json, save_tensors
 from automl_transfer.transfer.freeze import TransferModel
 
 TENSORS = "state.safetensors"
@@ -152,7 +152,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: dict[st
     try:
         packed = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_tensors(packed, fresh / TENSORS)
-        document = {"schema": SCHEMA, **state, "tensors_sha256": _file_sha256(fresh / TENSORS)}
+        document = {"schema": SCHEMA, **state, "tensors_sha256": file_sha256(fresh / TENSORS)}
         (fresh / STATE).write_text(json.dumps(document, indent=1, allow_nan=False), encoding="utf-8")
         if folder.exists():
             folder.replace(old)
@@ -173,7 +173,7 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         state = read_own_json(folder / STATE)
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
             raise TrialDataError(_damaged(folder, f"{STATE} must have the schema {SCHEMA}"))
-        if _file_sha256(folder / TENSORS) != state.get("tensors_sha256"):
+        if file_sha256(folder / TENSORS) != state.get("tensors_sha256"):
             raise TrialDataError(_damaged(folder, f"{TENSORS} must have the checksum that {STATE} states"))
         return load_file(folder / TENSORS), state
     except (OSError, ValueError, SafetensorError) as error:
@@ -182,8 +182,3 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _damaged(folder: Path, reason: str) -> str:
     return f"a checkpoint must be whole, got a damaged one in {folder} ({reason}): start the trial over"
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,23 +1,27 @@
-"""Launchers start workers: as processes of this machine, or as threads of this process for tests."""
+"""The contract of launchers, which start workers, and the one that starts processes of this machine."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from automl_transfer.machine import usable_cores
 from automl_transfer.store.url import ENVIRONMENT_VARIABLE, StoreURL
-from automl_transfer.workers.signals import StopRequest
+
+DONE, WRONG_USAGE = 0, 2
+"""Exit codes of workers that mean something to whoever watches them; `signals.INTERRUPTED` is the third."""
 
 
 class StartedWorker(ABC):
-    """One worker that a launcher has started. `name` says who it is to a person."""
+    """One worker that a launcher has started. `name` says who it is to a person.
+
+    A worker finds its work in the store: whoever started it only watches it. Nothing here may wait long, and
+    nothing raises after the worker's end.
+    """
 
     name: str
 
@@ -39,7 +43,27 @@ class StartedWorker(ABC):
 
 
 class Launcher(ABC):
-    """Starts workers of one study. Called from one thread."""
+    """Starts workers of one study, wherever they run; called from one thread.
+
+    The supervisor starts workers 0 to N-1, polls each a few times a second, starts one that crashed again
+    under its number, and at the end asks each to leave, waits, and kills those that stay. A launcher that
+    dies loses nothing: its workers' leases run out, and others go on with their trials. What a worker logs
+    belongs into `command.logs`, a file a worker (`worker-0.log`), where `report` collects it.
+
+    `search --launcher NAME` and `launch --launcher NAME` take those of `launchers.LAUNCHERS` and of other
+    packages: a class, or a function, that is called with a `WorkerCommand`. One for a batch system:
+
+        class Batch(Launcher):
+            def __init__(self, command): self.command = command
+            def start(self, index):
+                return Job(submit(self.command.arguments(index), self.command.environment()))
+
+        class Job(StartedWorker):
+            def __init__(self, id): self.name = id
+            def poll(self): return exit_code(self.name)    # None while it waits or runs
+            def ask(self): signal(self.name, "TERM")
+            def kill(self): cancel(self.name)
+    """
 
     @abstractmethod
     def start(self, index: int) -> StartedWorker:
@@ -53,7 +77,7 @@ class WorkerCommand:
     Attributes:
         url: Reaches the worker through its environment, because arguments show in process lists.
         threads: Of each worker.
-        extra: Further options, as on the command line.
+        grace: Seconds of silence after which a worker is lost.
         logs: Folder for one log file a worker.
     """
 
@@ -64,17 +88,18 @@ class WorkerCommand:
     device: str = "auto"
     data_root: Path | None = None
     cache_root: Path | None = None
-    extra: Sequence[str] = ()
+    grace: float = 60.0
 
     def arguments(self, index: int) -> list[str]:
         """The command line of one worker."""
         # -P: without it a random.py or queue.py in the working folder would be imported instead of Python's.
         line = [sys.executable, "-P", "-m", "automl_transfer", "worker", self.study]
         line += ["--threads", str(self.threads), "--device", self.device, "--index", str(index)]
+        line += ["--grace", f"{self.grace:g}"]
         for option, value in (("--data-root", self.data_root), ("--cache", self.cache_root)):
             if value is not None:
                 line += [option, str(value)]
-        return [*line, *self.extra]
+        return line
 
     def environment(self) -> dict[str, str]:
         """The environment of every worker."""
@@ -142,53 +167,6 @@ class _Process(StartedWorker):
         except OSError:
             return ""
         return lines[-1][:500] if lines else ""
-
-
-class InProcessLauncher(Launcher):
-    """The twin for tests: each worker is a thread that runs a function until its stop is asked for.
-
-    Args:
-        run: Takes the worker's number and its stop request; returns its exit code.
-    """
-
-    def __init__(self, run: Callable[[int, StopRequest], int]) -> None:
-        self._run = run
-
-    def start(self, index: int) -> StartedWorker:
-        """Start one thread."""
-        return _Thread(index, self._run)
-
-
-class _Thread(StartedWorker):
-    def __init__(self, index: int, run: Callable[[int, StopRequest], int]) -> None:
-        self.name = f"thread-{index}"
-        self._stop = StopRequest()
-        self._code: int | None = None
-        self._error = ""
-        self._killed = False
-        self._thread = threading.Thread(target=self._main, args=(index, run), name=self.name, daemon=True)
-        self._thread.start()
-
-    def _main(self, index: int, run: Callable[[int, StopRequest], int]) -> None:
-        try:
-            self._code = run(index, self._stop)
-        except Exception as error:
-            self._error = f"{type(error).__name__}: {error}"
-            self._code = 1
-
-    def poll(self) -> int | None:
-        return -9 if self._killed else self._code
-
-    def ask(self) -> None:
-        self._stop.ask("asked by the launcher")
-
-    def kill(self) -> None:
-        # A thread cannot be ended from outside: it is asked, and no longer counted.
-        self._stop.ask("killed by the launcher")
-        self._killed = self._code is None
-
-    def last_words(self) -> str:
-        return self._error
 
 
 def _import_path() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Runs a study with several worker processes of this machine, from start to last sweep."""
+"""Runs a study with several workers, from start to last sweep."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ from automl_transfer.errors import UserError, WorkersError
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
+from automl_transfer.workers import launchers
 from automl_transfer.workers.heartbeat import reap_lost
-from automl_transfer.workers.launcher import (
-    Launcher,
-    SubprocessLauncher,
-    WorkerCommand,
-    threads_for,
-)
+from automl_transfer.workers.launcher import WRONG_USAGE, WorkerCommand, threads_for
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.spool import spool_folder
-from automl_transfer.workers.supervisor import WRONG_USAGE, Slot, SupervisorOptions, supervise
+from automl_transfer.workers.supervisor import Slot, SupervisorOptions, supervise
 
 
 @dataclass(frozen=True)
@@ -28,7 +24,7 @@ class LaunchOptions:
 
     Attributes:
         threads: Of each worker; None divides this machine's cores.
-        extra: Further options of `automl-transfer worker`.
+        launcher: Name of what starts the workers, one of `launchers`.
     """
 
     workers: int
@@ -36,7 +32,7 @@ class LaunchOptions:
     device: str = "auto"
     data_root: Path | None = None
     cache_root: Path | None = None
-    extra: Sequence[str] = ()
+    launcher: str = "local"
     grace: float = 60.0
     supervisor: SupervisorOptions = field(default_factory=SupervisorOptions)
 
@@ -48,7 +44,6 @@ def run_workers(
     options: LaunchOptions,
     *,
     on_tick: Callable[[Sequence[Slot]], None] = lambda slots: None,
-    launcher: Launcher | None = None,
 ) -> str:
     """Run workers until the study is finished or stopping is asked for; returns why it ended.
 
@@ -56,18 +51,17 @@ def run_workers(
         UserError: A worker refused this machine's data or weights; the message is the worker's.
         WorkersError: No worker could go on.
     """
-    if launcher is None:
-        command = WorkerCommand(
-            study=handle.identity,  # a worker that starts later finds it under whatever name it has then
-            url=store.url,
-            logs=spool_folder(store.url, handle).parent.parent / "logs",
-            threads=options.threads or threads_for(options.workers),
-            device=options.device,
-            data_root=options.data_root,
-            cache_root=options.cache_root,
-            extra=("--grace", f"{options.grace:g}", *options.extra),
-        )
-        launcher = SubprocessLauncher(command)
+    command = WorkerCommand(
+        study=handle.identity,  # a worker that starts later finds it under whatever name it has then
+        url=store.url,
+        logs=spool_folder(store.url, handle).parent.parent / "logs",
+        threads=options.threads or threads_for(options.workers),
+        device=options.device,
+        data_root=options.data_root,
+        cache_root=options.cache_root,
+        grace=options.grace,
+    )
+    launcher = launchers.make(options.launcher, command)
     result = supervise(launcher, options.workers, stop, options=options.supervisor, on_tick=on_tick)
     trials = Trials(store)
     # A worker that was killed last has nobody to look after its trial.

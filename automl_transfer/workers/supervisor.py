@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from automl_transfer.workers.launcher import Launcher, StartedWorker
+from automl_transfer.workers.launcher import DONE, WRONG_USAGE, Launcher, StartedWorker
 from automl_transfer.workers.signals import INTERRUPTED, StopRequest
 
 log = logging.getLogger(__name__)
-
-DONE, WRONG_USAGE = 0, 2
 
 
 @dataclass(frozen=True)

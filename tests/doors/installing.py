@@ -14,6 +14,11 @@ POINTS = {
     "phases": "head_first = door_phases:head_first",
     "figures": "how-many = door_figure:FIGURE",
     "preparations": "unit_variance = door_preparation:unit_variance",
+    "datasets": "shells = door_dataset:Shells",
+    "sources": "tinynet = door_source:TinyNet",
+    "found": "tiles = door_found:Tiles",
+    "metrics": "half_marks = door_metric:half_marks",
+    "launchers": "typed = door_launcher:Typed",
 }
 """The one line of each door, by its group."""
 

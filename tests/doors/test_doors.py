@@ -8,7 +8,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from installing import POINTS, install
@@ -16,6 +18,7 @@ from small_runs import make_run, small_task
 
 from automl_transfer import plugins
 
+ROOT = Path(__file__).parents[2]
 METHODS = {"rest_init": "halves", "anchor": "near_average", "mix": "next_one", "phases": "head_first",
            "prepare": "unit_variance"}  # fmt: skip
 SMALL = (
@@ -53,9 +56,13 @@ def run(*arguments: str, site: Path | None, cwd: Path) -> subprocess.CompletedPr
     )  # fmt: skip
 
 
-def test_methods_of_other_packages_lead_to_a_ranking(site: Path, tmp_path: Path) -> None:
+def test_methods_and_a_file_that_other_packages_know_lead_to_a_ranking(site: Path, tmp_path: Path) -> None:
     named = [part for role, name in METHODS.items() for part in ("--set", f"space.{role}={name}")]
-    done = run("search", "digits?per_class=20", *SMALL, *named, "-o", "out", site=site, cwd=tmp_path)
+    tiles = np.random.default_rng(0).integers(0, 99, (90, 257), dtype=np.uint8)
+    tiles[:, 0] = np.arange(90) % 3
+    tiles[:, 1:] += 70 * tiles[:, :1]
+    (tmp_path / "bright.tiles").write_bytes(tiles.tobytes())
+    done = run("search", "bright.tiles", *SMALL, *named, "-o", "out", site=site, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     row = json.loads((tmp_path / "out" / "ranking.json").read_text())["rows"][0]
     assert {role: row["strategy"][role] for role in METHODS} == METHODS
@@ -84,6 +91,56 @@ def test_methods_of_other_packages_lead_to_a_ranking(site: Path, tmp_path: Path)
         assert f"space.{role}: must be one of" in refused.stderr
         assert repr(name) in refused.stderr
     assert not (tmp_path / "no").exists()
+
+
+def test_a_dataset_a_source_a_metric_and_a_launcher_of_other_packages_lead_to_a_ranking(
+    site: Path, tmp_path: Path
+) -> None:
+    line = (
+        "search", "shells?count=20", *SMALL, "--set", "space.source=tinynet", "--set", "search.trials=2",
+        "--set", "task.metric=half_marks", "--set", "search.confirm=2",
+        "-n", "2", "-o", "out", "--launcher",
+    )  # fmt: skip
+    done = run(*line, "typed", site=site, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ranking = json.loads((tmp_path / "out" / "ranking.json").read_text())
+    assert ranking["task"]["name"] == "shells?count=20"
+    assert {row["strategy"]["source"] for row in ranking["rows"]} == {"tinynet"}
+    row, mean = ranking["rows"][0], ranking["rows"][0]["confirmation"]
+    assert ranking["task"]["metric"] == "half_marks"
+    assert row["validation"]["score"] == row["validation"]["accuracy"] / 2
+    assert mean["score"] == pytest.approx(mean["accuracy"] / 2)
+    recipe = json.loads((tmp_path / "out" / "best_strategy.json").read_text())
+    assert recipe["metrics"]["test"]["other"] == recipe["metrics"]["test"]["accuracy"] / 2
+    assert "half marks" in (tmp_path / "out" / "report.html").read_text()
+    assert "left after" in "".join(path.read_text() for path in tmp_path.rglob("worker-*.log"))
+    bare = run(*line, "typed", site=None, cwd=tmp_path)
+    assert bare.returncode == 2
+    assert "--launcher must be one of local, inprocess, got 'typed'" in bare.stderr
+    bare = run("apply", "out/best_strategy.json", "-o", "new", site=None, cwd=tmp_path)
+    assert bare.returncode == 2
+    assert "metric must be one of accuracy, balanced_accuracy, macro_f1, got 'half_marks'" in bare.stderr
+    assert "door_metric 1.0" in bare.stderr
+    refused = run("search", "digits", "--set", "task.metric=half_marks", "-o", "no", site=None, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert (
+        "task.metric: must be one of accuracy, balanced_accuracy, macro_f1, got 'half_marks'"
+        in refused.stderr
+    )
+
+
+def test_each_door_is_one_file_and_one_line(site: Path) -> None:
+    """Issue 18: files that a further method touches, in a package of its own: 1, and one line of metadata."""
+    assert set(POINTS) == set(get_args(plugins.Group))
+    for group, point in POINTS.items():
+        module = point.split("= ")[1].split(":")[0]
+        files = [path for path in site.glob(f"{module}*") if path.is_file()]
+        assert len(files) == 1, group
+        lines = (site / f"{module}-1.0.dist-info" / "entry_points.txt").read_text().splitlines()
+        assert len(lines) == 2, group  # the group, and the line
+        ours = [path for path in (ROOT / "automl_transfer").rglob("*.py") if module in path.read_text()]
+        assert not ours, group
+    print(f"{len(POINTS)} doors, each 1 file and 1 line")
 
 
 @pytest.mark.usefixtures("installed")

@@ -13,6 +13,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent / "doors"))
+
+import installing  # noqa: E402
+
 TINY = (
     "--set", "search.trials=1", "--set", "search.profile=false", "--set", "search.max_epochs=2",
     "--set", "space.source=tinynet", "--set", "space.rest_init=halves", "--set", "space.transfer_depth=4",
@@ -39,13 +43,15 @@ def install(package: Path, target: Path) -> None:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
-    install(HERE / "shells", folder)
+    for group in ("datasets", "sources", "initialisers"):
+        installing.install(group, folder)
     install(HERE / "broken", folder)
     return folder
 
 
 def run(*arguments: str, site: Path | None, cwd: Path) -> subprocess.CompletedProcess[str]:
-    path = {"PYTHONPATH": str(site)} if site else {}
+    before = os.environ.get("PYTHONPATH", "")
+    path = {"PYTHONPATH": os.pathsep.join((str(site), before))} if site else {}
     return subprocess.run(
         [sys.executable, "-m", "automl_transfer", *arguments],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **path},
@@ -62,7 +68,7 @@ def test_a_search_with_the_dataset_the_source_and_the_initialiser_of_another_pac
     assert recipe["strategy"]["source"] == "tinynet"
     assert recipe["strategy"]["rest_init"] == "halves"
     assert recipe["source"]["licence"] == "CC0-1.0"
-    assert recipe["environment"]["versions"]["shells"] == "1.2.0"
+    assert recipe["environment"]["versions"]["door_dataset"] == "1.0"
     assert recipe["metrics"]["test"]["accuracy"] > 0.9
     again = run("verify", "out/best_strategy.json", "--cache", "cache", site=site, cwd=tmp_path)
     assert again.stdout.startswith("identical"), again.stdout + again.stderr
@@ -121,7 +127,7 @@ def test_two_plugins_that_claim_one_name(site: Path, tmp_path: Path) -> None:
     done = run("explore", "shells", site=both, cwd=tmp_path)
     assert done.returncode == 2
     assert "one plugin may add 'shells' to datasets, got " in done.stderr
-    assert "shells 1.2.0" in done.stderr
+    assert "door_dataset 1.0" in done.stderr
     assert "twin 3" in done.stderr
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from automl_transfer.store.url import StoreURL
+from automl_transfer.workers.in_process import InProcessLauncher
 from automl_transfer.workers.launcher import (
-    InProcessLauncher,
     Launcher,
     SubprocessLauncher,
     WorkerCommand,
@@ -23,11 +24,14 @@ from automl_transfer.workers.supervisor import SupervisorOptions, supervise
 QUICK = SupervisorOptions(stagger=0.0, max_restarts=2, patience=0.3, poll=0.01)
 
 
+@dataclass(frozen=True)
 class ScriptCommand(WorkerCommand):
     """Runs a line of Python instead of a worker."""
 
+    line: str = ""
+
     def arguments(self, index: int) -> list[str]:
-        return [sys.executable, "-c", *self.extra, str(index)]
+        return [sys.executable, "-c", self.line, str(index)]
 
 
 @pytest.fixture(params=["threads", "processes"])
@@ -54,9 +58,7 @@ def launch(request: pytest.FixtureRequest, tmp_path: Path) -> object:
                 "while True:\n"
                 "    signal.pause()"
             )
-        return SubprocessLauncher(
-            ScriptCommand("s", StoreURL.parse("s.db"), tmp_path / "logs", 1, extra=(line,))
-        )
+        return SubprocessLauncher(ScriptCommand("s", StoreURL.parse("s.db"), tmp_path / "logs", 1, line=line))
 
     return make
 

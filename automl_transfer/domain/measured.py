@@ -1,0 +1,89 @@
+"""What models are scored by: three shares that are always measured, and one more of another package.
+
+A metric of another package is an entry point in the group `automl_transfer.metrics`: a function of logits
+(n, C) and labels (n,) that gives a number in [0, 1], higher is better.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from automl_transfer import plugins
+from automl_transfer.errors import ConfigurationError
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+Metric = Annotated[str, Field(pattern=_NAME)]
+"""The name of a metric; whether it is installed is asked where it is measured. What was measured can be read
+without it."""
+MEASURED = ("accuracy", "balanced_accuracy", "macro_f1")
+
+_HERE = dict.fromkeys(MEASURED, "")
+_NOUN = "metric"
+
+
+def check_metric(name: str) -> None:
+    """Raise ConfigurationError where no metric of this name is installed; lists those that are."""
+    plugins.check("metrics", _HERE, name, noun=_NOUN)
+
+
+def unknown_metric(name: object) -> list[str]:
+    """The mistake of a `[task]` table that names a metric which is not installed here, under its key."""
+    try:
+        if isinstance(name, str) and re.match(_NAME, name):  # else it is no name, which is said elsewhere
+            check_metric(name)
+    except ConfigurationError as error:
+        return [f"task.metric: {str(error).removeprefix(f'{_NOUN} ')}"]
+    return []
+
+
+def load_metric(name: str) -> Any:
+    """The function of a metric of another package.
+
+    Raises:
+        ConfigurationError: None has this name, or it is broken.
+    """
+    return plugins.chosen("metrics", {}, name, "a function (logits, labels)", noun=_NOUN)
+
+
+class Measured(BaseModel):
+    """Scores of a model, in [0, 1].
+
+    Attributes:
+        other: The task's metric where it is none of the others; else None, and not written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    accuracy: float = Field(ge=0.0, le=1.0)
+    balanced_accuracy: float = Field(ge=0.0, le=1.0)
+    macro_f1: float = Field(ge=0.0, le=1.0)
+    other: float | None = Field(default=None, ge=0.0, le=1.0)
+
+    def score(self, metric: Metric) -> float:
+        """The value of the task's metric."""
+        return score_of(self, metric)
+
+    def shares(self) -> dict[str, Any]:
+        """The scores alone, for another record of the same model."""
+        return {name: getattr(self, name) for name in (*MEASURED, "other")}
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_other(write(self))
+
+
+def score_of(measured: Any, metric: Metric) -> float:
+    """The value of a metric among some scores."""
+    value = getattr(measured, metric if metric in MEASURED else "other")
+    assert value is not None, f"the {metric} was not measured"
+    return float(value)
+
+
+def without_other(written: dict[str, Any]) -> dict[str, Any]:
+    """As versions before wrote it, and can read it, where there is no other metric."""
+    if written.get("other", 0) is None:
+        del written["other"]
+    return written

@@ -1,0 +1,51 @@
+"""Every name of Optuna that is not documented, and that this package relies on.
+
+A version of Optuna that moves one is mended here; `tests/store/test_optuna_names.py` says for each what it
+must be.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from optuna.storages import BaseStorage, _rdb
+from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb import models
+from sqlalchemy.orm import scoped_session, sessionmaker
+
+METADATA: sa.MetaData = models.BaseModel.metadata
+SCHEMA_VERSION: int = models.SCHEMA_VERSION
+MIGRATIONS = Path(next(iter(_rdb.__path__))) / "alembic"
+CURVE_VALUE = models.TrialIntermediateValueModel
+"""How a value of the curve is stored, NaN and infinity too."""
+VALUE = models.TrialValueModel
+"""How a trial's value is stored."""
+RUNG = "completed_rung_"
+"""How the keys begin under which Optuna's pruners note what a trial had at a rung."""
+ARTIFACT_PREFIX = "artifacts:"
+"""How the keys begin of the system attributes by which Optuna's tools find artifacts."""
+
+studies: sa.Table = models.StudyModel.__table__
+directions: sa.Table = models.StudyDirectionModel.__table__
+trials: sa.Table = models.TrialModel.__table__
+params: sa.Table = models.TrialParamModel.__table__
+values: sa.Table = models.TrialValueModel.__table__
+intermediate: sa.Table = models.TrialIntermediateValueModel.__table__
+user_attributes: sa.Table = models.TrialUserAttributeModel.__table__
+system_attributes: sa.Table = models.TrialSystemAttributeModel.__table__
+heartbeats: sa.Table = models.TrialHeartbeatModel.__table__
+study_user_attributes: sa.Table = models.StudyUserAttributeModel.__table__
+study_system_attributes: sa.Table = models.StudySystemAttributeModel.__table__
+
+
+def cached(storage: BaseStorage) -> BaseStorage:
+    """Optuna's cache around a storage, as `optuna.load_study` would put it."""
+    return _CachedStorage(storage)  # type: ignore[arg-type]
+
+
+def stamp_version(engine: sa.Engine) -> None:
+    """Write the version of Optuna's schema where there is none yet."""
+    from optuna.storages._rdb.storage import _VersionManager
+
+    _VersionManager("", engine, scoped_session(sessionmaker(bind=engine)))

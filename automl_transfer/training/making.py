@@ -1,0 +1,76 @@
+"""A strategy made ready to train, and trained to its end: by trials, confirmations, `apply` and `verify`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.records import EpochResult
+from automl_transfer.domain.strategy import Strategy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from automl_transfer.models.network import Backbone
+    from automl_transfer.training.activation_cache import ActivationCache
+    from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.build import KnownFeatures
+
+
+def make_run(
+    strategy: Strategy,
+    task: LoadedTask,
+    backbone: Backbone,
+    *,
+    max_epochs: int,
+    seed: int,
+    device: torch.device,
+    refit: bool = False,
+    cache: ActivationCache | None = None,
+    known: KnownFeatures | None = None,
+    views_seed: int | None = None,
+    weights: Mapping[str, Tensor] | None = None,
+) -> TrainingRun:
+    """A strategy ready to train; with `refit`, on the validation images as well.
+
+    `cache` keeps activations of what is frozen; `known` may know features of the training images;
+    `views_seed` draws augmented views, where it is not `seed`; `weights` are what it was once trained.
+    """
+    from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.build import build_plan
+
+    if refit:
+        both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
+        task = dataclasses.replace(task, indices={**task.indices, "train": both})
+    plan = build_plan(
+        strategy,
+        backbone,
+        task,
+        seed=seed,
+        device=device,
+        known=known,
+        views_seed=views_seed,
+        weights=weights,
+    )
+    return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device, cache=cache)
+
+
+def train_to_the_end(
+    run: TrainingRun,
+    *,
+    stop_after: int | None = None,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+) -> None:
+    """Train a run, and leave the weights of its best epoch; with `stop_after`, of that epoch."""
+    for result in run.epochs():
+        on_epoch(result)
+        if result.epoch == stop_after:
+            break
+    if stop_after is None:
+        run.load_best()
+    run.model.eval()
