@@ -181,8 +181,8 @@ def _json_lines(path: Path) -> RawTable:
 
 def _parquet(path: Path) -> RawTable:
     try:
-        import pyarrow  # type: ignore[import-not-found, unused-ignore]
-        import pyarrow.parquet as parquet  # type: ignore[import-not-found, unused-ignore]
+        import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
+        import pyarrow.parquet as parquet  # type: ignore[import-not-found, import-untyped, unused-ignore]
     except ImportError:
         raise DataError(
             f"reading {path.name!r} needs pyarrow, which is not installed: "
