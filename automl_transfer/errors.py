@@ -7,6 +7,7 @@ AutomlTransferError
 │   ├── SourceError            pretrained weights that are missing, foreign or do not fit
 │   ├── StudyError             a study that is missing, exists already or differs
 │   ├── StoreURLError          a storage URL that cannot be used as given
+│   │   └── OlderStoreError    a store of an earlier version, opened to be read only
 │   └── OutputError            a folder or file that cannot be written
 ├── TrialError                 one trial failed; the search goes on
 │   ├── NotANumberError        loss or logits became NaN or infinite
@@ -64,6 +65,10 @@ class StudyError(UserError):
 
 class StoreURLError(UserError):
     """A storage URL that cannot be used as given."""
+
+
+class OlderStoreError(StoreURLError):
+    """A store of an earlier version, opened to be read only: somebody who may write brings it up to date."""
 
 
 class OutputError(UserError):

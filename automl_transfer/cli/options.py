@@ -140,6 +140,8 @@ def open_store(
 ) -> Store:
     """Open the store that the options name; with `read_only`, the right to read it is enough.
 
+    Who may write brings a store of an earlier version up to date, whatever the command.
+
     With `wait` (`--wait`), whatever is missing may still appear, the study included: services that
     start together need no order.
 
@@ -147,7 +149,7 @@ def open_store(
         StoreURLError: The URL cannot be used, or nothing is there although it should be.
         StoreUnavailableError: The database did not answer.
     """
-    from automl_transfer.errors import StoreUnavailableError, StoreURLError, StudyError
+    from automl_transfer.errors import OlderStoreError, StoreUnavailableError, StoreURLError, StudyError
     from automl_transfer.store.store import Store
     from automl_transfer.store.url import resolve_storage
 
@@ -166,7 +168,14 @@ def open_store(
                     f"a study must exist, got no database at {url.path}: start one with "
                     "'automl-transfer search'"
                 )
-            store = Store.open(url, on_wait=waiting, read_only=read_only)
+            try:
+                store = Store.open(url, on_wait=waiting, read_only=read_only)
+            except OlderStoreError as older:
+                try:
+                    Store.open(url, on_wait=waiting).close()
+                except StoreURLError:  # a reader's login, or file
+                    raise older from None
+                store = Store.open(url, on_wait=waiting, read_only=read_only)
             if study is not None and wait is not None:
                 try:
                     store.study(study)

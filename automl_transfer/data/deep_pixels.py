@@ -95,8 +95,8 @@ def in_eight_bits(numbers: Numbers, pixels: PixelRange | None) -> Image.Image:
             raise ValueError(f"{rule}, got {found.low:g} to {found.high:g}")
         if pixels is SIXTEEN_BITS and 0 < found.high <= _PERHAPS_ALL:
             raise ValueError(
-                f"integers of 16 bits that reach only {found.high:g} may be of 10 or 12 bits, and the other "
-                "images are of 8: scale them to 8 bits"
+                f"integers of 16 bits that reach only {found.high:g} may be of 10 or 12 bits where 8 are "
+                "expected: scale them to 8 bits"
             )
     return Image.fromarray(to_pixels(numbers, pixels or UNIT))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from automl_transfer.errors import StoreURLError
+from automl_transfer.errors import OlderStoreError, StoreURLError
 from automl_transfer.files import Timeout, locked
 from automl_transfer.store import optuna_names
 from automl_transfer.store import tables as t
@@ -118,11 +118,12 @@ def check_schema(url: StoreURL, engine: sa.Engine) -> None:
     """Check that both schemas are there and current, and change nothing.
 
     Raises:
-        StoreURLError: A schema is missing, older or newer than this program.
+        StoreURLError: A schema is missing or newer than this program.
+        OlderStoreError: One is older.
     """
     versions = _checked(url, engine)
     if not versions.current:
-        raise StoreURLError(
+        raise (StoreURLError if versions.ours is None else OlderStoreError)(
             f"a store that is only read must exist already, got {url} with Optuna's schema "
             f"{versions.optuna or 'missing'} (must be {OPTUNA_HEAD}) and ours {versions.ours or 'missing'} "
             f"(must be {OUR_HEAD}). Start a search on it, or run 'automl-transfer study list' as its owner"

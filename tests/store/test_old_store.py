@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,3 +60,15 @@ def test_a_search_of_before_goes_on(store: Store, tmp_path: Path) -> None:
     with store.engine.connect() as connection:
         rows = connection.exec_driver_sql("SELECT strategy FROM at_trials ORDER BY trial_id").scalars().all()
     assert [set(json.loads(row)) == {"space", "set"} for row in rows] == [False] * 5 + [True]
+
+
+def test_a_command_that_reads_brings_an_older_store_up_to_date(tmp_path: Path) -> None:
+    """It is told to a reader to have that done by 'study list'."""
+    file = tmp_path / "old.db"
+    with sqlite3.connect(file) as connection:
+        connection.executescript(OLD.read_text(encoding="utf-8"))
+    connection.close()
+    command = [sys.executable, "-m", "automl_transfer", "study", "list", "--storage", f"sqlite:///{file}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "before" in done.stdout
