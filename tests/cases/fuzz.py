@@ -13,7 +13,10 @@ from pathlib import Path
 from hypothesis import HealthCheck, given, seed, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
-import fuzz_inputs as fuzz
+import fuzz_arrays as arrays
+import fuzz_folders as folders
+import fuzz_judging as judging
+import fuzz_tables as tables
 
 SLICE = 100
 """Examples of one seed: a kind's turn."""
@@ -28,9 +31,12 @@ def main() -> int:
     print(f"seed {given_.seed}", flush=True)
     warnings.simplefilter("ignore")
     kinds = {
-        "folder": (fuzz.a_folder, (fuzz.TAME, fuzz.FILES, fuzz.REGULAR, fuzz.LINKS, fuzz.FOLDER_OPTIONS)),
-        "table": (fuzz.a_table, (fuzz.TAME, fuzz.TABLES)),
-        "array": (fuzz.an_array, (fuzz.TAME, fuzz.ARRAYS)),
+        "folder": (
+            folders.a_folder,
+            (judging.TAME, folders.FILES, folders.REGULAR, folders.LINKS, folders.FOLDER_OPTIONS),
+        ),
+        "table": (tables.a_table, (judging.TAME, tables.TABLES)),
+        "array": (arrays.an_array, (judging.TAME, arrays.ARRAYS)),
     }
     options = settings(
         max_examples=SLICE,
@@ -50,9 +56,9 @@ def main() -> int:
                 traceback.print_exc()
                 failed.add(name)
             turn += 1
-    for what, count in sorted(fuzz.SEEN.items()):
+    for what, count in sorted(judging.SEEN.items()):
         print(f"{what} {count:,}")
-    for what, count in fuzz.WHY.most_common(12):
+    for what, count in judging.WHY.most_common(12):
         print(f"  {count} {what}")
     print(f"broke a rule: {', '.join(sorted(failed)) or 'none'}")
     return 1 if failed else 0

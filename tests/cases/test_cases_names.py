@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from case_runner import PETS, Case, check, images, of, written
+from case_runner import PETS, Case, check, images, of, typed, written
 from conftest import CHEAP, Finished
 
 SEARCH = f"search d {CHEAP} --confirm off"
@@ -73,7 +73,5 @@ def test_odd_names_that_are_shipped(
     (model,) = tmp_path.glob("runs/*/model")
     (image,) = list(tmp_path.glob("[d~]*/*/00.png"))[:1]
     monkeypatch.chdir(tmp_path)
-    from case_runner import typed
-
     assert typed("predict", str(model), str(image)).code == 0
     assert typed("status", model.parent.name).code == 0

@@ -5,18 +5,10 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from fuzz_inputs import (
-    ARRAYS,
-    FILES,
-    FOLDER_OPTIONS,
-    LINKS,
-    REGULAR,
-    TABLES,
-    TAME,
-    a_folder,
-    a_table,
-    an_array,
-)
+from fuzz_arrays import ARRAYS, an_array
+from fuzz_folders import FILES, FOLDER_OPTIONS, LINKS, REGULAR, a_folder
+from fuzz_judging import TAME
+from fuzz_tables import TABLES, a_table
 from hypothesis import HealthCheck, given, settings
 
 SHORT = settings(
