@@ -1,9 +1,10 @@
-"""Every exception of automl-transfer, in one tree.
+"""The exceptions of automl-transfer, in one tree; some stand where they are raised.
 
 AutomlTransferError
 ├── UserError                  wrong input: one clear message, exit code 2, nothing written
 │   ├── ConfigurationError     study files, strategies, options; carries every mistake at once
 │   ├── DataError              datasets, images, labels, splits
+│   │   └── data.base.NoTaskError      it can be described, and not be learnt
 │   ├── SourceError            pretrained weights that are missing, foreign or do not fit
 │   ├── StudyError             a study that is missing, exists already or differs
 │   ├── StoreURLError          a storage URL that cannot be used as given
@@ -16,7 +17,10 @@ AutomlTransferError
 ├── UnreadableRowError         a row of the store that this program cannot read: skipped and named
 ├── StoreUnavailableError      the store did not answer for longer than it is waited for
 ├── WorkersError               no worker process could go on
+├── recipes.package.ParityError    a packaged model answers otherwise than the trained one
 └── TrialLostError             the trial belongs to another attempt now (fenced)
+
+`aborting.Aborted` is none of them: a request to give work up, which was granted.
 """
 
 from __future__ import annotations

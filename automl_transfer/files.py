@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -110,6 +111,23 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
     save_file(dict(tensors), str(path), metadata)
     if stat.S_IMODE(path.stat().st_mode) != usual:
         path.chmod(usual)
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A name beside `path`: what is written there becomes `path` when the block ends without an error.
+
+    A process that dies leaves either the earlier file or the whole new one.
+    """
+    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:

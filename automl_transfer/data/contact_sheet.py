@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from automl_transfer.data.registry import parse
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import OutputError
+from automl_transfer.files import whole_file
 
 MOST_CLASSES = 50
 CAPTION = 18
@@ -72,14 +72,11 @@ def write_contact_sheet(
     if left_out:
         caption = f"and {left_out} more classes"
         draw.text((MARGIN, height - CAPTION), caption, fill="black", font=_font(caption))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(temporary, format="PNG")
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            sheet.save(temporary, format="PNG")
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
         raise OutputError(f"the contact sheet must be writable, got {str(path)!r}: {error}") from error
     return path
 

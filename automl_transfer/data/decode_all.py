@@ -19,6 +19,7 @@ from automl_transfer.aborting import check_abort
 from automl_transfer.data.base import Decoded, Inventory, NoTaskError, Pixels
 from automl_transfer.data.decode import threads
 from automl_transfer.data.npy import npy_header
+from automl_transfer.files import whole_file
 
 SCHEMA = "automl-transfer/images/2"
 
@@ -138,11 +139,8 @@ def digest_of(pixels: Pixels) -> bytes:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write JSON under a temporary name, then rename."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump(value, stream, indent=1)
-        _flush(stream)
-    temporary.replace(path)
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1), encoding="utf-8")
 
 
 def _flush(stream: Any) -> None:

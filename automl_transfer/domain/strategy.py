@@ -217,6 +217,12 @@ class Strategy(BaseModel):
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Strategy:
+        """The strategy of these values, canonical; a closed form has a ridge head, whatever is said of it."""
+        ridge = {"head_init": "ridge"} if values["tune_mode"] == CLOSED_FORM else {}
+        return cls.model_validate({**values, **ridge}).canonical()
+
     def describe(self) -> str:
         """The strategy in words, on one line."""
         return ", ".join(words for each in DIMENSIONS.values() if (words := each.words(self)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 from automl_transfer.domain.strict_json import read_json
 from automl_transfer.errors import ConfigurationError, OutputError
+from automl_transfer.files import whole_file
 
 MARKER = "run.json"
 MARKER_SCHEMA = "automl-transfer/run/2"
@@ -116,16 +116,9 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: It cannot be written; an earlier file of that name is still as it was.
     """
-    temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
     try:
-        try:
-            with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

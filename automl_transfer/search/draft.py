@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
+from automl_transfer.store.optuna_names import contains
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.values import TrialDraft
 
@@ -48,9 +49,7 @@ class _Draft:
         if distribution.single():
             low = getattr(distribution, "low", None)
             value = low if low is not None else getattr(distribution, "choices", (None,))[0]
-        elif name in self._relative and distribution._contains(
-            distribution.to_internal_repr(self._relative[name])
-        ):
+        elif name in self._relative and contains(distribution, self._relative[name]):
             value = self._relative[name]
         else:
             value = self._sampler.sample_independent(self._study, self._trial, name, distribution)

@@ -102,9 +102,7 @@ class Space:
         values = dict(self.fixed)
         for dimension in self.searched:
             values[dimension.name] = _nearest(dimension, wanted.get(dimension.name, dimension.default))
-        if values["tune_mode"] == CLOSED_FORM:
-            values["head_init"] = "ridge"
-        return Strategy.model_validate(values).canonical()
+        return Strategy.of(values)
 
 
 def unknown_methods(settings: Mapping[str, DimensionSetting]) -> list[str]:

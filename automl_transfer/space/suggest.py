@@ -34,9 +34,7 @@ def suggest(trial: Suggester, space: Space) -> Strategy:
     for name in DIMENSIONS:
         if name in ranged and is_active(name, values):
             values[name] = _ask(trial, ranged[name])
-    if values["tune_mode"] == "closed_form":
-        values["head_init"] = "ridge"
-    return Strategy.model_validate(values).canonical()
+    return Strategy.of(values)
 
 
 def _ask(trial: Suggester, dimension: Dimension) -> Any:

@@ -7,8 +7,10 @@ must be.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage, _rdb
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
@@ -37,6 +39,11 @@ system_attributes: sa.Table = models.TrialSystemAttributeModel.__table__
 heartbeats: sa.Table = models.TrialHeartbeatModel.__table__
 study_user_attributes: sa.Table = models.StudyUserAttributeModel.__table__
 study_system_attributes: sa.Table = models.StudySystemAttributeModel.__table__
+
+
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a distribution may give this value."""
+    return distribution._contains(distribution.to_internal_repr(value))
 
 
 def cached(storage: BaseStorage) -> BaseStorage:

@@ -15,7 +15,7 @@ from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
-from automl_transfer.store.values import Counts, StudyHandle, StudySummary, WorkerRow
+from automl_transfer.store.values import Counts, StudyEntry, StudyHandle, WorkerRow
 
 _FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED)
 _OPEN = (OptunaState.WAITING, OptunaState.RUNNING)
@@ -136,7 +136,7 @@ def workers(connection: sa.Connection, study_id: int) -> list[WorkerRow]:
     return [WorkerRow(*row) for row in connection.execute(query)]
 
 
-def study_summaries(connection: sa.Connection) -> list[StudySummary]:
+def study_summaries(connection: sa.Connection) -> list[StudyEntry]:
     """All studies, with their trials by state and their best value so far."""
     states: dict[int, dict[str, int]] = defaultdict(dict)
     for study_id, state, number in connection.execute(
@@ -172,7 +172,7 @@ def study_summaries(connection: sa.Connection) -> list[StudySummary]:
     for row in connection.execute(query):
         low, high = extremes.get(row.study_id, (None, None))
         summaries.append(
-            StudySummary(
+            StudyEntry(
                 study_id=row.study_id,
                 name=row.study_name,
                 ours=row.task is not None,

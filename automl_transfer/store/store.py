@@ -26,7 +26,7 @@ from automl_transfer.store.retry import Patience, is_denied, is_forbidden, is_st
 from automl_transfer.store.schema import check_schema, ensure_schema
 from automl_transfer.store.studies import deleted, handle_of, resume, study_query
 from automl_transfer.store.url import StoreURL
-from automl_transfer.store.values import StudyHandle, StudySummary
+from automl_transfer.store.values import StudyEntry, StudyHandle
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -255,7 +255,7 @@ class Store:
         )
         return {row[0]: row[1] for row in self.read(lambda c: c.execute(query).all(), "look for places")}
 
-    def studies(self) -> list[StudySummary]:
+    def studies(self) -> list[StudyEntry]:
         """All studies of this store, in the order of their creation, those of plain Optuna included."""
         from automl_transfer.store.reading import study_summaries
 

@@ -35,7 +35,7 @@ class StudyHandle:
 
 
 @dataclass(frozen=True)
-class StudySummary:
+class StudyEntry:
     """One line of `study list`.
 
     Attributes:

@@ -197,7 +197,7 @@ def inputs_for(
     if dtype != dtypes[0]:
         _log.info("activations of the first %d groups are kept as %s: %s has no room", cut, dtype, dtypes[0])
     found = StoredInputs(stored, rows, like, cut, total=images.shape[0], elements=elements)
-    return found if cut == prefix else Resumed(found, model, prefix)
+    return found if cut == prefix else FromBelow(found, model, prefix)
 
 
 def _largest_layer(model: TransferModel, rest: Rest, start: int) -> int:
@@ -231,7 +231,7 @@ def _in_range(values: Tensor, dtype: str) -> Tensor:
     return values
 
 
-class Resumed:
+class FromBelow:
     """Stored activations of a part of the frozen prefix; the rest of it runs without gradients."""
 
     in_memory = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from optuna.artifacts import ArtifactMeta
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
-from automl_transfer.files import read_own_json
+from automl_transfer.files import read_own_json, whole_file
 from automl_transfer.machine import state_folder
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.url import StoreURL
@@ -47,9 +46,8 @@ class Spool:
         """Write a result so that it survives this process."""
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(end.claim)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(end.model_dump_json(), encoding="utf-8")
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_text(end.model_dump_json(), encoding="utf-8")
         return path
 
     def holds(self, claim: Claim) -> bool:

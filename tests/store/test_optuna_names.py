@@ -70,6 +70,11 @@ def test_how_numbers_are_stored() -> None:
     assert (stored, kind.name) == (None, "NAN")
 
 
+def test_what_a_distribution_may_give() -> None:
+    lengths = optuna.distributions.IntDistribution(1, 3)
+    assert [optuna_names.contains(lengths, value) for value in (0, 1, 3, 4)] == [False, True, True, False]
+
+
 def test_the_cache_gives_what_the_storage_has(made_by_optuna: RDBStorage) -> None:
     cached = optuna_names.cached(made_by_optuna)
     study = optuna.create_study(storage=cached, study_name="cached")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.export import Dim, ExportedProgram
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from automl_transfer.recipes.packaging.inference import Inference
 
@@ -63,18 +64,21 @@ def _fold_batch_norms(graph: fx.GraphModule) -> None:
         gamma, beta = _value(graph, arguments["weight"]), _value(graph, arguments["bias"])
         if weight is None or mean is None or variance is None:
             continue
-        scale = (variance.double() + arguments["eps"]).rsqrt()
-        scale = scale if gamma is None else scale * gamma.double()
-        shift = -mean.double() if bias is None else bias.double() - mean.double()
-        new_bias = shift * scale if beta is None else shift * scale + beta.double()
-        new_weight = weight.double() * scale.view(-1, *[1] * (weight.dim() - 1))
+        new_weight, new_bias = fuse_conv_bn_weights(
+            weight.double(), _double(bias), mean.double(), variance.double(), arguments["eps"],
+            _double(gamma), _double(beta),
+        )  # fmt: skip
         with graph.graph.inserting_before(before):
             folded = dict(zip(_names(before), before.args, strict=False)) | dict(before.kwargs)
-            folded["weight"] = _constant(graph, new_weight.to(weight.dtype))
-            folded["bias"] = _constant(graph, new_bias.to(weight.dtype))
+            folded["weight"] = _constant(graph, new_weight.detach().to(weight.dtype))
+            folded["bias"] = _constant(graph, new_bias.detach().to(weight.dtype))
         before.args, before.kwargs = (folded.pop("input"), folded.pop("weight"), folded.pop("bias")), folded
         node.replace_all_uses_with(before)
         graph.graph.erase_node(node)
+
+
+def _double(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.double()
 
 
 def _drop_identities(graph: fx.GraphModule) -> None:
