@@ -98,7 +98,8 @@ class TaskSpec(BaseModel):
         rare_classes: What becomes of rare classes: `refuse` the dataset, `drop` them, `merge` them into
             one class `other`, or `keep` their images in the training split only.
         seed: Of the split.
-        metric: What strategies are ranked by, on the validation split.
+        metric: What strategies are ranked by, on the validation split: accuracy, balanced_accuracy,
+            macro_f1, or one that another package adds.
     """
 
     model_config = _FROZEN

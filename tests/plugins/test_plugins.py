@@ -77,7 +77,7 @@ def test_a_search_with_the_dataset_the_source_and_the_initialiser_of_another_pac
     # Without the package, its names are unknown: said so, and nothing is written.
     bare = run("apply", "out/best_strategy.json", "-o", "new", site=None, cwd=tmp_path)
     assert bare.returncode == 2
-    assert "'shells" in bare.stderr
+    assert "door_dataset 1.0" in bare.stderr
     assert not (tmp_path / "new").exists()
 
 
