@@ -28,7 +28,7 @@ def test_the_table_of_the_first_version_is_read() -> None:
     document = json.loads(now.to_json())
     document |= {"schema": "automl-transfer/errors/1", "confusion": [[66, 1, 0], [3, 62, 1], [0, 0, 67]]}
     assert WinnerErrors.model_validate_json(json.dumps(document)) == now
-    assert now.table == [[66, 1, 0], [3, 62, 1], [0, 0, 67]]
+    assert now.confusion == ((0, 0, 66), (0, 1, 1), (1, 0, 3), (1, 1, 62), (1, 2, 1), (2, 2, 67))
 
 
 @pytest.mark.parametrize(
