@@ -33,15 +33,9 @@ from automl_transfer.domain.measured import Metric, score_of
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError, OutputError
-from automl_transfer.recipes.best_strategy import (
-    Cost,
-    OverSeeds,
-    Recipe,
-    RecipeMetrics,
-    SeedScore,
-    make_recipe,
-)
+from automl_transfer.recipes.best_strategy import Recipe, make_recipe
 from automl_transfer.recipes.output import check_output_folder, whole_folder
+from automl_transfer.recipes.scores import Cost, OverSeeds, RecipeMetrics, SeedScore
 from automl_transfer.reporting.statistics import clopper_pearson
 
 if TYPE_CHECKING:

@@ -27,15 +27,9 @@ from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.evidence import TestLook
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.recipes.best_strategy import (
-    Confirmed,
-    Recipe,
-    RecipeMetrics,
-    RecipeTraining,
-    Score,
-    make_recipe,
-)
+from automl_transfer.recipes.best_strategy import Recipe, RecipeTraining, make_recipe
 from automl_transfer.recipes.output import write_text
+from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
 from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
 from automl_transfer.reporting.statistics import clopper_pearson

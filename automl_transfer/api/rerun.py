@@ -23,7 +23,8 @@ from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import require_methods
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
-from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics, read_recipe
+from automl_transfer.recipes.best_strategy import Recipe, read_recipe
+from automl_transfer.recipes.scores import RecipeMetrics
 from automl_transfer.training.making import make_run, train_to_the_end
 
 if TYPE_CHECKING:

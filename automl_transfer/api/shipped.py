@@ -12,9 +12,10 @@ from automl_transfer.domain.model_description import WEIGHTS, read_description
 from automl_transfer.domain.nothing_local import public_name, public_source
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import AutomlTransferError
-from automl_transfer.recipes.best_strategy import Confirmed, Recipe, read_recipe, write_recipe
+from automl_transfer.recipes.best_strategy import Recipe, read_recipe, write_recipe
 from automl_transfer.recipes.model_folder import restate_model
 from automl_transfer.recipes.output import write_text
+from automl_transfer.recipes.scores import Confirmed
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.search.checkpoints import weights_are
 from automl_transfer.store.values import StudyHandle

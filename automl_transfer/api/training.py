@@ -13,16 +13,9 @@ from automl_transfer import __version__, plugins
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.normalisation import Constants
 from automl_transfer.domain.records import TrialOutcome
-from automl_transfer.recipes.best_strategy import (
-    Confirmed,
-    Cost,
-    Environment,
-    Recipe,
-    RecipeSource,
-    Score,
-    write_recipe,
-)
+from automl_transfer.recipes.best_strategy import Environment, Recipe, RecipeSource, write_recipe
 from automl_transfer.recipes.model_folder import save_model
+from automl_transfer.recipes.scores import Confirmed, Cost, Score
 from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
 

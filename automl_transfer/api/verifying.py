@@ -22,7 +22,8 @@ from automl_transfer.api.rerun import (
 from automl_transfer.api.training import environment
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import DataError
-from automl_transfer.recipes.best_strategy import Recipe, RecipeMetrics
+from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.scores import RecipeMetrics
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun

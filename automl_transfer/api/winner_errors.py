@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from automl_transfer.recipes.best_strategy import Score
+from automl_transfer.recipes.scores import Score
 from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
 from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.training.calibration import softmax

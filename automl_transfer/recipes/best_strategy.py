@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
     model_validator,
 )
 
 from automl_transfer.domain.account import Account
-from automl_transfer.domain.measured import MEASURED, Metric, without_other
+from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import MAX_LABEL
 from automl_transfer.domain.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.domain.nothing_local import (
@@ -43,12 +41,12 @@ from automl_transfer.domain.strict_json import read_json, validate
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
+from automl_transfer.recipes.scores import Cost, RecipeMetrics
 
 __all__ = ["SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "write_recipe"]
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Name = Annotated[
@@ -145,108 +143,6 @@ class RecipeTraining(BaseModel):
     refit: bool = False
     weights_sha256: Sha256 | None = None
     conditions: Conditions = Field(default_factory=dict)
-
-
-class Score(BaseModel):
-    """A model on one split; `interval` is the 95% Clopper-Pearson interval of the accuracy, `nll` in nats.
-
-    `other` is the task's metric where it is none of the other scores.
-    """
-
-    model_config = _FROZEN
-
-    accuracy: Share
-    balanced_accuracy: Share | None = None
-    macro_f1: Share | None = None
-    other: Share | None = None
-    nll: float | None = Field(default=None, ge=0.0)
-    interval: tuple[Share, Share]
-    n: int = Field(ge=1)
-
-    def shares(self) -> dict[str, Any]:
-        """The scores alone, for another record of the same model."""
-        return {name: getattr(self, name) for name in (*MEASURED, "other")}
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_other(write(self))
-
-
-class SeedScore(BaseModel):
-    """Accuracies of one training. `split_seed` is None where the dataset came with its own splits."""
-
-    model_config = _FROZEN
-
-    seed: Seed
-    split_seed: Seed | None = None
-    validation: Share
-    test: Share | None
-
-
-class OverSeeds(BaseModel):
-    """What the strategy does on average over seeds, which says more than the one model that is shipped.
-
-    Attributes:
-        accuracy: Mean over the runs: on the test split, or on validation where there is no test split.
-        interval: 95%, over images as over seeds.
-    """
-
-    model_config = _FROZEN
-
-    runs: tuple[SeedScore, ...] = Field(min_length=2)
-    accuracy: Share
-    interval: tuple[Share, Share]
-
-
-class Confirmed(BaseModel):
-    """The strategy trained again with fresh seeds, each on a fresh split of training + validation images.
-
-    Attributes:
-        accuracy: Mean over `runs` trainings, which were judged on `images` different images.
-        interval: 95%, over images as over seeds.
-    """
-
-    model_config = _FROZEN
-
-    accuracy: Share
-    interval: tuple[Share, Share]
-    runs: int = Field(ge=1)
-    images: int = Field(ge=1)
-
-
-class RecipeMetrics(BaseModel):
-    """Scores of the shipped model on its validation and test images, and of the strategy beyond it.
-
-    The test split is evaluated when a winner ships, and may not exist; `ranking.json` says how often it was.
-
-    Attributes:
-        confirmation: What the search's confirmation found; None where there was none.
-        seeds: Of `apply` with several seeds.
-    """
-
-    model_config = _FROZEN
-
-    validation: Score
-    test: Score | None
-    confirmation: Confirmed | None = None
-    seeds: OverSeeds | None = None
-
-
-class Cost(BaseModel):
-    """What the model costs, measured on the machine that trained it.
-
-    Attributes:
-        train_seconds: Of the shipped training, validation included.
-        predict_ms_per_image: From stored pixels to logits, in batches of 32.
-        parameters: Weights of the model; `trained_parameters` of them moved.
-    """
-
-    model_config = _FROZEN
-
-    train_seconds: float = Field(ge=0.0)
-    predict_ms_per_image: float = Field(ge=0.0)
-    parameters: int = Field(ge=0)
-    trained_parameters: int = Field(ge=0)
 
 
 class Environment(BaseModel):

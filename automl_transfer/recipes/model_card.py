@@ -7,7 +7,8 @@ import re
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.pixel_range import EIGHT_BITS
 from automl_transfer.printable import visible
-from automl_transfer.recipes.best_strategy import Confirmed, Cost, OverSeeds, Recipe, Score
+from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.scores import Confirmed, Cost, OverSeeds, Score
 
 MOST_CLASSES = 50
 

@@ -160,7 +160,7 @@ def test_the_same_from_python(recipe: Path, tmp_path: Path) -> None:
 def test_of_several_seeds_the_best_by_the_tasks_metric_ships() -> None:
     """C2: it was the best by accuracy, whatever the task is judged by."""
     from automl_transfer.api.applying import _rank
-    from automl_transfer.recipes.best_strategy import RecipeMetrics, Score
+    from automl_transfer.recipes.scores import RecipeMetrics, Score
 
     def scored(accuracy: float, balanced: float) -> RecipeMetrics:
         score = Score(

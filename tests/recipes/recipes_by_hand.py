@@ -6,15 +6,13 @@ from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.recipes.best_strategy import (
-    Cost,
     Environment,
     Recipe,
-    RecipeMetrics,
     RecipeSource,
     RecipeTraining,
-    Score,
     make_recipe,
 )
+from automl_transfer.recipes.scores import Cost, RecipeMetrics, Score
 
 FIXED = ((0.5,), (0.25,))
 
