@@ -174,8 +174,9 @@ def an_array(tame: bool, made: dict[str, Any]) -> None:
         if loaded is not None and made["classes"] is None:
             for key, label in zip(loaded.keys, loaded.labels, strict=True):
                 at = int(key[key.index("[") + 1 : -1])
+                texts = labels.astype(str) if labels.dtype.kind in "SO" else labels
                 said = {
-                    str(value).removesuffix(".0") for value in (labels.ravel()[at], labels[::-1].ravel()[at])
+                    str(value).removesuffix(".0") for value in (texts.ravel()[at], texts[::-1].ravel()[at])
                 }
                 assert loaded.task.classes[label] in said, (key, said)
         if values.dtype.kind in "uif" and values.dtype.itemsize > 1:

@@ -16,7 +16,7 @@ ONLY_SPEED = {
     "C11": "read every epoch each second for one line of the screen",
 }
 TEXTS = {
-    path.name: path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py") if path != Path(__file__)
+    path: path.read_text(encoding="utf-8") for path in TESTS.rglob("test_*.py") if path != Path(__file__)
 }
 
 
