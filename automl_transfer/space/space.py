@@ -118,6 +118,8 @@ def unknown_methods(settings: Mapping[str, DimensionSetting]) -> list[str]:
                 continue
             try:
                 methods.check(role, str(value))
+                if value not in methods.built_in(role):
+                    methods.get(role, str(value))  # a plugin that is broken is known before anything begins
             except ConfigurationError as error:
                 mistakes.append(f"space.{name}: {str(error).removeprefix(f'{role} ')}")
     return mistakes

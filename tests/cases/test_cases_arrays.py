@@ -66,7 +66,7 @@ def member(**change: int) -> object:
     return make
 
 
-GOOD = "a: 12 images in 2 classes"
+GOOD = ": 12 images in 2 classes"
 NEARLY_12_BITS = (WHOLE * (4095 / 255)).astype(np.uint16)
 BLACK = np.where(np.arange(12)[:, None, None, None] < 4, 0, WHOLE)
 RUN = "explore a.npz"

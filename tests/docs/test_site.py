@@ -115,7 +115,10 @@ def test_generated_reference_names_everything(site: Path) -> None:
     files = {path.stem for path in (ROOT / "automl_transfer" / "cli").glob("*.py")}
     for command in files & {"search", "worker", "launch", "apply", "verify", "predict", "package", "report"}:
         assert f'id="{command}"' in text("reference/commands.html")
-    for key in {*TaskSpec.model_fields, *SearchSpec.model_fields} - {"splits"}:  # it has a table of its own
+    for key in {*TaskSpec.model_fields, *SearchSpec.model_fields} - {
+        "splits",
+        "columns",
+    }:  # they have tables of their own
         assert f"<code>{key}</code>" in text("reference/study-file.html")
     for dimension in DIMENSIONS:
         assert f"<code>{dimension}</code>" in text("reference/strategy.html")
