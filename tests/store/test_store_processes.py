@@ -120,7 +120,7 @@ def test_killed_between_claim_and_first_beat(database_url: str, processes: Proce
     assert (reaped.worker, reaped.child) == ("doomed", 1)
     child = trials.claim(study, "w")
     assert child is not None
-    assert child.params == draft(1).params
+    assert child.strategy == draft(1).strategy
     store.close()
 
 
