@@ -288,7 +288,7 @@ class Deletes(SearchEvents):
 
 def test_e15_a_database_that_is_deleted_under_a_search_is_said(place: Path) -> None:
     spec = study_spec("p", "quick", [*CHEAP, "search.confirm=0"])
-    with pytest.raises(StoreUnavailableError, match="must stay while it is used, .* was deleted"):
+    with pytest.raises(StoreUnavailableError, match=r"must stay while it is used, .* was deleted"):
         run_study(
             spec, storage=StoreURL.parse(DATABASE), output=Path("runs/p-quick"), device="cpu",
             cache_root=Path("cache"), events=Deletes(),
