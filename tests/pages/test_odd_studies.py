@@ -180,7 +180,7 @@ def test_trials_of_another_version_of_the_space_stay_out_of_the_ranking(database
     report = read_study_report(store, "old")
     assert [row.root_trial for row in report.ranking.rows] == [1]
     assert "Left out, because it cannot be read: trial 0" in text_of(report)
-    assert "can read" in study_page(report)
+    assert "Left out, because it cannot be read: trial 0" in study_page(report)
     store.close()
 
 
