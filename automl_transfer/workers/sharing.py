@@ -11,7 +11,7 @@ from automl_transfer.aborting import check_abort
 from automl_transfer.store.claims import Claims, Held
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
-from automl_transfer.workers.identity import is_dead, new_worker_id
+from automl_transfer.workers.identity import at_work, is_dead, new_worker_id
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,11 @@ class SharedWork:
         self._poll = poll
         self._held: set[str] = set()
         self._end = threading.Event()
+        self._at_work = at_work(self.worker_id)
         self._thread = threading.Thread(target=self._run, name="shared work", daemon=True)
 
     def __enter__(self) -> SharedWork:
+        self._at_work.__enter__()
         self._thread.start()
         return self
 
@@ -55,12 +57,13 @@ class SharedWork:
     ) -> None:
         self._end.set()
         self._thread.join(timeout=self._interval + 5)
-        if not self._held:
-            return
         try:
-            self._claims.give_back(patience=2.0)
+            if self._held:
+                self._claims.give_back(patience=2.0)
         except Exception as trouble:  # it runs out by itself; what ended the block is what to tell
             log.warning("work was not given back: %s: %s", type(trouble).__name__, trouble)
+        finally:
+            self._at_work.__exit__(None, None, None)
 
     def take(self, work: str) -> bool:
         """Take a piece of work on; False while another living process has it."""
