@@ -29,12 +29,11 @@ FINETUNED: Mapping[str, Any] = {
     "batch": 32,
     "label_smoothing": 0.1,
 }
-"""Fine-tuning of a whole network: what wins on photographs of things (docs/performance.md)."""
+"""Fine-tuning of a whole network, as photographs of things want it."""
 LARGE_SIDE, LARGE_STEPS = 96, 64
 """Pixels a side from which images are large, and the steps of training that these need at least."""
 MANY_STEPS = 500
-"""Steps from which images of any size are many enough: the shortest schedule of Kolesnikov et al. 2020
-(BiT, section 3.3)."""
+"""Steps from which images of any size are many enough: BiT's shortest schedule (Kolesnikov et al. 2020)."""
 MIRRORED_SIDE = 64
 """Colour images of at least so many pixels a side are taken for photographs, which may be mirrored."""
 MOST_VIEWS = 16

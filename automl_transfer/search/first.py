@@ -175,8 +175,9 @@ class FirstAnswers:
         """The profile's head; with the penalty that the study fixes, if it does."""
         from automl_transfer.training.profile import strategy_of
 
-        penalty = {name: self._fixed[name] for name in ("ridge_lambda",) if name in self._fixed}
-        return strategy_of(profile).model_copy(update=penalty)
+        solved = strategy_of(profile)
+        penalty = self._fixed.get("ridge_lambda", solved.ridge_lambda)
+        return solved.model_copy(update={"ridge_lambda": penalty})
 
     def _is_full(self) -> bool:
         handle = self._bench.handle
