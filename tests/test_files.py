@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def test_a_secret_on_a_mount_that_is_read_only(tmp_path: Path) -> None:
 
     path = secret(tmp_path, 0o444)
     inside = (
-        f"mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro {tmp_path} && exec python -c "
+        f"mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro {tmp_path} && exec {sys.executable} -c "
         f'"from pathlib import Path; from automl_transfer.store.url import read_storage_file as r; '
         f"print(r(Path('{path}')))\""
     )
