@@ -17,6 +17,7 @@ from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import OutOfMemoryError, SourceError
 from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
+from automl_transfer.transfer.drawn import Draw
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.head_input import HeadInput, Reader
 from automl_transfer.transfer.heads import SOLVED, initialise_head
@@ -134,6 +135,7 @@ def build_plan(
         mean=mean,
         std=std,
         augment=augment,
+        draw=Draw.of(strategy, seed, task.task),
     )
 
 
