@@ -26,7 +26,7 @@ from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
-from automl_transfer.space.space import unknown_methods
+from automl_transfer.space.space import unknown_methods, with_vocabulary
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -148,7 +148,9 @@ def _prepare(
     """Create the study, or find it again. Idempotent."""
     check_run_folder(store, spec.name, checked.folder)
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
-    handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
+    handle = store.create_study(
+        with_vocabulary(spec), checked.task.task, artifact_url=artifact_url, sources=checked.sources
+    )
     aside = claim_run_folder(store, handle, checked.folder)
     if aside is not None:
         events.on_set_aside(checked.folder, aside)

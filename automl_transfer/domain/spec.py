@@ -23,6 +23,12 @@ MOST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 """Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
 
+
+def _unsaid(value: object) -> bool:
+    """Whether a field that older programs do not know may stay out of what is written."""
+    return value is None or value == {}
+
+
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -120,7 +126,7 @@ class TaskSpec(BaseModel):
     split_from: int | str | None = None
     min_per_class: int | None = Field(default=None, ge=1)
     rare_classes: RareClasses = "refuse"
-    label_preserving: tuple[Change, ...] | None = None
+    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=_unsaid)
     seed: Seed = 0
     metric: Metric = "accuracy"
 
@@ -175,7 +181,7 @@ class SearchSpec(BaseModel):
     trials: int = Field(default=30, ge=1, le=1_000_000)
     minutes: float | None = Field(default=None, gt=0.0)
     max_epochs: int | None = Field(default=None, ge=1, le=10_000)
-    max_steps: int | None = Field(default=None, ge=1, le=100_000_000)
+    max_steps: int | None = Field(default=None, ge=1, le=100_000_000, exclude_if=_unsaid)
     sampler: Literal["tpe", "random"] = "tpe"
     startup_trials: int = Field(default=8, ge=0)
     pruner: Literal["asha", "hyperband", "median", "none"] = "asha"
@@ -220,6 +226,8 @@ class StudySpec(BaseModel):
         space: Dimension name to setting: "search" takes the dimension's whole range, a list takes a
             sub-range (two numbers) or these choices, a single value fixes the dimension. Dimensions
             that are not named keep their defaults.
+        vocabulary: The choices of each dimension that is searched whole, as they were when the study began:
+            a program that knows more of them goes on with these. Written by the program.
     """
 
     model_config = _FROZEN
@@ -228,6 +236,7 @@ class StudySpec(BaseModel):
     task: TaskSpec
     search: SearchSpec = SearchSpec()
     space: dict[str, DimensionSetting] = Field(default_factory=dict)
+    vocabulary: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict, exclude_if=_unsaid)
 
     def space_signature(self) -> str:
         """Identifies the space, whatever the order of its dimensions in the file."""
