@@ -69,6 +69,7 @@ def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Re
         classes=task.classes,
         normalisation=constants_of(run),
         pixel_range=task.pixel_range,
+        fit=task.fit,
         recipe=recipe,
         calibration=calibration_of(run, refit=recipe.training.refit),
         replace=True,

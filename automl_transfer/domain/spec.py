@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
+from automl_transfer.domain.pixel_range import Fit
 from automl_transfer.domain.task import Change
 
 Scalar = str | float | int | bool
@@ -90,6 +91,8 @@ class TaskSpec(BaseModel):
         columns: For a table: which column is what (`file`, `label`, `split`, `group`). Columns that are not
             stated are guessed where their names leave no doubt.
         resolution: Height and width in pixels. None: the dataset's native size, at least 32.
+        fit: How images become squares: `squash` changes their sides' ratio, `crop` keeps the middle, `pad`
+            adds gray beside them.
         channels: 1 (gray) or 3 (RGB). None: gray where every image is gray.
         splits: How the images are divided, where the dataset does not come with its own splits.
         group_from: For a folder or a table: a regular expression with one group over the relative file name,
@@ -118,6 +121,7 @@ class TaskSpec(BaseModel):
     images: str | None = Field(default=None, min_length=1)
     columns: TableColumns = TableColumns()
     resolution: int | None = Field(default=None, ge=8, le=4096)
+    fit: Fit = Field(default="squash", exclude_if=lambda value: value == "squash")
     channels: Literal[1, 3] | None = None
     splits: SplitFractions = SplitFractions()
     group_from: str | None = None

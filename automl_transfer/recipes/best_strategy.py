@@ -275,6 +275,7 @@ def make_recipe(
             files=_files(task.account) if task.account else None,
             normalisation=facts(normalisation),
             pixel_range=task.pixel_range,
+            fit=task.fit,
         ),
         source=source.model_copy(
             update={

@@ -15,7 +15,7 @@ from automl_transfer.domain.model_description import (
     read_description,
 )
 from automl_transfer.domain.normalisation import Constants, facts
-from automl_transfer.domain.pixel_range import PixelRange
+from automl_transfer.domain.pixel_range import Fit, PixelRange
 from automl_transfer.errors import OutputError, SourceError
 from automl_transfer.files import file_sha256, save_tensors
 from automl_transfer.foreign import reading
@@ -39,6 +39,7 @@ def save_model(
     classes: tuple[str, ...],
     normalisation: Constants | None,
     pixel_range: PixelRange | None = None,
+    fit: Fit = "squash",
     recipe: Recipe,
     calibration: Calibration | None = None,
     replace: bool = False,
@@ -69,6 +70,7 @@ def save_model(
             classes=classes,
             normalisation=facts(normalisation),
             pixel_range=pixel_range,
+            fit=fit,
             weights_sha256=file_sha256(weights),
             identity=recipe.provenance.identity,
             calibration=calibration,
