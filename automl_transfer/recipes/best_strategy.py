@@ -140,8 +140,8 @@ class RecipeTraining(BaseModel):
     model_config = _FROZEN
 
     epochs: int = Field(ge=0)
-    passes: int = Field(default=1, ge=1)
-    steps: int | None = Field(default=None, ge=1)
+    passes: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
+    steps: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
     best_epoch: int | None = Field(default=None, ge=0)
     batch: int = Field(ge=1)
     seed: Seed
