@@ -194,7 +194,7 @@ def run_study(
     device: str = "auto",
     data_root: Path | None = None,
     cache_root: Path | None = None,
-    refit: bool = False,
+    refit: bool | None = None,
     stop: StopRequest | None = None,
     options: WorkerOptions | None = None,
     events: SearchEvents | None = None,
@@ -211,7 +211,8 @@ def run_study(
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
-        refit: Train the winner on training and validation images together before shipping it.
+        refit: Train the winner on training and validation images together before shipping it; None does so
+            where it takes no more than a fifth of `minutes`.
         stop: Asked to stop from elsewhere (signals, another thread): whatever is under way is given up, its
             trial released and not lost, and nothing is shipped. With `minutes` its deadline
             is set here.
@@ -250,7 +251,7 @@ def run_study(
     )
 
 
-def _plan(spec: StudySpec, bench: Workbench, began: float, refit: bool) -> TimePlan | None:
+def _plan(spec: StudySpec, bench: Workbench, began: float, refit: bool | None) -> TimePlan | None:
     if spec.search.minutes is None:
         return None
     return TimePlan(began, 60.0 * spec.search.minutes, spec.search, bench.handle.task, refit)
@@ -307,7 +308,7 @@ def _conclude(
     plan: TimePlan | None,
     shared: SharedWork,
     folder: Path,
-    refit: bool,
+    refit: bool | None,
     events: SearchEvents,
 ) -> Shipped:
     """Confirm the best strategies as far as there is time, and ship the winner."""
@@ -333,7 +334,7 @@ def _conclude(
         store,
         bench,
         folder,
-        refit=refit,
+        refit=refit if plan is None else plan.refits,
         stopped=stopped,
         refit_until=plan.refit_ends() if plan is not None else math.inf,
     )

@@ -55,7 +55,9 @@ def source_facts(name: str, sha256: str | None) -> RecipeSource:
     return RecipeSource(name=name, revision=info.revision, sha256=sha256, licence=info.licence)
 
 
-def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe) -> None:
+def write_results(
+    folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe, calibration: Calibration | None
+) -> None:
     """Write `model/` and `best_strategy.json`, replacing earlier ones."""
     task = run.task.task
     # Without a recipe the folder is not taken for whole, should this process end between the two.
@@ -71,19 +73,22 @@ def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Re
         pixel_range=task.pixel_range,
         fit=task.fit,
         recipe=recipe,
-        calibration=calibration_of(run, refit=recipe.training.refit),
+        calibration=calibration,
         replace=True,
     )
     write_recipe(folder / RECIPE, recipe)
 
 
-def calibration_of(run: TrainingRun, *, refit: bool) -> Calibration | None:
-    """The temperature that fits the validation images; None for a model that was trained on them."""
+def calibration_of(run: TrainingRun) -> Calibration | None:
+    """The temperature that fits the validation images; None for a model that was trained on them.
+
+    A refitted model takes that of the model before: it has no images left to fit one on.
+    """
     from automl_transfer.training.calibration import fit_temperature
     from automl_transfer.training.evaluate import predict_logits
 
     task, rows = run.task, run.task.indices["validation"]
-    if refit or not len(rows) or np.isin(rows, task.indices["train"]).any():
+    if not len(rows) or np.isin(rows, task.indices["train"]).any():
         return None
     logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
     if not np.isfinite(logits).all():

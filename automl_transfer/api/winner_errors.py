@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,20 +19,16 @@ WORST = 12
 
 
 def winner_errors(
-    run: TrainingRun, study: StudyHandle, root_trial: int, *, refit: bool, test: Score | None
-) -> WinnerErrors | None:
+    run: TrainingRun, study: StudyHandle, root_trial: int, *, test: Score | None
+) -> WinnerErrors:
     """Confusion, calibration and the worst images of a trained model.
 
-    On the validation split, so that nobody is led to tune on test images; a refitted model has trained
-    on those, and is looked at on the test split, in the one evaluation that it gets. None where a refit
-    left no image that it has not trained on.
+    On the validation split, so that nobody is led to tune on test images: of a winner that is refitted, as it
+    was before it trained on them.
     """
     from automl_transfer.training.evaluate import predict_logits
 
-    if refit and not len(run.task.indices["test"]):
-        return None
-    split: Literal["validation", "test"] = "test" if refit and len(run.task.indices["test"]) else "validation"
-    task, rows = run.task, run.task.indices[split]
+    task, rows = run.task, run.task.indices["validation"]
     logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
     probabilities = softmax(logits)
     labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
@@ -45,7 +41,7 @@ def winner_errors(
         study=study.name,
         identity=study.identity,
         root_trial=root_trial,
-        split=split,
+        split="validation",
         images=len(rows),
         classes=task.task.classes,
         confusion=tuple((each.truth, each.answer, each.images) for each in cells),

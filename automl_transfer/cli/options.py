@@ -80,6 +80,13 @@ SplitFromOption = Annotated[
 RareClassesOption = Annotated[
     str | None, typer.Option("--rare-classes", help="drop, merge or keep (to train on) rare classes.")
 ]
+RefitOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--refit/--no-refit",
+        help="Train the winner on training + validation before shipping. By default where there is time.",
+    ),
+]
 MinPerClassOption = Annotated[
     int | None, typer.Option("--min-per-class", min=1, help="A class with fewer images is rare.")
 ]

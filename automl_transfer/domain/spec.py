@@ -159,12 +159,14 @@ class SearchSpec(BaseModel):
             steps of 32 images take.
         max_steps: Steps of a trial that is not pruned, whatever its batch. Epochs, at whose ends a trial is
             judged, are equal parts of them.
-        sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from earlier trials, `random` does
-            not.
+        sampler: Who proposes strategies: `prior` draws around the best ones and around known recipes, and
+            more and more as `tpe` does, which learns from earlier trials alone (Bergstra 2011); `random` does
+            not learn.
         startup_trials: Trials that `tpe` draws at random before it learns.
         pruner: Who stops trials that are behind: `asha` (Li 2020), `hyperband` (Li 2018), `median`
             (Golovin 2017) or `none`.
-        min_epochs: Epochs before a trial may be pruned.
+        min_epochs: Epochs before a trial may be pruned. None: a third of the horizon. Earlier, starts are
+            compared and not ends.
         reduction_factor: For `asha` and `hyperband`: about one trial in so many passes each rung.
         max_attempts: How often a trial is tried whose worker dies or whose data cannot be read.
         seed: Of the sampler, of initial weights and of the order of images.
@@ -186,10 +188,10 @@ class SearchSpec(BaseModel):
     minutes: float | None = Field(default=None, gt=0.0)
     max_epochs: int | None = Field(default=None, ge=1, le=10_000)
     max_steps: int | None = Field(default=None, ge=1, le=100_000_000, exclude_if=_unsaid)
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["prior", "tpe", "random"] = "prior"
     startup_trials: int = Field(default=8, ge=0)
     pruner: Literal["asha", "hyperband", "median", "none"] = "asha"
-    min_epochs: int = Field(default=1, ge=1)
+    min_epochs: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     max_attempts: int = Field(default=3, ge=1, le=100)
     seed: Seed = 0
@@ -200,9 +202,14 @@ class SearchSpec(BaseModel):
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:
-        if self.min_epochs > self.epochs:
+        if self.first_rung > self.epochs:
             raise ValueError(f"min_epochs must be <= max_epochs ({self.epochs}), got {self.min_epochs}")
         return self
+
+    @property
+    def first_rung(self) -> int:
+        """Epochs before a trial may be pruned."""
+        return self.min_epochs or max(1, self.epochs // 3)
 
     @property
     def epochs(self) -> int:

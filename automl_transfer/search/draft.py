@@ -25,6 +25,9 @@ from automl_transfer.store.optuna_names import contains
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.values import TrialDraft
 
+TRIES = 8
+"""Draws before a strategy that was tried already, or is being tried by another worker, is taken again."""
+
 
 class _Draft:
     """Stands in for an Optuna trial while its parameters are drawn."""
@@ -69,9 +72,13 @@ class _Draft:
 
 def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
-    study, trial = view.draft(sampler)
-    draft = _Draft(study, trial, sampler)
-    strategy = suggest(draft, space)
+    before = [each.params for each in view.trials()]
+    for _ in range(TRIES):
+        study, trial = view.draft(sampler)
+        draft = _Draft(study, trial, sampler)
+        strategy = suggest(draft, space)
+        if draft.params not in before:
+            break
     return TrialDraft(strategy, draft.params, draft.distributions)
 
 

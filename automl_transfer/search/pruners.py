@@ -15,13 +15,13 @@ from automl_transfer.domain.spec import SearchSpec
 
 def _asha(spec: SearchSpec) -> BasePruner:
     """Asynchronous successive halving (Li 2020)."""
-    return SuccessiveHalvingPruner(min_resource=spec.min_epochs, reduction_factor=spec.reduction_factor)
+    return SuccessiveHalvingPruner(min_resource=spec.first_rung, reduction_factor=spec.reduction_factor)
 
 
 def _hyperband(spec: SearchSpec) -> BasePruner:
     """Several brackets of successive halving (Li 2018)."""
     return HyperbandPruner(
-        min_resource=spec.min_epochs,
+        min_resource=spec.first_rung,
         max_resource=spec.epochs,
         reduction_factor=spec.reduction_factor,
     )
@@ -29,7 +29,7 @@ def _hyperband(spec: SearchSpec) -> BasePruner:
 
 def _median(spec: SearchSpec) -> BasePruner:
     """Stops what is below the median of finished trials at the same epoch (Golovin 2017)."""
-    return MedianPruner(n_startup_trials=4, n_warmup_steps=spec.min_epochs)
+    return MedianPruner(n_startup_trials=4, n_warmup_steps=spec.first_rung)
 
 
 def _none(spec: SearchSpec) -> BasePruner:

@@ -9,6 +9,7 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.search.prior import PriorSampler
 
 
 def _tpe(spec: SearchSpec, seed: int) -> BaseSampler:
@@ -30,7 +31,16 @@ def _random(spec: SearchSpec, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[SearchSpec, int], BaseSampler]] = {"tpe": _tpe, "random": _random}
+def _prior(spec: SearchSpec, seed: int) -> BaseSampler:
+    """Around the best strategies and known recipes, with TPE for what was learnt (`search.prior`)."""
+    return PriorSampler(_tpe(spec, seed), seed, spec.first_rung)
+
+
+SAMPLERS: dict[str, Callable[[SearchSpec, int], BaseSampler]] = {
+    "prior": _prior,
+    "tpe": _tpe,
+    "random": _random,
+}
 
 
 def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
