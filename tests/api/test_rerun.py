@@ -48,7 +48,7 @@ def changed(recipe: Path, where: Path, change: Any) -> Path:
 def test_verify_gives_the_same_weights_in_another_process(recipe: Path, tmp_path: Path) -> None:
     done = run("verify", recipe, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("identical: the same weights, bit for bit; validation ")
+    assert done.stdout.startswith("identical: the same weights, bit for bit; test ")
     assert json.loads(recipe.read_text())["training"]["conditions"]["threads"] == 1
 
 

@@ -285,20 +285,22 @@ def test_a_second_look_at_the_test_split_is_counted_and_said(tmp_path: Path) -> 
     assert "looked at twice" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
-def test_a_refit_without_a_test_split_has_no_errors_to_show(tmp_path: Path) -> None:
+def test_errors_of_a_refitted_winner_are_those_it_made_before(tmp_path: Path) -> None:
     """C3: errors on images that the model had trained on were shown as held out."""
     task = {"dataset": "digits?per_class=20", "splits": {"train": 0.7, "validation": 0.3, "test": 0.0}}
     study = spec(confirm=0, trials=1).model_copy(update={"task": TaskSpec.model_validate(task)})
-    plain = run(tmp_path, study)
+    plain = run(tmp_path, study, refit=False)
     assert plain.shipped is not None
     assert plain.shipped.report.winner is not None
+    held_out = (tmp_path / "out" / "errors.json").read_text()
     refit = run(tmp_path, study, refit=True)
     assert refit.recipe is not None
     assert refit.recipe.training.refit
     assert refit.shipped is not None
-    assert refit.shipped.report.winner is None
-    assert not (tmp_path / "out" / "errors.json").exists()
-    assert "What the winner gets wrong" not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert refit.shipped.report.winner == plain.shipped.report.winner
+    assert (tmp_path / "out" / "errors.json").read_text() == held_out
+    model = json.loads((tmp_path / "out" / "model" / "model.json").read_text())
+    assert model["calibration"]["images"] == plain.shipped.report.winner.images
     # `verify` compared nothing, and called that "within the tolerance".
     document = json.loads((tmp_path / "out" / "best_strategy.json").read_text())
     document["training"]["weights_sha256"] = "0" * 64
