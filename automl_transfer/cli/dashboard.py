@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import StorageFileOption, StorageOption, WaitOption, open_store
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
 
 
 def run(
@@ -42,9 +43,9 @@ def run(
             "delete whole studies.",
         ),
     ] = False,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    wait: WaitOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    wait: options.Wait = None,
 ) -> None:
     """Serve optuna-dashboard for a store: on this machine only, and read-only, unless you say otherwise.
 

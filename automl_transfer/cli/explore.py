@@ -7,23 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    ClassesFromOption,
-    ColumnsOption,
-    DataRootOption,
-    DeviceOption,
-    GroupFromOption,
-    ImagesOption,
-    JsonOption,
-    MinPerClassOption,
-    RareClassesOption,
-    SplitFromOption,
-    columns_of,
-    console,
-    print_json,
-    watched,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import columns_of, console, print_json, watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,26 +29,24 @@ def run(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="PNG", help="Write a contact sheet of every class.")
     ] = None,
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
-    group_from: GroupFromOption = None,
-    classes_from: ClassesFromOption = None,
-    split_from: SplitFromOption = None,
-    rare_classes: RareClassesOption = None,
-    min_per_class: MinPerClassOption = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
-    ] = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
+    images: options.Images = None,
+    columns: options.Columns = None,
+    group_from: options.GroupFrom = None,
+    classes_from: options.ClassesFrom = None,
+    split_from: options.SplitFrom = None,
+    rare_classes: options.RareClasses = None,
+    min_per_class: options.MinPerClass = None,
+    settings: options.Settings = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Compare the study's sources with the dataset, cut by cut.")
     ] = False,
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="HTML", help="Draw the profile: accuracy over cuts.")
     ] = None,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
 ) -> None:
     """Describe a dataset: balance, sizes, duplicates, what became of every file; compare sources with it.
 

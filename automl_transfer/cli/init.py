@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import ColumnsOption, ImagesOption, columns_of
+from automl_transfer.cli import options
+from automl_transfer.cli.options import columns_of
 
 
 def run(
@@ -17,8 +18,8 @@ def run(
     dataset: Annotated[
         str, typer.Option("--dataset", help="Registered name, folder, .npz or table of labels.")
     ] = "digits",
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
+    images: options.Images = None,
+    columns: options.Columns = None,
     preset: Annotated[str, typer.Option("--preset", help="quick or core.")] = "quick",
 ) -> None:
     """Write a study file.

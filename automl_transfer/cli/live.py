@@ -21,7 +21,7 @@ from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
-from automl_transfer.workers.pulse import EVERY, Pulse
+from automl_transfer.workers.repeated import EVERY, Pulse
 
 if TYPE_CHECKING:
     from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord

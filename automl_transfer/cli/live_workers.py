@@ -14,7 +14,7 @@ from rich.text import Text
 
 from automl_transfer.cli.options import watched
 from automl_transfer.errors import StoreUnavailableError
-from automl_transfer.workers.pulse import EVERY
+from automl_transfer.workers.repeated import EVERY
 
 if TYPE_CHECKING:
     from automl_transfer.store.trials import Trials

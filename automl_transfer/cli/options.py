@@ -1,4 +1,4 @@
-"""Options that several commands share, each declared once."""
+"""Options that several commands share, each declared once, to be named as `options.NAME`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from automl_transfer.store.store import Store
 
 
-StorageOption = Annotated[
+Storage = Annotated[
     str | None,
     typer.Option(
         "--storage",
@@ -33,26 +33,24 @@ StorageOption = Annotated[
         show_default=False,
     ),
 ]
-StorageFileOption = Annotated[
+StorageFile = Annotated[
     Path | None,
     typer.Option(
         "--storage-file", metavar="FILE", help="File that holds the URL, to keep a password out of 'ps'."
     ),
 ]
-DataRootOption = Annotated[
+DataRoot = Annotated[
     Path | None, typer.Option("--data-root", metavar="DIR", help="Where relative dataset folders lie here.")
 ]
-CacheOption = Annotated[
-    Path | None, typer.Option("--cache", metavar="DIR", help="Where decoded images are kept.")
-]
-GroupFromOption = Annotated[
+Cache = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="Where decoded images are kept.")]
+GroupFrom = Annotated[
     str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
 ]
-ImagesOption = Annotated[
+Images = Annotated[
     str | None,
     typer.Option("--images", metavar="DIR", help="For a table of labels: where its file names lie."),
 ]
-ColumnsOption = Annotated[
+Columns = Annotated[
     str | None,
     typer.Option(
         "--columns",
@@ -60,16 +58,16 @@ ColumnsOption = Annotated[
         help="For a table of labels: which column is file, label, split, group; split= for none.",
     ),
 ]
-OnBadImageOption = Annotated[
+OnBadImage = Annotated[
     str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
 ]
-ClassesFromOption = Annotated[
+ClassesFrom = Annotated[
     str | None,
     typer.Option(
         "--classes-from", metavar="N|PATTERN", help="A folder's classes: in its Nth folder, or by a pattern."
     ),
 ]
-SplitFromOption = Annotated[
+SplitFrom = Annotated[
     str | None,
     typer.Option(
         "--split-from",
@@ -77,13 +75,13 @@ SplitFromOption = Annotated[
         help="A folder's splits: in its Nth folder, none, train=DIR,test=DIR, or by a pattern.",
     ),
 ]
-RareClassesOption = Annotated[
+RareClasses = Annotated[
     str | None, typer.Option("--rare-classes", help="drop, merge or keep (to train on) rare classes.")
 ]
-MinPerClassOption = Annotated[
+MinPerClass = Annotated[
     int | None, typer.Option("--min-per-class", min=1, help="A class with fewer images is rare.")
 ]
-LauncherOption = Annotated[
+Launcher = Annotated[
     str | None,
     typer.Option(
         "--launcher",
@@ -91,11 +89,27 @@ LauncherOption = Annotated[
         help="What starts workers: local (processes), inprocess (threads, to debug), or a plugin's.",
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Preset = Annotated[str, typer.Option("--preset", help="Space and budget for a dataset: quick, core.")]
+StudyName = Annotated[str | None, typer.Option("--study-name", help="Name of the study.")]
+Trials = Annotated[int | None, typer.Option("--trials", help="Strategies to try.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
+]
+Refit = Annotated[
+    bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
+]
+Batch = Annotated[
+    int | None, typer.Option("--batch", min=1, help="Images a forward pass (default: what suits).")
+]
+StudyOrDataset = Annotated[
+    str, typer.Argument(metavar="STUDY.toml|DATASET", help="A study file, or a dataset with a preset.")
+]
+StudyOfStore = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the store.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-WaitOption = Annotated[
+Wait = Annotated[
     str | None,
     typer.Option(
         "--wait",

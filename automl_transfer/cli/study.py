@@ -6,15 +6,8 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli import study_create
-from automl_transfer.cli.options import (
-    JsonOption,
-    StorageFileOption,
-    StorageOption,
-    console,
-    open_store,
-    print_json,
-)
+from automl_transfer.cli import options, study_create
+from automl_transfer.cli.options import console, open_store, print_json
 from automl_transfer.printable import visible
 
 app = typer.Typer(
@@ -30,7 +23,7 @@ StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the
 
 @app.command("list")
 def list_studies(
-    storage: StorageOption = None, storage_file: StorageFileOption = None, as_json: JsonOption = False
+    storage: options.Storage = None, storage_file: options.StorageFile = None, as_json: options.Json = False
 ) -> None:
     """List the studies of a store.
 
@@ -70,8 +63,8 @@ def list_studies(
 def rename(
     study: StudyArgument,
     new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")],
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
 ) -> None:
     """Give a study another name. Workers that run it go on; its files stay where they are.
 
@@ -88,8 +81,8 @@ def rename(
 def delete(
     study: StudyArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
 ) -> None:
     """Delete a study and its trials from the store. Files in its output folder stay.
 
@@ -117,8 +110,8 @@ def delete(
 def gc(
     study: StudyArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be dropped.")] = False,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
 ) -> None:
     """Drop checkpoints and models that nothing needs: never those of open trials or of the best five.
 

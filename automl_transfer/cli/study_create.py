@@ -7,40 +7,27 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    DataRootOption,
-    DeviceOption,
-    StorageFileOption,
-    StorageOption,
-    WaitOption,
-    open_store,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
 from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
 
 
 def run(
-    what: Annotated[
-        str, typer.Argument(metavar="STUDY.toml|DATASET", help="A study file, or a dataset with a preset.")
-    ],
-    preset: Annotated[
-        str, typer.Option("--preset", help="Space and budget for a dataset: quick, core.")
-    ] = "quick",
-    study_name: Annotated[str | None, typer.Option("--study-name", help="Name of the study.")] = None,
+    what: options.StudyOrDataset,
+    preset: options.Preset = "quick",
+    study_name: options.StudyName = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where its files will be. Default: runs/STUDY."),
     ] = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="Strategies to try.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
-    ] = None,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    wait: WaitOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    trials: options.Trials = None,
+    settings: options.Settings = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    wait: options.Wait = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
 ) -> None:
     """Create a study and its first trials, and run none: that is for workers. Safe to repeat.
 
