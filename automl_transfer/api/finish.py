@@ -20,6 +20,7 @@ from automl_transfer.api.training import (
     cost_of,
     environment,
     score_on_test,
+    scored,
     source_facts,
     write_results,
 )
@@ -32,7 +33,6 @@ from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
 from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
-from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
 from automl_transfer.search.checkpoints import fetch, weights_are
 from automl_transfer.search.workbench import Workbench
@@ -157,12 +157,7 @@ def _judged(
             training.refit,
             training.weights_sha256,
         ):
-            return Score(
-                **look.shares(),
-                nll=look.nll,
-                interval=look.interval,
-                n=look.images,
-            )
+            return Score(**look.shares(), nll=look.nll, interval=look.interval, n=look.images)
     found = score_on_test(run)
     if found is not None:
         look = TestLook(
@@ -251,12 +246,7 @@ def _recipe(
     handle = bench.handle
     best = ranked_epoch(winner, handle.task.metric)
     n = handle.task.splits.validation
-    validation = Score(
-        **best.shares(),
-        nll=best.validation_loss,
-        interval=clopper_pearson(round(best.accuracy * n), n),
-        n=n,
-    )
+    validation = scored(best, best.validation_loss, n)
     return make_recipe(
         strategy=winner.strategy,
         task=handle.task,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from automl_transfer import __version__, plugins
+from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.normalisation import Constants
 from automl_transfer.domain.records import TrialOutcome
@@ -18,6 +19,7 @@ from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.scores import Confirmed, Cost, Score
 from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.training.making import split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -29,17 +31,17 @@ PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
 
 def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
     """The model as it is now on a split of its task."""
-    from automl_transfer.training.evaluate import predict_logits, scores
+    from automl_transfer.training.evaluate import scores
 
     task, rows = run.task, run.task.indices[split]
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
-    found = scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
-    return Score(
-        **found.shares(),
-        nll=found.nll,
-        interval=clopper_pearson(round(found.accuracy * len(rows)), len(rows)),
-        n=len(rows),
-    )
+    found = scores(split_logits(run, split), task.labels[rows], len(task.task.classes), task.task.metric)
+    return scored(found, found.nll, len(rows))
+
+
+def scored(found: Measured, nll: float, n: int) -> Score:
+    """Scores on n images as they stand in a recipe: with the interval of their accuracy."""
+    interval = clopper_pearson(round(found.accuracy * n), n)
+    return Score(**found.shares(), nll=nll, interval=interval, n=n)
 
 
 def score_on_test(run: TrainingRun) -> Score | None:
@@ -79,12 +81,11 @@ def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Re
 def calibration_of(run: TrainingRun, *, refit: bool) -> Calibration | None:
     """The temperature that fits the validation images; None for a model that was trained on them."""
     from automl_transfer.training.calibration import fit_temperature
-    from automl_transfer.training.evaluate import predict_logits
 
     task, rows = run.task, run.task.indices["validation"]
     if refit or not len(rows) or np.isin(rows, task.indices["train"]).any():
         return None
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
+    logits = split_logits(run, "validation")
     if not np.isfinite(logits).all():
         return None
     found = fit_temperature(logits, task.labels[rows])

@@ -10,6 +10,7 @@ from automl_transfer.recipes.scores import Score
 from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
 from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.training.calibration import softmax
+from automl_transfer.training.making import split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.store.values import StudyHandle
@@ -27,14 +28,11 @@ def winner_errors(
     on those, and is looked at on the test split, in the one evaluation that it gets. None where a refit
     left no image that it has not trained on.
     """
-    from automl_transfer.training.evaluate import predict_logits
-
     if refit and not len(run.task.indices["test"]):
         return None
     split: Literal["validation", "test"] = "test" if refit and len(run.task.indices["test"]) else "validation"
     task, rows = run.task, run.task.indices[split]
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
-    probabilities = softmax(logits)
+    probabilities = softmax(split_logits(run, split))
     labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
     cells = confusion_cells(labels, answers, len(task.task.classes))
     sure = probabilities[np.arange(len(rows)), answers]

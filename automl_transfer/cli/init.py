@@ -29,10 +29,10 @@ def run(
     wrote studies/cats.toml: edit it, then run 'automl-transfer search studies/cats.toml'
     """
     import json
-    import os
     import re
 
     from automl_transfer.errors import OutputError
+    from automl_transfer.files import whole_file
     from automl_transfer.space.study_file import preset_path, read_study
 
     if file.suffix != ".toml":
@@ -50,14 +50,11 @@ def run(
         pairs = (f"{role} = {json.dumps(column, ensure_ascii=False)}" for role, column in named.items())
         task += f"\ncolumns = {{ {', '.join(pairs)} }}"
     text = re.sub(r"^dataset = .*$", lambda _: task, text, count=1, flags=re.MULTILINE)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        read_study(temporary)
-        temporary.replace(file)
+        with whole_file(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            read_study(temporary)
     except OSError as error:
         raise OutputError(f"{file} must be writable, got: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     typer.echo(f"wrote {file}: edit it, then run 'automl-transfer search {file}'")

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from automl_transfer.domain.strict_json import Frozen
 
 Constants = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-class FixedNormalisation(BaseModel):
+class FixedNormalisation(Frozen):
     """Mean and standard deviation per channel, of pixels in [0, 1]."""
-
-    model_config = _FROZEN
 
     kind: Literal["fixed"] = "fixed"
     mean: tuple[float, ...] = Field(min_length=1, max_length=3)
     std: tuple[Annotated[float, Field(gt=0.0)], ...] = Field(min_length=1, max_length=3)
 
 
-class PerImageNormalisation(BaseModel):
+class PerImageNormalisation(Frozen):
     """Every image is centred and scaled by its own mean and standard deviation."""
-
-    model_config = _FROZEN
 
     kind: Literal["per_image"] = "per_image"
 

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.errors import DataError
 
 SLACK = 0.5 / 255.0
@@ -33,7 +32,7 @@ _ALIKE = 8.0
 """Parts of a dataset whose own ranges differ by this factor or more are not scaled alike."""
 
 
-class PixelRange(BaseModel):
+class PixelRange(Frozen):
     """The stored number that is black, and the one that is white; linear between, clipped outside.
 
     Attributes:
@@ -41,8 +40,6 @@ class PixelRange(BaseModel):
         high: Becomes 255.
         word: For people: "12 bits".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     low: float
     high: float
@@ -66,7 +63,7 @@ class PixelRange(BaseModel):
         return self.word if self.word == bounds else f"{self.word} ({bounds})"
 
 
-class Ranged(BaseModel):
+class Ranged(Frozen):
     """What carries the range of its images: a task, a recipe, a model.
 
     Attributes:

@@ -6,10 +6,11 @@ import math
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from automl_transfer.domain.measured import Measured, Metric
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strict_json import Frozen
 
 
 class EpochResult(Measured):
@@ -36,7 +37,6 @@ class StopKind(StrEnum):
     PRUNED = "pruned"
     RELEASED = "released"
     CRASHED = "crashed"
-    INTERRUPTED = "interrupted"
     OUT_OF_MEMORY = "out_of_memory"
     NOT_A_NUMBER = "not_a_number"
     DATA = "data"
@@ -44,10 +44,8 @@ class StopKind(StrEnum):
     BUG = "bug"
 
 
-class StopReason(BaseModel):
+class StopReason(Frozen):
     """A kind and a sentence that a person can read in the report."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: StopKind
     detail: str = Field(default="", max_length=2000)
@@ -74,14 +72,12 @@ class TrialState(StrEnum):
 Condition = str | int | bool
 
 
-class TrialOutcome(BaseModel):
+class TrialOutcome(Frozen):
     """Costs and sizes measured while a trial ran, kept beside its value.
 
     Attributes:
         conditions: What the rounding of its training depended on: threads, realised batch, device, ...
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     parameters: int = Field(default=0, ge=0)
     trained_parameters: int = Field(default=0, ge=0)
@@ -93,7 +89,7 @@ class TrialOutcome(BaseModel):
     conditions: dict[str, Condition] = Field(default_factory=dict)
 
 
-class UnreadableRow(BaseModel):
+class UnreadableRow(Frozen):
     """A row of the store that this program cannot read: it is left out, and named.
 
     Attributes:
@@ -102,8 +98,6 @@ class UnreadableRow(BaseModel):
         root: Number of the root trial that it belongs to, where that is known.
         newer: A later version of this program can read it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     what: str
     reason: str
@@ -114,7 +108,7 @@ class UnreadableRow(BaseModel):
         return f"{self.what}: {self.reason}"
 
 
-class TrialRecord(BaseModel):
+class TrialRecord(Frozen):
     """One trial as the store knows it.
 
     Attributes:
@@ -126,7 +120,7 @@ class TrialRecord(BaseModel):
         epochs: The curve, in order, inherited epochs included.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=True)  # whoever wrote the value
 
     trial_id: int
     number: int

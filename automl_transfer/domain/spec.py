@@ -7,10 +7,11 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
+from automl_transfer.domain.strict_json import Frozen
 
 Scalar = str | float | int | bool
 RareClasses = Literal["refuse", "drop", "merge", "keep"]
@@ -21,15 +22,13 @@ MOST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 """Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
 
 def names_table(group_from: str) -> bool:
     """Whether it names a table of groups, which lies somewhere, and is no pattern."""
     return group_from.lower().endswith(".csv")
 
 
-class SplitFractions(BaseModel):
+class SplitFractions(Frozen):
     """Fractions of images in each split; they add up to 1.
 
     Attributes:
@@ -37,8 +36,6 @@ class SplitFractions(BaseModel):
         validation: Images that strategies are compared on.
         test: Images that only the winner is scored on; scores of several winners are counted. 0 for none.
     """
-
-    model_config = _FROZEN
 
     train: float = Field(default=0.6, gt=0.0, lt=1.0)
     validation: float = Field(default=0.2, gt=0.0, lt=1.0)
@@ -52,7 +49,7 @@ class SplitFractions(BaseModel):
         return self
 
 
-class TableColumns(BaseModel):
+class TableColumns(Frozen):
     """Which column of a table of labels is what; an empty text says that there is none.
 
     Attributes:
@@ -63,8 +60,6 @@ class TableColumns(BaseModel):
         weight: Not supported; an empty text leaves a column of that name out.
     """
 
-    model_config = _FROZEN
-
     file: str | None = Field(default=None, min_length=1)
     label: str | None = Field(default=None, min_length=1)
     split: str | None = None
@@ -72,7 +67,7 @@ class TableColumns(BaseModel):
     weight: str | None = None
 
 
-class TaskSpec(BaseModel):
+class TaskSpec(Frozen):
     """Which images, how they are split, and at which resolution they are used.
 
     Attributes:
@@ -102,8 +97,6 @@ class TaskSpec(BaseModel):
             macro_f1, or one that another package adds.
     """
 
-    model_config = _FROZEN
-
     dataset: str = Field(min_length=1)
     images: str | None = Field(default=None, min_length=1)
     columns: TableColumns = TableColumns()
@@ -129,7 +122,7 @@ class TaskSpec(BaseModel):
         return number
 
 
-class SearchSpec(BaseModel):
+class SearchSpec(Frozen):
     """How the search spends its budget.
 
     Attributes:
@@ -161,8 +154,6 @@ class SearchSpec(BaseModel):
             the end of a search only until confirmation has taken half as long as the trials did.
     """
 
-    model_config = _FROZEN
-
     trials: int = Field(default=30, ge=1, le=1_000_000)
     minutes: float | None = Field(default=None, gt=0.0)
     max_epochs: int = Field(default=9, ge=1, le=10_000)
@@ -191,7 +182,7 @@ def _study_name(name: str) -> str:
     return name
 
 
-class StudySpec(BaseModel):
+class StudySpec(Frozen):
     """One task, one space, one objective.
 
     Attributes:
@@ -202,8 +193,6 @@ class StudySpec(BaseModel):
             sub-range (two numbers) or these choices, a single value fixes the dimension. Dimensions
             that are not named keep their defaults.
     """
-
-    model_config = _FROZEN
 
     name: Annotated[str, AfterValidator(_study_name)]
     task: TaskSpec

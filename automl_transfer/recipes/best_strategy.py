@@ -8,8 +8,6 @@ from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     model_validator,
 )
@@ -37,7 +35,7 @@ from automl_transfer.domain.spec import (
     names_table,
 )
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.strict_json import read_json, validate
+from automl_transfer.domain.strict_json import Frozen, read_json, validate
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
@@ -45,7 +43,6 @@ from automl_transfer.recipes.scores import Cost, RecipeMetrics
 
 __all__ = ["SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "write_recipe"]
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -58,13 +55,11 @@ Versions = Annotated[dict[str, str], AfterValidator(lambda found: dict(sorted(fo
 Conditions = Annotated[dict[str, str | int | bool], AfterValidator(lambda found: dict(sorted(found.items())))]
 
 
-class Reading(BaseModel):
+class Reading(Frozen):
     """How the images were read, where their user said so; the fields are those of `TaskSpec`.
 
     Where they lie is not among them: no folder, and no table of groups.
     """
-
-    model_config = _FROZEN
 
     classes_from: int | str | None = None
     split_from: int | str | None = None
@@ -75,10 +70,8 @@ class Reading(BaseModel):
     on_bad_image: OnBadImage = "refuse"
 
 
-class Files(BaseModel):
+class Files(Frozen):
     """How many files were seen, and used; and the others by reason. No names: they may tell too much."""
-
-    model_config = _FROZEN
 
     seen: int = Field(ge=0)
     used: int = Field(ge=0)
@@ -95,8 +88,6 @@ class RecipeTask(Ranged):
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
 
-    model_config = _FROZEN
-
     name: Name
     fingerprint: Sha256
     classes: tuple[str, ...] = Field(min_length=2)
@@ -111,10 +102,8 @@ class RecipeTask(Ranged):
     normalisation: NormalisationFacts
 
 
-class RecipeSource(BaseModel):
+class RecipeSource(Frozen):
     """The pretrained weights. A local checkpoint is known by its base name and its sha256."""
-
-    model_config = _FROZEN
 
     name: Name
     revision: str | None = None
@@ -122,7 +111,7 @@ class RecipeSource(BaseModel):
     licence: str | None = None
 
 
-class RecipeTraining(BaseModel):
+class RecipeTraining(Frozen):
     """How the shipped model was trained.
 
     Attributes:
@@ -134,8 +123,6 @@ class RecipeTraining(BaseModel):
             weights, bit for bit.
     """
 
-    model_config = _FROZEN
-
     epochs: int = Field(ge=0)
     best_epoch: int | None = Field(default=None, ge=0)
     batch: int = Field(ge=1)
@@ -145,7 +132,7 @@ class RecipeTraining(BaseModel):
     conditions: Conditions = Field(default_factory=dict)
 
 
-class Environment(BaseModel):
+class Environment(Frozen):
     """The machine's kind and the software it ran; the conditions of the training say the rest.
 
     Attributes:
@@ -154,14 +141,12 @@ class Environment(BaseModel):
         versions: Package names to versions, Python among them.
     """
 
-    model_config = _FROZEN
-
     system: str | None = Field(default=None, max_length=100)
     machine: str | None = Field(default=None, max_length=100)
     versions: Versions
 
 
-class Provenance(BaseModel):
+class Provenance(Frozen):
     """Where the strategy comes from.
 
     Attributes:
@@ -169,18 +154,14 @@ class Provenance(BaseModel):
         identity: The study's own for ever, as in its store; None in files of versions before identities.
     """
 
-    model_config = _FROZEN
-
     study: Name
     identity: Identity | None = None
     trial: int = Field(ge=0)
     root_trial: int = Field(ge=0)
 
 
-class Recipe(BaseModel):
+class Recipe(Frozen):
     """The content of `best_strategy.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     schema_: Literal["automl-transfer/recipe/2"] = Field(default="automl-transfer/recipe/2", alias="schema")
     strategy: Strategy

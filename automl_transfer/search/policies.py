@@ -13,7 +13,7 @@ from automl_transfer.errors import (
     UserError,
 )
 
-RETRIED = frozenset({StopKind.CRASHED, StopKind.INTERRUPTED, StopKind.STORE, StopKind.DATA})
+RETRIED = frozenset({StopKind.CRASHED, StopKind.STORE, StopKind.DATA})
 """Kinds that say nothing about the strategy: the trial is tried again while attempts remain.
 
 Out of memory is not among them, because training has already tried every smaller batch; nor are

@@ -80,11 +80,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, P
         raise SourceError(f"network: missing in the description of {path}")
     with reading("a model must be one that can be built", path, SourceError, "package it again"):
         model = build_from_description(
-            architecture=described.network.architecture,
-            groups_kept=described.network.groups_kept,
-            pool=described.network.pool,
-            taps=described.network.taps,
-            resolution_scale=described.network.resolution_scale,
+            **described.network.model_dump(),
             in_channels=described.channels,
             classes=len(described.classes),
             resolution=described.resolution,
