@@ -15,11 +15,10 @@ from automl_transfer.api.time_plan import Costs
 from automl_transfer.data.folds import fresh_split, pool_of
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
-from automl_transfer.domain.records import TrialRecord, TrialState
+from automl_transfer.domain.records import TrialRecord, TrialState, classify
 from automl_transfer.errors import StoreUnavailableError
 from automl_transfer.reporting.racing import FIRST_RUNS, most_seconds, next_round
 from automl_transfer.reporting.ranking import by_validation, ranked_epoch
-from automl_transfer.search.policies import classify
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
@@ -28,7 +27,7 @@ from automl_transfer.training.making import make_run, train_to_the_end
 from automl_transfer.workers.sharing import SharedWork, confirm_work
 
 if TYPE_CHECKING:
-    from automl_transfer.training.pool_features import PoolFeatures
+    from automl_transfer.training.feature_bank import PoolFeatures
 
 OnRun = Callable[[ExtraRun], None]
 OnFailure = Callable[[FailedRun], None]
@@ -78,7 +77,7 @@ def confirm_best(
     Raises:
         Aborted: That was asked for; finished runs are in the store, and the same call goes on after them.
     """
-    from automl_transfer.training.pool_features import PoolFeatures
+    from automl_transfer.training.feature_bank import PoolFeatures
 
     handle, evidence = bench.handle, Evidence(store)
     metric = handle.task.metric

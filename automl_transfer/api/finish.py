@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.report import ERRORS, PAGE, look_into
-from automl_transfer.api.run_folder import claim_run_folder
-from automl_transfer.api.shipped import restate, shipped_before
+from automl_transfer.api.run_folder import claim_run_folder, restate, shipped_before
 from automl_transfer.api.training import (
     confirmed_of,
     constants_of,
@@ -22,9 +21,9 @@ from automl_transfer.api.training import (
     score_on_test,
     scored,
     source_facts,
+    winner_errors,
     write_results,
 )
-from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.evidence import TestLook
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.strategy import Strategy

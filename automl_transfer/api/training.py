@@ -1,4 +1,4 @@
-"""What a search's end, `apply` and `verify` share: what they write of a strategy that was trained."""
+"""What a search's end, `apply` and `verify` share: what they write of a model, and what a winner gets wrong."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from automl_transfer.domain.records import TrialOutcome
 from automl_transfer.recipes.best_strategy import Environment, Recipe, RecipeSource, write_recipe
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.scores import Confirmed, Cost, Score
+from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
+from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.training.calibration import softmax
 from automl_transfer.training.making import split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
+    from automl_transfer.store.values import StudyHandle
     from automl_transfer.training.run import TrainingRun
+
 
 RECIPE, MODEL = "best_strategy.json", "model"
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
@@ -143,3 +148,54 @@ def environment() -> Environment:
         except PackageNotFoundError:
             continue
     return Environment(system=platform.system(), machine=platform.machine(), versions=versions)
+
+
+WORST = 12
+
+
+def winner_errors(
+    run: TrainingRun, study: StudyHandle, root_trial: int, *, refit: bool, test: Score | None
+) -> WinnerErrors | None:
+    """Confusion, calibration and the worst images of a trained model.
+
+    On the validation split, so that nobody is led to tune on test images; a refitted model has trained
+    on those, and is looked at on the test split, in the one evaluation that it gets. None where a refit
+    left no image that it has not trained on.
+    """
+    if refit and not len(run.task.indices["test"]):
+        return None
+    split: Literal["validation", "test"] = "test" if refit and len(run.task.indices["test"]) else "validation"
+    task, rows = run.task, run.task.indices[split]
+    probabilities = softmax(split_logits(run, split))
+    labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
+    cells = confusion_cells(labels, answers, len(task.task.classes))
+    sure = probabilities[np.arange(len(rows)), answers]
+    bins = calibration_bins(sure, answers == labels)
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST]
+    return WinnerErrors(
+        study=study.name,
+        identity=study.identity,
+        root_trial=root_trial,
+        split=split,
+        images=len(rows),
+        classes=task.task.classes,
+        confusion=tuple((each.truth, each.answer, each.images) for each in cells),
+        calibration=bins,
+        expected_calibration_error=expected_error(bins),
+        wrong=len(wrong),
+        worst=tuple(
+            WrongImage(
+                file=task.keys[rows[at]],
+                truth=task.task.classes[labels[at]],
+                answer=task.task.classes[answers[at]],
+                probability=float(sure[at]),
+                of_truth=float(probabilities[at, labels[at]]),
+                thumbnail=thumbnail(task.images[rows[at]]),
+            )
+            for at in worst
+        ),
+        test_accuracy=test.accuracy if test else None,
+        test_interval=test.interval if test else None,
+        test_images=test.n if test else 0,
+    )

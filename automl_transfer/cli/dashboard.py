@@ -56,9 +56,9 @@ def run(
     quick: http://127.0.0.1:8080/dashboard/studies/1 (read-only; Ctrl-C ends it)
     """
     from automl_transfer.dashboard.app import AppOptions, make_dashboard
-    from automl_transfer.dashboard.methods import WRITES
+    from automl_transfer.dashboard.guards import WRITES
+    from automl_transfer.dashboard.login import read_token
     from automl_transfer.dashboard.server import Server, is_loopback
-    from automl_transfer.dashboard.token import read_token
     from automl_transfer.errors import ConfigurationError
     from automl_transfer.store.trials import Trials
 

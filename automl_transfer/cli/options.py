@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from automl_transfer.domain.places import DEFAULT_DATABASE
+from automl_transfer.machine import DEFAULT_DATABASE
 from automl_transfer.printable import for_machines
 
 if TYPE_CHECKING:

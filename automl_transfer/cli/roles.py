@@ -9,7 +9,7 @@ import typer
 
 from automl_transfer.cli import options
 from automl_transfer.cli.options import open_store
-from automl_transfer.domain.places import DEFAULT_DATABASE
+from automl_transfer.machine import DEFAULT_DATABASE
 
 
 def run(

@@ -9,7 +9,7 @@ import typer
 
 from automl_transfer.cli import options
 from automl_transfer.cli.options import columns_of, console
-from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
+from automl_transfer.machine import DEFAULT_DATABASE, RUNS
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -61,7 +61,7 @@ def run(
     """
     from automl_transfer.api.search import run_study
     from automl_transfer.cli.live import LiveSearch, print_result
-    from automl_transfer.space.study_of import study_spec
+    from automl_transfer.space.study_file import study_spec
     from automl_transfer.store.url import resolve_storage
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
 

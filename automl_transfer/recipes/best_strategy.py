@@ -14,16 +14,16 @@ from pydantic import (
 
 from automl_transfer.domain.account import Account
 from automl_transfer.domain.measured import Metric
-from automl_transfer.domain.names import MAX_LABEL
-from automl_transfer.domain.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
-from automl_transfer.domain.nothing_local import (
+from automl_transfer.domain.names import (
     CHECKPOINT,
+    MAX_LABEL,
     PLACE,
     is_local,
     public_name,
     public_source,
     public_text,
 )
+from automl_transfer.domain.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.spec import (
     OnBadImage,
@@ -227,7 +227,7 @@ def make_recipe(
 
     Paths are cut to base names and addresses are dropped, in names as in licence texts. `spec` states
     how the split was drawn (None where the dataset came with its own); `normalisation` is what
-    `data.normalise.constants` gave.
+    `domain.normalisation.constants` gave.
     """
     name = public_source(strategy.source)
     return Recipe(

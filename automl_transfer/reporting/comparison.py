@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automl_transfer.reporting.effects import Effect, effects, family_of
-from automl_transfer.reporting.pareto import score_of
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.ranking import Row
 from automl_transfer.reporting.statistics import Interval
@@ -218,3 +217,25 @@ def never_ruled_out(found: Comparison) -> str:
         return "No family is among the indistinguishable best of every dataset."
     named = " or ".join(f"'{family}'" for family in everywhere)
     return f"On none of these datasets can the best be told apart from some strategy of the family {named}."
+
+
+COSTS: dict[str, tuple[str, Callable[[Row], float | None]]] = {
+    "training": ("seconds to train", lambda row: row.train_seconds or None),
+    "prediction": ("milliseconds to predict an image", lambda row: row.predict_ms_per_image or None),
+    "size": ("weights", lambda row: None if row.parameters is None else float(row.parameters)),
+}
+
+
+def score_of(row: Row) -> float:
+    """The confirmed score where there is one, else the validation score."""
+    return row.validation.score if row.confirmation is None else row.confirmation.score
+
+
+def front(rows: Sequence[Row], cost: Callable[[Row], float | None]) -> list[Row]:
+    """The rows that no other row equals in both and beats in one, cheapest first."""
+    priced = [(price, -score_of(row), row.rank, row) for row in rows if (price := cost(row)) is not None]
+    found: list[Row] = []
+    for _, _, _, row in sorted(priced, key=lambda entry: entry[:3]):
+        if not found or score_of(row) > score_of(found[-1]):
+            found.append(row)
+    return found

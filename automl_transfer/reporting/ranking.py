@@ -10,7 +10,7 @@ from pydantic import Field
 from automl_transfer.domain.account import Account
 from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.measured import Metric
-from automl_transfer.domain.nothing_local import public_source
+from automl_transfer.domain.names import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen

@@ -15,11 +15,17 @@ from optuna.artifacts import ArtifactMeta
 from optuna.pruners import BasePruner
 
 from automl_transfer.aborting import Aborted, abortable, check_abort
-from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
+from automl_transfer.domain.records import (
+    EpochResult,
+    StopKind,
+    StopReason,
+    TrialOutcome,
+    TrialState,
+    classify,
+)
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.first import RUN_TO_THE_END
-from automl_transfer.search.policies import classify
 from automl_transfer.search.shown import TrialPictures
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.sampling import SamplingView

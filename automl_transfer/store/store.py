@@ -148,7 +148,7 @@ class Store:
         Its calls are not retried. For sampling, `sampling.SamplingView` is much cheaper.
         """
         if self._optuna_storage is None:
-            from automl_transfer.store.optuna_view import cached_storage
+            from automl_transfer.store.optuna_names import cached_storage
 
             self._optuna_storage = cached_storage(self.engine, str(self.url))
         return self._optuna_storage

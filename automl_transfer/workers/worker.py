@@ -15,14 +15,12 @@ from typing import Protocol
 from optuna.samplers import BaseSampler
 
 from automl_transfer.aborting import Aborted, abortable
-from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState
+from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopReason, TrialState, classify
 from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.draft import draw
 from automl_transfer.search.objective import Objective, TrialEnd
-from automl_transfer.search.policies import RETRIED, classify
-from automl_transfer.search.pruners import make_pruner
-from automl_transfer.search.samplers import make_sampler
+from automl_transfer.search.samplers import make_pruner, make_sampler
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.files import study_files

@@ -21,7 +21,7 @@ from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.recipes.best_strategy import read_recipe
-from automl_transfer.reporting.audit import audit
+from automl_transfer.reporting.figures.pruning_audit import audit
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
@@ -99,7 +99,7 @@ def test_a_run_is_the_same_again(study: Study) -> None:
     """Seeds and splits are of the study: another machine would get the same run."""
     from automl_transfer.api.evidence import _confirm
     from automl_transfer.training.activation_cache import MemoryCache
-    from automl_transfer.training.pool_features import PoolFeatures
+    from automl_transfer.training.feature_bank import PoolFeatures
 
     record = next(r for r in Trials(study.store).records(study.handle) if r.state is TrialState.COMPLETE)
     bench = study.bench
@@ -134,7 +134,7 @@ def test_the_winner_ships_with_its_errors_and_a_page(study: Study) -> None:
 def test_stored_weights_ship_without_a_pass_over_the_training_images(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from automl_transfer.transfer.head_input import HeadInput
+    from automl_transfer.transfer.heads import HeadInput
 
     def refuse(*_: object) -> None:
         raise AssertionError("the head was solved again")

@@ -13,7 +13,7 @@ from automl_transfer.domain.records import EpochResult, StopKind, StopReason
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.objective import Objective
-from automl_transfer.search.pruners import make_pruner
+from automl_transfer.search.samplers import make_pruner
 from automl_transfer.search.workbench import Workbench, source_digests
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store

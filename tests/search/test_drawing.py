@@ -16,8 +16,7 @@ from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.strategy import DIMENSIONS
 from automl_transfer.errors import TrialLostError
 from automl_transfer.search.draft import draw, fixed_draft
-from automl_transfer.search.pruners import PRUNERS, make_pruner
-from automl_transfer.search.samplers import SAMPLERS, make_sampler
+from automl_transfer.search.samplers import PRUNERS, SAMPLERS, make_pruner, make_sampler
 from automl_transfer.space.space import Space
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.store import Store

@@ -20,8 +20,7 @@ from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.errors import StudyError
 from automl_transfer.reporting.failures import oddities
 from automl_transfer.reporting.study_report import read_study_report
-from automl_transfer.search.pruners import make_pruner
-from automl_transfer.search.samplers import make_sampler
+from automl_transfer.search.samplers import make_pruner, make_sampler
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.sampling import SamplingView

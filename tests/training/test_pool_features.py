@@ -14,7 +14,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.training.activation_cache import ActivationCache, DiskCache, MemoryCache
-from automl_transfer.training.pool_features import PoolFeatures
+from automl_transfer.training.feature_bank import PoolFeatures
 from automl_transfer.transfer.build import build_plan
 
 HEAD = Strategy.model_validate(
