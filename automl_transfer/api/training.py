@@ -1,4 +1,4 @@
-"""What a search's end, `apply` and `verify` share: what they write of a model, and what a winner gets wrong."""
+"""What a search's end, `apply` and `verify` share: what they write of a model, and what it gets wrong."""
 
 from __future__ import annotations
 

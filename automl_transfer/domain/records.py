@@ -77,9 +77,6 @@ class TrialState(StrEnum):
         return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-Condition = str | int | bool
-
-
 class TrialOutcome(Frozen):
     """Costs and sizes measured while a trial ran, kept beside its value.
 
@@ -94,7 +91,7 @@ class TrialOutcome(Frozen):
     best_epoch: int | None = None
     identical: bool = True
     weights_sha256: str | None = None
-    conditions: dict[str, Condition] = Field(default_factory=dict)
+    conditions: dict[str, str | int | bool] = Field(default_factory=dict)
 
 
 class UnreadableRow(Frozen):

@@ -1,4 +1,4 @@
-"""The contract of sources: what a pretrained network states about itself, how it is loaded, and plugins' ones."""
+"""The contract of sources: what a pretrained network states about itself, how it is loaded; plugins, too."""
 
 from __future__ import annotations
 

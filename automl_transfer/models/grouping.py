@@ -97,10 +97,10 @@ def chunks(note: str, blocks: Sequence[tuple[str, nn.Module]], most: int, unit: 
     return found
 
 
-def staged(stages: Iterable[Sequence[tuple[str, nn.Module]]], budget: int = MOST_GROUPS - 1) -> list[Group]:
-    """Cut the stages of a network, each in two where `budget` groups allow it."""
+def staged(stages: Iterable[Sequence[tuple[str, nn.Module]]]) -> list[Group]:
+    """Cut the stages of a network, each in two where that makes less than `MOST_GROUPS` groups."""
     listed = list(stages)
-    each = max(1, min(2, budget // len(listed)))
+    each = max(1, min(2, (MOST_GROUPS - 1) // len(listed)))
     return [part for number, stage in enumerate(listed, 1) for part in chunks(f"stage {number}", stage, each)]
 
 

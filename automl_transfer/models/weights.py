@@ -1,4 +1,4 @@
-"""Weights files: read without running code or taking more memory than they say, and fitted tensor by tensor."""
+"""Weights files: read without running code or taking more memory than they say, and fitted to a network."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import time
 from automl_transfer.domain.records import TrialState
 from automl_transfer.reporting.figures.base import FATES
 from automl_transfer.reporting.plain import count, plain, seconds
-from automl_transfer.reporting.ranking import Row
+from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.store.published import PublishedPage
 from automl_transfer.store.store import Store
@@ -50,7 +50,7 @@ def _code(text: str) -> str:
     return plain(text, 60).replace("`", "'")
 
 
-def _headline(report: StudyReport, best: Row | None) -> str:
+def _headline(report: StudyReport, best: RankedStrategy | None) -> str:
     if best is None:
         return f"## No answer yet\n\nNo trial of {words(report.study, 60)} is complete."
     open_trials = [r for r in report.records if not r.state.finished]
@@ -65,7 +65,7 @@ def _headline(report: StudyReport, best: Row | None) -> str:
     )
 
 
-def _confirmed(best: Row) -> str:
+def _confirmed(best: RankedStrategy) -> str:
     found = best.confirmation
     if found is None:
         return ""

@@ -83,7 +83,7 @@ class Confirmation(Frozen):
     seconds: float
 
 
-class Row(Frozen):
+class RankedStrategy(Frozen):
     """One strategy.
 
     Attributes:
@@ -131,7 +131,7 @@ class Ranking(Frozen):
     task: RankedTask
     study: str
     identity: str | None = None
-    rows: tuple[Row, ...]
+    rows: tuple[RankedStrategy, ...]
     timeline: tuple[TimelinePoint, ...]
     confirmation: ConfirmationProgress | None = None
     test_looks: tuple[TestLook, ...] = ()
@@ -141,7 +141,7 @@ class Ranking(Frozen):
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
     @property
-    def best(self) -> Row | None:
+    def best(self) -> RankedStrategy | None:
         """The row at the top, if any trial completed."""
         return self.rows[0] if self.rows else None
 
@@ -315,11 +315,11 @@ def _row(
     confirmation: Confirmation | None,
     in_set: bool,
     metric: Metric,
-) -> Row:
+) -> RankedStrategy:
     assert record.strategy is not None
     strategy = record.strategy.canonical()
     strategy = strategy.model_copy(update={"source": public_source(strategy.source)})
-    return Row(
+    return RankedStrategy(
         rank=position,
         set=BEST_SET if in_set else None,
         root_trial=record.root,

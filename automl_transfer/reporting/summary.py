@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.reporting.plain import plain
-from automl_transfer.reporting.ranking import Ranking, Row, can_be_ranked
+from automl_transfer.reporting.ranking import RankedStrategy, Ranking, can_be_ranked
 
 NAMED = 12
 """Rows that cannot be read are named one by one up to here."""
@@ -41,7 +41,7 @@ class StudySummary(Frozen):
     restarted: tuple[int, ...]
     unranked: tuple[int, ...]
     unreadable: tuple[UnreadableRow, ...] = ()
-    incumbent: Row | None
+    incumbent: RankedStrategy | None
 
     @property
     def trials(self) -> int:

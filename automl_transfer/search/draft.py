@@ -22,7 +22,7 @@ from automl_transfer.domain.dimensions import Dimension
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.space.space import Space, in_space, suggest
 from automl_transfer.store.optuna_names import contains
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.values import TrialDraft
 
 
@@ -68,9 +68,9 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
-def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
+def draw(history: SamplerHistory, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
-    study, trial = view.draft(sampler)
+    study, trial = history.draft(sampler)
     draft = _Draft(study, trial, sampler)
     strategy = suggest(draft.ask, space)
     return TrialDraft(strategy, draft.params, draft.distributions)

@@ -1,4 +1,4 @@
-"""Reads a study file (TOML), or a dataset under a preset, into a `StudySpec`; reports all mistakes together."""
+"""Reads a study file (TOML), or a dataset under a preset, into a `StudySpec`; says all mistakes at once."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from automl_transfer.data.folds import pool_of
+from automl_transfer.data.folds import resplit_rows
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Normalisation
 from automl_transfer.models.fuse import fused
@@ -166,7 +166,7 @@ class FeatureBanks:
         return lambda rows: bank.features(cells, np.searchsorted(bank.rows, rows))
 
 
-class PoolFeatures:
+class ResplitFeatures:
     """Knows what heads read of every image that a fresh split may train on.
 
     Args:
@@ -177,13 +177,13 @@ class PoolFeatures:
     def __init__(self, task: LoadedTask, cache: ActivationCache) -> None:
         self._task = task
         self._cache = cache
-        self._rows = pool_of(task)
+        self._rows = resplit_rows(task)
 
     def features(self, asked: HeadInput) -> Reader | None:
-        """Reads features of rows of the pool, all of which are computed the first time."""
-        model, images, pool = asked.model, asked.images, self._rows
+        """Reads features of such rows, all of which are computed the first time."""
+        model, images, both = asked.model, asked.images, self._rows
         head, width = model.head, model.head.linear.in_features
-        numbers = images.numbers(pool)
+        numbers = images.numbers(both)
         key = activation_key(
             model,
             self._task,
@@ -196,10 +196,10 @@ class PoolFeatures:
         )
 
         def fill(values: Values) -> None:
-            asked.compute(pool, values)
+            asked.compute(both, values)
 
         values = self._cache.get(key, (len(numbers), width), "float32", fill)
         if values is None:
             return None
-        by_image = values.reshape(len(pool), -1)
-        return lambda rows: torch.from_numpy(by_image[np.searchsorted(pool, rows)].reshape(-1, width))
+        by_image = values.reshape(len(both), -1)
+        return lambda rows: torch.from_numpy(by_image[np.searchsorted(both, rows)].reshape(-1, width))
