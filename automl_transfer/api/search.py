@@ -75,7 +75,7 @@ class SearchResult:
 
     Attributes:
         finished: Whether the budget is used up (by trials or by time), and results were written.
-        shipped: The ranking, the recipe and the model; None where no trial completed or it was interrupted.
+        shipped: The ranking, and recipe and model where a trial completed; None where it was interrupted.
     """
 
     study: str

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import columns_of, console
-from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
+from automl_transfer.cli.options import DatasetOption, RecipeArgument, SourceOption, columns_of, epochs_shown
+from automl_transfer.cli.screen import console
 
 
 def run(

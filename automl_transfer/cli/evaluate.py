@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import columns_of, console, print_data
+from automl_transfer.cli.options import columns_of
+from automl_transfer.cli.screen import console, print_data
 
 STDOUT = "-"
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import columns_of, console, print_json, watched
+from automl_transfer.cli.options import columns_of
+from automl_transfer.cli.screen import console, print_json, watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

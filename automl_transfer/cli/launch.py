@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import console, open_store
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console
 
 
 def run(

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from automl_transfer.cli.options import watched
+from automl_transfer.cli.screen import watched
 from automl_transfer.errors import StoreUnavailableError
 from automl_transfer.workers.repeated import EVERY
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from automl_transfer.cli.screen import console, watched
 from automl_transfer.machine import DEFAULT_DATABASE
-from automl_transfer.printable import for_machines
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from automl_transfer.domain.records import EpochResult
+    from automl_transfer.recipes.best_strategy import Recipe
     from automl_transfer.store.store import Store
 
 
@@ -206,29 +205,6 @@ def open_store(
             time.sleep(1.0)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console for people."""
-    from automl_transfer.cli.screen import make_console
-
-    return make_console(stderr=stderr)
-
-
-def watched(screen: Console) -> bool:
-    """Whether a person looks at a console; what redraws itself fills a file, whatever FORCE_COLOR says."""
-    return screen.is_terminal and screen.file.isatty()
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print_data(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def print_data(text: str) -> None:
-    """Print lines for machines: in UTF-8, unless they go to a terminal of another encoding."""
-    for_machines(sys.stdout)
-    typer.echo(text, nl=False)
-
-
 def paths_at_home(run: Callable[..., None]) -> Callable[..., None]:
     """A command whose paths may begin with `~`, also where a shell leaves that as it is (--output=~/r)."""
     from automl_transfer.machine import path_of
@@ -257,3 +233,35 @@ def duration(text: str, option: str) -> float:
     if found is None:
         raise ConfigurationError(f"{option} must be a time such as 90s, 30m or 2h, got {text!r}")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+RecipeArgument = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A best_strategy.json.", exists=True, dir_okay=False)
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="A name, folder, .npz or table of labels (default: the recipe's own)."),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option("--source", help="Another source, or checkpoint/ARCHITECTURE@PATH of a file here."),
+]
+
+
+@contextmanager
+def epochs_shown(
+    recipe: Recipe, seeds: int = 1, *, quiet: bool = False
+) -> Iterator[Callable[[int, EpochResult], None]]:
+    """A progress bar over the epochs of all seeds, on stderr."""
+    from rich.progress import Progress
+
+    screen = console(stderr=True)
+    with Progress(console=screen, transient=True, disable=quiet or not watched(screen)) as progress:
+        task = progress.add_task("training", total=seeds * max(1, recipe.training.epochs))
+
+        def on_epoch(seed: int, result: EpochResult) -> None:
+            progress.update(
+                task, advance=1, description=f"seed {seed}, epoch {result.epoch}: {result.accuracy:.4f}"
+            )
+
+        yield on_epoch

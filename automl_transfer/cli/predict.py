@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import console, watched
+from automl_transfer.cli.screen import console, watched
 from automl_transfer.printable import for_machines
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import console, open_store, print_data
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console, print_data
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store

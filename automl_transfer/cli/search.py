@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import columns_of, console
+from automl_transfer.cli.options import columns_of
+from automl_transfer.cli.screen import console
 from automl_transfer.machine import DEFAULT_DATABASE, RUNS
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import console, print_json
+from automl_transfer.cli.screen import console, print_json
 
 
 def run(as_json: options.Json = False) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import console, print_json
+from automl_transfer.cli.screen import console, print_json
 
 
 def run(

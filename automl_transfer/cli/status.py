@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import console, open_store, print_json, watched
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console, print_json, watched
 
 if TYPE_CHECKING:
     from rich.console import Group

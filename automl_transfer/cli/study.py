@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import console, open_store, print_json
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console, print_json
 from automl_transfer.machine import DEFAULT_DATABASE, RUNS
 from automl_transfer.printable import visible
 

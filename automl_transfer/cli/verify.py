@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import columns_of, console, print_json
-from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
+from automl_transfer.cli.options import DatasetOption, RecipeArgument, SourceOption, columns_of, epochs_shown
+from automl_transfer.cli.screen import console, print_json
 
 if TYPE_CHECKING:
     from automl_transfer.api.verifying import Verdict

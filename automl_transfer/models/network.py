@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,18 @@ from torch import Tensor, nn
 from automl_transfer.errors import SourceError
 
 Shape = tuple[int, ...]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within the block the model is in evaluation mode; then each module's mode is what it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class Backbone(nn.Module):
@@ -86,15 +99,14 @@ class Backbone(nn.Module):
             SourceError: The images are too small for this network.
         """
         size = resolution or self.resolution
-        modes = [(module, module.training) for module in self.modules()]
         parameter = next(self.parameters())
         x = torch.zeros(1, self.in_channels, size, size, device=parameter.device, dtype=parameter.dtype)
         found: list[Shape] = []
         try:
-            self.eval()
-            for group in self.groups[:stop]:
-                x = group(x)
-                found.append(tuple(x.shape[1:]))
+            with evaluating(self):
+                for group in self.groups[:stop]:
+                    x = group(x)
+                    found.append(tuple(x.shape[1:]))
         except (RuntimeError, ValueError, AssertionError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise SourceError(
@@ -102,9 +114,6 @@ class Backbone(nn.Module):
                 f"got {size} pixels, which fails after group {len(found)} of {len(self.groups)} "
                 f"({reason}): raise the task's resolution or take another source"
             ) from error
-        finally:
-            for module, training in modes:
-                module.training = training
         return tuple(found)
 
 
