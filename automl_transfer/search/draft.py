@@ -20,7 +20,8 @@ from optuna.trial import FrozenTrial
 
 from automl_transfer.domain.dimensions import Dimension
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.space.space import Space, in_space, suggest
+from automl_transfer.space.space import Space
+from automl_transfer.space.suggest import in_space, suggest
 from automl_transfer.store.optuna_names import contains
 from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.values import TrialDraft

@@ -1,9 +1,9 @@
-"""The space of one study: what is searched over which range, what is fixed, and strategies drawn from it."""
+"""The space of one study: which dimensions are searched, over which range, and which are fixed."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from automl_transfer.domain import methods
 from automl_transfer.domain.dimensions import CLOSED_FORM, Dimension
 from automl_transfer.domain.spec import DimensionSetting
-from automl_transfer.domain.strategy import DIMENSIONS, Strategy, is_active
+from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import ConfigurationError
 
 SEARCH = "search"
@@ -184,38 +184,3 @@ def _nearest(dimension: Dimension, value: Any) -> Any:
         return value if value in dimension.choices else dimension.choices[0]
     bounded = min(max(value, dimension.low), dimension.high)
     return int(bounded) if dimension.kind == "int" else float(bounded)
-
-
-def suggest(ask: Callable[[Dimension], Any], space: Space) -> Strategy:
-    """Ask for a value of every searched dimension that has an effect, in table order.
-
-    Ranges depend on the study alone. A dimension without effect is not asked for and keeps its
-    default, so that the sampler never learns from noise.
-    """
-    ranged = {dimension.name: dimension for dimension in space.searched}
-    values: dict[str, Any] = {name: dimension.default for name, dimension in DIMENSIONS.items()}
-    values.update(space.fixed)
-    for name in DIMENSIONS:
-        if name in ranged and is_active(name, values):
-            values[name] = ask(ranged[name])
-    return Strategy.of(values)
-
-
-def in_space(strategy: Strategy, space: Space) -> dict[str, Any]:
-    """The strategy's values for the searched dimensions that have an effect and lie in range.
-
-    What lies outside (the profile may find a penalty beyond the searched range) is left out: the
-    strategy itself stays the truth, and the sampler learns from the rest.
-    """
-    values = strategy.model_dump(mode="json")
-    kept: dict[str, Any] = {}
-    for dimension in space.searched:
-        value = values[dimension.name]
-        if not is_active(dimension.name, values):
-            continue
-        if dimension.kind == "categorical":
-            if value in dimension.choices:
-                kept[dimension.name] = value
-        elif dimension.low <= value <= dimension.high:
-            kept[dimension.name] = value
-    return kept

@@ -19,7 +19,8 @@ from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.heads import SOLVED, HeadInput, Reader, initialise_head
-from automl_transfer.transfer.initialise.layers import initialise, scale_weights, shrink_and_perturb
+from automl_transfer.transfer.initialise.layers import initialise
+from automl_transfer.transfer.modify import scale_weights, shrink_and_perturb
 from automl_transfer.transfer.optimise import group_rates
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.plan import GroupRow, TransferPlan

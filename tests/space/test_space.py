@@ -11,7 +11,8 @@ from automl_transfer.domain.dimensions import Dimension
 from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.space.space import Space, in_space, suggest
+from automl_transfer.space.space import Space
+from automl_transfer.space.suggest import in_space, suggest
 
 WHOLE: dict[str, DimensionSetting] = {
     name: "search"
