@@ -9,7 +9,8 @@ A package declares them in its `pyproject.toml`:
     [project.entry-points."automl_transfer.initialisers"]
     dirac = "shells.init:dirac"                 # fills a tensor: (weight, source, generator) -> None
 
-The groups of the other methods are `terms`, `mixes`, `phases` and `preparations` (see `methods`).
+The groups of the other methods are `terms`, `mixes`, `phases`, `preparations` and `distortions` (see
+`methods`).
 `figures`, `launchers`, `metrics` are groups, too, and `found`: datasets known by what lies at a path.
 
 Only the registries look here, and only for names that are not built in. A plugin's code is imported when
@@ -28,8 +29,8 @@ from typing import Any, Literal
 from automl_transfer.errors import ConfigurationError, UserError
 
 Group = Literal[
-    "datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations", "figures", "launchers",
-    "metrics", "found",
+    "datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations", "distortions",
+    "figures", "launchers", "metrics", "found",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)

@@ -23,6 +23,7 @@ from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
 from automl_transfer.domain.dimensions import CLOSED_FORM
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.normalisation import facts
 from automl_transfer.domain.pixel_range import PixelRange
@@ -223,7 +224,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             strategy = _strategy(self.strategy)
         backbone = _backbone(strategy.source, details.loaded.task.channels)
-        return make_run(strategy, details.loaded, backbone, max_epochs=self.epochs, seed=seed, device=device)
+        return make_run(
+            strategy, details.loaded, backbone, horizon=Horizon(self.epochs), seed=seed, device=device
+        )
 
     def _profiled(self, details: LoadedDetails, seed: int, device: torch.device) -> Strategy:
         from automl_transfer.training.profile import Profiler, strategy_of

@@ -187,8 +187,11 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
         else:
             train_to_the_end(run)
     run.model.eval()
+    horizon = search.horizon(bench.task.task.splits.train)
     training = RecipeTraining(
-        epochs=search.max_epochs if winner.strategy.tune_mode != "closed_form" else 0,
+        epochs=horizon.epochs if winner.strategy.tune_mode != "closed_form" else 0,
+        passes=horizon.passes,
+        steps=horizon.steps,
         best_epoch=best_epoch,
         batch=run.batch,
         seed=search.seed,
@@ -207,7 +210,7 @@ def _made(
         strategy,
         bench.task,
         bench.backbone(strategy.source),
-        max_epochs=search.max_epochs,
+        horizon=search.horizon(bench.task.task.splits.train),
         seed=search.seed,
         device=bench.device,
         refit=refit,

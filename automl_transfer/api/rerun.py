@@ -199,7 +199,7 @@ def train_again(
         recipe.strategy,
         task,
         backbone,
-        max_epochs=max(1, recipe.training.epochs),
+        horizon=recipe.training.horizon,
         seed=seed,
         device=resolve_device(device),
         refit=refit,

@@ -145,7 +145,7 @@ class LiveSearch(SearchEvents):
     def on_epoch(self, claim: Claim, result: EpochResult) -> None:
         """An epoch ended."""
         score = result.score(self._spec.task.metric)
-        self._show(f"trial {claim.number} epoch {result.epoch}/{self._spec.search.max_epochs}: {score:.3f}")
+        self._show(f"trial {claim.number} epoch {result.epoch}/{self._spec.search.epochs}: {score:.3f}")
 
     def on_end(self, claim: Claim, end: TrialEnd) -> None:
         """A trial ended: one line, with the reason where it is not complete."""

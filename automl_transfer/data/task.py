@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,12 +25,17 @@ from automl_transfer.domain.names import classes_mistake, name_mistake
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split, SplitSizes, Task
-from automl_transfer.errors import DataError
+from automl_transfer.errors import DataError, OutputError
 
 __all__ = ["BadImage", "LoadedTask", "load_task"]
 
+log = logging.getLogger(__name__)
+
 LISTED = 20
 """Images that are named where a dataset is refused; all are counted."""
+
+MARGIN, LEAST_MARGIN = 1.25, 1.05
+"""Side of the images that are cropped from over that of the crops, and from when on it is worth it."""
 
 NEARLY_ALL = 0.9
 """From this share of unusable images on, a dataset is refused even where bad images are skipped."""
@@ -49,6 +56,7 @@ class LoadedTask:
             them, and everything else that is not used.
         groups: What each image belongs to (a patient, an object), where the task says so.
         training_only: Sorted rows that no split may validate or test on: images of rare classes.
+        enlarged: Gives the same rows with more pixels, to crop from; None where they have no more.
     """
 
     task: Task
@@ -59,6 +67,7 @@ class LoadedTask:
     skipped: tuple[BadImage, ...] = ()
     groups: tuple[str, ...] | None = None
     training_only: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    enlarged: Callable[[], Pixels | None] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -162,10 +171,34 @@ def load_with_details(
         channel_std=std,
         metric=spec.metric,
         account=account_of(inventory, cached, settled, indices, opened.notes),
+        label_preserving=(
+            inventory.label_preserving if spec.label_preserving is None else spec.label_preserving
+        ),
     )
     keys = tuple(inventory.keys[row] for row in rows)
-    loaded = LoadedTask(task, cached.images, labels, indices, keys, skipped, groups, settled.training_only)
+    cache = cache_root or default_cache_root()
+    enlarged = functools.cache(lambda: _enlarged(inventory, cached, cache))
+    loaded = LoadedTask(
+        task, cached.images, labels, indices, keys, skipped, groups, settled.training_only, enlarged
+    )
     return LoadedDetails(loaded, cached, (*refused[:1], *settled.findings))
+
+
+def _enlarged(inventory: Inventory, cached: CachedImages, cache_root: Path) -> Pixels | None:
+    """The images with a margin of pixels, decoded once into the cache; None where they have no more."""
+    side, channels = cached.images.shape[1], cached.images.shape[3]
+    stored = int(np.median(cached.sizes.min(axis=1)))
+    larger = min(-(-int(MARGIN * side) // 8) * 8, stored)
+    if larger < LEAST_MARGIN * side:
+        return None
+    try:
+        found = open_images(
+            inventory, channels=channels, resolution=larger, cache_root=cache_root, progress=None
+        )
+    except OutputError as error:
+        log.warning("crops are cut from images of %d pixels: larger ones cannot be kept: %s", side, error)
+        return None
+    return found.images if np.array_equal(found.rows, cached.rows) else None
 
 
 def channel_statistics(cached: CachedImages, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -81,6 +81,7 @@ WARMS_UP = Condition(
 ANCHORABLE = Condition("the body is tuned and transferred", _anchored)
 ANCHORED = Condition("anchor is not none", lambda values: _anchored(values) and values["anchor"] != "none")
 MIXED = Condition("mix is not none", lambda values: _trains(values) and values["mix"] != "none")
+DISTORTED = Condition("distort is not none", lambda values: _trains(values) and values["distort"] != "none")
 AUGMENTED = Condition("augmentation is not none", lambda values: values["augmentation"] != "none")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from automl_transfer import plugins
 
-Role = Literal["rest_init", "anchor", "mix", "phases", "prepare"]
+Role = Literal["rest_init", "anchor", "mix", "phases", "prepare", "distort"]
 
 METHODS: dict[Role, dict[str, str]] = {
     "rest_init": {
@@ -40,6 +40,12 @@ METHODS: dict[Role, dict[str, str]] = {
         "gradual": "transfer.phases:gradual",
     },
     "prepare": {"none": "transfer.prepare.base:nothing"},
+    "distort": {
+        "none": "transfer.distort.base:nothing",
+        "colour": "transfer.distort.colour:colour",
+        "trivial": "transfer.distort.trivial:trivial",
+        "rand": "transfer.distort.rand:rand",
+    },
 }
 
 GROUPS: dict[Role, tuple[plugins.Group, str]] = {
@@ -48,6 +54,7 @@ GROUPS: dict[Role, tuple[plugins.Group, str]] = {
     "mix": ("mixes", "a class of terms (strength)"),
     "phases": ("phases", "a function (strategy, selection, max_epochs)"),
     "prepare": ("preparations", "a function (subject)"),
+    "distort": ("distortions", "a function (image, chance)"),
 }
 """Where other packages add methods of a role, and what they must give."""
 

@@ -9,9 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.task import Change
 
 Scalar = str | float | int | bool
 RareClasses = Literal["refuse", "drop", "merge", "keep"]
@@ -92,6 +94,8 @@ class TaskSpec(Frozen):
         min_per_class: Images below which a class is rare; one that cannot be in every split always is.
         rare_classes: What becomes of rare classes: `refuse` the dataset, `drop` them, `merge` them into
             one class `other`, or `keep` their images in the training split only.
+        label_preserving: What leaves an image's class as it is: any of `mirror` and `rotate`. None: what the
+            dataset says of itself (digits: nothing); else colour photographs may be mirrored.
         seed: Of the split.
         metric: What strategies are ranked by, on the validation split: accuracy, balanced_accuracy,
             macro_f1, or one that another package adds.
@@ -109,6 +113,7 @@ class TaskSpec(Frozen):
     split_from: int | str | None = None
     min_per_class: int | None = Field(default=None, ge=1)
     rare_classes: RareClasses = "refuse"
+    label_preserving: tuple[Change, ...] | None = None
     seed: Seed = 0
     metric: Metric = "accuracy"
 
@@ -132,7 +137,11 @@ class SearchSpec(Frozen):
             follows; a trial under way is given back. Where nothing is complete yet, one answer is finished.
             A worker process stays as long as the search that it helps, or so long from its own start. None:
             no limit.
-        max_epochs: Epochs of a trial that is not pruned; learning-rate schedules are laid out over them.
+        max_epochs: Epochs of a trial that is not pruned, each one pass over the training images, over which
+            learning-rate schedules are laid out. None, and no `max_steps`: 9 epochs of as many passes as 500
+            steps of 32 images take.
+        max_steps: Steps of a trial that is not pruned, whatever its batch. Epochs, at whose ends a trial is
+            judged, are equal parts of them.
         sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from earlier trials, `random` does
             not.
         startup_trials: Trials that `tpe` draws at random before it learns.
@@ -156,7 +165,8 @@ class SearchSpec(Frozen):
 
     trials: int = Field(default=30, ge=1, le=1_000_000)
     minutes: float | None = Field(default=None, gt=0.0)
-    max_epochs: int = Field(default=9, ge=1, le=10_000)
+    max_epochs: int | None = Field(default=None, ge=1, le=10_000)
+    max_steps: int | None = Field(default=None, ge=1, le=100_000_000)
     sampler: Literal["tpe", "random"] = "tpe"
     startup_trials: int = Field(default=8, ge=0)
     pruner: Literal["asha", "hyperband", "median", "none"] = "asha"
@@ -171,9 +181,18 @@ class SearchSpec(Frozen):
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:
-        if self.min_epochs > self.max_epochs:
-            raise ValueError(f"min_epochs must be <= max_epochs ({self.max_epochs}), got {self.min_epochs}")
+        if self.min_epochs > self.epochs:
+            raise ValueError(f"min_epochs must be <= max_epochs ({self.epochs}), got {self.min_epochs}")
         return self
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of a trial that is not pruned."""
+        return self.horizon(1).epochs
+
+    def horizon(self, images: int) -> Horizon:
+        """How long a trial trains on so many images."""
+        return Horizon.of(images, self.max_epochs, self.max_steps)
 
 
 def _study_name(name: str) -> str:

@@ -176,6 +176,26 @@ class Strategy(BaseModel):
         when=d.TRANSFERS, since=3, words=words.prepared,
     )] = "none"  # fmt: skip
 
+    crop: Annotated[float, Field(ge=0.05, le=1.0), Dimension(
+        "smallest share of an image that a random crop shows, drawn anew each time (1 = whole images)",
+        "Szegedy 2015", low=0.2, high=1.0, when=d.TRAINS, since=4, words=words.cropped,
+    )] = 1.0  # fmt: skip
+    mirror: Annotated[bool, Dimension(
+        "half of the training images mirrored, drawn anew each time (wrong for digits and letters)",
+        "Krizhevsky 2012", choices=(False, True), when=d.TRAINS, since=4, words=words.mirrored,
+    )] = False  # fmt: skip
+    distort: Annotated[Method, Dimension(
+        "distorts training images, drawn anew each time", "Müller & Hutter 2021; Cubuk 2020; Chen 2020",
+        role="distort", when=d.TRAINS, since=4, words=words.distorted,
+    )] = "none"  # fmt: skip
+    distort_strength: Annotated[float, Field(gt=0.0, le=1.0), Dimension(
+        "strength of the distortion", "Cubuk 2020", low=0.1, high=1.0, when=d.DISTORTED, since=4,
+    )] = 0.5  # fmt: skip
+    erasing: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "probability that a rectangle of a training image becomes noise", "Zhong 2020",
+        choices=(0.0, 0.1, 0.25, 0.5), when=d.TRAINS, since=4, words=words.erased,
+    )] = 0.0  # fmt: skip
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.tune_mode == CLOSED_FORM and self.head_init != "ridge":

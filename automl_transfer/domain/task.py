@@ -13,6 +13,10 @@ from automl_transfer.domain.strict_json import Frozen
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+Change = Literal["mirror", "rotate"]
+"""What may be done to an image of some tasks without changing its class."""
+MIRRORED_SIDE = 64
+"""Colour images of at least so many pixels a side are taken for photographs, which may be mirrored."""
 LARGEST_SIDE = 4096
 """Pixels a side that a network is ever given: its first layers take memory by the square of it."""
 
@@ -38,6 +42,7 @@ class Task(Ranged):
         pixel_range: Which stored numbers are black and white; None for files of 8 bits.
         channel_mean, channel_std: Over the training split, of pixels in [0, 1], one per channel.
         account: What became of every file; None where an earlier version did not count.
+        label_preserving: What leaves an image's class as it is; None where nobody said.
     """
 
     name: str = Field(min_length=1)
@@ -50,3 +55,10 @@ class Task(Ranged):
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"
     account: Account | None = None
+    label_preserving: tuple[Change, ...] | None = None
+
+    def may(self, change: Change) -> bool:
+        """Whether images may be changed so in training; of colour photographs only mirroring is assumed."""
+        if self.label_preserving is not None:
+            return change in self.label_preserving
+        return change == "mirror" and self.channels == 3 and self.resolution >= MIRRORED_SIDE

@@ -96,6 +96,27 @@ def seen(s: Strategy) -> str:
     return f"{s.views} {s.augmentation} views" if s.augmentation != "none" else ""
 
 
+def cropped(s: Strategy) -> str:
+    """The smallest random crop."""
+    crop = s.active().get("crop", 1.0)
+    return f"cropped to {crop:.2g} or more" if crop < 1.0 else ""
+
+
+def mirrored(s: Strategy) -> str:
+    """Whether images are mirrored at random."""
+    return "mirrored at random" if s.active().get("mirror", False) else ""
+
+
+def distorted(s: Strategy) -> str:
+    """The distortion, and its strength."""
+    return f"{s.distort} {s.distort_strength:.2g}" if "distort_strength" in s.active() else ""
+
+
+def erased(s: Strategy) -> str:
+    """How often a part becomes noise."""
+    return f"erased with {s.erasing:.2g}" if s.active().get("erasing", 0.0) > 0.0 else ""
+
+
 def mixed(s: Strategy) -> str:
     """How images are mixed, and how strongly."""
     return f"{s.mix} {s.mix_alpha:.2g}" if "mix_alpha" in s.active() else ""

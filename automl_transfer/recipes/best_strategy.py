@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from automl_transfer.domain.account import Account
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import (
     CHECKPOINT,
@@ -116,6 +117,8 @@ class RecipeTraining(Frozen):
 
     Attributes:
         epochs: Horizon of the schedule; training may end before it.
+        passes: Over the training images, an epoch.
+        steps: An epoch, instead of whole passes.
         best_epoch: The epoch whose weights were kept.
         refit: Whether the validation images were trained on as well.
         weights_sha256: Hash over the trained model's tensors.
@@ -124,12 +127,19 @@ class RecipeTraining(Frozen):
     """
 
     epochs: int = Field(ge=0)
+    passes: int = Field(default=1, ge=1)
+    steps: int | None = Field(default=None, ge=1)
     best_epoch: int | None = Field(default=None, ge=0)
     batch: int = Field(ge=1)
     seed: Seed
     refit: bool = False
     weights_sha256: Sha256 | None = None
     conditions: Conditions = Field(default_factory=dict)
+
+    @property
+    def horizon(self) -> Horizon:
+        """Of the schedule."""
+        return Horizon(max(1, self.epochs), self.passes, self.steps)
 
 
 class Environment(Frozen):

@@ -72,7 +72,7 @@ class StudyReport:
     def max_epochs(self) -> int:
         """The horizon of every trial; the longest curve where no specification says."""
         if self.spec is not None:
-            return self.spec.search.max_epochs
+            return self.spec.search.epochs
         return max((record.epochs[-1].epoch for record in self.records if record.epochs), default=0)
 
     @cached_property

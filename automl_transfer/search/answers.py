@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import Strategy, is_active
 from automl_transfer.domain.task import Task
@@ -28,14 +29,13 @@ FINETUNED: Mapping[str, Any] = {
     "warmup": 0.1,
     "batch": 32,
     "label_smoothing": 0.1,
+    "crop": 0.5,
 }
 """Fine-tuning of a whole network, as photographs of things want it."""
 LARGE_SIDE, LARGE_STEPS = 96, 64
 """Pixels a side from which images are large, and the steps of training that these need at least."""
 MANY_STEPS = 500
 """Steps from which images of any size are many enough: BiT's shortest schedule (Kolesnikov et al. 2020)."""
-MIRRORED_SIDE = 64
-"""Colour images of at least so many pixels a side are taken for photographs, which may be mirrored."""
 MOST_VIEWS = 16
 
 
@@ -61,24 +61,22 @@ def finetuned_from(
     space: Space,
     settings: Mapping[str, DimensionSetting],
     task: Task,
-    max_epochs: int,
+    horizon: Horizon,
 ) -> Strategy | None:
-    """The whole network trained under a fresh head, on another view of each image in every epoch.
+    """The whole network trained under a fresh head, on another crop of each image in every pass.
 
     It lies in the space, as far as the study names dimensions; the others are `FINETUNED`. None where the
     study does not let the whole network train, or the images are too few or too small for it.
     """
-    steps = max_epochs * (task.splits.train // FINETUNED["batch"])
+    steps = horizon.images(task.splits.train, FINETUNED["batch"]) // FINETUNED["batch"]
     large = task.resolution >= LARGE_SIDE and steps >= LARGE_STEPS
     if not large and steps < MANY_STEPS:
         return None
-    mirrored = task.channels == 3 and task.resolution >= MIRRORED_SIDE
     wanted = {
         **FINETUNED,
         "source": best.source,
         "normalise": best.normalise,
-        "augmentation": "flip_affine" if mirrored else "affine",
-        "views": min(MOST_VIEWS, max(2, max_epochs)),
+        "mirror": task.may("mirror"),
     }
     inside = space.nearest(wanted).model_dump()
     free = {name: value for name, value in wanted.items() if name not in settings}

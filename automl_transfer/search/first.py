@@ -102,9 +102,9 @@ class FirstAnswers:
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
                 tuned = tuned_from(solved, space, spec.space)
-                whole = finetuned_from(
-                    solved, space, spec.space, self._bench.task.task, spec.search.max_epochs
-                )
+                task = self._bench.task.task
+                horizon = spec.search.horizon(task.splits.train)
+                whole = finetuned_from(solved, space, spec.space, task, horizon)
                 # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
                 if whole is not None:
                     self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)

@@ -52,7 +52,7 @@ def _hyperband(spec: SearchSpec) -> BasePruner:
     """Several brackets of successive halving (Li 2018)."""
     return HyperbandPruner(
         min_resource=spec.min_epochs,
-        max_resource=spec.max_epochs,
+        max_resource=spec.epochs,
         reduction_factor=spec.reduction_factor,
     )
 

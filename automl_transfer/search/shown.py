@@ -43,7 +43,7 @@ class TrialPictures:
         if plan is not None:
             wanted["plan.png"] = lambda: pictures.draw_plan(plan)
         if epochs:
-            metric, horizon = spec.task.metric, spec.search.max_epochs
+            metric, horizon = spec.task.metric, spec.search.epochs
             wanted["curve.png"] = lambda: pictures.draw_curve(epochs, metric, horizon, stop)
         stored = []
         for name, draw in wanted.items():

@@ -130,7 +130,7 @@ class Workbench:
             handle,
             task,
             resolve_device(device),
-            Space.of_study(handle.spec.space),
+            Space.of_study(handle.spec.space).suited(task.task),
             backbones or Backbones(task.task.channels),
             disk_cache(cache_root),
             FeatureBanks(),

@@ -13,9 +13,13 @@ from automl_transfer.domain import methods
 from automl_transfer.domain.dimensions import CLOSED_FORM, Dimension
 from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
+from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError
 
 SEARCH = "search"
+
+WRONG_MIRRORED: Mapping[str, tuple[Any, ...]] = {"mirror": (True,), "augmentation": ("flip_affine",)}
+"""Choices that mirror images, by dimension."""
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +88,27 @@ class Space:
                 "the study has dimensions of a newer automl-transfer, left out here: %s", ", ".join(new)
             )
         return cls.from_settings({name: value for name, value in settings.items() if name in DIMENSIONS})
+
+    def suited(self, task: Task) -> Space:
+        """Without choices that would change the class of this task's images; what is fixed is warned of."""
+        wrong = {} if task.may("mirror") else WRONG_MIRRORED
+        searched, fixed = [], dict(self.fixed)
+        for dimension in self.searched:
+            choices = tuple(c for c in dimension.choices if c not in wrong.get(dimension.name, ()))
+            if len(choices) == len(dimension.choices):
+                searched.append(dimension)
+            elif len(choices) == 1:
+                fixed[dimension.name] = choices[0]
+            else:
+                searched.append(replace(dimension, choices=choices))
+        for name, choices in wrong.items():
+            if self.fixed.get(name) in choices:
+                log.warning(
+                    "%s is %s, and mirrored images of %s may be of another class, or none: "
+                    'say label_preserving = ["mirror"] for the task where they are not',
+                    name, self.fixed[name], task.name,
+                )  # fmt: skip
+        return Space(tuple(searched), fixed)
 
     @property
     def sources(self) -> tuple[str, ...]:

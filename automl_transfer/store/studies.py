@@ -109,8 +109,9 @@ def _differences(
         )
     if old.task.metric != task.metric:
         found.append(f"metric ({old.task.metric}, now {task.metric})")
-    if old.spec.search.max_epochs != spec.search.max_epochs:
-        found.append(f"max_epochs ({old.spec.search.max_epochs}, now {spec.search.max_epochs})")
+    theirs, ours = (each.horizon(old.task.splits.train) for each in (old.spec.search, spec.search))
+    if theirs != ours:
+        found.append(f"horizon ({theirs.text}, now {ours.text}: max_epochs, max_steps)")
     if old.spec.space_signature() != spec.space_signature():
         names = sorted(set(old.spec.space) | set(spec.space))
         changed = [n for n in names if _setting(old.spec, n) != _setting(spec, n)]

@@ -17,6 +17,7 @@ from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, Values
 from automl_transfer.training.cache_plan import DTYPES, choose_cut
+from automl_transfer.transfer.drawn import Drawn
 from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.pixels import Normaliser
@@ -36,6 +37,8 @@ class Inputs(Protocol):
 
     start: int
     in_memory: bool
+    costly: bool
+    """Whether reading is work that had better be done beside a step."""
     elements: int
     """Activations of the largest layer above, an image."""
     dtype: str
@@ -59,6 +62,7 @@ class PixelInputs:
         self._normalise = normalise
         self._model = model
         self._fused: TargetModel | None = None
+        self.costly = isinstance(images, Drawn)
         self.start = prefix
         self.elements = pixel_elements(images.shape[1:3], scale=model.resolution_scale)
 
@@ -84,6 +88,7 @@ class StoredInputs:
     """
 
     in_memory = True
+    costly = False
 
     def __init__(
         self, values: Values, rows: np.ndarray, like: Rest, start: int, *, total: int, elements: int
@@ -232,6 +237,7 @@ class FromBelow:
     """Stored activations of a part of the frozen prefix; the rest of it runs without gradients."""
 
     in_memory = True
+    costly = False
 
     def __init__(self, stored: StoredInputs, model: TransferModel, prefix: int) -> None:
         self._stored = stored

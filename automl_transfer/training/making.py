@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Split
@@ -28,7 +29,7 @@ def make_run(
     task: LoadedTask,
     backbone: Backbone,
     *,
-    max_epochs: int,
+    horizon: Horizon,
     seed: int,
     device: torch.device,
     refit: bool = False,
@@ -58,7 +59,16 @@ def make_run(
         views_seed=views_seed,
         weights=weights,
     )
-    return TrainingRun(plan, task, max_epochs=max_epochs, seed=seed, device=device, cache=cache)
+    return TrainingRun(
+        plan,
+        task,
+        max_epochs=horizon.epochs,
+        passes=horizon.passes,
+        steps=horizon.steps,
+        seed=seed,
+        device=device,
+        cache=cache,
+    )
 
 
 def split_logits(run: TrainingRun, split: Split) -> np.ndarray:

@@ -19,11 +19,11 @@ from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
-from automl_transfer.training.batches import epoch_order, split_batches, split_micro
+from automl_transfer.training.batches import seen_in, split_batches, split_micro
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.crew import ALONE, Crew
 from automl_transfer.training.evaluate import Scores, scores
-from automl_transfer.training.inputs import Inputs, inputs_for
+from automl_transfer.training.inputs import Inputs, PixelInputs, inputs_for
 from automl_transfer.training.state import (
     Resumed,
     clone,
@@ -39,11 +39,15 @@ from automl_transfer.training.state import (
     write_checkpoint,
 )
 from automl_transfer.training.steps import Stepper
+from automl_transfer.transfer.drawn import Drawn
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.phases import phases_of
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.views import Views
+
+NORM_BATCH = 32
+"""Images that batch norm sees at once, at least, where its statistics train: steps are not split below it."""
 
 State = tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]
 
@@ -57,6 +61,8 @@ class TrainingRun:
     Args:
         plan: Its model is trained in place.
         max_epochs: The study's horizon, which schedules are laid out over.
+        passes: Over the training images, an epoch.
+        steps: An epoch, instead of whole passes.
         batch: Images that go through the model at once; by default as many of the strategy's batch as
             suit the device.
         accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
@@ -76,6 +82,8 @@ class TrainingRun:
         max_epochs: int,
         seed: int,
         device: torch.device,
+        passes: int = 1,
+        steps: int | None = None,
         batch: int | None = None,
         accumulate: int = 1,
         cache: ActivationCache | None = None,
@@ -86,6 +94,8 @@ class TrainingRun:
         self.max_epochs = max_epochs
         self.seed = seed
         self.device = device
+        self._passes, self._steps = passes, steps
+        self._seen = plan.seen(task)
         self._cache = cache or MemoryCache()
         self._crew = crew
         self.model = plan.model.to(device)
@@ -120,9 +130,11 @@ class TrainingRun:
         self._inputs_made: Inputs | None = None
         self._batch_is_settled = self._batch_was_given
         self.model.train()
-        # A batch of one has no variance for batch norm to use.
-        self._smallest = 2 if any(layer.training for layer in batch_norms([self.model])) else 1
+        norms_follow = any(layer.training for layer in batch_norms([self.model]))
+        # A batch of one has no variance for batch norm to use, and one of a few images a wrong one.
+        self._smallest = 2 if norms_follow else 1
         self._effective = max(self._wanted, self._smallest)
+        self._least_part = min(NORM_BATCH, self._effective) if norms_follow else 1
         self._use_batch(self._at_once)
 
     def _enter_phase_of(self, epoch: int) -> None:
@@ -299,7 +311,7 @@ class TrainingRun:
                     raise
                 reason = f"{type(error).__name__}: {error}"
             # Outside of the handler, where the failed step's tensors are gone.
-            if self.batch <= self._smallest:
+            if self.batch <= self._least_part:
                 raise OutOfMemoryError(
                     f"training must fit in memory at a batch of {self.batch}, it did not in epoch {epoch} "
                     f"({reason[:300]}): choose a smaller source, a lower resolution or fewer trained groups"
@@ -312,7 +324,7 @@ class TrainingRun:
 
     def _use_batch(self, batch: int) -> None:
         """Split a step into parts of this many images."""
-        self.batch = max(self._smallest, batch)
+        self.batch = max(self._least_part, batch)
         self.accumulate = -(-self._effective // self.batch)
 
     def _terms_state(self) -> dict[str, Tensor]:
@@ -334,45 +346,58 @@ class TrainingRun:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         assert self._stepper is not None
-        order = epoch_order(self.task.indices["train"], self.seed, epoch)
-        view = (epoch - 1) % self.plan.augment.count
-        numbers = Views(self.task.images, self.plan.augment).numbers(order, [view])
-        batches = split_batches(numbers, self._effective, self._smallest)
+        batches = [
+            batch
+            for numbers in self._numbers_in(epoch)
+            for batch in split_batches(numbers, self._effective, self._smallest)
+        ]
         return self._stepper.train(
             self._inputs(),
-            [split_micro(self._crew.share(rows), self.batch, self._smallest) for rows in batches],
+            [split_micro(self._crew.share(rows), self.batch, self._least_part) for rows in batches],
             epoch=epoch,
             first=self._first,
             epochs=self._phases[self._phase].epochs,
         )
 
+    def _numbers_in(self, epoch: int) -> list[np.ndarray]:
+        """The numbers of training images as an epoch sees them; what stands together is cut into steps."""
+        images = None if self._steps is None else self._steps * self._effective
+        seen = seen_in(self.task.indices["train"], self.seed, epoch, passes=self._passes, images=images)
+        numbers = [self._seen.numbers(rows, [self._seen.view_of(number)]) for rows, number in seen]
+        return numbers if images is None else [np.concatenate(numbers)]
+
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
-            rows, passes = self._asked_for()
-            normalise = self.plan.normaliser(self.device)
-            self._inputs_made = inputs_for(
-                self.model,
-                self.task,
-                normalise,
-                self.plan.frozen_prefix,
-                rows,
-                cache=self._cache,
-                passes=passes,
-                augment=self.plan.augment,
-            )
+            normalise, prefix = self.plan.normaliser(self.device), self.plan.frozen_prefix
+            if isinstance(self._seen, Drawn):
+                self._inputs_made = PixelInputs(self._seen, normalise, self.model, prefix)
+            else:
+                rows, passes = self._asked_for(self._seen)
+                self._inputs_made = inputs_for(
+                    self.model,
+                    self.task,
+                    normalise,
+                    prefix,
+                    rows,
+                    cache=self._cache,
+                    passes=passes,
+                    augment=self.plan.augment,
+                )
             if not self._batch_is_settled:
                 self._use_batch(min(self.batch, batch_for(self._inputs_made.elements, self.device)))
         return self._inputs_made
 
-    def _asked_for(self) -> tuple[np.ndarray, float]:
+    def _asked_for(self, seen: Views) -> tuple[np.ndarray, float]:
         """The rows and numbers of views that the run needs, and how often each on average."""
         validation, train = self.task.indices["validation"], self.task.indices["train"]
         if self.closed_form:
             return validation, 1.0
-        views = range(min(self.plan.augment.count, self.max_epochs))
-        numbers = Views(self.task.images, self.plan.augment).numbers(train, views)
-        found = np.concatenate([validation, numbers])
-        return found, self.max_epochs * (len(validation) + len(train)) / len(found)
+        whole = self.max_epochs * self._passes * len(train)
+        if self._steps is not None:
+            whole = self.max_epochs * self._steps * self._effective
+        views = range(min(seen.count, -(-whole // len(train))))
+        found = np.concatenate([validation, seen.numbers(train, views)])
+        return found, (self.max_epochs * len(validation) + whole) / len(found)
 
     def _logits(self, inputs: Inputs, stored: Tensor) -> Tensor:
         x, below = inputs.prepare(stored)
@@ -385,6 +410,8 @@ class TrainingRun:
             "task": self.task.task.fingerprint,
             "seed": self.seed,
             "max_epochs": self.max_epochs,
+            **({} if self._passes == 1 else {"passes": self._passes}),
+            **({} if self._steps is None else {"steps": self._steps}),
         }
 
     def conditions(self) -> dict[str, Any]:

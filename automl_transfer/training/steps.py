@@ -41,7 +41,7 @@ class Stepper:
         self._group_of = {p: number for number, group in enumerate(groups) for p in group["params"]}
         self._terms = plan.terms
         self._classes = len(task.task.classes)
-        self._labels = torch.from_numpy(np.tile(np.array(task.labels, dtype=np.int64), plan.augment.count))
+        self._labels = torch.from_numpy(np.array(task.labels, dtype=np.int64))
         weights = None
         if strategy.class_weights:
             labels = task.labels[task.indices["train"]]
@@ -72,8 +72,8 @@ class Stepper:
         """
         strategy, model = self._plan.strategy, self._plan.model
         parts = [part for step in steps for part in step]
-        # A CPU is busy with the step: reading ahead there gains nothing (`benchmarks/steps.py`).
-        at_once = inputs.in_memory or self._device.type == "cpu"
+        # A CPU is busy with the step: reading ahead what lies there gains nothing (`benchmarks/steps.py`).
+        at_once = inputs.in_memory or (self._device.type == "cpu" and not inputs.costly)
         reader = map(inputs.read, parts) if at_once else read_ahead(inputs.read, parts)
         total_steps, done = epochs * len(steps), (epoch - first) * len(steps)
         losses = torch.zeros(len(steps), device=self._device)
@@ -86,7 +86,10 @@ class Stepper:
             rate = strategy.learning_rate * factor
             for group, base in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = base * factor
-            labels = [self._labels[torch.from_numpy(part)].to(self._device) for part in step]
+            # Numbers count the images on, view by view.
+            labels = [
+                self._labels[torch.from_numpy(part % len(self._labels))].to(self._device) for part in step
+            ]
             total = sum((self._loss.weight(part) for part in labels), start=0.0)
             for part in labels:
                 rest, targets = inputs.prepare(next(reader)), part

@@ -17,6 +17,7 @@ from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import OutOfMemoryError, SourceError
 from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
+from automl_transfer.transfer.drawn import Draw
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.heads import SOLVED, HeadInput, Reader, initialise_head
 from automl_transfer.transfer.initialise.layers import initialise
@@ -133,6 +134,7 @@ def build_plan(
         mean=mean,
         std=std,
         augment=augment,
+        draw=Draw.of(strategy, seed, task.task),
     )
 
 

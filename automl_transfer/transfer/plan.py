@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.transfer.drawn import Draw, Drawn
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.optimise import parameter_groups
@@ -16,7 +18,7 @@ from automl_transfer.transfer.phases import Phase
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.select import Selection
 from automl_transfer.transfer.terms.base import Term
-from automl_transfer.transfer.views import NO_VIEWS, Augment
+from automl_transfer.transfer.views import NO_VIEWS, Augment, Views
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,8 @@ class TransferPlan:
         rows: One per layer group, then the head.
         terms: What is added to each step.
         mean, std: Normalisation constants per channel; None where each image has its own.
-        augment: How training images are seen.
+        augment: How training images are seen where they do not change from pass to pass.
+        draw: How they are drawn anew in every pass; None where they are not.
     """
 
     strategy: Strategy
@@ -54,6 +57,13 @@ class TransferPlan:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     augment: Augment = NO_VIEWS
+    draw: Draw | None = None
+
+    def seen(self, task: LoadedTask) -> Views | Drawn:
+        """The training images as passes over them see them; the others as they are."""
+        if self.draw is None:
+            return Views(task.images, self.augment)
+        return Drawn(task.images, task.enlarged() if self.draw.crop < 1.0 else None, self.draw)
 
     def enter(self, phase: Phase) -> None:
         """Set what trains and what is held, as a phase has it."""
@@ -91,6 +101,8 @@ class TransferPlan:
         if mode == CLOSED_FORM:
             seen = "image" if self.augment.count == 1 else "view"
             return f"kept between epochs: nothing, every {seen} is seen once"
+        if self.draw is not None:
+            return "kept between epochs: nothing, training images are drawn anew in every pass"
         views = "" if self.augment.count == 1 else f" for {self.augment.count} views of each training image"
         if self.frozen_prefix == 0:
             part = {"norm": "the norm layers of ", "bias": "the biases of "}.get(mode, "")

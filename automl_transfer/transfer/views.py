@@ -113,6 +113,10 @@ class Views:
         wanted = np.arange(self.count) if views is None else np.asarray(views)
         return np.asarray((rows[:, None] + self._rows * wanted[None, :]).reshape(-1))
 
+    def view_of(self, number: int) -> int:
+        """The view that pass `number` (from 1) over the training images shows: one after the other."""
+        return (number - 1) % self.count
+
     def __getitem__(self, numbers: np.ndarray, /) -> np.ndarray:
         """uint8 (B, H, W, C) pixels of these numbers, in this order."""
         if self.count == 1:

@@ -60,6 +60,11 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "mix_alpha": st.floats(0.0, 10.0, exclude_min=True),
     "phases": st.sampled_from(["one", "of a plugin"]),
     "prepare": st.sampled_from(["none", "of a plugin"]),
+    "crop": st.floats(0.05, 1.0),
+    "mirror": st.booleans(),
+    "distort": st.sampled_from(["none", "trivial", "of a plugin"]),
+    "distort_strength": st.floats(0.0, 1.0, exclude_min=True),
+    "erasing": ONE,
 }
 TRAINED = st.builds(Strategy, **FIELDS)
 SOLVED = st.builds(Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")})

@@ -14,6 +14,7 @@ POINTS = {
     "phases": "head_first = door_phases:head_first",
     "figures": "how-many = door_figure:FIGURE",
     "preparations": "unit_variance = door_preparation:unit_variance",
+    "distortions": "halves_swapped = door_distortion:halves_swapped",
     "datasets": "shells = door_dataset:Shells",
     "sources": "tinynet = door_source:TinyNet",
     "found": "tiles = door_found:Tiles",

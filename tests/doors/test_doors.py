@@ -20,7 +20,7 @@ from automl_transfer import plugins
 
 ROOT = Path(__file__).parents[2]
 METHODS = {"rest_init": "halves", "anchor": "near_average", "mix": "next_one", "phases": "head_first",
-           "prepare": "unit_variance"}  # fmt: skip
+           "prepare": "unit_variance", "distort": "halves_swapped"}  # fmt: skip
 SMALL = (
     "--set", "search.trials=1", "--set", "search.profile=false", "--set", "search.max_epochs=2",
     "--set", "search.confirm=0", "--set", "space.transfer_depth=4", "--set", "space.tune_mode=full",
@@ -72,6 +72,7 @@ def test_methods_and_a_file_that_other_packages_know_lead_to_a_ranking(site: Pat
         "next_one 0.2",
         "phases head_first",
         "by unit_variance",
+        "halves_swapped 0.5",
     ):
         assert words in row["description"]
     versions = json.loads((tmp_path / "out" / "best_strategy.json").read_text())["environment"]["versions"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from small_runs import CPU, make_run, small_backbone
+from small_runs import CPU, make_run, small_backbone, strategy
 from torch import Tensor, nn
 
 from automl_transfer.aborting import Aborted, abortable
@@ -21,6 +22,7 @@ from automl_transfer.training.batches import epoch_order
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.loss import Loss, balanced_weights
 from automl_transfer.training.run import TrainingRun
+from automl_transfer.transfer.build import build_plan
 from automl_transfer.transfer.terms.l2sp import L2SP
 from automl_transfer.transfer.views import Views
 
@@ -419,3 +421,77 @@ def test_a_run_that_is_aborted_while_it_is_judged_stands_before_that_epoch(
 def test_results_never_hold_what_json_cannot(task: LoadedTask) -> None:
     for result in make_run(task, max_epochs=1).epochs():
         assert all(math.isfinite(v) for v in result.model_dump().values() if isinstance(v, float))
+
+
+DRAWN = {"crop": 0.5, "mirror": True, "distort": "trivial", "erasing": 0.5}
+
+
+@pytest.mark.parametrize("changes", [DRAWN, {"tune_mode": "suffix", "distort": "rand"}])
+def test_drawn_images_are_the_same_when_a_run_is_interrupted(
+    task: LoadedTask, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    whole, plain = make_run(task, max_epochs=3, **changes), make_run(task, max_epochs=3)
+    list(whole.epochs())
+    list(plain.epochs())
+    assert whole.weights_sha256() != plain.weights_sha256()
+    first = make_run(task, max_epochs=3, **changes)
+    next(first.epochs())
+    first.save(tmp_path / "checkpoint")
+    second = make_run(task, max_epochs=3, **changes)
+    assert second.restore(tmp_path / "checkpoint").identical
+    assert [result.epoch for result in second.epochs()] == [2, 3]
+    assert second.weights_sha256() == whole.weights_sha256()
+
+
+class Counted:
+    """Counts the images and the steps of a run that go through its model in training."""
+
+    def __init__(self, run: TrainingRun) -> None:
+        self.images, self.parts, self.steps = 0, [], 0
+        run.model.groups[0].register_forward_hook(self._seen)
+        optimizer = run._optimizer
+        assert optimizer is not None
+        optimizer.register_step_post_hook(self._stepped)
+
+    def _seen(self, module: nn.Module, arguments: tuple[Tensor, ...], _: object) -> None:
+        if module.training:
+            self.images += len(arguments[0])
+            self.parts.append(len(arguments[0]))
+
+    def _stepped(self, *_: object) -> None:
+        self.steps += 1
+
+
+def test_passes_and_steps_are_what_was_asked_for(task: LoadedTask, tmp_path: Path) -> None:
+    train = len(task.indices["train"])
+    for horizon, images, steps in (
+        ({"max_epochs": 2, "passes": 3}, 6 * train, 6 * -(-train // 32)),
+        ({"max_epochs": 3, "steps": 7}, 21 * 32, 21),
+        ({"max_epochs": 2, "steps": 10}, 640, 20),
+    ):
+        plan = build_plan(strategy(), small_backbone(), task, seed=0, device=CPU)
+        run = TrainingRun(plan, task, seed=0, device=CPU, **horizon)
+        counted = Counted(run)
+        results = list(run.epochs())
+        assert [result.epoch for result in results] == list(range(1, horizon["max_epochs"] + 1))
+        assert (counted.images, counted.steps) == (images, steps)
+        assert results[-1].learning_rate < 3e-3 * 0.2  # the schedule ends with the horizon
+        run.save(tmp_path / str(steps))
+    plan = build_plan(strategy(), small_backbone(), task, seed=0, device=CPU)
+    with pytest.raises(TrialDataError, match="must belong to the trial"):
+        TrainingRun(plan, task, seed=0, device=CPU, max_epochs=2).restore(tmp_path / "20")
+
+
+@pytest.mark.parametrize(("batch", "least"), [(64, 32), (24, 24)])
+def test_where_norms_train_no_step_is_split_below_32_images(task: LoadedTask, batch: int, least: int) -> None:
+    """FINDINGS B6: batch norm saw 16 images on a CPU, 8 of large ones."""
+    run = make_run(task, max_epochs=1, batch=4, accumulate=batch // 4)
+    counted = Counted(run)
+    list(run.epochs())
+    whole = [part for part in counted.parts if part >= least]
+    assert min(whole) == least
+    assert len(counted.parts) - len(whole) <= 1  # what is left at the end of a pass
+    frozen = make_run(task, max_epochs=1, batch=4, accumulate=batch // 4, norm_policy="frozen")
+    counted = Counted(frozen)
+    list(frozen.epochs())
+    assert max(counted.parts) <= 5

@@ -1,0 +1,59 @@
+"""How long a trial trains: epochs, and what an epoch is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EPOCHS = 9
+"""Epochs where a study names none: rungs at 1, 3 and 9."""
+LEAST_STEPS, LEAST_BATCH = 500, 32
+"""Steps that fine-tuning wants at least, however few the images (BiT's shortest schedule, Kolesnikov et al.
+2020, section 3.3), and the images of a step by which that is counted: strategies of any batch see as many."""
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """The whole of a trial, over which schedules are laid out.
+
+    Attributes:
+        epochs: Times that the model is judged.
+        passes: Over the training images, an epoch.
+        steps: An epoch, instead of whole passes: some of one, or several.
+    """
+
+    epochs: int
+    passes: int = 1
+    steps: int | None = None
+
+    @classmethod
+    def of(cls, images: int, max_epochs: int | None = None, max_steps: int | None = None) -> Horizon:
+        """The horizon that a study names; where it names none, one that is long enough for the data.
+
+        Args:
+            images: Of the training split.
+            max_epochs: Epochs, of one pass each, unless steps are named as well.
+            max_steps: Steps in all, whatever a strategy's batch.
+
+        >>> Horizon.of(200), Horizon.of(3000), Horizon.of(200, max_epochs=9), Horizon.of(200, max_steps=600)
+        (Horizon(epochs=9, passes=9, steps=None), Horizon(epochs=9, passes=1, steps=None), \
+Horizon(epochs=9, passes=1, steps=None), Horizon(epochs=9, passes=1, steps=67))
+        """
+        epochs = max_epochs or EPOCHS
+        if max_steps is not None:
+            epochs = min(epochs, max_steps)
+            return cls(epochs, steps=-(-max_steps // epochs))
+        if max_epochs is not None:
+            return cls(epochs)
+        return cls(epochs, passes=max(1, -(-LEAST_STEPS * LEAST_BATCH // (max(1, images) * epochs))))
+
+    def images(self, train: int, batch: int) -> int:
+        """Images that a whole trial sees, of so many in the training split."""
+        each = self.passes * train if self.steps is None else self.steps * min(batch, train)
+        return self.epochs * each
+
+    @property
+    def text(self) -> str:
+        """In words."""
+        if self.steps is not None:
+            return f"{self.epochs} epochs of {self.steps} steps"
+        return f"{self.epochs} epochs" + (f" of {self.passes} passes" if self.passes > 1 else "")
