@@ -104,7 +104,7 @@ class HostCheck:
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
-# What the application needs beyond its own origin (tests/dashboard/test_pages.py opens it under this policy):
+# What the application needs beyond its own origin (tests/dashboard/test_dashboard_pages.py opens it so):
 # 'unsafe-inline' styles: its interface (emotion) and plotly write <style> elements at run time, and take no
 # nonce from a server; 'unsafe-eval': plotly's parallel coordinates (regl) build their WebGL code with
 # Function(); blob: and data: images: plotly's textures and "download as PNG". No inline script, nothing from
