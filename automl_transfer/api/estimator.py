@@ -310,7 +310,7 @@ def _predictor(run: TrainingRun, architecture: str) -> Predictor:
         normalisation=facts(constants_of(run)),
         pixel_range=task.pixel_range,
         weights_sha256=run.weights_sha256(),
-        calibration=calibration_of(run, refit=False),
+        calibration=calibration_of(run),
     )
     return Predictor(run.model, description, run.device)
 

@@ -159,6 +159,7 @@ def _spec(
     values |= {
         "channels": described.in_channels,
         "resolution": described.resolution,
+        "fit": described.fit,
         "on_bad_image": "skip",  # counted, and said
     }
     return validate(TaskSpec, values, "the dataset")

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.report import ERRORS, PAGE, look_into
 from automl_transfer.api.run_folder import claim_run_folder, restate, shipped_before
 from automl_transfer.api.training import (
+    calibration_of,
     confirmed_of,
     constants_of,
     cost_of,
@@ -72,7 +73,7 @@ def finish_search(
     bench: Workbench,
     output: Path,
     *,
-    refit: bool = False,
+    refit: bool | Callable[[TrialRecord], bool] | None = None,
     stopped: str | None = None,
     refit_until: float = math.inf,
 ) -> Shipped:
@@ -86,7 +87,8 @@ def finish_search(
         store: Where the study is.
         bench: Its images and networks.
         output: The run's folder.
-        refit: Train the winner on training + validation images first.
+        refit: Train the winner on training + validation images before it ships, or say whether, given the
+            winner. None does so, unless it shipped before as it was.
         stopped: Why the confirmation ended, for the case that some of it is left undone.
         refit_until: Give a refit up at this time of `time.monotonic()`, and ship the winner without.
 
@@ -107,12 +109,18 @@ def finish_search(
     report = look_into(report, output)
     write_text(output / PAGE, study_page(report))
     publish(store, bench.handle)
-    given_up = refit and shipped is not None and not shipped.training.refit
+    given_up = refit is not False and shipped is not None and not shipped.training.refit
     return Shipped(report, shipped, given_up)
 
 
 def _ship(
-    store: Store, bench: Workbench, report: StudyReport, output: Path, *, refit: bool, refit_until: float
+    store: Store,
+    bench: Workbench,
+    report: StudyReport,
+    output: Path,
+    *,
+    refit: bool | Callable[[TrialRecord], bool] | None,
+    refit_until: float,
 ) -> Recipe | None:
     """The winner's recipe: of now, or of the earlier call that shipped it."""
     best = report.ranking.best
@@ -120,25 +128,26 @@ def _ship(
         return None
     winner = next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
     confirmation = confirmed_of(best.confirmation)
+    if callable(refit):
+        refit = refit(winner)
     earlier = shipped_before(output, bench.handle, winner, refit=refit)
     if earlier is not None:
         return restate(output, bench.handle, earlier, confirmation)
     assert winner.strategy is not None
-    try:
-        with abortable_also(lambda: refit and time.monotonic() >= refit_until):
-            run, trained = _trained(bench, winner, refit=refit)
-    except Aborted:
-        check_abort()
-        refit = False
-        run, trained = _trained(bench, winner, refit=False)
+    # What is said of validation images, and learnt from them, is of the model that has not trained on them.
+    judged, before = _trained(bench, winner, refit=False)
+    calibration = calibration_of(judged)
+    run, trained = judged, before
+    if refit is not False:
+        try:
+            with abortable_also(lambda: time.monotonic() >= refit_until):
+                run, trained = _trained(bench, winner, refit=True)
+        except Aborted:
+            check_abort()
     test = _judged(store, bench, winner, run, trained)
     recipe = _recipe(bench, winner, run, trained, test, confirmation)
-    errors = winner_errors(run, bench.handle, winner.root, refit=refit, test=test)
-    if errors is None:
-        (output / ERRORS).unlink(missing_ok=True)
-    else:
-        write_text(output / ERRORS, errors.to_json())
-    write_results(output, run, bench.backbone(winner.strategy.source), recipe)
+    write_text(output / ERRORS, winner_errors(judged, bench.handle, winner.root, test=test).to_json())
+    write_results(output, run, bench.backbone(winner.strategy.source), recipe, calibration)
     return recipe
 
 

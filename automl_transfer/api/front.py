@@ -35,7 +35,7 @@ def search(
     settings: Mapping[str, Any] | None = None,
     output: str | PathLike[str] | None = None,
     storage: str | StoreURL | None = None,
-    refit: bool = False,
+    refit: bool | None = None,
     device: str = "auto",
     data_root: Path | None = None,
     cache_root: Path | None = None,
@@ -63,7 +63,8 @@ def search(
         settings: Any keys of a study file, dotted: `{"search.max_epochs": 3, "space.pool": [1, 4]}`.
         output: Folder for the results; by default `runs/NAME`.
         storage: URL of the database; by default AUTOML_TRANSFER_STORAGE, or `runs/automl-transfer.db`.
-        refit: Train the winner on training and validation images together before shipping it.
+        refit: Train the winner on training and validation images together before shipping it; None does so
+            where it takes no more than a fifth of `minutes`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.

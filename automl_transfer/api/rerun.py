@@ -48,7 +48,9 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
     """
     theirs = recipe.task
     given = {name: value for name, value in changes.items() if value is not None}
-    values: dict[str, object] = {"dataset": dataset or theirs.name, "metric": theirs.metric}
+    values: dict[str, object] = {
+        "dataset": dataset or theirs.name, "metric": theirs.metric, "fit": theirs.fit,
+    }  # fmt: skip
     if theirs.split_seed is not None:
         values["seed"] = theirs.split_seed
     if theirs.split_fractions is not None:

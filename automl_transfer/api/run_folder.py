@@ -119,12 +119,14 @@ def _name_aside(folder: Path) -> Path:
     return next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
 
 
-def shipped_before(output: Path, study: StudyHandle, winner: TrialRecord, *, refit: bool) -> Recipe | None:
+def shipped_before(
+    output: Path, study: StudyHandle, winner: TrialRecord, *, refit: bool | None
+) -> Recipe | None:
     """The recipe in a folder, where it and the model beside it are this winner's; None for anything else.
 
     The same study by its identity, the same trial with the same strategy, the same data, trained on the
     same splits, and the very weights that the recipe states. Files of versions before identities count
-    where their weights are those that the trial left.
+    where their weights are those that the trial left. With `refit` None it may be refitted or not.
     """
     assert winner.strategy is not None
     try:
@@ -134,7 +136,7 @@ def shipped_before(output: Path, study: StudyHandle, winner: TrialRecord, *, ref
     origin, training = recipe.provenance, recipe.training
     if origin.identity is None:
         trained = winner.outcome.weights_sha256 if winner.outcome is not None else None
-        mine = origin.study == study.name and not refit and training.weights_sha256 == trained
+        mine = origin.study == study.name and not training.refit and training.weights_sha256 == trained
     else:
         mine = origin.identity == study.identity == described.identity
     public = winner.strategy.model_copy(update={"source": public_source(winner.strategy.source)})
@@ -143,7 +145,7 @@ def shipped_before(output: Path, study: StudyHandle, winner: TrialRecord, *, ref
         and (origin.trial, origin.root_trial) == (winner.number, winner.root)
         and recipe.strategy.key() == public.key()
         and recipe.task.fingerprint == study.task.fingerprint
-        and training.refit == refit
+        and refit in (None, training.refit)
     )
     return recipe if same and _holds(output / MODEL / WEIGHTS, training.weights_sha256) else None
 

@@ -26,7 +26,7 @@ from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
-from automl_transfer.space.space import unknown_methods
+from automl_transfer.space.space import unknown_methods, with_vocabulary
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -148,7 +148,9 @@ def _prepare(
     """Create the study, or find it again. Idempotent."""
     check_run_folder(store, spec.name, checked.folder)
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
-    handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
+    handle = store.create_study(
+        with_vocabulary(spec), checked.task.task, artifact_url=artifact_url, sources=checked.sources
+    )
     aside = claim_run_folder(store, handle, checked.folder)
     if aside is not None:
         events.on_set_aside(checked.folder, aside)
@@ -191,7 +193,7 @@ def run_study(
     device: str = "auto",
     data_root: Path | None = None,
     cache_root: Path | None = None,
-    refit: bool = False,
+    refit: bool | None = None,
     stop: StopRequest | None = None,
     events: SearchEvents | None = None,
     run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None = None,
@@ -207,7 +209,8 @@ def run_study(
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
-        refit: Train the winner on training and validation images together before shipping it.
+        refit: Train the winner on training and validation images together before shipping it; None does so
+            where it takes no more than a fifth of `minutes`.
         stop: Asked to stop from elsewhere (signals, another thread): whatever is under way is given up, its
             trial released and not lost, and nothing is shipped. With `minutes` its deadline
             is set here.
@@ -245,7 +248,7 @@ def run_study(
     )
 
 
-def _plan(spec: StudySpec, bench: Workbench, began: float, refit: bool) -> TimePlan | None:
+def _plan(spec: StudySpec, bench: Workbench, began: float, refit: bool | None) -> TimePlan | None:
     if spec.search.minutes is None:
         return None
     return TimePlan(began, 60.0 * spec.search.minutes, spec.search, bench.handle.task, refit)
@@ -298,7 +301,7 @@ def _conclude(
     plan: TimePlan | None,
     shared: SharedWork,
     folder: Path,
-    refit: bool,
+    refit: bool | None,
     events: SearchEvents,
 ) -> Shipped:
     """Confirm the best strategies as far as there is time, and ship the winner."""
@@ -324,7 +327,7 @@ def _conclude(
         store,
         bench,
         folder,
-        refit=refit,
+        refit=refit if plan is None else plan.refits,
         stopped=stopped,
         refit_until=plan.refit_ends() if plan is not None else math.inf,
     )

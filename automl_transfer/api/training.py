@@ -62,7 +62,9 @@ def source_facts(name: str, sha256: str | None) -> RecipeSource:
     return RecipeSource(name=name, revision=info.revision, sha256=sha256, licence=info.licence)
 
 
-def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe) -> None:
+def write_results(
+    folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe, calibration: Calibration | None
+) -> None:
     """Write `model/` and `best_strategy.json`, replacing earlier ones."""
     task = run.task.task
     # Without a recipe the folder is not taken for whole, should this process end between the two.
@@ -76,19 +78,23 @@ def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Re
         classes=task.classes,
         normalisation=constants_of(run),
         pixel_range=task.pixel_range,
+        fit=task.fit,
         recipe=recipe,
-        calibration=calibration_of(run, refit=recipe.training.refit),
+        calibration=calibration,
         replace=True,
     )
     write_recipe(folder / RECIPE, recipe)
 
 
-def calibration_of(run: TrainingRun, *, refit: bool) -> Calibration | None:
-    """The temperature that fits the validation images; None for a model that was trained on them."""
+def calibration_of(run: TrainingRun) -> Calibration | None:
+    """The temperature that fits the validation images; None for a model that was trained on them.
+
+    A refitted model takes that of the model before: it has no images left to fit one on.
+    """
     from automl_transfer.training.calibration import fit_temperature
 
     task, rows = run.task, run.task.indices["validation"]
-    if refit or not len(rows) or np.isin(rows, task.indices["train"]).any():
+    if not len(rows) or np.isin(rows, task.indices["train"]).any():
         return None
     logits = split_logits(run, "validation")
     if not np.isfinite(logits).all():
@@ -154,19 +160,15 @@ WORST = 12
 
 
 def winner_errors(
-    run: TrainingRun, study: StudyHandle, root_trial: int, *, refit: bool, test: Score | None
-) -> WinnerErrors | None:
+    run: TrainingRun, study: StudyHandle, root_trial: int, *, test: Score | None
+) -> WinnerErrors:
     """Confusion, calibration and the worst images of a trained model.
 
-    On the validation split, so that nobody is led to tune on test images; a refitted model has trained
-    on those, and is looked at on the test split, in the one evaluation that it gets. None where a refit
-    left no image that it has not trained on.
+    On the validation split, so that nobody is led to tune on test images: of a winner that is refitted, as it
+    was before it trained on them.
     """
-    if refit and not len(run.task.indices["test"]):
-        return None
-    split: Literal["validation", "test"] = "test" if refit and len(run.task.indices["test"]) else "validation"
-    task, rows = run.task, run.task.indices[split]
-    probabilities = softmax(split_logits(run, split))
+    task, rows = run.task, run.task.indices["validation"]
+    probabilities = softmax(split_logits(run, "validation"))
     labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
     cells = confusion_cells(labels, answers, len(task.task.classes))
     sure = probabilities[np.arange(len(rows)), answers]
@@ -177,7 +179,7 @@ def winner_errors(
         study=study.name,
         identity=study.identity,
         root_trial=root_trial,
-        split=split,
+        split="validation",
         images=len(rows),
         classes=task.task.classes,
         confusion=tuple((each.truth, each.answer, each.images) for each in cells),

@@ -15,7 +15,7 @@ from automl_transfer.cli.screen import console
 def run(
     study: options.StudyOfStore,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    refit: options.Refit = False,
+    refit: options.Refit = None,
     storage: options.Storage = None,
     storage_file: options.StorageFile = None,
     data_root: options.DataRoot = None,

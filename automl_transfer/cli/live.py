@@ -214,7 +214,8 @@ def print_result(console: Console, result: SearchResult) -> None:
         return
     if result.shipped.refit_given_up:
         console.print(
-            "the winner was not refitted: the time was up. `search --refit` without --minutes does it"
+            "the winner ships as it was judged: to train it on the validation images as well had no place "
+            "in the time. `search --refit` insists on it"
         )
     if recipe.metrics.test is not None:
         low, high = recipe.metrics.test.interval

@@ -95,7 +95,11 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
 ]
 Refit = Annotated[
-    bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
+    bool | None,
+    typer.Option(
+        "--refit/--no-refit",
+        help="Train the winner on training + validation before shipping. By default where there is time.",
+    ),
 ]
 Batch = Annotated[
     int | None, typer.Option("--batch", min=1, help="Images a forward pass (default: what suits).")

@@ -39,7 +39,7 @@ def run(
     split_from: options.SplitFrom = None,
     rare_classes: options.RareClasses = None,
     min_per_class: options.MinPerClass = None,
-    refit: options.Refit = False,
+    refit: options.Refit = None,
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
     ] = 1,

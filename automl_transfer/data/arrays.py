@@ -25,4 +25,4 @@ class ArrayInventory(Inventory):
 
     def decode(self, row: int, channels: int, resolution: int) -> Decoded:
         """Row `row`, resized."""
-        return from_array(self.images[row], channels, resolution)
+        return from_array(self.images[row], channels, resolution, self.fit)

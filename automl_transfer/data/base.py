@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.domain.account import Reason
-from automl_transfer.domain.pixel_range import PixelRange
+from automl_transfer.domain.pixel_range import Fit, PixelRange
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Change, Split
 from automl_transfer.errors import DataError
@@ -111,6 +111,7 @@ class Inventory(ABC):
         pixel_range: Which stored numbers are black and white; known once `prepare` has run. None for
             ordinary files of 8 bits.
         expected: The range of the model that will see the images: it is taken where they may be scaled by it.
+        fit: How `decode` makes an image of any shape a square.
         label_preserving: What leaves an image's class as it is; None where nobody knows.
         threaded: Whether `decode` reads or decompresses, which threads can do at the same time.
     """
@@ -128,6 +129,7 @@ class Inventory(ABC):
     pixel_range: PixelRange | None = None
     expected: PixelRange | None = None
     left_out: tuple[Unused, ...] = ()
+    fit: Fit = "squash"
     label_preserving: tuple[Change, ...] | None = None
 
     @property

@@ -1,7 +1,8 @@
 """From image files to uint8 pixels at the working resolution.
 
-The whole image stays visible: it is resized to a square, antialiased and without keeping its aspect
-ratio. Every scaling is fixed, never fitted to the image:
+An image is resized to a square, antialiased: without keeping its aspect ratio, so that the whole of it stays
+visible ("squash"), by its middle ("crop"), or with gray beside it ("pad"). Every scaling is fixed, never
+fitted to the image:
 
 - numbers of more than 8 bits: the range of their dataset becomes 0..255 (`domain.pixel_range`). For images
   of no dataset 0..65535 (integers) or 0..1 (float TIFF) does, but what fits into 12 bits is refused.
@@ -30,7 +31,7 @@ from automl_transfer.data.base import Decoded, Pixels
 from automl_transfer.data.deep_pixels import in_eight_bits, numbers_of, seen_in
 from automl_transfer.data.memory_budget import DECODING
 from automl_transfer.data.png_text import without_text
-from automl_transfer.domain.pixel_range import PixelRange, Seen
+from automl_transfer.domain.pixel_range import Fit, PixelRange, Seen
 from automl_transfer.errors import DataError
 from automl_transfer.machine import usable_cores
 
@@ -61,6 +62,9 @@ MAX_FILE_BYTES = 1 << 30
 BYTES_A_PIXEL = 32
 """Memory that decoding takes: the stored pixels, and copies in the modes between them and RGB."""
 
+BESIDE = 128
+"""The gray beside an image that is padded: the middle of the range."""
+
 _ORIENTATION = 0x0112
 _BINARY = getattr(os, "O_BINARY", 0)
 _TURNS = {
@@ -75,7 +79,12 @@ _TURNS = {
 
 
 def decode_image(
-    source: Path | bytes, *, channels: int, resolution: int, pixel_range: PixelRange | None = None
+    source: Path | bytes,
+    *,
+    channels: int,
+    resolution: int,
+    pixel_range: PixelRange | None = None,
+    fit: Fit = "squash",
 ) -> Pixels:
     """Decode one image to uint8 (resolution, resolution, channels).
 
@@ -85,14 +94,18 @@ def decode_image(
         DataError: The image cannot be read; names the file and the reason.
     """
     try:
-        return read_image(source, channels, resolution, pixel_range).pixels
+        return read_image(source, channels, resolution, pixel_range, fit).pixels
     except (ValueError, OSError) as error:
         name = source.name if isinstance(source, Path) else "image"
         raise DataError(f"an image must be readable, got {name!r}: {error}") from error
 
 
 def read_image(
-    source: Path | bytes, channels: int, resolution: int, pixel_range: PixelRange | None = None
+    source: Path | bytes,
+    channels: int,
+    resolution: int,
+    pixel_range: PixelRange | None = None,
+    fit: Fit = "squash",
 ) -> Decoded:
     """Like `decode_image`, with the stored size.
 
@@ -114,7 +127,7 @@ def read_image(
                 if turn >= 5:
                     width, height = height, width
                 flat = image if numbers is None else in_eight_bits(numbers, pixel_range)
-                pixels = square(flat, channels, resolution, _TURNS.get(turn))
+                pixels = square(flat, channels, resolution, _TURNS.get(turn), fit)
     except MemoryError:
         raise
     except OSError as error:
@@ -159,16 +172,34 @@ def header(path: Path) -> tuple[bool, int, int]:
         raise ValueError(_reason(error)) from error
 
 
-def from_array(array: npt.NDArray[Any], channels: int, resolution: int) -> Decoded:
+def from_array(array: npt.NDArray[Any], channels: int, resolution: int, fit: Fit = "squash") -> Decoded:
     """Resize a uint8 array (H, W) or (H, W, 1 | 3 | 4) like a file's image."""
     image = Image.fromarray(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array)
-    return Decoded(square(image, channels, resolution), array.shape[0], array.shape[1])
+    return Decoded(square(image, channels, resolution, fit=fit), array.shape[0], array.shape[1])
 
 
-def square(image: Image.Image, channels: int, resolution: int, turn: Image.Transpose | None = None) -> Pixels:
+def square(
+    image: Image.Image,
+    channels: int,
+    resolution: int,
+    turn: Image.Transpose | None = None,
+    fit: Fit = "squash",
+) -> Pixels:
     """A loaded image of 8 bits as uint8 (resolution, resolution, channels)."""
     flat = _opaque(image).convert("L" if channels == 1 else "RGB")
-    if flat.size != (resolution, resolution):
+    width, height = flat.size
+    if fit == "crop" and width != height:
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+        flat = flat.resize((resolution, resolution), Image.Resampling.BICUBIC, box=box)
+    elif fit == "pad" and width != height:
+        scale = resolution / max(width, height)
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        middle = flat.resize(size, Image.Resampling.BICUBIC)
+        flat = Image.new(flat.mode, (resolution, resolution), BESIDE if channels == 1 else (BESIDE,) * 3)
+        flat.paste(middle, ((resolution - size[0]) // 2, (resolution - size[1]) // 2))
+    elif (width, height) != (resolution, resolution):
         flat = flat.resize((resolution, resolution), Image.Resampling.BICUBIC)
     if turn is not None:
         flat = flat.transpose(turn)

@@ -70,7 +70,7 @@ class FileInventory(Inventory):
 
     def decode(self, row: int, channels: int, resolution: int) -> Decoded:
         """Read and decode file `row`."""
-        return read_image(self.files[row], channels, resolution, self.pixel_range)
+        return read_image(self.files[row], channels, resolution, self.pixel_range, self.fit)
 
 
 def key_of(path: Path, root: Path) -> str:

@@ -97,7 +97,7 @@ class NpzInventory(Inventory):
             if row < len(array):
                 with DECODING.holding(array[row].size * BYTES_A_NUMBER):
                     image = array[row] if self.row is None else self.row.of(array[row])
-                    return from_array(to_pixels(image, self.pixel_range), channels, resolution)
+                    return from_array(to_pixels(image, self.pixel_range), channels, resolution, self.fit)
             row -= len(array)
         raise IndexError(row)
 

@@ -89,6 +89,9 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None, expected: PixelR
     per_class = _per_class(options)
     own = {option: value for option, value in options.items() if option not in COMMON_OPTIONS}
     inventory = kind.open(Request(spec, location, own, data_root))
+    inventory.fit = spec.fit
+    if spec.fit != "squash":
+        inventory.signature = f"{inventory.signature} {spec.fit}"
     if expected is not None:
         inventory.expected = expected
         inventory.signature = f"{inventory.signature} for {expected.low!r}..{expected.high!r}"

@@ -167,6 +167,7 @@ def load_with_details(
         channels=3 if cached.images.shape[3] == 3 else 1,
         resolution=cached.images.shape[1],
         pixel_range=cached.pixel_range,
+        fit=spec.fit,
         channel_mean=mean,
         channel_std=std,
         metric=spec.metric,

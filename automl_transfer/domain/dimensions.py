@@ -19,7 +19,7 @@ Kind = Literal["categorical", "int", "float"]
 
 CLOSED_FORM = "closed_form"
 EIGHTHS = 8
-BODY_MODES = ("suffix", "full", "body", "norm", "bias")
+BODY_MODES = ("suffix", "full", "body", "norm", "bias", "surgical", "lora")
 """Tune modes in which weights below the head are trained."""
 
 
@@ -49,7 +49,7 @@ def _body_tuned(values: Values) -> bool:
 
 
 def _anchored(values: Values) -> bool:
-    return _body_tuned(values) and _transfers(values)
+    return _body_tuned(values) and values["tune_mode"] != "lora" and _transfers(values)
 
 
 ALWAYS = Condition("", lambda values: True)
@@ -72,13 +72,16 @@ HEAD_WITH_BODY = Condition(
     "the body is tuned with the head",
     lambda values: _body_tuned(values) and values["tune_mode"] != "body",
 )
+WEIGHT_MODES = ("suffix", "full", "body", "surgical", "lora")
 BODY_WEIGHTS = Condition(
-    "tune_mode in suffix, full, body", lambda values: values["tune_mode"] in ("suffix", "full", "body")
+    f"tune_mode in {', '.join(WEIGHT_MODES)}", lambda values: values["tune_mode"] in WEIGHT_MODES
 )
+SURGICAL = Condition("tune_mode = surgical", lambda values: values["tune_mode"] == "surgical")
+LOW_RANK = Condition("tune_mode = lora", lambda values: values["tune_mode"] == "lora")
 WARMS_UP = Condition(
     "schedule is not one_cycle", lambda values: _trains(values) and values["schedule"] != "one_cycle"
 )
-ANCHORABLE = Condition("the body is tuned and transferred", _anchored)
+ANCHORABLE = Condition("weights of the body are tuned and transferred", _anchored)
 ANCHORED = Condition("anchor is not none", lambda values: _anchored(values) and values["anchor"] != "none")
 MIXED = Condition("mix is not none", lambda values: _trains(values) and values["mix"] != "none")
 DISTORTED = Condition("distort is not none", lambda values: _trains(values) and values["distort"] != "none")

@@ -38,6 +38,7 @@ METHODS: dict[Role, dict[str, str]] = {
         "one": "transfer.phases:one",
         "lp_ft": "transfer.phases:lp_ft",
         "gradual": "transfer.phases:gradual",
+        "freezing": "transfer.phases:freezing",
     },
     "prepare": {"none": "transfer.prepare.base:nothing"},
     "distort": {

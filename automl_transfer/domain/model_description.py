@@ -64,8 +64,8 @@ class ModelDescription(Ranged):
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         weights_sha256: Of the file `model.safetensors`.
         identity: Of the study that the model comes from; None where it is not known.
-        calibration: None where there is none: models of earlier versions, and models that were trained on
-            their validation images, too.
+        calibration: None where there is none, as in models of earlier versions. A model that was trained on
+            its validation images, too, has that of the model before.
     """
 
     schema_: Literal["automl-transfer/model/1"] = Field(default="automl-transfer/model/1", alias="schema")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -63,15 +63,23 @@ class PixelRange(Frozen):
         return self.word if self.word == bounds else f"{self.word} ({bounds})"
 
 
+Fit = Literal["squash", "crop", "pad"]
+"""How an image of any shape becomes a square: its sides are changed, its middle is kept, or gray is added."""
+
+
 class Ranged(Frozen):
-    """What carries the range of its images: a task, a recipe, a model.
+    """What says how its images are decoded: a task, a recipe, a model.
+
+    Both are written only where they are not the usual, so that files about such images are as they were
+    before there was a choice.
 
     Attributes:
-        pixel_range: None for ordinary image files of 8 bits. It is written only where there is one, so that
-            files about such images are as they were before there were ranges.
+        pixel_range: Which stored numbers are black and white; None for ordinary image files of 8 bits.
+        fit: How an image of any shape becomes a square.
     """
 
     pixel_range: PixelRange | None = None
+    fit: Fit = Field(default="squash", exclude_if=lambda value: value == "squash")
 
     @model_serializer(mode="wrap")
     def _where_there_is_one(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
+from automl_transfer.domain.pixel_range import Fit
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import Change
 
@@ -23,6 +24,11 @@ DimensionSetting = Scalar | tuple[Scalar, ...]
 MOST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 """Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
+
+
+def _unsaid(value: object) -> bool:
+    """Whether a field that older programs do not know may stay out of what is written."""
+    return value is None or value == {}
 
 
 def names_table(group_from: str) -> bool:
@@ -79,6 +85,8 @@ class TaskSpec(Frozen):
         columns: For a table: which column is what (`file`, `label`, `split`, `group`). Columns that are not
             stated are guessed where their names leave no doubt.
         resolution: Height and width in pixels. None: the dataset's native size, at least 32.
+        fit: How images become squares: `squash` changes their sides' ratio, `crop` keeps the middle, `pad`
+            adds gray beside them.
         channels: 1 (gray) or 3 (RGB). None: gray where every image is gray.
         splits: How the images are divided, where the dataset does not come with its own splits.
         group_from: For a folder or a table: a regular expression with one group over the relative file name,
@@ -105,6 +113,7 @@ class TaskSpec(Frozen):
     images: str | None = Field(default=None, min_length=1)
     columns: TableColumns = TableColumns()
     resolution: int | None = Field(default=None, ge=8, le=4096)
+    fit: Fit = Field(default="squash", exclude_if=lambda value: value == "squash")
     channels: Literal[1, 3] | None = None
     splits: SplitFractions = SplitFractions()
     group_from: str | None = None
@@ -113,7 +122,7 @@ class TaskSpec(Frozen):
     split_from: int | str | None = None
     min_per_class: int | None = Field(default=None, ge=1)
     rare_classes: RareClasses = "refuse"
-    label_preserving: tuple[Change, ...] | None = None
+    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=_unsaid)
     seed: Seed = 0
     metric: Metric = "accuracy"
 
@@ -142,12 +151,14 @@ class SearchSpec(Frozen):
             steps of 32 images take.
         max_steps: Steps of a trial that is not pruned, whatever its batch. Epochs, at whose ends a trial is
             judged, are equal parts of them.
-        sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from earlier trials, `random` does
-            not.
+        sampler: Who proposes strategies: `prior` draws around the best ones and around known recipes, and
+            more and more as `tpe` does, which learns from earlier trials alone (Bergstra 2011); `random` does
+            not learn.
         startup_trials: Trials that `tpe` draws at random before it learns.
         pruner: Who stops trials that are behind: `asha` (Li 2020), `hyperband` (Li 2018), `median`
             (Golovin 2017) or `none`.
-        min_epochs: Epochs before a trial may be pruned.
+        min_epochs: Epochs before a trial may be pruned. None: a third of the horizon. Earlier, starts are
+            compared and not ends.
         reduction_factor: For `asha` and `hyperband`: about one trial in so many passes each rung.
         max_attempts: How often a trial is tried whose worker dies or whose data cannot be read.
         seed: Of the sampler, of initial weights and of the order of images.
@@ -166,11 +177,11 @@ class SearchSpec(Frozen):
     trials: int = Field(default=30, ge=1, le=1_000_000)
     minutes: float | None = Field(default=None, gt=0.0)
     max_epochs: int | None = Field(default=None, ge=1, le=10_000)
-    max_steps: int | None = Field(default=None, ge=1, le=100_000_000)
-    sampler: Literal["tpe", "random"] = "tpe"
+    max_steps: int | None = Field(default=None, ge=1, le=100_000_000, exclude_if=_unsaid)
+    sampler: Literal["prior", "tpe", "random"] = "prior"
     startup_trials: int = Field(default=8, ge=0)
     pruner: Literal["asha", "hyperband", "median", "none"] = "asha"
-    min_epochs: int = Field(default=1, ge=1)
+    min_epochs: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     max_attempts: int = Field(default=3, ge=1, le=100)
     seed: Seed = 0
@@ -181,9 +192,14 @@ class SearchSpec(Frozen):
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:
-        if self.min_epochs > self.epochs:
+        if self.first_rung > self.epochs:
             raise ValueError(f"min_epochs must be <= max_epochs ({self.epochs}), got {self.min_epochs}")
         return self
+
+    @property
+    def first_rung(self) -> int:
+        """Epochs before a trial may be pruned."""
+        return self.min_epochs or max(1, self.epochs // 3)
 
     @property
     def epochs(self) -> int:
@@ -211,12 +227,15 @@ class StudySpec(Frozen):
         space: Dimension name to setting: "search" takes the dimension's whole range, a list takes a
             sub-range (two numbers) or these choices, a single value fixes the dimension. Dimensions
             that are not named keep their defaults.
+        vocabulary: The choices of each dimension that is searched whole, as they were when the study began:
+            a program that knows more of them goes on with these. Written by the program.
     """
 
     name: Annotated[str, AfterValidator(_study_name)]
     task: TaskSpec
     search: SearchSpec = SearchSpec()
     space: dict[str, DimensionSetting] = Field(default_factory=dict)
+    vocabulary: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict, exclude_if=_unsaid)
 
     def space_signature(self) -> str:
         """Identifies the space, whatever the order of its dimensions in the file."""

@@ -16,7 +16,7 @@ from automl_transfer.domain.dimensions import CLOSED_FORM, EIGHTHS, Dimension, i
 
 Eighths = Annotated[int, Field(ge=0, le=EIGHTHS)]
 PositiveEighths = Annotated[int, Field(ge=1, le=EIGHTHS)]
-TuneMode = Literal["closed_form", "head", "suffix", "full", "body", "norm", "bias"]
+TuneMode = Literal["closed_form", "head", "suffix", "full", "body", "norm", "bias", "surgical", "lora"]
 HeadInit = Literal["zero", "he", "xavier", "ncm", "ridge"]
 Normalisation = Literal["source", "dataset", "per_image"]
 Augmentation = Literal["none", "affine", "flip_affine"]
@@ -71,8 +71,9 @@ class Strategy(BaseModel):
         words=words.transferred,
     )] = EIGHTHS  # fmt: skip
     tune_mode: Annotated[TuneMode, Dimension(
-        "what trains", "Yosinski 2014; Lee 2022; BitFit, Ben Zaken 2022",
-        choices=("head", "suffix", "full", "body", "norm", "bias", "closed_form"), words=words.trained,
+        "what trains", "Yosinski 2014; Lee 2022; BitFit, Ben Zaken 2022; LoRA, Hu 2022",
+        choices=("head", "suffix", "full", "body", "norm", "bias", "surgical", "lora", "closed_form"),
+        words=words.trained,
     )] = "suffix"  # fmt: skip
     freeze_depth: Annotated[Eighths, Dimension(
         "transferred groups that stay frozen", "Quick-Tune", low=0, high=8, unit="/8", when=d.FREEZES,
@@ -176,6 +177,19 @@ class Strategy(BaseModel):
         when=d.TRANSFERS, since=3, words=words.prepared,
     )] = "none"  # fmt: skip
 
+    block: Annotated[Literal["first", "middle", "last"], Dimension(
+        "the third of the groups that trains", "Lee 2023 (surgical fine-tuning)",
+        choices=("first", "middle", "last"), when=d.SURGICAL, since=4,
+    )] = "first"  # fmt: skip
+    rank: Annotated[int, Field(ge=1, le=256), Dimension(
+        "rank of what is added to each weight matrix", "Hu 2022", low=2, high=16, log=True,
+        when=d.LOW_RANK, since=4,
+    )] = 8  # fmt: skip
+    head_rate: Annotated[Literal["plain", "fan_in"], Dimension(
+        "whether the head's rate falls with the number of features it reads, as 1280 over them",
+        "Yang 2021 (muP: Adam's rate goes as 1 / fan-in)", choices=("plain", "fan_in"),
+        when=d.HEAD_WITH_BODY, since=4,
+    )] = "plain"  # fmt: skip
     crop: Annotated[float, Field(ge=0.05, le=1.0), Dimension(
         "smallest share of an image that a random crop shows, drawn anew each time (1 = whole images)",
         "Szegedy 2015", low=0.2, high=1.0, when=d.TRAINS, since=4, words=words.cropped,

@@ -55,7 +55,7 @@ class Task(Ranged):
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"
     account: Account | None = None
-    label_preserving: tuple[Change, ...] | None = None
+    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def may(self, change: Change) -> bool:
         """Whether images may be changed so in training; of colour photographs only mirroring is assumed."""

@@ -58,6 +58,8 @@ def trained(s: Strategy) -> str:
         "body": "body trained under a fixed head",
         "norm": "norm layers and head trained",
         "bias": "biases and head trained",
+        "surgical": f"{s.block} third and head trained",
+        "lora": f"rank {s.rank} and head trained",
     }[s.tune_mode]
 
 

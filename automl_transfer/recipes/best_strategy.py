@@ -127,8 +127,8 @@ class RecipeTraining(Frozen):
     """
 
     epochs: int = Field(ge=0)
-    passes: int = Field(default=1, ge=1)
-    steps: int | None = Field(default=None, ge=1)
+    passes: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
+    steps: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
     best_epoch: int | None = Field(default=None, ge=0)
     batch: int = Field(ge=1)
     seed: Seed
@@ -256,6 +256,7 @@ def make_recipe(
             files=_files(task.account) if task.account else None,
             normalisation=facts(normalisation),
             pixel_range=task.pixel_range,
+            fit=task.fit,
         ),
         source=source.model_copy(
             update={

@@ -18,8 +18,8 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
     classes = [f"`{_code(name)}`" for name in description.classes[:MOST_CLASSES]]
     left = len(description.classes) - len(classes)
     more = f" and {left} more (see model.json)" if left else ""
-    size = f"{description.resolution}x{description.resolution}"
     colour = "gray" if description.in_channels == 1 else "RGB"
+    size = f"{FITTED[description.fit]} {description.resolution}x{description.resolution} {colour}"
     source = recipe.source
     licence = _plain(source.licence) if source.licence else "not stated by the source"
     trained = "training and validation" if recipe.training.refit else "training"
@@ -27,7 +27,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         f"# {_plain(recipe.task.name)}: an image classifier",
         "",
         f"- **What**: {_plain(recipe.strategy.describe())}.",
-        f"- **Input**: images of any size; they are resized to {size} {colour}.{_range(description)}",
+        f"- **Input**: images of any size; they are {size}.{_range(description)}",
         f"- **Classes** ({len(description.classes)}): {', '.join(classes)}{more}.",
         f"- **Test**: {_score(recipe.metrics.test)}",
         f"- **Validation**: {_score(recipe.metrics.validation)} "
@@ -48,6 +48,13 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+FITTED = {
+    "squash": "resized to",
+    "crop": "cropped to their middle square, then resized to",
+    "pad": "resized and padded with gray to",
+}
 
 
 def _range(description: ModelDescription) -> str:

@@ -15,7 +15,7 @@ from automl_transfer.domain.model_description import (
     read_description,
 )
 from automl_transfer.domain.normalisation import Constants, facts
-from automl_transfer.domain.pixel_range import PixelRange
+from automl_transfer.domain.pixel_range import Fit, PixelRange
 from automl_transfer.errors import OutputError, SourceError
 from automl_transfer.files import file_sha256, reading, save_tensors
 from automl_transfer.recipes.best_strategy import Recipe
@@ -38,6 +38,7 @@ def save_model(
     classes: tuple[str, ...],
     normalisation: Constants | None,
     pixel_range: PixelRange | None = None,
+    fit: Fit = "squash",
     recipe: Recipe,
     calibration: Calibration | None = None,
     replace: bool = False,
@@ -68,6 +69,7 @@ def save_model(
             classes=classes,
             normalisation=facts(normalisation),
             pixel_range=pixel_range,
+            fit=fit,
             weights_sha256=file_sha256(weights),
             identity=recipe.provenance.identity,
             calibration=calibration,

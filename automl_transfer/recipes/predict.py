@@ -194,6 +194,7 @@ class Predictor:
 
     def _decode(self, name: str, source: Path | npt.NDArray[Any] | DataError) -> Item:
         channels, resolution = self.description.in_channels, self.description.resolution
+        fit = self.description.fit
         if isinstance(source, DataError):
             return name, str(source)
         try:
@@ -203,8 +204,9 @@ class Predictor:
                     channels=channels,
                     resolution=resolution,
                     pixel_range=self.description.pixel_range,
+                    fit=fit,
                 )
-            return name, from_array(to_pixels(source, self._range), channels, resolution).pixels
+            return name, from_array(to_pixels(source, self._range), channels, resolution, fit).pixels
         except (DataError, OSError, ValueError, MemoryError) as error:
             return name, reason(error)
 

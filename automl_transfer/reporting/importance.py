@@ -38,7 +38,7 @@ def _importance(report: StudyReport) -> tuple[tuple[str, float], ...]:
     from automl_transfer.search.draft import fixed_draft
     from automl_transfer.space.space import Space
 
-    space = Space.of_study(report.spec.space)
+    space = Space.of_study(report.spec)
     if not space.searched:
         return ()
     with warnings.catch_warnings():
@@ -105,7 +105,7 @@ def partial_effects(report: StudyReport) -> tuple[PartialEffect, ...]:
     found = _thinned(outcomes(report))
     if not names or report.spec is None:
         return ()
-    searched = {d.name: d for d in Space.of_study(report.spec.space).searched}
+    searched = {d.name: d for d in Space.of_study(report.spec).searched}
     columns = list(searched)
     levels = {n: {value: at for at, value in enumerate(d.choices)} for n, d in searched.items()}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from automl_transfer.domain.horizon import Horizon
@@ -14,7 +15,7 @@ from automl_transfer.space.space import Space
 KEPT_OF_PROFILE = (
     "source", "truncation", "pool", "taps", "resolution_scale", "ridge_lambda", "normalise",
 )  # fmt: skip
-TUNED_ON = {"freeze_depth": 4, "head_lr_mult": 0.01}
+TUNED_ON = {"freeze_depth": 4, "head_lr_mult": 0.03}
 """How training goes on from a solved head without destroying it (docs/performance.md)."""
 FINETUNED: Mapping[str, Any] = {
     "tune_mode": "full",
@@ -46,13 +47,14 @@ def tuned_from(best: Strategy, space: Space, settings: Mapping[str, DimensionSet
     cut and does not name what a head reads.
 
     The head starts as the solved one. Adam moves every weight of it by the rate at each step, whatever
-    its gradient; with thousands of features that adds up to other logits, so the head's rate is a
-    hundredth of the body's.
+    its gradient; with thousands of features that adds up to other logits, so the head's rate is a small
+    part of the body's, and falls with their number.
     """
     tuned = space.nearest({**{name: getattr(best, name) for name in KEPT_OF_PROFILE}, **TUNED_ON})
     if tuned.truncation != best.truncation:
         return tuned
-    free = {name: getattr(best, name) for name in ("taps", "resolution_scale") if name not in settings}
+    free: dict[str, Any] = {"taps": best.taps, "resolution_scale": best.resolution_scale}
+    free = {n: value for n, value in {**free, "head_rate": "fan_in"}.items() if n not in settings}
     return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
 
 
@@ -68,7 +70,8 @@ def finetuned_from(
     It lies in the space, as far as the study names dimensions; the others are `FINETUNED`. None where the
     study does not let the whole network train, or the images are too few or too small for it.
     """
-    steps = horizon.images(task.splits.train, FINETUNED["batch"]) // FINETUNED["batch"]
+    # Passing over few images many times makes them no more.
+    steps = replace(horizon, passes=1).images(task.splits.train, FINETUNED["batch"]) // FINETUNED["batch"]
     large = task.resolution >= LARGE_SIDE and steps >= LARGE_STEPS
     if not large and steps < MANY_STEPS:
         return None

@@ -26,6 +26,9 @@ from automl_transfer.store.optuna_names import contains
 from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.values import TrialDraft
 
+TRIES = 8
+"""Draws before a strategy that was tried already, or is being tried by another worker, is taken again."""
+
 
 class _Draft:
     """Stands in for an Optuna trial while its parameters are drawn."""
@@ -71,9 +74,13 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 def draw(history: SamplerHistory, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
-    study, trial = history.draft(sampler)
-    draft = _Draft(study, trial, sampler)
-    strategy = suggest(draft.ask, space)
+    before = [each.params for each in history.trials()]
+    for _ in range(TRIES):
+        study, trial = history.draft(sampler)
+        draft = _Draft(study, trial, sampler)
+        strategy = suggest(draft.ask, space)
+        if draft.params not in before:
+            break
     return TrialDraft(strategy, draft.params, draft.distributions)
 
 

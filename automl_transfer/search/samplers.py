@@ -14,6 +14,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.search.prior import PriorSampler
 
 
 def _tpe(spec: SearchSpec, seed: int) -> BaseSampler:
@@ -35,7 +36,16 @@ def _random(spec: SearchSpec, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[SearchSpec, int], BaseSampler]] = {"tpe": _tpe, "random": _random}
+def _prior(spec: SearchSpec, seed: int) -> BaseSampler:
+    """Around the best strategies and known recipes, with TPE for what was learnt (`search.prior`)."""
+    return PriorSampler(_tpe(spec, seed), seed, spec.first_rung)
+
+
+SAMPLERS: dict[str, Callable[[SearchSpec, int], BaseSampler]] = {
+    "prior": _prior,
+    "tpe": _tpe,
+    "random": _random,
+}
 
 
 def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
@@ -45,13 +55,13 @@ def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
 
 def _asha(spec: SearchSpec) -> BasePruner:
     """Asynchronous successive halving (Li 2020)."""
-    return SuccessiveHalvingPruner(min_resource=spec.min_epochs, reduction_factor=spec.reduction_factor)
+    return SuccessiveHalvingPruner(min_resource=spec.first_rung, reduction_factor=spec.reduction_factor)
 
 
 def _hyperband(spec: SearchSpec) -> BasePruner:
     """Several brackets of successive halving (Li 2018)."""
     return HyperbandPruner(
-        min_resource=spec.min_epochs,
+        min_resource=spec.first_rung,
         max_resource=spec.epochs,
         reduction_factor=spec.reduction_factor,
     )
@@ -59,7 +69,7 @@ def _hyperband(spec: SearchSpec) -> BasePruner:
 
 def _median(spec: SearchSpec) -> BasePruner:
     """Stops what is below the median of finished trials at the same epoch (Golovin 2017)."""
-    return MedianPruner(n_startup_trials=4, n_warmup_steps=spec.min_epochs)
+    return MedianPruner(n_startup_trials=4, n_warmup_steps=spec.first_rung)
 
 
 def _none(spec: SearchSpec) -> BasePruner:

@@ -35,7 +35,7 @@ def source_digests(spec: StudySpec) -> dict[str, str | None]:
     from automl_transfer.models.registry import get_source
 
     digests: dict[str, str | None] = {}
-    for name in Space.of_study(spec.space).sources:
+    for name in Space.of_study(spec).sources:
         source = get_source(name)
         digest = source.sha256()
         if digest is None and not name.startswith("scratch"):
@@ -130,7 +130,7 @@ class Workbench:
             handle,
             task,
             resolve_device(device),
-            Space.of_study(handle.spec.space).suited(task.task),
+            Space.of_study(handle.spec).suited(task.task),
             backbones or Backbones(task.task.channels),
             disk_cache(cache_root),
             FeatureBanks(),

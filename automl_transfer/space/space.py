@@ -11,13 +11,18 @@ from pydantic import ValidationError
 
 from automl_transfer.domain import methods
 from automl_transfer.domain.dimensions import CLOSED_FORM, Dimension
-from automl_transfer.domain.spec import DimensionSetting
+from automl_transfer.domain.spec import DimensionSetting, Scalar, StudySpec
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError
 
 SEARCH = "search"
 
+FIRST_CHOICES: Mapping[str, tuple[Scalar, ...]] = {
+    "tune_mode": ("head", "suffix", "full", "body", "norm", "bias", "closed_form"),
+    "anchor": ("none", "l2sp"),
+}
+"""Choices of dimensions that have more now, in studies that began before they kept their `vocabulary`."""
 WRONG_MIRRORED: Mapping[str, tuple[Any, ...]] = {"mirror": (True,), "augmentation": ("flip_affine",)}
 """Choices that mirror images, by dimension."""
 
@@ -73,7 +78,7 @@ class Space:
         return cls(tuple(searched), fixed)
 
     @classmethod
-    def of_study(cls, settings: Mapping[str, DimensionSetting]) -> Space:
+    def of_study(cls, spec: StudySpec) -> Space:
         """The space of a stored study, as far as this program knows it.
 
         A dimension that a newer program brought is left out, with a warning: strategies that are drawn here
@@ -82,12 +87,20 @@ class Space:
         Raises:
             ConfigurationError: A dimension has a choice that is not known here.
         """
+        settings = spec.space
         new = sorted(settings.keys() - DIMENSIONS.keys())
         if new:
             log.warning(
                 "the study has dimensions of a newer automl-transfer, left out here: %s", ", ".join(new)
             )
-        return cls.from_settings({name: value for name, value in settings.items() if name in DIMENSIONS})
+        # Optuna refuses a study whose dimension gets another choice.
+        begun = {**FIRST_CHOICES, **spec.vocabulary}
+        known = {
+            name: begun.get(name, value) if value == SEARCH else value
+            for name, value in settings.items()
+            if name in DIMENSIONS
+        }
+        return cls.from_settings(known)
 
     def suited(self, task: Task) -> Space:
         """Without choices that would change the class of this task's images; what is fixed is warned of."""
@@ -128,6 +141,15 @@ class Space:
         for dimension in self.searched:
             values[dimension.name] = _nearest(dimension, wanted.get(dimension.name, dimension.default))
         return Strategy.of(values)
+
+
+def with_vocabulary(spec: StudySpec) -> StudySpec:
+    """The specification of a study that begins: it keeps the choices that are known now."""
+    whole = {name for name, value in spec.space.items() if value == SEARCH}
+    searched = Space.from_settings(spec.space).searched
+    return spec.model_copy(
+        update={"vocabulary": {d.name: d.choices for d in searched if d.name in whole and d.choices}}
+    )
 
 
 def unknown_methods(settings: Mapping[str, DimensionSetting]) -> list[str]:

@@ -122,7 +122,11 @@ class TrainingRun:
     def _enter(self, number: int) -> None:
         """Begin a phase: what trains, its optimiser, its inputs. Weights stay as they are."""
         self._phase, phase = number, self._phases[number]
-        self._first = 1 + sum(earlier.epochs for earlier in self._phases[:number])
+        # A schedule runs from the last phase that begins one to the next such phase.
+        begin = max(n for n in range(number + 1) if not self._phases[n].continues)
+        end = next((n for n in range(number + 1, len(self._phases)) if not self._phases[n].continues), None)
+        self._first = 1 + sum(earlier.epochs for earlier in self._phases[:begin])
+        self._scheduled = sum(each.epochs for each in self._phases[begin:end])
         self.plan.enter(phase)
         self._live = live_tensors(self.model)
         self._stepper = None if self.closed_form else Stepper(self.plan, self.task, self.device, self._crew)
@@ -179,6 +183,7 @@ class TrainingRun:
         """
         while self.epoch < epoch:
             if not self.closed_form:
+                self._enter_phase_of(self.epoch + 1)
                 self._train_until_it_fits(self.epoch + 1, self._state())
             self.epoch += 1
 
@@ -328,12 +333,17 @@ class TrainingRun:
         self.accumulate = -(-self._effective // self.batch)
 
     def _terms_state(self) -> dict[str, Tensor]:
-        """What terms keep between steps, by their place and their own names."""
-        return {
+        """What terms keep between steps, by their place and their own names; and low-rank factors."""
+        kept = {
             f"{n}.{name}": t for n, term in enumerate(self.plan.terms) for name, t in term.state().items()
         }
+        if self.plan.low_rank is not None:
+            kept |= {f"low_rank.{name}": t for name, t in self.plan.low_rank.state().items()}
+        return kept
 
     def _load_terms(self, tensors: dict[str, Tensor]) -> None:
+        if self.plan.low_rank is not None:
+            self.plan.low_rank.load_state(under(tensors, "low_rank."))
         for number, term in enumerate(self.plan.terms):
             term.load_state(under(tensors, f"{number}."))
 
@@ -356,7 +366,7 @@ class TrainingRun:
             [split_micro(self._crew.share(rows), self.batch, self._least_part) for rows in batches],
             epoch=epoch,
             first=self._first,
-            epochs=self._phases[self._phase].epochs,
+            epochs=self._scheduled,
         )
 
     def _numbers_in(self, epoch: int) -> list[np.ndarray]:

@@ -121,12 +121,17 @@ class Stepper:
         return 0.0 if number is None else float(self.optimizer.param_groups[number]["lr"])
 
     def _step(self) -> None:
+        low_rank = self._plan.low_rank
+        if low_rank is not None:
+            low_rank.pass_gradients()
         if self._plan.strategy.clip > 0.0:
             torch.nn.utils.clip_grad_norm_(self._trained, self._plan.strategy.clip)
         for term in self._terms:
             term.pull(self._rate_of)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if low_rank is not None:
+            low_rank.put()
 
 
 def _check(losses: torch.Tensor, epoch: int, rate: float, frozen: torch.Tensor | None) -> None:

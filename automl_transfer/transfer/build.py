@@ -21,6 +21,7 @@ from automl_transfer.transfer.drawn import Draw
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.heads import SOLVED, HeadInput, Reader, initialise_head
 from automl_transfer.transfer.initialise.layers import initialise
+from automl_transfer.transfer.low_rank import LowRank
 from automl_transfer.transfer.modify import scale_weights, shrink_and_perturb
 from automl_transfer.transfer.optimise import group_rates
 from automl_transfer.transfer.pixels import Normaliser
@@ -122,6 +123,9 @@ def build_plan(
             model.head.linear, strategy, task.labels, train, read or asked.compute, generator, augment.count
         )
 
+    low_rank = None
+    if strategy.tune_mode == "lora":
+        low_rank = LowRank(model, selection.transferred, strategy.rank, generator)
     terms = tuple(term for term in _terms(strategy) if type(term) is not Term)
     for term in terms:
         term.begin(Beginning(model, backbone, selection.transferred, strategy))
@@ -135,6 +139,7 @@ def build_plan(
         std=std,
         augment=augment,
         draw=Draw.of(strategy, seed, task.task),
+        low_rank=low_rank,
     )
 
 
@@ -176,7 +181,7 @@ def _head_note(model: TransferModel) -> str:
 def _rows(
     model: TransferModel, strategy: Strategy, selection: Selection, backbone: Backbone
 ) -> tuple[GroupRow, ...]:
-    rates, head_rate = group_rates(strategy, selection.kept)
+    rates, head_rate = group_rates(strategy, selection.kept, model.head.linear.in_features)
     rows = []
     layers = [*model.groups, model.head]
     for number, layer in enumerate(layers):

@@ -11,6 +11,7 @@ from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy, TuneMode
 from automl_transfer.models.heads import PooledHead, TargetModel
 from automl_transfer.transfer.initialise.layers import NORM_LAYERS
+from automl_transfer.transfer.low_rank import takes_low_rank
 from automl_transfer.transfer.norms import batch_norms
 
 
@@ -73,12 +74,16 @@ def freeze(
     "bias" train their tensors whatever the policy.
     """
     mode = tune_mode
+    third = surgical_third(strategy.block, len(model.groups))
     for number, group in enumerate(model.groups):
         keep_norms = strategy.norm_policy == "frozen" and number < transferred
         norm_tensors = {id(p) for p in _norm_parameters(group)}
         for name, parameter in group.named_parameters():
-            if number < frozen_groups or mode in (CLOSED_FORM, "head"):
+            kept = number < frozen_groups or (mode == "surgical" and number not in third)
+            if kept or mode in (CLOSED_FORM, "head"):
                 trains = False
+            elif mode == "lora" and number < transferred:
+                trains = takes_low_rank(parameter, strategy.rank)
             elif mode == "norm":
                 trains = id(parameter) in norm_tensors
             elif mode == "bias":
@@ -95,6 +100,13 @@ def freeze(
     }
     held = range(len(model.groups) if strategy.norm_policy == "adapt" else transferred)
     model.hold(frozen, held if strategy.norm_policy != "train" else ())
+
+
+def surgical_third(block: str, groups: int) -> range:
+    """The groups of the first, middle or last third; at least one."""
+    number = ("first", "middle", "last").index(block)
+    begin = number * groups // 3
+    return range(min(begin, groups - 1), max(begin + 1, (number + 1) * groups // 3))
 
 
 def _norm_parameters(module: nn.Module) -> Iterator[Tensor]:

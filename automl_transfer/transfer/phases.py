@@ -20,12 +20,14 @@ class Phase:
         epochs: How long it takes; its schedule is laid out over them.
         tune_mode: What trains.
         frozen: Number of leading groups that do not, whatever the mode.
+        continues: Whether the schedule of the phase before goes on.
     """
 
     name: str
     epochs: int
     tune_mode: TuneMode
     frozen: int
+    continues: bool = False
 
 
 Phases = Callable[[Strategy, Selection, int], tuple[Phase, ...]]
@@ -73,6 +75,26 @@ def gradual(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[
     return tuple(phases)
 
 
+def freezing(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[Phase, ...]:
+    """All that trains at first, then less and less, from the bottom up, under one schedule.
+
+    Later epochs are cheaper, and what is frozen is kept (FreezeOut, Brock et al. 2017, section 3).
+    """
+    (whole,) = one(strategy, selection, max_epochs)
+    moving = selection.kept - whole.frozen
+    stages = min(STAGES, max_epochs, moving)
+    if stages < 2 or strategy.tune_mode in WITHOUT_HEAD_FIRST:
+        return (whole,)
+    edges = [round(stage * max_epochs / stages) for stage in range(stages + 1)]
+    phases = []
+    for stage in range(stages):
+        frozen = whole.frozen + stage * moving // stages
+        name = f"from group {frozen + 1}" if stage else "all"
+        epochs = edges[stage + 1] - edges[stage]
+        phases.append(replace(whole, name=name, epochs=epochs, frozen=frozen, continues=stage > 0))
+    return tuple(phases)
+
+
 def phases_of(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[Phase, ...]:
     """The phases of a run.
 
@@ -82,7 +104,7 @@ def phases_of(strategy: Strategy, selection: Selection, max_epochs: int) -> tupl
     method: Phases = methods.get("phases", strategy.phases)
     found = method(strategy, selection, max_epochs)
     whole = sum(phase.epochs for phase in found) == max_epochs and all(phase.epochs > 0 for phase in found)
-    if not whole or any(not 0 <= phase.frozen <= selection.kept for phase in found):
+    if not whole or found[0].continues or any(not 0 <= phase.frozen <= selection.kept for phase in found):
         raise ConfigurationError(
             f"phases must have at least one epoch each, {max_epochs} together, and freeze 0 to "
             f"{selection.kept} groups, got {list(found)} of {strategy.phases!r}"

@@ -138,7 +138,7 @@ class Worker:
         self._files = study_files(handle)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
-        self._space = Space.of_study(handle.spec.space).suited(handle.task)
+        self._space = Space.of_study(handle.spec).suited(handle.task)
         self._late = False
         self.worker_id = new_worker_id()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.search.answers import FINETUNED, finetuned_from, fixed_by, keeps
 from automl_transfer.space.space import Space
 from automl_transfer.space.study_file import preset_path, read_study
 
+NINE = Horizon(9)
 SOLVED = Strategy(tune_mode="closed_form", truncation=6, pool=2)
 
 
@@ -26,18 +28,18 @@ def task(train: int, side: int, channels: int = 3) -> Task:
     )
 
 
-def whole(settings: dict[str, object], images: Task, max_epochs: int = 9) -> Strategy | None:
-    return finetuned_from(SOLVED, Space.from_settings(settings), settings, images, max_epochs)
+def whole(settings: dict[str, object], images: Task, horizon: Horizon = NINE) -> Strategy | None:
+    return finetuned_from(SOLVED, Space.from_settings(settings), settings, images, horizon)
 
 
 @pytest.mark.parametrize("preset", ["quick", "core"])
 def test_every_preset_tries_to_fine_tune_the_whole_network_on_photographs(preset: str) -> None:
     spec = read_study(preset_path(preset))
-    found = whole(dict(spec.space), task(3000, 128), spec.search.max_epochs)
+    found = whole(dict(spec.space), task(3000, 128), spec.search.horizon(3000))
     assert found is not None
     assert {name: getattr(found, name) for name in FINETUNED} == FINETUNED
     assert (found.truncation, found.pool, found.transfer_depth) == (8, 1, 8)
-    assert (found.augmentation, found.views) == ("flip_affine", min(16, spec.search.max_epochs))
+    assert (found.augmentation, found.crop, found.mirror) == ("none", 0.5, True)
 
 
 def test_small_or_few_images_are_not_fine_tuned_whole() -> None:
@@ -45,13 +47,14 @@ def test_small_or_few_images_are_not_fine_tuned_whole() -> None:
     assert whole({}, task(100, 224)) is None
     many = whole({}, task(3000, 32, channels=1))
     assert many is not None
-    assert many.augmentation == "affine"  # digits and letters are not mirrored
+    assert not many.mirror  # digits and letters are not mirrored
+    assert whole({}, task(100, 224), Horizon(9, passes=18)) is None
 
 
 def test_a_study_that_names_dimensions_bounds_the_fine_tuned_answer() -> None:
-    found = whole({"learning_rate": (1e-5, 3e-4), "augmentation": "none"}, task(3000, 128))
+    found = whole({"learning_rate": (1e-5, 3e-4), "mirror": False}, task(3000, 128))
     assert found is not None
-    assert (found.learning_rate, found.augmentation) == (3e-4, "none")
+    assert (found.learning_rate, found.mirror) == (3e-4, False)
     assert whole({"tune_mode": ("head", "suffix")}, task(3000, 128)) is None
 
 

@@ -73,7 +73,13 @@ def test_what_is_reported_is_what_the_model_does(task: LoadedTask) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"tune_mode": "suffix"}, {"tune_mode": "closed_form", "head_init": "ridge"}]
+    "changes",
+    [
+        {},
+        {"tune_mode": "suffix"},
+        {"phases": "gradual"},
+        {"tune_mode": "closed_form", "head_init": "ridge"},
+    ],
 )
 def test_training_unjudged_gives_the_same_weights_and_scores(
     task: LoadedTask, changes: dict[str, Any]

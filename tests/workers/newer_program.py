@@ -38,7 +38,7 @@ def enqueue(url: str) -> None:
     with Store.open(StoreURL.parse(url)) as store:
         study = store.study("tiny")
         new = Newer(truncation=3, tune_mode="head", head_init="he", learning_rate=2e-3, jitter=0.3)
-        print(Trials(store).enqueue(study, fixed_draft(new, Space.of_study(study.spec.space), "newer")))
+        print(Trials(store).enqueue(study, fixed_draft(new, Space.of_study(study.spec), "newer")))
 
 
 if __name__ == "__main__":

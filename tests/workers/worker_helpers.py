@@ -54,7 +54,7 @@ class TinyStudy:
         return self.trials.records(self.handle)
 
     def enqueue(self, strategies: Sequence[Strategy]) -> None:
-        space = Space.of_study(self.handle.spec.space)
+        space = Space.of_study(self.handle.spec)
         for item in strategies:
             self.trials.enqueue(self.handle, fixed_draft(item, space, "test"))
 

@@ -35,6 +35,7 @@ class PackageDescription(Ranged):
         preprocessing: True: takes uint8 pixels (N, resolution, resolution, channels) and gives
             `probabilities`. False: takes float32 (N, channels, resolution, resolution), normalised as
             `normalisation` says, and gives `logits`.
+        fit: How images became the squares that it takes.
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         network: None where the file holds the program itself.
         temperature: Calibrated probabilities are softmax(logits / temperature): done already where the
@@ -81,6 +82,7 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         network=Network(**{name: getattr(model, name) for name in Network.model_fields}) if network else None,
         temperature=model.calibration and model.calibration.temperature,
         pixel_range=model.pixel_range,
+        fit=model.fit,
     )
 
 
@@ -96,6 +98,7 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
         weights_sha256=sha256,
         calibration=Calibration(temperature=package.temperature) if package.temperature else None,
         pixel_range=package.pixel_range,
+        fit=package.fit,
     )
 
 

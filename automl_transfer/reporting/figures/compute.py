@@ -62,7 +62,7 @@ def rungs_of(report: StudyReport) -> list[tuple[int, int]]:
         edges = [last]
     else:
         search = report.spec.search
-        edges, edge = [], search.min_epochs
+        edges, edge = [], search.first_rung
         while edge < last:
             edges.append(edge)
             edge *= search.reduction_factor
