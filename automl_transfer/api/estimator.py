@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from automl_transfer.api.front import search
 from automl_transfer.api.pixel_input import PixelInput
-from automl_transfer.api.training import calibration_of
+from automl_transfer.api.training import calibration_of, constants_of
 from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
@@ -297,8 +297,7 @@ def _backbone(source: str, channels: int) -> Backbone:
 
 def _predictor(run: TrainingRun, architecture: str) -> Predictor:
     """The trained network as `load` would give it."""
-    task, plan = run.task.task, run.plan
-    constants = None if plan.mean is None or plan.std is None else (plan.mean, plan.std)
+    task = run.task.task
     description = ModelDescription(
         architecture=architecture,
         groups_kept=len(run.model.groups),
@@ -308,7 +307,7 @@ def _predictor(run: TrainingRun, architecture: str) -> Predictor:
         in_channels=task.channels,
         resolution=task.resolution,
         classes=task.classes,
-        normalisation=facts(constants),
+        normalisation=facts(constants_of(run)),
         pixel_range=task.pixel_range,
         weights_sha256=run.weights_sha256(),
         calibration=calibration_of(run),

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.report import ERRORS, PAGE, look_into
-from automl_transfer.api.run_folder import claim_run_folder
-from automl_transfer.api.shipped import restate, shipped_before
+from automl_transfer.api.run_folder import claim_run_folder, restate, shipped_before
 from automl_transfer.api.training import (
     calibration_of,
     confirmed_of,
@@ -21,10 +20,11 @@ from automl_transfer.api.training import (
     cost_of,
     environment,
     score_on_test,
+    scored,
     source_facts,
+    winner_errors,
     write_results,
 )
-from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.evidence import TestLook
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.strategy import Strategy
@@ -33,7 +33,6 @@ from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
 from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
-from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
 from automl_transfer.search.checkpoints import fetch, weights_are
 from automl_transfer.search.workbench import Workbench
@@ -166,12 +165,7 @@ def _judged(
             training.refit,
             training.weights_sha256,
         ):
-            return Score(
-                **look.shares(),
-                nll=look.nll,
-                interval=look.interval,
-                n=look.images,
-            )
+            return Score(**look.shares(), nll=look.nll, interval=look.interval, n=look.images)
     found = score_on_test(run)
     if found is not None:
         look = TestLook(
@@ -263,12 +257,7 @@ def _recipe(
     handle = bench.handle
     best = ranked_epoch(winner, handle.task.metric)
     n = handle.task.splits.validation
-    validation = Score(
-        **best.shares(),
-        nll=best.validation_loss,
-        interval=clopper_pearson(round(best.accuracy * n), n),
-        n=n,
-    )
+    validation = scored(best, best.validation_loss, n)
     return make_recipe(
         strategy=winner.strategy,
         task=handle.task,

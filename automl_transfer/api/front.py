@@ -12,12 +12,11 @@ from automl_transfer.api.search import SearchEvents, SearchResult, run_study
 from automl_transfer.data.explore import Exploration
 from automl_transfer.data.explore import explore as explore_task
 from automl_transfer.data.table_file import is_frame
-from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.machine import ensure_home, path_of
-from automl_transfer.space.study_of import study_spec
+from automl_transfer.machine import DEFAULT_DATABASE, RUNS, ensure_home, path_of
+from automl_transfer.space.study_file import study_spec
 from automl_transfer.store.url import StoreURL, resolve_storage
 from automl_transfer.workers.signals import StopRequest
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from automl_transfer.aborting import Aborted, abortable, abortable_also, check_abort
@@ -75,7 +75,7 @@ class SearchResult:
 
     Attributes:
         finished: Whether the budget is used up (by trials or by time), and results were written.
-        shipped: The ranking, the recipe and the model; None where no trial completed or it was interrupted.
+        shipped: The ranking, and recipe and model where a trial completed; None where it was interrupted.
     """
 
     study: str
@@ -169,13 +169,12 @@ def create(
     device: str = "auto",
     data_root: Path | None = None,
     cache_root: Path | None = None,
-    events: SearchEvents | None = None,
 ) -> StudyHandle:
     """Create a study and its first trials, for workers to run; or find it again. Runs none itself.
 
     Arguments and errors are those of `search`.
     """
-    events = events or SearchEvents()
+    events = SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     with Store.open(storage) as store:
         bench = _prepare(spec, store, checked, device, cache_root, events)
@@ -196,7 +195,6 @@ def run_study(
     cache_root: Path | None = None,
     refit: bool | None = None,
     stop: StopRequest | None = None,
-    options: WorkerOptions | None = None,
     events: SearchEvents | None = None,
     run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None = None,
 ) -> SearchResult:
@@ -216,7 +214,6 @@ def run_study(
         stop: Asked to stop from elsewhere (signals, another thread): whatever is under way is given up, its
             trial released and not lost, and nothing is shipped. With `minutes` its deadline
             is set here.
-        options: How the worker of this process behaves.
         events: Told what happens.
         run_workers: Runs trials in other processes instead; returns why it ended.
 
@@ -235,7 +232,7 @@ def run_study(
                 bench = _prepare(spec, store, checked, device, cache_root, events)
                 plan = _plan(spec, bench, began, refit)
                 with SharedWork(store, bench.handle) as shared:
-                    reason = _run_trials(store, bench, plan, shared, stop, options, events, run_workers)
+                    reason = _run_trials(store, bench, plan, shared, stop, events, run_workers)
                     check_abort()
                     shipped = _conclude(store, bench, plan, shared, checked.folder, refit, events)
     except Aborted:
@@ -263,7 +260,6 @@ def _run_trials(
     plan: TimePlan | None,
     shared: SharedWork,
     stop: StopRequest,
-    options: WorkerOptions | None,
     events: SearchEvents,
     run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None,
 ) -> str:
@@ -275,15 +271,12 @@ def _run_trials(
     if plan is not None:
         search_time = SearchTime(plan, store, handle, shared, supervised=run_workers is not None)
     with TimeKeeper(stop, search_time) if search_time is not None else nullcontext():
-        options = options or WorkerOptions()
-        if run_workers is not None:
-            options = replace(options, max_trials=1)
         worker = Worker(
             store,
             handle,
             lambda: bench,
             stop=stop,
-            options=options,
+            options=WorkerOptions(max_trials=None if run_workers is None else 1),
             observer=events.observer(),
             after_trial=LivePage(store, handle),
             before_draw=first.rest,

@@ -44,8 +44,8 @@ class Costs:
         for run in runs:
             if run.kind == "confirm":
                 seconds.setdefault(run.root, []).append(run.seconds)
-        pool = task.splits.train + task.splits.validation
-        once = {each.source: each.seconds * pool / max(1, each.images) for each in profiles}
+        both = task.splits.train + task.splits.validation
+        once = {each.source: each.seconds * both / max(1, each.images) for each in profiles}
         return cls(task.metric, seconds, {} if seconds else once)
 
     def of_run(self, record: TrialRecord) -> float:

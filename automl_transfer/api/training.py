@@ -1,4 +1,4 @@
-"""What a search's end, `apply` and `verify` share: what they write of a strategy that was trained."""
+"""What a search's end, `apply` and `verify` share: what they write of a model, and what it gets wrong."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from automl_transfer import __version__, plugins
+from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.normalisation import Constants
 from automl_transfer.domain.records import TrialOutcome
 from automl_transfer.recipes.best_strategy import Environment, Recipe, RecipeSource, write_recipe
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.scores import Confirmed, Cost, Score
+from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
+from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.training.calibration import softmax
+from automl_transfer.training.making import split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
+    from automl_transfer.store.values import StudyHandle
     from automl_transfer.training.run import TrainingRun
+
 
 RECIPE, MODEL = "best_strategy.json", "model"
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
@@ -29,17 +36,17 @@ PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
 
 def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
     """The model as it is now on a split of its task."""
-    from automl_transfer.training.evaluate import predict_logits, scores
+    from automl_transfer.training.evaluate import scores
 
     task, rows = run.task, run.task.indices[split]
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
-    found = scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
-    return Score(
-        **found.shares(),
-        nll=found.nll,
-        interval=clopper_pearson(round(found.accuracy * len(rows)), len(rows)),
-        n=len(rows),
-    )
+    found = scores(split_logits(run, split), task.labels[rows], len(task.task.classes), task.task.metric)
+    return scored(found, found.nll, len(rows))
+
+
+def scored(found: Measured, nll: float, n: int) -> Score:
+    """Scores on n images as they stand in a recipe: with the interval of their accuracy."""
+    interval = clopper_pearson(round(found.accuracy * n), n)
+    return Score(**found.shares(), nll=nll, interval=interval, n=n)
 
 
 def score_on_test(run: TrainingRun) -> Score | None:
@@ -85,12 +92,11 @@ def calibration_of(run: TrainingRun) -> Calibration | None:
     A refitted model takes that of the model before: it has no images left to fit one on.
     """
     from automl_transfer.training.calibration import fit_temperature
-    from automl_transfer.training.evaluate import predict_logits
 
     task, rows = run.task, run.task.indices["validation"]
     if not len(rows) or np.isin(rows, task.indices["train"]).any():
         return None
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
+    logits = split_logits(run, "validation")
     if not np.isfinite(logits).all():
         return None
     found = fit_temperature(logits, task.labels[rows])
@@ -148,3 +154,50 @@ def environment() -> Environment:
         except PackageNotFoundError:
             continue
     return Environment(system=platform.system(), machine=platform.machine(), versions=versions)
+
+
+WORST = 12
+
+
+def winner_errors(
+    run: TrainingRun, study: StudyHandle, root_trial: int, *, test: Score | None
+) -> WinnerErrors:
+    """Confusion, calibration and the worst images of a trained model.
+
+    On the validation split, so that nobody is led to tune on test images: of a winner that is refitted, as it
+    was before it trained on them.
+    """
+    task, rows = run.task, run.task.indices["validation"]
+    probabilities = softmax(split_logits(run, "validation"))
+    labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
+    cells = confusion_cells(labels, answers, len(task.task.classes))
+    sure = probabilities[np.arange(len(rows)), answers]
+    bins = calibration_bins(sure, answers == labels)
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST]
+    return WinnerErrors(
+        study=study.name,
+        identity=study.identity,
+        root_trial=root_trial,
+        split="validation",
+        images=len(rows),
+        classes=task.task.classes,
+        confusion=tuple((each.truth, each.answer, each.images) for each in cells),
+        calibration=bins,
+        expected_calibration_error=expected_error(bins),
+        wrong=len(wrong),
+        worst=tuple(
+            WrongImage(
+                file=task.keys[rows[at]],
+                truth=task.task.classes[labels[at]],
+                answer=task.task.classes[answers[at]],
+                probability=float(sure[at]),
+                of_truth=float(probabilities[at, labels[at]]),
+                thumbnail=thumbnail(task.images[rows[at]]),
+            )
+            for at in worst
+        ),
+        test_accuracy=test.accuracy if test else None,
+        test_interval=test.interval if test else None,
+        test_images=test.n if test else 0,
+    )

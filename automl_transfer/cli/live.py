@@ -16,12 +16,12 @@ from rich.text import Text
 
 from automl_transfer.api.search import SearchEvents, SearchResult
 from automl_transfer.cli.live_workers import LiveWorkers
-from automl_transfer.cli.options import watched
+from automl_transfer.cli.screen import watched
 from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
-from automl_transfer.workers.pulse import EVERY, Pulse
+from automl_transfer.workers.repeated import EVERY, Pulse
 
 if TYPE_CHECKING:
     from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord

@@ -7,17 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    DataRootOption,
-    DeviceOption,
-    JsonOption,
-    StorageFileOption,
-    StorageOption,
-    console,
-    open_store,
-    print_data,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console, print_data
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -28,7 +20,7 @@ def run(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page: one file, works offline.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the ranking as CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Strategies to show.")] = 10,
     confirm: Annotated[
@@ -38,11 +30,11 @@ def run(
     audit: Annotated[
         int, typer.Option("--audit", min=0, help="First run N random pruned trials to their end.")
     ] = 0,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
 ) -> None:
     """Report on a study at any time, or compare several. Only complete trials are ranked.
 

@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import JsonOption, console, print_json
+from automl_transfer.cli import options
+from automl_transfer.cli.screen import console, print_json
 
 
 def run(
     study: Annotated[
         Path | None, typer.Argument(metavar="[STUDY.toml]", help="Only what this study searches.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Print every dimension: name, range, default, condition, source.
 

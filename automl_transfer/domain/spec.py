@@ -7,12 +7,13 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.pixel_range import Fit
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import Change
 
 Scalar = str | float | int | bool
@@ -30,15 +31,12 @@ def _unsaid(value: object) -> bool:
     return value is None or value == {}
 
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 def names_table(group_from: str) -> bool:
     """Whether it names a table of groups, which lies somewhere, and is no pattern."""
     return group_from.lower().endswith(".csv")
 
 
-class SplitFractions(BaseModel):
+class SplitFractions(Frozen):
     """Fractions of images in each split; they add up to 1.
 
     Attributes:
@@ -46,8 +44,6 @@ class SplitFractions(BaseModel):
         validation: Images that strategies are compared on.
         test: Images that only the winner is scored on; scores of several winners are counted. 0 for none.
     """
-
-    model_config = _FROZEN
 
     train: float = Field(default=0.6, gt=0.0, lt=1.0)
     validation: float = Field(default=0.2, gt=0.0, lt=1.0)
@@ -61,7 +57,7 @@ class SplitFractions(BaseModel):
         return self
 
 
-class TableColumns(BaseModel):
+class TableColumns(Frozen):
     """Which column of a table of labels is what; an empty text says that there is none.
 
     Attributes:
@@ -72,8 +68,6 @@ class TableColumns(BaseModel):
         weight: Not supported; an empty text leaves a column of that name out.
     """
 
-    model_config = _FROZEN
-
     file: str | None = Field(default=None, min_length=1)
     label: str | None = Field(default=None, min_length=1)
     split: str | None = None
@@ -81,7 +75,7 @@ class TableColumns(BaseModel):
     weight: str | None = None
 
 
-class TaskSpec(BaseModel):
+class TaskSpec(Frozen):
     """Which images, how they are split, and at which resolution they are used.
 
     Attributes:
@@ -115,8 +109,6 @@ class TaskSpec(BaseModel):
             macro_f1, or one that another package adds.
     """
 
-    model_config = _FROZEN
-
     dataset: str = Field(min_length=1)
     images: str | None = Field(default=None, min_length=1)
     columns: TableColumns = TableColumns()
@@ -144,7 +136,7 @@ class TaskSpec(BaseModel):
         return number
 
 
-class SearchSpec(BaseModel):
+class SearchSpec(Frozen):
     """How the search spends its budget.
 
     Attributes:
@@ -181,8 +173,6 @@ class SearchSpec(BaseModel):
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
             the end of a search only until confirmation has taken half as long as the trials did.
     """
-
-    model_config = _FROZEN
 
     trials: int = Field(default=30, ge=1, le=1_000_000)
     minutes: float | None = Field(default=None, gt=0.0)
@@ -227,7 +217,7 @@ def _study_name(name: str) -> str:
     return name
 
 
-class StudySpec(BaseModel):
+class StudySpec(Frozen):
     """One task, one space, one objective.
 
     Attributes:
@@ -240,8 +230,6 @@ class StudySpec(BaseModel):
         vocabulary: The choices of each dimension that is searched whole, as they were when the study began:
             a program that knows more of them goes on with these. Written by the program.
     """
-
-    model_config = _FROZEN
 
     name: Annotated[str, AfterValidator(_study_name)]
     task: TaskSpec

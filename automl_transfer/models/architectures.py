@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from automl_transfer.errors import SourceError
 from automl_transfer.importing import import_timm, import_torchvision
-from automl_transfer.models.base import check_channels
-from automl_transfer.models.plugin_source import is_from_plugin, plugin_source
+from automl_transfer.models.base import check_channels, is_from_plugin, plugin_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -143,10 +142,9 @@ def assemble(
     Raises:
         SourceError: The groups do not compute what the network computes.
     """
-    from automl_transfer.models.channels import adapt_channels
     from automl_transfer.models.families.registry import cut
     from automl_transfer.models.grouping import prove
-    from automl_transfer.models.network import Backbone
+    from automl_transfer.models.network import Backbone, adapt_channels
 
     adapt_channels(model, in_channels)
     grouping = cut(model)

@@ -1,8 +1,9 @@
-"""The backbone: a network cut into layer groups that run one after the other."""
+"""The backbone: a network cut into layer groups that run one after the other, for gray or RGB images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,18 @@ from torch import Tensor, nn
 from automl_transfer.errors import SourceError
 
 Shape = tuple[int, ...]
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within the block the model is in evaluation mode; then each module's mode is what it was."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 class Backbone(nn.Module):
@@ -86,15 +99,14 @@ class Backbone(nn.Module):
             SourceError: The images are too small for this network.
         """
         size = resolution or self.resolution
-        modes = [(module, module.training) for module in self.modules()]
         parameter = next(self.parameters())
         x = torch.zeros(1, self.in_channels, size, size, device=parameter.device, dtype=parameter.dtype)
         found: list[Shape] = []
         try:
-            self.eval()
-            for group in self.groups[:stop]:
-                x = group(x)
-                found.append(tuple(x.shape[1:]))
+            with evaluating(self):
+                for group in self.groups[:stop]:
+                    x = group(x)
+                    found.append(tuple(x.shape[1:]))
         except (RuntimeError, ValueError, AssertionError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise SourceError(
@@ -102,9 +114,6 @@ class Backbone(nn.Module):
                 f"got {size} pixels, which fails after group {len(found)} of {len(self.groups)} "
                 f"({reason}): raise the task's resolution or take another source"
             ) from error
-        finally:
-            for module, training in modes:
-                module.training = training
         return tuple(found)
 
 
@@ -119,3 +128,40 @@ def _refuse_batch_statistics(architecture: str, groups: Sequence[nn.Module]) -> 
                     "nothing of it can be frozen, stored or trusted for one image. Build it with "
                     "track_running_stats=True, or with group or layer norm"
                 )
+
+
+def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
+    """Name and module of the convolution (or patch embedding) that reads the image.
+
+    Raises:
+        SourceError: The network has none, or it cannot be adapted.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            if module.groups == 1 and module.in_channels in (1, 3):
+                return name, module
+            break
+    raise SourceError(
+        f"the first layer must be a plain convolution over 1 or 3 channels, {type(model).__name__} "
+        "has another: take another source"
+    )
+
+
+@torch.no_grad()
+def adapt_channels(model: nn.Module, in_channels: int) -> None:
+    """Make the first convolution read `in_channels` channels, in place.
+
+    3 to 1 sums the filters over RGB: a gray image gives what the same image repeated thrice gave.
+    1 to 3 repeats them divided by 3: an RGB image with equal channels gives what the gray one gave.
+    Both hold where the normalisation is the same for all channels.
+    """
+    _, conv = first_convolution(model)
+    if conv.in_channels == in_channels:
+        return
+    weight = conv.weight
+    if in_channels == 1:
+        adapted = weight.sum(dim=1, keepdim=True)
+    else:
+        adapted = weight.expand(-1, in_channels, -1, -1) / in_channels
+    conv.weight = nn.Parameter(adapted.clone(), requires_grad=weight.requires_grad)
+    conv.in_channels = in_channels

@@ -19,12 +19,11 @@ from automl_transfer.errors import SourceError
 from automl_transfer.machine import path_of
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import build_architecture, unknown
-from automl_transfer.models.base import Source, SourceInfo
+from automl_transfer.models.base import Source, SourceInfo, is_from_plugin, plugin_names, plugin_source
 from automl_transfer.models.checkpoint import CheckpointSource
 from automl_transfer.models.model_folder import ModelFolderSource
 from automl_transfer.models.packaged import NAME as LITE0
 from automl_transfer.models.packaged import PackagedEfficientNetLite0
-from automl_transfer.models.plugin_source import is_from_plugin, plugin_names, plugin_source
 from automl_transfer.models.scratch import ScratchSource
 from automl_transfer.models.timm_hub import TimmSource
 from automl_transfer.models.torchvision_hub import TorchvisionSource

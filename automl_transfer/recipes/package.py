@@ -100,7 +100,7 @@ def package(
     trained, described = load_model(folder)
     description = describe(described, preprocessing=preprocessing, network=not kind.program)
 
-    from automl_transfer.recipes.packaging.inference import Inference
+    from automl_transfer.recipes.packaging.graph import Inference
 
     normalisation = described.normalisation if preprocessing else None
     temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(6)}{target.suffix}")

@@ -18,11 +18,12 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from automl_transfer.domain.dimensions import Dimension
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
 from automl_transfer.store.optuna_names import contains
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.values import TrialDraft
 
 TRIES = 8
@@ -48,7 +49,9 @@ class _Draft:
     def distributions(self) -> dict[str, BaseDistribution]:
         return self._trial.distributions
 
-    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+    def ask(self, dimension: Dimension) -> Any:
+        """The value that the sampler gives a dimension."""
+        name, distribution = dimension.name, _distribution(dimension)
         if distribution.single():
             low = getattr(distribution, "low", None)
             value = low if low is not None else getattr(distribution, "choices", (None,))[0]
@@ -60,23 +63,22 @@ class _Draft:
         self._trial.distributions = {**self._trial.distributions, name: distribution}
         return value
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._suggest(name, CategoricalDistribution(choices))
 
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        return int(self._suggest(name, IntDistribution(low, high)))
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if dimension.kind == "categorical":
+        return CategoricalDistribution(dimension.choices)
+    if dimension.kind == "int":
+        return IntDistribution(int(dimension.low), int(dimension.high))
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return float(self._suggest(name, FloatDistribution(low, high, log=log)))
 
-
-def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
+def draw(history: SamplerHistory, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
-    before = [each.params for each in view.trials()]
+    before = [each.params for each in history.trials()]
     for _ in range(TRIES):
-        study, trial = view.draft(sampler)
+        study, trial = history.draft(sampler)
         draft = _Draft(study, trial, sampler)
-        strategy = suggest(draft, space)
+        strategy = suggest(draft.ask, space)
         if draft.params not in before:
             break
     return TrialDraft(strategy, draft.params, draft.distributions)
@@ -85,14 +87,5 @@ def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
 def fixed_draft(strategy: Strategy, space: Space, label: str) -> TrialDraft:
     """The draft of a given strategy: its values where they lie in the space."""
     params = in_space(strategy, space)
-    ranged = {dimension.name: dimension for dimension in space.searched}
-    distributions: dict[str, BaseDistribution] = {}
-    for name in params:
-        dimension = ranged[name]
-        if dimension.kind == "categorical":
-            distributions[name] = CategoricalDistribution(dimension.choices)
-        elif dimension.kind == "int":
-            distributions[name] = IntDistribution(int(dimension.low), int(dimension.high))
-        else:
-            distributions[name] = FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+    distributions = {each.name: _distribution(each) for each in space.searched if each.name in params}
     return TrialDraft(strategy.canonical(), params, distributions, label)

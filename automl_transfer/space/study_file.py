@@ -1,11 +1,11 @@
-"""Reads a study file (TOML) into a `StudySpec`, and reports all of its mistakes together."""
+"""Reads a study file (TOML), or a dataset under a preset, into a `StudySpec`; says all mistakes at once."""
 
 from __future__ import annotations
 
 import math
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from automl_transfer.domain.measured import unknown_metric
+from automl_transfer.domain.names import presentable
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.foreign import reading
+from automl_transfer.files import reading
 from automl_transfer.space.space import Space, unknown_methods
 
 PRESETS = ("quick", "core")
@@ -228,3 +229,41 @@ class _Lines:
             if keys == location[: len(keys)] and len(keys) >= min(2, len(location))
         ]
         return -max(found)[1] if found else None
+
+
+LONGEST = 100
+"""Characters of a dataset's name and options in the name of its study."""
+
+
+def study_spec(
+    what: str,
+    preset: str,
+    settings: Sequence[str],
+    *,
+    name: str | None = None,
+    data_root: Path | None = None,
+    **given: Any,
+) -> StudySpec:
+    """Read `what` as a study file if it ends in .toml, else as a dataset under a preset.
+
+    A folder that is given as `.` or `..` has the name that it really has, below `data_root` or here.
+
+    Raises:
+        ConfigurationError: With every mistake.
+    """
+    if what.endswith(".toml"):
+        return read_study(Path(what), settings, name=name, **given)
+    for setting in settings:
+        if setting.partition("=")[0].strip() == "task.dataset":
+            raise ConfigurationError(
+                f"a dataset must be named once, got {what!r} and --set {setting}: leave one of them out"
+            )
+    path, _, options = what.partition("?")
+    base = Path(path.rstrip("/")).name or path
+    if base.strip("./\\") == "":
+        base = ((data_root or Path()) / path).resolve().name
+    # A leading dot would hide the results.
+    words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options)]
+    derived = f"{presentable('-'.join(words), LONGEST)}-{preset}"
+    name = derived if name is None else name
+    return read_study(preset_path(preset), settings, name=name, task__dataset=what, **given)

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from automl_transfer.domain.dimensions import Dimension
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy, is_active
 from automl_transfer.space.space import Space
 
 
-class Suggester(Protocol):
-    """What is needed of an Optuna trial. Safe to call once per name."""
-
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        """One of the choices."""
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        """A whole number, bounds included."""
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        """A number, bounds included."""
-
-
-def suggest(trial: Suggester, space: Space) -> Strategy:
-    """Ask the trial for every searched dimension that has an effect, in table order.
+def suggest(ask: Callable[[Dimension], Any], space: Space) -> Strategy:
+    """Ask for a value of every searched dimension that has an effect, in table order.
 
     Ranges depend on the study alone. A dimension without effect is not asked for and keeps its
     default, so that the sampler never learns from noise.
@@ -33,16 +21,8 @@ def suggest(trial: Suggester, space: Space) -> Strategy:
     values.update(space.fixed)
     for name in DIMENSIONS:
         if name in ranged and is_active(name, values):
-            values[name] = _ask(trial, ranged[name])
+            values[name] = ask(ranged[name])
     return Strategy.of(values)
-
-
-def _ask(trial: Suggester, dimension: Dimension) -> Any:
-    if dimension.kind == "categorical":
-        return trial.suggest_categorical(dimension.name, dimension.choices)
-    if dimension.kind == "int":
-        return trial.suggest_int(dimension.name, int(dimension.low), int(dimension.high))
-    return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=dimension.log)
 
 
 def in_space(strategy: Strategy, space: Space) -> dict[str, Any]:

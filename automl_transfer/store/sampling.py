@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 _OPEN = (OptunaState.WAITING.name, OptunaState.RUNNING.name)
 
 
-class SamplingView:
+class SamplerHistory:
     """Gives samplers and pruners the study as it is now, and no way to change a trial.
 
     What a sampler notes about its draft (TPE's relative params) stays in the draft: other workers
@@ -142,7 +142,7 @@ class SamplingView:
             self._take_in(row, details)
 
     def _take_in(self, row: Any, details: Details) -> None:
-        """Put a trial into the view; one that cannot be read is left out, and said once."""
+        """Put a trial into the history; one that cannot be read is left out, and said once."""
         try:
             trial = details.frozen(row)
             root = trial.number if row.root is None else parsing.whole(row.root, "root")
@@ -152,7 +152,7 @@ class SamplingView:
         except UnreadableRowError as error:
             if self._left_out.get(row.trial_id) != str(error):
                 self._left_out[row.trial_id] = str(error)
-                log.warning("trial %s is left out of the sampler's view: %s", row.number, error)
+                log.warning("trial %s is left out of the sampler's history: %s", row.number, error)
             self._snapshot.forget(row.trial_id)
             return
         self._snapshot.put(trial, root)

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from automl_transfer.aborting import check_abort
-from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import EIGHTHS, groups_at
 from automl_transfer.domain.evidence import CutRecord, ProfileRecord
+from automl_transfer.domain.normalisation import chosen_constants
 from automl_transfer.domain.strategy import Normalisation, Strategy
 from automl_transfer.errors import DataError
 from automl_transfer.models.heads import scaled
@@ -88,7 +88,7 @@ class Profiler:
         self._normalise: Normalisation = normalise
         self._cache = cache or MemoryCache(0)
         self._banks = banks
-        mean, std = constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
+        mean, std = chosen_constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
         self._normaliser = Normaliser(mean, std, device)
         self._rows = _choose(task.indices["train"], seed)
         self._model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

@@ -9,9 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain import methods
+from automl_transfer.domain.normalisation import chosen_constants
 from automl_transfer.domain.strategy import Strategy, require_methods
 from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import OutOfMemoryError, SourceError
@@ -19,8 +19,7 @@ from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.transfer.drawn import Draw
 from automl_transfer.transfer.freeze import TransferModel, freeze
-from automl_transfer.transfer.head_input import HeadInput, Reader
-from automl_transfer.transfer.heads import SOLVED, initialise_head
+from automl_transfer.transfer.heads import SOLVED, HeadInput, Reader, initialise_head
 from automl_transfer.transfer.initialise.layers import initialise
 from automl_transfer.transfer.low_rank import LowRank
 from automl_transfer.transfer.modify import scale_weights, shrink_and_perturb
@@ -100,7 +99,7 @@ def build_plan(
     freeze(model, strategy, selection.transferred, strategy.tune_mode, selection.frozen)
     model.eval()
 
-    fixed = constants(strategy.normalise, task.task, backbone.mean, backbone.std)
+    fixed = chosen_constants(strategy.normalise, task.task, backbone.mean, backbone.std)
     mean, std = fixed if fixed is not None else (None, None)
     normalise = Normaliser(mean, std, device)
     train = task.indices["train"]

@@ -24,7 +24,7 @@ from PIL import Image
 from automl_transfer.api.search import SearchEvents, run_study
 from automl_transfer.cli.main import main
 from automl_transfer.errors import StoreUnavailableError, StudyError
-from automl_transfer.space.study_of import study_spec
+from automl_transfer.space.study_file import study_spec
 from automl_transfer.store import schema
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials

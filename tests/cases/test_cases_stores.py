@@ -13,7 +13,7 @@ from case_runner import Case, check, images, nothing, of, typed
 from conftest import SEARCH, Finished
 
 from automl_transfer.api.search import SearchEvents, run_study
-from automl_transfer.space.study_of import study_spec
+from automl_transfer.space.study_file import study_spec
 from automl_transfer.store.url import StoreURL
 from automl_transfer.workers.signals import StopRequest
 

@@ -16,7 +16,7 @@ from nobody import as_nobody, as_root, open_to_all
 from rich.console import Console
 
 from automl_transfer.cli.live import LiveSearch
-from automl_transfer.cli.options import watched
+from automl_transfer.cli.screen import watched
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.workers.logs import LogObserver, log_worker
 

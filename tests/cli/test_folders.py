@@ -15,7 +15,7 @@ from PIL import Image
 from automl_transfer.api.rerun import task_of
 from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.search.workbench import Workbench
-from automl_transfer.space.study_of import study_spec
+from automl_transfer.space.study_file import study_spec
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import resolve_storage
 

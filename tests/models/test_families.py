@@ -10,12 +10,10 @@ from torch import Tensor, nn
 
 from automl_transfer.errors import SourceError
 from automl_transfer.models.architectures import Preprocessing, assemble, create_network
-from automl_transfer.models.channels import adapt_channels
 from automl_transfer.models.families.registry import FAMILIES
-from automl_transfer.models.heads import PooledHead, TargetModel
-from automl_transfer.models.network import Backbone
+from automl_transfer.models.heads import PooledHead, TargetModel, truncate
+from automl_transfer.models.network import Backbone, adapt_channels
 from automl_transfer.models.registry import build_architecture
-from automl_transfer.models.target import truncate
 
 STATED = Preprocessing((0.5,) * 3, (0.5,) * 3, 224)
 NETWORKS = {  # the smallest of each family, its groups, and the smallest image of a power of two

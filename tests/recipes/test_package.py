@@ -22,7 +22,7 @@ from safetensors import safe_open
 import automl_transfer.recipes.package as packaging
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.errors import ConfigurationError, OutputError, SourceError
-from automl_transfer.models.target import build_from_description
+from automl_transfer.models.heads import build_from_description
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.package import ParityError, package
 from automl_transfer.recipes.predict import Predictor

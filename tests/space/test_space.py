@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from automl_transfer.domain.dimensions import Dimension
 from automl_transfer.domain.spec import DimensionSetting, StudySpec
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.domain.task import SplitSizes, Task
@@ -32,19 +33,13 @@ class RandomTrial:
         self._random = random.Random(seed)
         self.asked: dict[str, Any] = {}
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._note(name, ("categorical", tuple(choices)), self._random.choice(choices))
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        return int(self._note(name, ("int", low, high), self._random.randint(low, high)))
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return float(self._note(name, ("float", low, high, log), self._random.uniform(low, high)))
-
-    def _note(self, name: str, distribution: Any, value: Any) -> Any:
-        assert name not in self.asked, f"{name} was asked for twice"
-        self.asked[name] = distribution
-        return value
+    def ask(self, dimension: Dimension) -> Any:
+        assert dimension.name not in self.asked, f"{dimension.name} was asked for twice"
+        self.asked[dimension.name] = dimension
+        if dimension.kind == "categorical":
+            return self._random.choice(dimension.choices)
+        value = self._random.uniform(dimension.low, dimension.high)
+        return round(value) if dimension.kind == "int" else value
 
 
 def test_ranges_never_move_and_only_active_dimensions_are_asked_for() -> None:
@@ -52,7 +47,7 @@ def test_ranges_never_move_and_only_active_dimensions_are_asked_for() -> None:
     ranges: dict[str, Any] = {}
     for seed in range(50):
         trial = RandomTrial(seed)
-        strategy = suggest(trial, space)
+        strategy = suggest(trial.ask, space)
         assert set(trial.asked) == set(strategy.active()) - ALONE
         for name, distribution in trial.asked.items():
             assert ranges.setdefault(name, distribution) == distribution
@@ -66,7 +61,7 @@ def test_what_is_not_named_keeps_its_default() -> None:
     assert space.searched == ()
     assert space.default() == Strategy().canonical()
     trial = RandomTrial(0)
-    assert suggest(trial, space) == Strategy().canonical()
+    assert suggest(trial.ask, space) == Strategy().canonical()
     assert trial.asked == {}
 
 
@@ -106,7 +101,7 @@ def test_default_of_a_space_without_a_ridge_head_is_valid() -> None:
     space = Space.from_settings({"tune_mode": ("closed_form", "head"), "head_init": ("zero", "he")})
     assert space.default().head_init == "ridge"
     for seed in range(20):
-        strategy = suggest(RandomTrial(seed), space)
+        strategy = suggest(RandomTrial(seed).ask, space)
         assert (strategy.head_init == "ridge") == (strategy.tune_mode == "closed_form")
 
 
