@@ -23,6 +23,7 @@ from automl_transfer.api.rerun import (
 )
 from automl_transfer.api.training import (
     MODEL,
+    calibration_of,
     constants_of,
     environment,
     measured_cost,
@@ -140,7 +141,8 @@ def apply(
     over = _over_seeds(numbers, scores, spec.seed if recipe.task.split_seed is not None else None)
     written = _written(recipe, spec, chosen, over, source or recipe.strategy.source)
     with whole_folder(output) as folder:
-        write_results(folder, chosen.run, backbone, written)
+        calibration = calibration_of(chosen.run, refit=written.training.refit)
+        write_results(folder, chosen.run, backbone, written, calibration)
     return Applied(written, output / MODEL, numbers, tuple(scores))
 
 

@@ -15,6 +15,7 @@ from automl_transfer.api.report import ERRORS, PAGE, look_into
 from automl_transfer.api.run_folder import claim_run_folder
 from automl_transfer.api.shipped import restate, shipped_before
 from automl_transfer.api.training import (
+    calibration_of,
     confirmed_of,
     constants_of,
     cost_of,
@@ -134,12 +135,20 @@ def _ship(
         run, trained = _trained(bench, winner, refit=False)
     test = _judged(store, bench, winner, run, trained)
     recipe = _recipe(bench, winner, run, trained, test, confirmation)
-    errors = winner_errors(run, bench.handle, winner.root, refit=refit, test=test)
+    calibration = calibration_of(run, refit=refit)
+    errors = winner_errors(
+        run,
+        bench.handle,
+        winner.root,
+        refit=refit,
+        test=test,
+        temperature=1.0 if calibration is None else calibration.temperature,
+    )
     if errors is None:
         (output / ERRORS).unlink(missing_ok=True)
     else:
         write_text(output / ERRORS, errors.to_json())
-    write_results(output, run, bench.backbone(winner.strategy.source), recipe)
+    write_results(output, run, bench.backbone(winner.strategy.source), recipe, calibration)
     return recipe
 
 

@@ -55,7 +55,9 @@ def source_facts(name: str, sha256: str | None) -> RecipeSource:
     return RecipeSource(name=name, revision=info.revision, sha256=sha256, licence=info.licence)
 
 
-def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe) -> None:
+def write_results(
+    folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe, calibration: Calibration | None
+) -> None:
     """Write `model/` and `best_strategy.json`, replacing earlier ones."""
     task = run.task.task
     # Without a recipe the folder is not taken for whole, should this process end between the two.
@@ -70,7 +72,7 @@ def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Re
         normalisation=constants_of(run),
         pixel_range=task.pixel_range,
         recipe=recipe,
-        calibration=calibration_of(run, refit=recipe.training.refit),
+        calibration=calibration,
         replace=True,
     )
     write_recipe(folder / RECIPE, recipe)

@@ -19,10 +19,17 @@ WORST = 12
 
 
 def winner_errors(
-    run: TrainingRun, study: StudyHandle, root_trial: int, *, refit: bool, test: Score | None
+    run: TrainingRun,
+    study: StudyHandle,
+    root_trial: int,
+    *,
+    refit: bool,
+    test: Score | None,
+    temperature: float = 1.0,
 ) -> WinnerErrors | None:
     """Confusion, calibration and the worst images of a trained model.
 
+    Its logits are divided by the temperature, so that probabilities are those that `predict` gives.
     On the validation split, so that nobody is led to tune on test images; a refitted model has trained
     on those, and is looked at on the test split, in the one evaluation that it gets. None where a refit
     left no image that it has not trained on.
@@ -34,7 +41,7 @@ def winner_errors(
     split: Literal["validation", "test"] = "test" if refit and len(run.task.indices["test"]) else "validation"
     task, rows = run.task, run.task.indices[split]
     logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
-    probabilities = softmax(logits)
+    probabilities = softmax(logits, temperature)
     labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
     cells = confusion_cells(labels, answers, len(task.task.classes))
     sure = probabilities[np.arange(len(rows)), answers]

@@ -42,13 +42,16 @@ def preset_path(name: str) -> Path:
     )
 
 
-def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> StudySpec:
+def read_study(
+    path: Path, overrides: Iterable[str] = (), *, called: str | None = None, **given: Any
+) -> StudySpec:
     """Read and validate a study file.
 
     Args:
         path: The TOML file.
         overrides: `key=value` texts (`--set`), the key dotted as in `search.trials=5`; the value in
             TOML, or else a plain word.
+        called: What errors call the file, where nobody named it; by default its path.
         given: Dotted keys with double underscores (`task__dataset`), None meaning "not given".
 
     Raises:
@@ -94,7 +97,7 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
         except ConfigurationError as error:
             mistakes.extend(lines.put_before(m, m.split(":")[0].split(".")) for m in error.mistakes)
     if mistakes or spec is None:
-        raise ConfigurationError(mistakes, str(path))
+        raise ConfigurationError(mistakes, called or str(path))
     return spec
 
 

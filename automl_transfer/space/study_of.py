@@ -47,4 +47,6 @@ def study_spec(
     words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options)]
     derived = f"{presentable('-'.join(words), LONGEST)}-{preset}"
     name = derived if name is None else name
-    return read_study(preset_path(preset), settings, name=name, task__dataset=what, **given)
+    given["task__dataset"] = what
+    # Nobody named the preset's file, and no mistake is in it.
+    return read_study(preset_path(preset), settings, called=f"preset {preset}", name=name, **given)
