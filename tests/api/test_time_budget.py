@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forge
 import pytest
 import torch
 
@@ -59,7 +59,7 @@ def run(folder: Path, study: StudySpec, **options: Any) -> SearchResult:
 
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *arguments, "--storage", f"sqlite:///{cwd / 'study.db'}"],
+        [forge.command(), *arguments, "--storage", f"sqlite:///{cwd / 'study.db'}"],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "400"},
     )  # fmt: skip
 
