@@ -21,7 +21,7 @@ SETTINGS = {"search.trials": 6, "search.max_epochs": 2, "search.confirm": 2, "se
 def begin(folder: Path, name: str) -> subprocess.Popen[str]:
     settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     return subprocess.Popen(
-        [forge.command(), "search", "digits?per_class=20", "--study-name", "both",
+        [forge.command(), "search", "digits?per_class=10", "--study-name", "both",
          "--storage", f"sqlite:///{folder / 'study.db'}", "--output", name, *settings],
         cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"},

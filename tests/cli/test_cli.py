@@ -203,7 +203,7 @@ def test_predict_reads_a_list_from_standard_input(finished: Path, tmp_path: Path
     for number, name in enumerate(names):
         Image.fromarray(np.full((9, 9), 40 * number, np.uint8)).save(name)
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "plain.png")
-    command = [sys.executable, "-m", "automl_transfer", "predict", str(finished / "runs" / "small" / "model")]
+    command = [forge.command(), "predict", str(finished / "runs" / "small" / "model")]
 
     def label(*arguments: str, given: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
