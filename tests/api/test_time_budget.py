@@ -149,6 +149,19 @@ def test_what_there_was_no_time_for_is_said_and_report_goes_on_with_it(tmp_path:
     assert "confirmed" in page
 
 
+def test_with_little_time_smaller_images_are_read_and_that_is_said(tmp_path: Path) -> None:
+    """One minute on 3,000 photographs took 2.4: the first head's pass cannot be given up."""
+    done = command(
+        "search", "digits?per_class=20", "--set", "task.resolution=64", "--minutes", str(AT_ONCE),
+        "--confirm", "off", "--output", "out", cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "there is little time: the first answer reads images x0.5" in done.stdout
+    (row,) = json.loads((tmp_path / "out" / "ranking.json").read_text())["rows"]
+    assert "images x0.5" in row["description"]
+    assert (tmp_path / "out" / "model" / "model.json").is_file()
+
+
 def test_a_study_gets_an_answer_whatever_the_time_also_from_a_trial_that_trains(tmp_path: Path) -> None:
     """The first trial was released when the time was up, and nothing shipped where none had been solved."""
     result = run(tmp_path, spec(minutes=AT_ONCE, profile=False, max_epochs=9, confirm=0))
