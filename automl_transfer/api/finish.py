@@ -146,7 +146,14 @@ def _ship(
             check_abort()
     test = _judged(store, bench, winner, run, trained)
     recipe = _recipe(bench, winner, run, trained, test, confirmation)
-    write_text(output / ERRORS, winner_errors(judged, bench.handle, winner.root, test=test).to_json())
+    errors = winner_errors(
+        judged,
+        bench.handle,
+        winner.root,
+        test=test,
+        temperature=1.0 if calibration is None else calibration.temperature,
+    )
+    write_text(output / ERRORS, errors.to_json())
     write_results(output, run, bench.backbone(winner.strategy.source), recipe, calibration)
     return recipe
 

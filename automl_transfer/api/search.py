@@ -265,7 +265,8 @@ def _run_trials(
 ) -> str:
     """First answers, then trials while there is budget and time for them; returns why they ended."""
     handle, trials = bench.handle, Trials(store)
-    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait)
+    left = plan.left if plan is not None else lambda: math.inf
+    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait, left)
     first.quick()
     search_time = None
     if plan is not None:

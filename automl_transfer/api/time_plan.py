@@ -90,6 +90,10 @@ class TimePlan:
         """When the command should have ended."""
         return self.began + self.seconds
 
+    def left(self) -> float:
+        """Seconds until then, shipping not included."""
+        return self.ends - SHIPPING - time.monotonic()
+
     def shipping_begins(self, records: Sequence[TrialRecord]) -> float:
         """When confirmation must stop, so that the winner ships in time."""
         return self.ends - self._shipping(by_validation(records, self.task.metric))

@@ -160,15 +160,21 @@ WORST = 12
 
 
 def winner_errors(
-    run: TrainingRun, study: StudyHandle, root_trial: int, *, test: Score | None
+    run: TrainingRun,
+    study: StudyHandle,
+    root_trial: int,
+    *,
+    test: Score | None,
+    temperature: float = 1.0,
 ) -> WinnerErrors:
     """Confusion, calibration and the worst images of a trained model.
 
     On the validation split, so that nobody is led to tune on test images: of a winner that is refitted, as it
-    was before it trained on them.
+    was before it trained on them. Logits are divided by the temperature, so that probabilities are those that
+    `predict` gives.
     """
     task, rows = run.task, run.task.indices["validation"]
-    probabilities = softmax(split_logits(run, "validation"))
+    probabilities = softmax(split_logits(run, "validation"), temperature)
     labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
     cells = confusion_cells(labels, answers, len(task.task.classes))
     sure = probabilities[np.arange(len(rows)), answers]

@@ -120,6 +120,11 @@ class LiveSearch(SearchEvents):
             f"profile of {profile.source}: {best.loo_accuracy:.3f} by leave-one-out {best.where}, "
             f"in {profile.seconds:.1f} s"
         )
+        if profile.largest < 1.0 and self._spec.search.minutes is not None:
+            self._line(
+                f"there is little time: the first answer reads images x{profile.largest:g}, on which a pass "
+                f"takes {1 / profile.largest**2:.0f} times less"
+            )
         if profile.warning:
             self._line(f"profile of {profile.source}: {profile.warning}")
 

@@ -25,7 +25,12 @@ def run(
     form: Annotated[Format, typer.Option("--format", help="safetensors, torch-export or onnx.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="A new file (default: beside the model)."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="A new file (default: beside the model); its suffix may be left out.",
+        ),
     ] = None,
     with_preprocessing: Annotated[
         bool,

@@ -141,3 +141,8 @@ class ProfileRecord(Frozen):
         """What a person should know, in words; empty where there is nothing."""
         cuts = ", ".join(map(str, self.left_out))
         return f"left out for NaN or infinite activations: after group {cuts}" if cuts else ""
+
+    @property
+    def largest(self) -> float:
+        """Images were resized by this factor at the most."""
+        return max((cut.resolution_scale for cut in self.cuts), default=1.0)

@@ -169,7 +169,7 @@ class SearchSpec(Frozen):
             seeds and fresh splits of training + validation data; 0 for none. Of `minutes` it gets what
             two trainings of each and all of the best one are expected to take, at most a third. Where that
             is not enough, the better ones are confirmed; what is left undone is said, and
-            `report STUDY --confirm K` goes on with it.
+            `report STUDY --confirm` goes on with it.
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
             the end of a search only until confirmation has taken half as long as the trials did.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from automl_transfer.errors import SourceError
 
 Shape = tuple[int, ...]
+
+MOST_RUN = 512
+"""Pixels a side up to which the shapes of activations are found by computing them."""
 
 
 @contextmanager
@@ -93,17 +97,22 @@ class Backbone(nn.Module):
         """The shape of one image's activation after each of `groups[:stop]`, without the batch dimension.
 
         Found by running one black image in evaluation mode; weights, statistics and modes stay as
-        they are.
+        they are. An image of more than `MOST_RUN` pixels a side has no values: a file may ask for thousands,
+        and nothing but the shapes is wanted.
 
         Raises:
             SourceError: The images are too small for this network.
         """
         size = resolution or self.resolution
-        parameter = next(self.parameters())
-        x = torch.zeros(1, self.in_channels, size, size, device=parameter.device, dtype=parameter.dtype)
         found: list[Shape] = []
         try:
             with evaluating(self):
+                if size > MOST_RUN and (without := self._shapes_without_values(size, stop)) is not None:
+                    return without
+                parameter = next(self.parameters())
+                x = torch.zeros(
+                    1, self.in_channels, size, size, device=parameter.device, dtype=parameter.dtype
+                )
                 for group in self.groups[:stop]:
                     x = group(x)
                     found.append(tuple(x.shape[1:]))
@@ -114,6 +123,20 @@ class Backbone(nn.Module):
                 f"got {size} pixels, which fails after group {len(found)} of {len(self.groups)} "
                 f"({reason}): raise the task's resolution or take another source"
             ) from error
+        return tuple(found)
+
+    def _shapes_without_values(self, size: int, stop: int | None) -> tuple[Shape, ...] | None:
+        """The same on torch's `meta` device, which has no values; None where a group needs them."""
+        x = torch.zeros(1, self.in_channels, size, size, device="meta", dtype=next(self.parameters()).dtype)
+        found: list[Shape] = []
+        try:
+            for group in self.groups[:stop]:
+                state = itertools.chain(group.named_parameters(), group.named_buffers())
+                nothing = {name: torch.empty_like(tensor, device="meta") for name, tensor in state}
+                x = torch.func.functional_call(group, nothing, (x,))
+                found.append(tuple(x.shape[1:]))
+        except (RuntimeError, ValueError, AssertionError):
+            return None
         return tuple(found)
 
 

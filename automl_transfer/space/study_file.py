@@ -43,13 +43,16 @@ def preset_path(name: str) -> Path:
     )
 
 
-def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> StudySpec:
+def read_study(
+    path: Path, overrides: Iterable[str] = (), *, called: str | None = None, **given: Any
+) -> StudySpec:
     """Read and validate a study file.
 
     Args:
         path: The TOML file.
         overrides: `key=value` texts (`--set`), the key dotted as in `search.trials=5`; the value in
             TOML, or else a plain word.
+        called: What errors call the file, where nobody named it; by default its path.
         given: Dotted keys with double underscores (`task__dataset`), None meaning "not given".
 
     Raises:
@@ -97,7 +100,7 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
         except ConfigurationError as error:
             mistakes.extend(lines.put_before(m, m.split(":")[0].split(".")) for m in error.mistakes)
     if mistakes or spec is None:
-        raise ConfigurationError(mistakes, str(path))
+        raise ConfigurationError(mistakes, called or str(path))
     return spec
 
 
@@ -266,4 +269,6 @@ def study_spec(
     words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options)]
     derived = f"{presentable('-'.join(words), LONGEST)}-{preset}"
     name = derived if name is None else name
-    return read_study(preset_path(preset), settings, name=name, task__dataset=what, **given)
+    given["task__dataset"] = what
+    # Nobody named the preset's file, and no mistake is in it.
+    return read_study(preset_path(preset), settings, called=f"preset {preset}", name=name, **given)

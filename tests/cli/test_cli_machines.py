@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forge
 import pytest
 from nobody import as_nobody, as_root, open_to_all
 from rich.console import Console
@@ -39,7 +40,7 @@ SPEC = StudySpec(name="s", task=TaskSpec(dataset="digits"), search=SearchSpec(tr
 
 def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *map(str, arguments)],
+        [forge.command(), *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forge
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,7 +25,7 @@ TINY = ("--trials", "1", "--set", "search.max_epochs=1", "--confirm", "off", "--
 def run(*arguments: str | Path, cwd: Path, cache: bool = True) -> subprocess.CompletedProcess[str]:
     place = ("--cache", str(cwd.parent / "cache")) if cache else ()
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *map(str, arguments), *place],
+        [forge.command(), *map(str, arguments), *place],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"},
     )  # fmt: skip
 

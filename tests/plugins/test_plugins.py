@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import forge
 import pytest
 
 HERE = Path(__file__).parent
@@ -53,7 +54,7 @@ def run(*arguments: str, site: Path | None, cwd: Path) -> subprocess.CompletedPr
     before = os.environ.get("PYTHONPATH", "")
     path = {"PYTHONPATH": os.pathsep.join((str(site), before))} if site else {}
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *arguments],
+        [forge.command(), *arguments],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **path},
     )  # fmt: skip
 

@@ -77,6 +77,19 @@ def few_repeats() -> Iterator[None]:
     patch.undo()
 
 
+@pytest.mark.parametrize(("named", "wanted"), [("small", "small.safetensors"), ("v1.2", "v1.2.safetensors")])
+def test_a_name_without_the_suffix_gets_it(
+    models: dict[str, Path], tmp_path: Path, named: str, wanted: str
+) -> None:
+    """`predict` refused the file that `package -o NAME` had written."""
+    made = package(models["convnext"], "safetensors", tmp_path / named)
+    assert made.path == tmp_path / wanted
+    assert [file.name for file in tmp_path.iterdir()] == [wanted]
+    assert Predictor.load(made.path).description.classes == CLASSES
+    with pytest.raises(OutputError, match="exists"):
+        package(models["convnext"], "safetensors", tmp_path / named)
+
+
 def texts(path: Path) -> bytes:
     """All readable text in a file, members of an archive unpacked."""
     raw = path.read_bytes()

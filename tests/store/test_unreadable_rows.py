@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forge
 import optuna
 import pytest
 import sqlalchemy as sa
@@ -280,9 +280,7 @@ def test_status_and_report_name_what_they_left_out(opened: Opened) -> None:
     for command in ("status", "report"):
         done = subprocess.run(
             [
-                sys.executable,
-                "-m",
-                "automl_transfer",
+                forge.command(),
                 command,
                 "s",
                 "--storage",
