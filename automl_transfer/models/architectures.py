@@ -135,10 +135,12 @@ def assemble(
     *,
     pretrained: bool,
     notes: Sequence[str] = (),
+    classifies: bool = True,
 ) -> tuple[Backbone, nn.Module]:
     """Adapt the first layer, cut the network into groups, prove them: backbone and tail.
 
-    The tail is the network's own pooling and classifier; it shares no weights with the backbone.
+    The tail is the network's own pooling and classifier; it shares no weights with the backbone, which keeps
+    it as its source head where it is pretrained and `classifies` (its weights are those it was trained with).
 
     Raises:
         SourceError: The groups do not compute what the network computes.
@@ -162,6 +164,7 @@ def assemble(
         pretrained=pretrained,
         prefix_tokens=grouping.prefix_tokens,
         notes=notes,
+        source_head=grouping.tail.eval() if pretrained and classifies else None,
     )
     backbone.eval()
     return backbone, grouping.tail

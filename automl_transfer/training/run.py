@@ -28,21 +28,23 @@ from automl_transfer.training.state import (
     Resumed,
     clone,
     copy_optimizer,
-    live_tensors,
     load_optimizer,
     pack_optimizer,
     put,
     read_checkpoint,
     sha256_of,
+    showing,
     under,
     unpack_optimizer,
     write_checkpoint,
 )
 from automl_transfer.training.steps import Stepper
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
+from automl_transfer.transfer.freeze import live_tensors
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.phases import phases_of
 from automl_transfer.transfer.plan import TransferPlan
+from automl_transfer.transfer.terms.base import hooked
 from automl_transfer.transfer.views import Views
 
 State = tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]
@@ -156,7 +158,8 @@ class TrainingRun:
             self.epoch = result.epoch
             if self.best is None or result.order(metric) > self.best.order(metric):
                 self.best = result
-                self._best_tensors = clone(self._moves)
+                with showing(self.plan.terms, self._moves):
+                    self._best_tensors = clone(self._moves)
             yield result
 
     def train_to(self, epoch: int) -> None:
@@ -181,6 +184,13 @@ class TrainingRun:
     def load_best(self) -> None:
         """Put the weights of the best epoch into the model, to ship it (not to train on)."""
         put(self._best_tensors, self._moves)
+        self.model.eval()
+
+    def load_shown(self) -> None:
+        """Put the weights that were judged last into the model, to ship it (not to train on)."""
+        with showing(self.plan.terms, self._moves):
+            shown = clone(self._moves)
+        put(shown, self._moves)
         self.model.eval()
 
     def weights_sha256(self) -> str:
@@ -269,7 +279,8 @@ class TrainingRun:
         inputs = self._inputs()
         self.model.eval()
         batch = batch_for(inputs.elements, self.device)
-        logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
+        with showing(self.plan.terms, self._moves):
+            logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
         plain = logits.float().numpy()
         task = self.task.task
         found = scores(plain, self.task.labels[rows], len(task.classes), task.metric)
@@ -338,13 +349,16 @@ class TrainingRun:
         view = (epoch - 1) % self.plan.augment.count
         numbers = Views(self.task.images, self.plan.augment).numbers(order, [view])
         batches = split_batches(numbers, self._effective, self._smallest)
-        return self._stepper.train(
-            self._inputs(),
-            [split_micro(self._crew.share(rows), self.batch, self._smallest) for rows in batches],
-            epoch=epoch,
-            first=self._first,
-            epochs=self._phases[self._phase].epochs,
-        )
+        inputs = self._inputs()
+        self.model.train()
+        with hooked(self.plan.terms):
+            return self._stepper.train(
+                inputs,
+                [split_micro(self._crew.share(rows), self.batch, self._smallest) for rows in batches],
+                epoch=epoch,
+                first=self._first,
+                epochs=self._phases[self._phase].epochs,
+            )
 
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:

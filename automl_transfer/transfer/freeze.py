@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy, TuneMode
 from automl_transfer.models.heads import PooledHead, TargetModel
-from automl_transfer.transfer.initialise.layers import NORM_LAYERS
+from automl_transfer.models.traits import NORM_LAYERS
 from automl_transfer.transfer.norms import batch_norms
 
 
@@ -95,6 +95,14 @@ def freeze(
     }
     held = range(len(model.groups) if strategy.norm_policy == "adapt" else transferred)
     model.hold(frozen, held if strategy.norm_policy != "train" else ())
+
+
+def live_tensors(model: TransferModel) -> dict[str, Tensor]:
+    """Parameters that train and buffers of groups that do, by name: all that training changes."""
+    frozen = tuple(f"groups.{number}." for number in model.frozen_groups)
+    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    found.update({n: b.detach() for n, b in model.named_buffers() if not (frozen and n.startswith(frozen))})
+    return found
 
 
 def _norm_parameters(module: nn.Module) -> Iterator[Tensor]:

@@ -63,7 +63,12 @@ class TransferPlan:
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Of what trains now, for torch optimizers: params, lr, weight_decay, name."""
         anchored = self.selection.transferred if any(term.anchors for term in self.terms) else 0
-        return parameter_groups(self.model, self.strategy, anchored)
+        found = parameter_groups(self.model, self.strategy, anchored)
+        own = [parameter for term in self.terms for parameter in term.parameters()]
+        if own:
+            rates = {"lr": self.strategy.learning_rate, "weight_decay": self.strategy.weight_decay}
+            found.append({"params": own, **rates, "name": "terms"})
+        return found
 
     @property
     def frozen_prefix(self) -> int:
