@@ -162,6 +162,14 @@ class Dimension:
         needed = self.needs if self.needs and value != self.default else self.choice_needs.get(value)
         return needed if needed is not None and needed not in traits else None
 
+    def excluded_by(self, traits: frozenset[Trait]) -> tuple[str, ...]:
+        """What a source of these traits cannot take of it, and why, in words."""
+        needed: dict[Scalar, Trait] = {**self.choice_needs}
+        if self.needs:
+            needed["any but its default"] = self.needs
+        missing = {value: TRAITS[need] for value, need in needed.items() if need not in traits}
+        return tuple(f"{value} needs {what}: {why}" for value, (what, why) in missing.items())
+
     @property
     def condition(self) -> str:
         """When the dimension has an effect, in words; empty for always."""
@@ -181,10 +189,10 @@ def dimensions_of(model: type[BaseModel]) -> dict[str, Dimension]:
     They come in the order in which they are decided: a condition refers only to what every strategy has.
     """
     found: dict[str, Dimension] = {}
-    for name, field in model.model_fields.items():
-        (stated,) = (each for each in field.metadata if isinstance(each, Dimension))
+    for name, stands in model.model_fields.items():
+        (stated,) = (each for each in stands.metadata if isinstance(each, Dimension))
         choices = stated.choices or (methods.built_in(stated.role) if stated.role else ())
-        found[name] = replace(stated, name=name, default=field.default, choices=choices)
+        found[name] = replace(stated, name=name, default=stands.default, choices=choices)
     return found
 
 

@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.models.registry import source_traits
 from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
 from automl_transfer.store.optuna_names import contains
@@ -71,13 +72,13 @@ def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
     study, trial = view.draft(sampler)
     draft = _Draft(study, trial, sampler)
-    strategy = suggest(draft, space)
+    strategy = suggest(draft, space, source_traits)
     return TrialDraft(strategy, draft.params, draft.distributions)
 
 
 def fixed_draft(strategy: Strategy, space: Space, label: str) -> TrialDraft:
     """The draft of a given strategy: its values where they lie in the space."""
-    params = in_space(strategy, space)
+    params = in_space(strategy, space, source_traits)
     ranged = {dimension.name: dimension for dimension in space.searched}
     distributions: dict[str, BaseDistribution] = {}
     for name in params:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from automl_transfer.domain import methods
-from automl_transfer.domain.dimensions import CLOSED_FORM, Dimension
+from automl_transfer.domain.dimensions import CLOSED_FORM, TRAITS, Dimension, Trait
 from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import ConfigurationError
@@ -122,6 +122,33 @@ def unknown_methods(settings: Mapping[str, DimensionSetting]) -> list[str]:
                     methods.get(role, str(value))  # a plugin that is broken is known before anything begins
             except ConfigurationError as error:
                 mistakes.append(f"space.{name}: {str(error).removeprefix(f'{role} ')}")
+    return mistakes
+
+
+def cannot_take(
+    settings: Mapping[str, DimensionSetting], traits: Mapping[str, frozenset[Trait]]
+) -> list[str]:
+    """The mistakes of a `[space]` table that asks of its sources what these do not have, each under its key.
+
+    Args:
+        settings: The table.
+        traits: Of each pretrained source of the space.
+    """
+    mistakes = []
+    for name, setting in settings.items():
+        dimension, listed = DIMENSIONS[name], isinstance(setting, tuple)
+        if setting == SEARCH or (listed and dimension.kind != "categorical"):
+            continue
+        for value in setting if isinstance(setting, tuple) else (setting,):
+            missing = {s: lack for s, found in traits.items() if (lack := dimension.lacks(value, found))}
+            if not missing or (listed and len(missing) < len(traits)):
+                continue  # what one source cannot take, another one may be drawn with
+            source, trait = next(iter(missing.items()))
+            what, why = TRAITS[trait]
+            mistakes.append(
+                f"space.{name}: {value} needs {what}, got the source {source} ({why}): take another value "
+                "or another source"
+            )
     return mistakes
 
 

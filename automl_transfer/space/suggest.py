@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from automl_transfer.domain.dimensions import Dimension
+from automl_transfer.domain.dimensions import ALL_TRAITS, Dimension, Trait
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy, is_active
 from automl_transfer.space.space import Space
 
@@ -22,19 +23,43 @@ class Suggester(Protocol):
         """A number, bounds included."""
 
 
-def suggest(trial: Suggester, space: Space) -> Strategy:
+TraitsOf = Callable[[str], frozenset[Trait]]
+"""From a source's name to what its network has; asked only where a searched dimension needs something."""
+
+
+def anything(source: str) -> frozenset[Trait]:
+    """Of sources that have whatever is needed."""
+    return ALL_TRAITS
+
+
+def suggest(trial: Suggester, space: Space, traits_of: TraitsOf = anything) -> Strategy:
     """Ask the trial for every searched dimension that has an effect, in table order.
 
-    Ranges depend on the study alone. A dimension without effect is not asked for and keeps its
-    default, so that the sampler never learns from noise.
+    Ranges depend on the study alone. A dimension without effect, or that the source cannot take, is not asked
+    for and keeps its default, so that the sampler never learns from noise. A single choice that the source
+    cannot take is the default, too.
     """
     ranged = {dimension.name: dimension for dimension in space.searched}
     values: dict[str, Any] = {name: dimension.default for name, dimension in DIMENSIONS.items()}
     values.update(space.fixed)
     for name in DIMENSIONS:
-        if name in ranged and is_active(name, values):
-            values[name] = _ask(trial, ranged[name])
+        if name in ranged and _is_open(ranged[name], values, traits_of):
+            asked = _ask(trial, ranged[name])
+            lacks = _lacks(ranged[name], asked, values, traits_of)
+            values[name] = DIMENSIONS[name].default if lacks else asked
     return Strategy.of(values)
+
+
+def _is_open(dimension: Dimension, values: Mapping[str, Any], traits_of: TraitsOf) -> bool:
+    """Whether a dimension has an effect, and its source what all of it needs."""
+    if not is_active(dimension.name, values):
+        return False
+    return dimension.needs is None or dimension.needs in traits_of(values["source"])
+
+
+def _lacks(dimension: Dimension, value: Any, values: Mapping[str, Any], traits_of: TraitsOf) -> bool:
+    needed = dimension.choice_needs.get(value)
+    return needed is not None and needed not in traits_of(values["source"])
 
 
 def _ask(trial: Suggester, dimension: Dimension) -> Any:
@@ -45,7 +70,7 @@ def _ask(trial: Suggester, dimension: Dimension) -> Any:
     return trial.suggest_float(dimension.name, dimension.low, dimension.high, log=dimension.log)
 
 
-def in_space(strategy: Strategy, space: Space) -> dict[str, Any]:
+def in_space(strategy: Strategy, space: Space, traits_of: TraitsOf = anything) -> dict[str, Any]:
     """The strategy's values for the searched dimensions that have an effect and lie in range.
 
     What lies outside (the profile may find a penalty beyond the searched range) is left out: the
@@ -55,7 +80,7 @@ def in_space(strategy: Strategy, space: Space) -> dict[str, Any]:
     kept: dict[str, Any] = {}
     for dimension in space.searched:
         value = values[dimension.name]
-        if not is_active(dimension.name, values):
+        if not _is_open(dimension, values, traits_of):
             continue
         if dimension.kind == "categorical":
             if value in dimension.choices:

@@ -32,7 +32,7 @@ class EMA(Term):
         self._steps += 1
         share = 1.0 - min(self.strength, (1 + self._steps) / (10 + self._steps))
         for name, tensor in live_tensors(self._model).items():
-            average = self._average.setdefault(name, tensor.clone())  # of a phase that trains more than others
+            average = self._average.setdefault(name, tensor.clone())  # of a phase that trains more
             if average.is_floating_point():
                 average.lerp_(tensor, share)
             else:

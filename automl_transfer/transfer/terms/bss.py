@@ -42,4 +42,5 @@ class BSS(Term):
 
 def shrinkage(features: Tensor, smallest: int) -> Tensor:
     """Sum of the squares of the smallest singular values of a matrix."""
-    return torch.linalg.svdvals(features.float())[-smallest:].square().sum()
+    sigma: Tensor = torch.linalg.svdvals(features.float())
+    return sigma[-smallest:].square().sum()

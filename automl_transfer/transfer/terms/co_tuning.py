@@ -45,8 +45,9 @@ class CoTuning(Term):
             )
         if beginning.transferred < len(source.groups):
             raise ConfigurationError(
-                f"the whole network must be transferred where anchor is co_tuning, got "
-                f"{beginning.transferred} of {len(source.groups)} groups: set truncation and transfer_depth to 8"
+                "the whole network must be transferred where anchor is co_tuning, got "
+                f"{beginning.transferred} of {len(source.groups)} groups: set truncation and "
+                "transfer_depth to 8"
             )
         device = beginning.normalise.device
         self._classes = beginning.classes
@@ -98,9 +99,9 @@ class CoTuning(Term):
 
 
 def relationship(answers: Tensor, labels: np.ndarray, classes: int) -> Tensor:
-    """(classes, source classes) means of answers (n, source classes) over each class; of all for one without."""
+    """(classes, source classes) means of (n, source classes) answers over each class."""
     members = torch.from_numpy(labels.astype(np.int64))
     found = answers.mean(dim=0).repeat(classes, 1)
-    for each in members.unique().tolist():
+    for each in set(members.tolist()):  # of a class without images, the mean of all
         found[each] = answers[members == each].mean(dim=0)
     return found

@@ -48,7 +48,7 @@ class BranchDrop(nn.Module):
 
 
 class DropPath(Term):
-    """Stochastic depth: block l of L is left out with probability l / L * strength (Huang et al. 2016, eq. 4).
+    """Stochastic depth: block l of L is left out with probability l / L * strength (Huang 2016, eq. 4).
 
     Blocks of frozen groups are in evaluation mode and stay whole.
     """
