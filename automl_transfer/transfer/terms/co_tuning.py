@@ -79,10 +79,11 @@ class CoTuning(Term):
 
         yield self._top.register_forward_hook(keep)
 
-    def loss(self, rest: Rest, logits: Tensor, targets: Tensor) -> Tensor:
-        """Cross-entropy to the source classes that the images' own classes stand for."""
+    def loss(self, rest: Rest, logits: Tensor, targets: Tensor) -> Tensor | None:
+        """Cross-entropy to the source classes that the images' own stand for; None where no group trains."""
         activation, self._activation = self._activation, None
-        assert activation is not None
+        if activation is None:
+            return None
         wanted = as_probabilities(targets, self._classes) @ self._relationship
         logs = torch.log_softmax(self._head(activation), dim=1)
         return -SCALE * self.strength * (wanted * logs).sum(dim=1).mean()

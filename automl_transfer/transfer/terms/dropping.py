@@ -57,10 +57,10 @@ class DropPath(Term):
         """Put the drops into the model's blocks.
 
         Raises:
-            ConfigurationError: There are none whose branch can be left out.
+            ConfigurationError: The source has none whose branch can be left out.
         """
-        found = list(branch_drops(beginning.model.groups))
-        if not found:
+        found = list(branch_drops(beginning.model.groups))  # perhaps none, where the network is cut early
+        if next(branch_drops(beginning.source.groups), None) is None:
             raise ConfigurationError(
                 f"drop_path must be 0 where the network has no residual blocks, got {self.strength:g} for "
                 f"{beginning.source.architecture}: set it to 0, or take another source"

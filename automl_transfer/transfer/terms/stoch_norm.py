@@ -24,10 +24,10 @@ class StochNorm(Term):
         """Find the batch norms.
 
         Raises:
-            ConfigurationError: There are none.
+            ConfigurationError: The source has none.
         """
-        self._layers = batch_norms(beginning.model.groups)
-        if not self._layers:
+        self._layers = batch_norms(beginning.model.groups)  # perhaps none, where the network is cut early
+        if not batch_norms(beginning.source.groups):
             raise ConfigurationError(
                 f"stoch_norm must be 0 where the network has no batch norms, got {self.strength:g} for "
                 f"{beginning.source.architecture}: set it to 0, or take another source"
