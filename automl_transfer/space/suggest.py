@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from automl_transfer.domain.dimensions import ALL_TRAITS, Dimension, Trait
+from automl_transfer.domain.dimensions import ALL_TRAITS, Dimension, Trait, co_tunes_a_part
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy, is_active
 from automl_transfer.space.space import Space
 
@@ -36,8 +36,8 @@ def suggest(trial: Suggester, space: Space, traits_of: TraitsOf = anything) -> S
     """Ask the trial for every searched dimension that has an effect, in table order.
 
     Ranges depend on the study alone. A dimension without effect, or that the source cannot take, is not asked
-    for and keeps its default, so that the sampler never learns from noise. A single choice that the source
-    cannot take is the default, too.
+    for and keeps its default, so that the sampler never learns from noise. A single choice that the source,
+    or the part of it that is transferred, cannot take is the default, too.
     """
     ranged = {dimension.name: dimension for dimension in space.searched}
     values: dict[str, Any] = {name: dimension.default for name, dimension in DIMENSIONS.items()}
@@ -45,8 +45,9 @@ def suggest(trial: Suggester, space: Space, traits_of: TraitsOf = anything) -> S
     for name in DIMENSIONS:
         if name in ranged and _is_open(ranged[name], values, traits_of):
             asked = _ask(trial, ranged[name])
-            lacks = _lacks(ranged[name], asked, values, traits_of)
-            values[name] = DIMENSIONS[name].default if lacks else asked
+            values[name] = (
+                asked if _can_be(ranged[name], asked, values, traits_of) else DIMENSIONS[name].default
+            )
     return Strategy.of(values)
 
 
@@ -57,9 +58,11 @@ def _is_open(dimension: Dimension, values: Mapping[str, Any], traits_of: TraitsO
     return dimension.needs is None or dimension.needs in traits_of(values["source"])
 
 
-def _lacks(dimension: Dimension, value: Any, values: Mapping[str, Any], traits_of: TraitsOf) -> bool:
+def _can_be(dimension: Dimension, value: Any, values: Mapping[str, Any], traits_of: TraitsOf) -> bool:
+    """Whether the source, and the part of it that was drawn before, can take this choice."""
     needed = dimension.choice_needs.get(value)
-    return needed is not None and needed not in traits_of(values["source"])
+    has = needed is None or needed in traits_of(values["source"])
+    return has and not co_tunes_a_part({**values, dimension.name: value})
 
 
 def _ask(trial: Suggester, dimension: Dimension) -> Any:
