@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from automl_transfer.domain import methods
-from automl_transfer.domain.dimensions import CLOSED_FORM, TRAITS, Dimension, Trait
+from automl_transfer.domain.dimensions import CLOSED_FORM, CO_TUNING, EIGHTHS, TRAITS, Dimension, Trait
 from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import ConfigurationError
@@ -64,6 +64,13 @@ class Space:
             if "ridge" not in offered and offered != (None,):
                 got = " | ".join(str(choice) for choice in offered)
                 mistakes.append(f"space.head_init: must be ridge where tune_mode is closed_form, got {got}")
+        if fixed.get("anchor") == CO_TUNING:
+            mistakes += [
+                f"space.{name}: must be {EIGHTHS} where anchor is {CO_TUNING}, got "
+                f"{fixed.get(name, 'a range')}: the source's classifier reads its whole network"
+                for name in ("truncation", "transfer_depth")
+                if fixed.get(name) != EIGHTHS
+            ]
         if mistakes:
             raise ConfigurationError(mistakes)
         return cls(tuple(searched), fixed)
