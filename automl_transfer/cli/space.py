@@ -53,6 +53,7 @@ def run(
                     "default": d.default,
                     "condition": d.condition,
                     "effect": d.effect,
+                    "needs": d.needs_text,
                     "paper": d.paper,
                     **({} if source is None else {"excluded": list(excluded[d.name])}),
                 }
@@ -65,7 +66,8 @@ def run(
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for d in shown:
         when = f"; active if {d.condition}" if d.condition else ""
-        text = Text(f"{d.effect}{when} [{d.paper}]")
+        needs = f"; {d.needs_text}" if d.needs_text else ""
+        text = Text(f"{d.effect}{when}{needs} [{d.paper}]")
         for why in excluded[d.name]:
             text.append(f"\nnot with {source}: {why}", style="yellow")
         table.add_row(d.name, d.range_text, str(d.default), text)

@@ -164,11 +164,17 @@ class Dimension:
 
     def excluded_by(self, traits: frozenset[Trait]) -> tuple[str, ...]:
         """What a source of these traits cannot take of it, and why, in words."""
-        needed: dict[Scalar, Trait] = {**self.choice_needs}
-        if self.needs:
-            needed["any but its default"] = self.needs
-        missing = {value: TRAITS[need] for value, need in needed.items() if need not in traits}
+        missing = {value: TRAITS[need] for value, need in self._needed().items() if need not in traits}
         return tuple(f"{value} needs {what}: {why}" for value, (what, why) in missing.items())
+
+    @property
+    def needs_text(self) -> str:
+        """What it needs of the source's network, in words; empty for nothing."""
+        return ", ".join(f"{value} needs {TRAITS[need][0]}" for value, need in self._needed().items())
+
+    def _needed(self) -> dict[Scalar, Trait]:
+        whole: dict[Scalar, Trait] = {"any but its default": self.needs} if self.needs else {}
+        return {**whole, **self.choice_needs}
 
     @property
     def condition(self) -> str:
