@@ -6,11 +6,13 @@ timm and torchvision are imported inside functions, so that listing sources stay
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from automl_transfer.domain.dimensions import Trait
 from automl_transfer.errors import SourceError
 from automl_transfer.importing import import_timm, import_torchvision
 from automl_transfer.models.base import check_channels
@@ -99,6 +101,21 @@ def create_timm(name: str, options: dict[str, Any]) -> nn.Module:
         else:
             return network
     raise AssertionError("unreachable: the last attempt passes no such option")
+
+
+@functools.cache
+def architecture_traits(architecture: str) -> frozenset[Trait]:
+    """What a network of this architecture has that some methods need; nothing of it is initialised.
+
+    Raises:
+        SourceError: The architecture is unknown.
+    """
+    import torch
+
+    from automl_transfer.models.traits import traits_in
+
+    with torch.device("meta"):
+        return traits_in([create_network(architecture)])
 
 
 def preprocessing(architecture: str) -> Preprocessing:

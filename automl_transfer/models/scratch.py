@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from automl_transfer.domain.dimensions import Trait
-from automl_transfer.models.architectures import build_architecture, has_timm, split_architecture
+from automl_transfer.models.architectures import (
+    architecture_traits,
+    build_architecture,
+    has_timm,
+    split_architecture,
+)
 from automl_transfer.models.base import Source, SourceInfo
 from automl_transfer.models.packaged import TRAITS as LITE0_TRAITS
 
@@ -45,8 +50,6 @@ class ScratchSource(Source):
         """Those of its architecture; a random classifier is none."""
         if self.architecture == DEFAULT_ARCHITECTURE:
             return LITE0_TRAITS
-        from automl_transfer.models.traits import architecture_traits
-
         return architecture_traits(self.architecture)
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:

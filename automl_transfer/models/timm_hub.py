@@ -10,6 +10,7 @@ from automl_transfer.errors import SourceError
 from automl_transfer.importing import import_timm
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import (
+    architecture_traits,
     assemble,
     create_timm,
     preprocessing,
@@ -52,8 +53,6 @@ class TimmSource(Source):
 
     def traits(self) -> frozenset[Trait]:
         """From its architecture: nothing is downloaded."""
-        from automl_transfer.models.traits import architecture_traits
-
         found = architecture_traits(self._architecture())
         return found | {"source_head"} if self._config.num_classes else found
 

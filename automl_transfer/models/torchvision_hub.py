@@ -11,6 +11,7 @@ from automl_transfer.errors import SourceError
 from automl_transfer.importing import import_torchvision
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import (
+    architecture_traits,
     assemble,
     create_network,
     torchvision_preprocessing,
@@ -57,8 +58,6 @@ class TorchvisionSource(Source):
 
     def traits(self) -> frozenset[Trait]:
         """From its architecture: nothing is downloaded."""
-        from automl_transfer.models.traits import architecture_traits
-
         return architecture_traits(f"torchvision/{self._model}") | {"source_head"}
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from automl_transfer.domain.dimensions import Trait
@@ -29,24 +27,12 @@ def branch_drops(modules: Iterable[nn.Module]) -> Iterator[tuple[nn.Module, str]
 
 def traits_of(backbone: Backbone) -> frozenset[Trait]:
     """What a loaded source has."""
-    found = _traits(list(backbone.groups))
+    found = traits_in(list(backbone.groups))
     return found if backbone.source_head is None else found | {"source_head"}
 
 
-@functools.cache
-def architecture_traits(architecture: str) -> frozenset[Trait]:
-    """What a network of this architecture has, whatever its weights; nothing of it is initialised.
-
-    Raises:
-        SourceError: The architecture is unknown.
-    """
-    from automl_transfer.models.architectures import create_network
-
-    with torch.device("meta"):
-        return _traits([create_network(architecture)])
-
-
-def _traits(modules: list[nn.Module]) -> frozenset[Trait]:
+def traits_in(modules: list[nn.Module]) -> frozenset[Trait]:
+    """What a network of these modules has; a classifier of its own is not looked for."""
     layers = [layer for module in modules for layer in module.modules()]
     found: set[Trait] = set()
     norms = [layer for layer in layers if isinstance(layer, nn.modules.batchnorm._BatchNorm)]

@@ -73,7 +73,9 @@ def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
     study, trial = view.draft(sampler)
     draft = _Draft(study, trial, sampler)
     strategy = suggest(draft, space, source_traits)
-    return TrialDraft(strategy, draft.params, draft.distributions)
+    # A choice that cannot be stands in the strategy as what it is there: so the sampler learns it.
+    params = in_space(strategy, space, source_traits)
+    return TrialDraft(strategy, params, {name: draft.distributions[name] for name in params})
 
 
 def fixed_draft(strategy: Strategy, space: Space, label: str) -> TrialDraft:

@@ -30,12 +30,14 @@ from automl_transfer.training.state import (
     copy_optimizer,
     load_optimizer,
     pack_optimizer,
+    pack_terms,
     put,
     read_checkpoint,
     sha256_of,
     showing,
     under,
     unpack_optimizer,
+    unpack_terms,
     write_checkpoint,
 )
 from automl_transfer.training.steps import Stepper
@@ -201,7 +203,7 @@ class TrainingRun:
         """Write a checkpoint whole: `state.safetensors` and `state.json` in `folder`, replacing it."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best_tensors.items()}
-        tensors |= {f"terms.{name}": tensor for name, tensor in self._terms_state().items()}
+        tensors |= {f"terms.{name}": tensor for name, tensor in pack_terms(self.plan.terms).items()}
         packed, plain = pack_optimizer(self._optimizer)
         tensors |= packed
         document = {
@@ -238,7 +240,7 @@ class TrainingRun:
             self._inputs_made = None  # of the weights before
             self._best_tensors = under(tensors, "best.")
             self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
-            self._load_terms(under(tensors, "terms."))
+            unpack_terms(self.plan.terms, under(tensors, "terms."))
             if self._optimizer is not None:
                 unpack_optimizer(self._optimizer, tensors, state["optimizer"])
         except (KeyError, ValueError, RuntimeError) as error:
@@ -294,7 +296,7 @@ class TrainingRun:
     def _state(self) -> State:
         """What an epoch changes: weights, buffers, the optimiser's state and what terms keep."""
         assert self._optimizer is not None
-        return clone(self._live), copy_optimizer(self._optimizer), clone(self._terms_state())
+        return clone(self._live), copy_optimizer(self._optimizer), clone(pack_terms(self.plan.terms))
 
     def _train_until_it_fits(self, epoch: int, before: State) -> tuple[float, float]:
         """Train one epoch; out of memory halves the batch and begins the epoch again, from `before`."""
@@ -326,20 +328,10 @@ class TrainingRun:
         self.batch = max(self._smallest, batch)
         self.accumulate = -(-self._effective // self.batch)
 
-    def _terms_state(self) -> dict[str, Tensor]:
-        """What terms keep between steps, by their place and their own names."""
-        return {
-            f"{n}.{name}": t for n, term in enumerate(self.plan.terms) for name, t in term.state().items()
-        }
-
-    def _load_terms(self, tensors: dict[str, Tensor]) -> None:
-        for number, term in enumerate(self.plan.terms):
-            term.load_state(under(tensors, f"{number}."))
-
     def _go_back(self, live: dict[str, Tensor], optimizer: dict[str, Any], terms: dict[str, Tensor]) -> None:
         assert self._optimizer is not None
         put(live, self._live)
-        self._load_terms(clone(terms))
+        unpack_terms(self.plan.terms, clone(terms))
         load_optimizer(self._optimizer, optimizer)
         self._optimizer.zero_grad(set_to_none=True)
 

@@ -133,6 +133,17 @@ def unpack_optimizer(
     load_optimizer(optimizer, {"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def pack_terms(terms: Sequence[Term]) -> dict[str, Tensor]:
+    """What terms keep between steps, by their place and their own names."""
+    return {f"{n}.{name}": t for n, term in enumerate(terms) for name, t in term.state().items()}
+
+
+def unpack_terms(terms: Sequence[Term], tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `pack_terms` gave."""
+    for number, term in enumerate(terms):
+        term.load_state(under(tensors, f"{number}."))
+
+
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
