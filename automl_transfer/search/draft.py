@@ -6,6 +6,7 @@ leaves half a trial behind, and every commit costs. Here the sampler is asked fi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -22,6 +23,7 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.registry import source_traits
 from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
+from automl_transfer.store.creating import as_begun
 from automl_transfer.store.optuna_names import contains
 from automl_transfer.store.sampling import SamplingView
 from automl_transfer.store.values import TrialDraft
@@ -30,7 +32,14 @@ from automl_transfer.store.values import TrialDraft
 class _Draft:
     """Stands in for an Optuna trial while its parameters are drawn."""
 
-    def __init__(self, study: optuna.Study, trial: FrozenTrial, sampler: BaseSampler) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        sampler: BaseSampler,
+        known: Mapping[str, BaseDistribution],
+    ) -> None:
+        self._known = known
         self._study = study
         self._sampler = sampler
         self._trial = trial
@@ -47,6 +56,7 @@ class _Draft:
         return self._trial.distributions
 
     def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+        distribution = as_begun(self._known.get(name), distribution)
         if distribution.single():
             low = getattr(distribution, "low", None)
             value = low if low is not None else getattr(distribution, "choices", (None,))[0]
@@ -71,7 +81,7 @@ class _Draft:
 def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
     study, trial = view.draft(sampler)
-    draft = _Draft(study, trial, sampler)
+    draft = _Draft(study, trial, sampler, view.distributions)
     strategy = suggest(draft, space, source_traits)
     # A choice that cannot be stands in the strategy as what it is there: so the sampler learns it.
     params = in_space(strategy, space, source_traits)

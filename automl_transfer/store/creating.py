@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    check_distribution_compatibility,
+)
 
 from automl_transfer.domain.stored_strategy import store_strategy
 from automl_transfer.errors import StudyError
@@ -22,14 +29,18 @@ class KnownSpaces:
         self.store = store
         self._known: dict[int, dict[str, BaseDistribution]] = {}
 
-    def check(self, study_id: int, draft: TrialDraft) -> None:
-        """Refuse a parameter whose kind or choices differ from the study's, as Optuna does."""
+    def fitted(self, study_id: int, draft: TrialDraft) -> TrialDraft:
+        """The draft with the choices that the study began with; one that is none of them is left out.
+
+        Raises:
+            StudyError: The kind or choices of a parameter differ from the study's otherwise, as Optuna says.
+        """
         known = self._known.get(study_id)
         if known is None or any(name not in known for name in draft.params):
             found = self.store.read(lambda c: soundness.distributions(c, study_id), "read the space")
             known = self._known[study_id] = {**found, **(known or {})}
-        for name in draft.params:
-            distribution = draft.distributions[name]
+        distributions = {name: as_begun(known.get(name), draft.distributions[name]) for name in draft.params}
+        for name, distribution in distributions.items():
             if known.get(name) is distribution:
                 continue
             try:
@@ -40,6 +51,20 @@ class KnownSpaces:
                     f"{known[name]} ({error}). Choose another --study-name, or use the same settings"
                 ) from None
             known[name] = distribution
+        params = {name: value for name, value in draft.params.items() if _offers(distributions[name], value)}
+        return replace(draft, params=params, distributions={name: distributions[name] for name in params})
+
+
+def as_begun(known: BaseDistribution | None, distribution: BaseDistribution) -> BaseDistribution:
+    """A parameter's distribution as the study has had it, where a newer program only knows more choices."""
+    kind = CategoricalDistribution
+    if isinstance(known, kind) and isinstance(distribution, kind):
+        return known if set(known.choices) < set(distribution.choices) else distribution
+    return distribution
+
+
+def _offers(distribution: BaseDistribution, value: Any) -> bool:
+    return not isinstance(distribution, CategoricalDistribution) or value in distribution.choices
 
 
 def lock(connection: sa.Connection, study: StudyHandle) -> None:
