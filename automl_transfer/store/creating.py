@@ -30,16 +30,19 @@ class KnownSpaces:
         self._known: dict[int, dict[str, BaseDistribution]] = {}
 
     def fitted(self, study_id: int, draft: TrialDraft) -> TrialDraft:
-        """The draft with the choices that the study began with; one that is none of them is left out.
+        """The draft with the choices that the study began with.
 
         Raises:
-            StudyError: The kind or choices of a parameter differ from the study's otherwise, as Optuna says.
+            StudyError: A value is none of these, or a parameter's kind is not the study's, as Optuna says.
         """
         known = self._known.get(study_id)
         if known is None or any(name not in known for name in draft.params):
             found = self.store.read(lambda c: soundness.distributions(c, study_id), "read the space")
             known = self._known[study_id] = {**found, **(known or {})}
-        distributions = {name: as_begun(known.get(name), draft.distributions[name]) for name in draft.params}
+        distributions = {
+            name: as_begun(known.get(name), draft.distributions[name], value)
+            for name, value in draft.params.items()
+        }
         for name, distribution in distributions.items():
             if known.get(name) is distribution:
                 continue
@@ -51,20 +54,21 @@ class KnownSpaces:
                     f"{known[name]} ({error}). Choose another --study-name, or use the same settings"
                 ) from None
             known[name] = distribution
-        params = {name: value for name, value in draft.params.items() if _offers(distributions[name], value)}
-        return replace(draft, params=params, distributions={name: distributions[name] for name in params})
+        return replace(draft, distributions=distributions)
 
 
-def as_begun(known: BaseDistribution | None, distribution: BaseDistribution) -> BaseDistribution:
-    """A parameter's distribution as the study has had it, where a newer program only knows more choices."""
+def as_begun(
+    known: BaseDistribution | None, distribution: BaseDistribution, *values: Any
+) -> BaseDistribution:
+    """A parameter's distribution as the study has had it, where a newer program only knows more choices.
+
+    Where `values` are given, only if it has them.
+    """
     kind = CategoricalDistribution
     if isinstance(known, kind) and isinstance(distribution, kind):
-        return known if set(known.choices) < set(distribution.choices) else distribution
+        grown = set(known.choices) < set(distribution.choices)
+        return known if grown and set(values) <= set(known.choices) else distribution
     return distribution
-
-
-def _offers(distribution: BaseDistribution, value: Any) -> bool:
-    return not isinstance(distribution, CategoricalDistribution) or value in distribution.choices
 
 
 def lock(connection: sa.Connection, study: StudyHandle) -> None:
