@@ -35,7 +35,7 @@ from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
 FAMILIES = ("test_efficientnet", "test_resnet", "test_convnext", "test_vit")
-DRAWS = int(os.environ.get("ANY_STRATEGY_DRAWS", "6"))
+DRAWS = int(os.environ.get("ANY_STRATEGY_DRAWS", "4"))
 CHANGED = {
     "resolution_scale": (1.0, 1.5),
     "batch": (64, 128, 256),
@@ -64,7 +64,7 @@ class RandomTrial:
 @pytest.fixture(scope="module")
 def task(image_cache: Path) -> LoadedTask:
     """Large enough for all families."""
-    return load_task(TaskSpec(dataset="digits?per_class=12", resolution=32), cache_root=image_cache)
+    return load_task(TaskSpec(dataset="digits?per_class=6", resolution=32), cache_root=image_cache)
 
 
 @pytest.fixture(scope="module")
