@@ -6,8 +6,8 @@
 Plain fine-tuning is the whole network under a fresh head, as a search tries it first, without views. A cell is
 one training to its last epoch and the accuracy and cross-entropy on test images. A seed draws the split, the
 training images of each class, the head and the order, and these are the same for every method: gains are
-differences of pairs. Cells are lines of a JSON-lines file; those that are there are not run again, so that the
-command may be stopped, or started twice with other seeds. The table has 95% intervals of Student's t.
+differences of pairs. Cells are lines of a JSON-lines file (by default `gains.jsonl` beside this one, with what
+was recorded); those that are there are not run again, so that the command may be stopped and started again. The table has 95% intervals of Student's t.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--photos", type=Path, help="a folder that holds signs, tiles or clothing")
-    parser.add_argument("--cells", type=Path, default=Path("gains.jsonl"))
+    parser.add_argument("--cells", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
     print(machine())
