@@ -200,6 +200,7 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
         run = _made(bench, winner.strategy, refit=refit)
         if best_epoch is not None:  # of a refit the validation images judge nothing; else it is known
             run.train_to(best_epoch)
+            run.load_shown()
         else:
             train_to_the_end(run)
     run.model.eval()

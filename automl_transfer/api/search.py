@@ -17,16 +17,18 @@ from automl_transfer.api.shared_search import SearchTime, SharedFirst
 from automl_transfer.api.time_plan import TimePlan
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.dimensions import is_pretrained
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
 from automl_transfer.domain.measured import unknown_metric
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.models.registry import source_traits
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
-from automl_transfer.space.space import unknown_methods, with_vocabulary
+from automl_transfer.space.space import cannot_take, unknown_methods
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -132,6 +134,9 @@ def _check(
     backbones = Backbones(task.task.channels)
     for name in sources:
         backbones.get(name)
+    traits = {name: source_traits(name) for name in sources if is_pretrained({"source": name})}
+    if mistakes := cannot_take(spec.space, traits):
+        raise ConfigurationError(mistakes)
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
     return _Checked(task, sources, backbones, output)
@@ -148,9 +153,7 @@ def _prepare(
     """Create the study, or find it again. Idempotent."""
     check_run_folder(store, spec.name, checked.folder)
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
-    handle = store.create_study(
-        with_vocabulary(spec), checked.task.task, artifact_url=artifact_url, sources=checked.sources
-    )
+    handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
     aside = claim_run_folder(store, handle, checked.folder)
     if aside is not None:
         events.on_set_aside(checked.folder, aside)

@@ -28,7 +28,7 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 
 def _unsaid(value: object) -> bool:
     """Whether a field that older programs do not know may stay out of what is written."""
-    return value is None or value == {}
+    return value is None
 
 
 def names_table(group_from: str) -> bool:
@@ -227,15 +227,12 @@ class StudySpec(Frozen):
         space: Dimension name to setting: "search" takes the dimension's whole range, a list takes a
             sub-range (two numbers) or these choices, a single value fixes the dimension. Dimensions
             that are not named keep their defaults.
-        vocabulary: The choices of each dimension that is searched whole, as they were when the study began:
-            a program that knows more of them goes on with these. Written by the program.
     """
 
     name: Annotated[str, AfterValidator(_study_name)]
     task: TaskSpec
     search: SearchSpec = SearchSpec()
     space: dict[str, DimensionSetting] = Field(default_factory=dict)
-    vocabulary: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict, exclude_if=_unsaid)
 
     def space_signature(self) -> str:
         """Identifies the space, whatever the order of its dimensions in the file."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer import files, plugins
+from automl_transfer.domain.dimensions import Trait
 from automl_transfer.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
@@ -70,6 +71,16 @@ class Source(ABC):
         Raises:
             SourceError: The weights are missing, cannot be fetched, are damaged or do not fit.
         """
+
+    def traits(self) -> frozenset[Trait]:
+        """What its network has that some methods need.
+
+        Raises:
+            SourceError: The weights must be read to know, and are not on this machine.
+        """
+        from automl_transfer.models.traits import traits_of
+
+        return traits_of(self.load(3, allow_download=False))
 
     def build(self, in_channels: int) -> Backbone:
         """The same network with random weights, to be filled from a model folder.

@@ -68,5 +68,6 @@ class CheckpointSource(Source):
             preprocessing(self.architecture),
             pretrained=True,
             notes=notes,
+            classifies=bool(classifier) and not notes,
         )
         return backbone

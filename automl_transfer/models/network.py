@@ -45,6 +45,8 @@ class Backbone(nn.Module):
         pretrained: Whether the weights were trained (or are random).
         prefix_tokens: Class and register tokens in front of the patch tokens (transformers only).
         notes: What a person should know about how the weights were loaded.
+        source_head: The network's own pooling and classifier, from the last group's output to its logits, in
+            evaluation mode; None where there is none that was trained. No part of the module tree.
 
     Raises:
         SourceError: A batch norm has no running statistics.
@@ -63,6 +65,7 @@ class Backbone(nn.Module):
         pretrained: bool,
         prefix_tokens: int = 0,
         notes: Sequence[str] = (),
+        source_head: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if not groups or len(groups) != len(group_notes):
@@ -81,6 +84,13 @@ class Backbone(nn.Module):
         self.pretrained = pretrained
         self.prefix_tokens = prefix_tokens
         self.notes = tuple(notes)
+        # In a tuple: as a child it would be part of what is transferred.
+        self._source_head = (source_head,)
+
+    @property
+    def source_head(self) -> nn.Module | None:
+        """The network's own classifier. Callers must not change it."""
+        return self._source_head[0]
 
     def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
         """Run `groups[start:stop]`; `x` is the input of group `start` (0-based)."""

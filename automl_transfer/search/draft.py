@@ -6,6 +6,7 @@ leaves half a trial behind, and every commit costs. Here the sampler is asked fi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -20,8 +21,10 @@ from optuna.trial import FrozenTrial
 
 from automl_transfer.domain.dimensions import Dimension
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.models.registry import source_traits
 from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
+from automl_transfer.store.creating import as_begun
 from automl_transfer.store.optuna_names import contains
 from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.values import TrialDraft
@@ -33,7 +36,14 @@ TRIES = 8
 class _Draft:
     """Stands in for an Optuna trial while its parameters are drawn."""
 
-    def __init__(self, study: optuna.Study, trial: FrozenTrial, sampler: BaseSampler) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        sampler: BaseSampler,
+        known: Mapping[str, BaseDistribution],
+    ) -> None:
+        self._known = known
         self._study = study
         self._sampler = sampler
         self._trial = trial
@@ -51,7 +61,8 @@ class _Draft:
 
     def ask(self, dimension: Dimension) -> Any:
         """The value that the sampler gives a dimension."""
-        name, distribution = dimension.name, _distribution(dimension)
+        name = dimension.name
+        distribution = as_begun(self._known.get(name), _distribution(dimension))
         if distribution.single():
             low = getattr(distribution, "low", None)
             value = low if low is not None else getattr(distribution, "choices", (None,))[0]
@@ -77,15 +88,17 @@ def draw(history: SamplerHistory, sampler: BaseSampler, space: Space) -> TrialDr
     before = [each.params for each in history.trials()]
     for _ in range(TRIES):
         study, trial = history.draft(sampler)
-        draft = _Draft(study, trial, sampler)
-        strategy = suggest(draft.ask, space)
-        if draft.params not in before:
+        draft = _Draft(study, trial, sampler, history.distributions)
+        strategy = suggest(draft.ask, space, source_traits)
+        # A choice that cannot be stands in the strategy as what it is there: so the sampler learns it.
+        params = in_space(strategy, space, source_traits)
+        if params not in before:
             break
-    return TrialDraft(strategy, draft.params, draft.distributions)
+    return TrialDraft(strategy, params, {name: draft.distributions[name] for name in params})
 
 
 def fixed_draft(strategy: Strategy, space: Space, label: str) -> TrialDraft:
     """The draft of a given strategy: its values where they lie in the space."""
-    params = in_space(strategy, space)
+    params = in_space(strategy, space, source_traits)
     distributions = {each.name: _distribution(each) for each in space.searched if each.name in params}
     return TrialDraft(strategy.canonical(), params, distributions, label)

@@ -78,8 +78,6 @@ def read_study(
     space = document.get("space")
     if isinstance(space, dict):
         document["space"] = space = {k: tuple(v) if isinstance(v, list) else v for k, v in space.items()}
-    if "vocabulary" in document:
-        mistakes.append("vocabulary: must not be in a study file, it is written by the program")
     spec: StudySpec | None = None
     try:
         # Strictly: a number in quotes, or true for 1, is a mistake and not a number.

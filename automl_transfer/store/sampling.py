@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -75,6 +76,11 @@ class SamplerHistory:
         )
         self._snapshot.draft = draft
         return self._study(sampler=sampler), draft
+
+    @property
+    def distributions(self) -> Mapping[str, BaseDistribution]:
+        """Those that the study's parameters have had, as of the last look."""
+        return self._known
 
     def should_prune(self, pruner: BasePruner, trial_id: int) -> bool:
         """Whether the pruner would stop a trial, with all curves as they are now.

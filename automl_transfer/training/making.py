@@ -92,4 +92,6 @@ def train_to_the_end(
             break
     if stop_after is None:
         run.load_best()
+    else:
+        run.load_shown()
     run.model.eval()

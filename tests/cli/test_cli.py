@@ -282,6 +282,14 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
     dimensions = {row["name"]: row for row in json.loads(run("space", "--json", cwd=tmp_path).stdout)}
     assert dimensions["transfer_depth"]["paper"] == "Yosinski 2014"
     assert dimensions["freeze_depth"]["condition"]
+    lite0 = run("space", "--source", "efficientnet-lite0", cwd=tmp_path).stdout
+    assert "not with efficientnet-lite0: any but its default needs a network without norm layers" in " ".join(
+        lite0.split()
+    )
+    vit = json.loads(run("space", "--source", "scratch/timm/test_vit", "--json", cwd=tmp_path).stdout)
+    excluded = {row["name"]: row["excluded"] for row in vit if row["excluded"]}
+    assert excluded["stoch_norm"] == ["any but its default needs batch norms: it has none"]
+    assert excluded["anchor"] == ["co_tuning needs the source's own classifier: it comes without one"]
     sources = {row["name"]: row for row in json.loads(run("sources", "--json", cwd=tmp_path).stdout)}
     assert sources["efficientnet-lite0"]["available"]
     assert sources["efficientnet-lite0"]["licence"] == "Apache-2.0"
@@ -292,6 +300,15 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
     [
         (("search", "nosuch"), ("dataset", "nosuch", "digits")),
         (("search", "nosuch.toml"), ("study file", "nosuch.toml")),
+        (("space", "--source", "nosuch-net"), ("nosuch-net",)),
+        (
+            ("search", "digits", "--set", "space.weight_scale=1.5"),
+            ("space.weight_scale", "1.5 needs a network without norm layers", "efficientnet-lite0"),
+        ),
+        (
+            ("search", "digits", "--set", "space.anchor=co_tuning"),
+            ("space.truncation: must be 8 where anchor is co_tuning, got a range", "space.transfer_depth"),
+        ),
         (("search", "digits", "--preset", "huge"), ("preset", "huge", "quick")),
         (("search", "digits", "--set", "search.trials=0", "--set", "search.x=1"), ("trials", "search.x")),
         (("search", "digits", "--set", "space.source=nosuch-net"), ("nosuch-net",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from search_helpers import DONE, NARROW, digits, epoch, open_study
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
-from automl_transfer.domain.strategy import DIMENSIONS
+from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import TrialLostError
 from automl_transfer.search.draft import draw, fixed_draft
 from automl_transfer.search.samplers import PRUNERS, SAMPLERS, make_pruner, make_sampler
@@ -43,7 +44,8 @@ def run(store: Store, study: StudyHandle, count: int, seed: int) -> list[dict[st
     for _ in range(count):
         draft = draw(history, sampler, space)
         ranged = {dimension.name: dimension for dimension in space.searched}
-        assert set(draft.params) == set(draft.strategy.active()) & set(ranged)
+        # Norm layers follow every weight of this source.
+        assert set(draft.params) == set(draft.strategy.active()) & set(ranged) - {"weight_scale"}
         for name, value in draft.params.items():
             dimension = ranged[name]
             inside = (
@@ -81,6 +83,20 @@ def test_a_conditional_space_is_learnt_and_its_ends_are_reached(tmp_path: Path, 
         assert 8 in late
         assert sum(late) / len(late) > 5
         assert len({params["tune_mode"] for params in drawn}) == 3
+
+
+def test_a_study_keeps_the_choices_that_it_began_with(tmp_path: Path, task: LoadedTask) -> None:
+    """A program that knows more methods goes on with what "search" meant when the study was made."""
+    whole: dict[str, Any] = {"anchor": "search", "tune_mode": "full", "learning_rate": "search"}
+    store, study = open_study(tmp_path, task, whole, startup_trials=3)
+    then = {**whole, "anchor": ("none", "l2sp")}
+    older = dataclasses.replace(study, spec=study.spec.model_copy(update={"space": then}))
+    with store:
+        before = run(store, older, 4, seed=1)
+        after = run(store, study, 12, seed=2)
+        assert {params["anchor"] for params in [*before, *after]} == {"none", "l2sp"}
+        answer = fixed_draft(Strategy(tune_mode="full", anchor="l2sp"), Space.from_settings(whole), "by hand")
+        assert Trials(store).create(study, answer, "w") is not None
 
 
 def dump(path: Path) -> str:

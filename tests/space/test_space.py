@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
 import pytest
 
 from automl_transfer.domain.dimensions import Dimension
-from automl_transfer.domain.spec import DimensionSetting, StudySpec
+from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.space.space import Space, with_vocabulary
+from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
 
 WHOLE: dict[str, DimensionSetting] = {
@@ -177,24 +176,6 @@ def test_the_table_is_consistent(name: str) -> None:
 
 def test_every_field_of_a_strategy_is_a_dimension() -> None:
     assert list(DIMENSIONS) == list(Strategy.model_fields)
-
-
-def _study(**space: object) -> StudySpec:
-    return StudySpec.model_validate({"name": "s", "task": {"dataset": "digits"}, "space": space})
-
-
-def test_a_study_goes_on_with_the_choices_that_it_began_with() -> None:
-    """Optuna refuses a study whose categorical dimension changes; a newer program knows more tune modes."""
-    before = _study(tune_mode="search", anchor="search")
-    (tune_mode, anchor) = Space.of_study(before).searched
-    assert tune_mode.choices == ("head", "suffix", "full", "body", "norm", "bias", "closed_form")
-    assert anchor.choices == ("none", "l2sp")
-    now = with_vocabulary(before)
-    assert set(Space.of_study(now).searched[0].choices) > set(tune_mode.choices)
-    later = now.model_copy(update={"vocabulary": {**now.vocabulary, "tune_mode": ("head", "full")}})
-    assert Space.of_study(later).searched[0].choices == ("head", "full")
-    assert StudySpec.model_validate_json(later.model_dump_json()) == later
-    assert "vocabulary" not in json.loads(_study(tune_mode=("head", "full")).model_dump_json())
 
 
 def test_what_mirrors_is_not_drawn_where_it_changes_the_class(caplog: pytest.LogCaptureFixture) -> None:
