@@ -6,7 +6,9 @@ from automl_transfer import plugins
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.models.base import Source
 
-BUILT_IN = frozenset({"efficientnet-lite0", "scratch", "timm", "torchvision", "checkpoint"})
+BUILT_IN = frozenset(
+    {*(f"efficientnet-lite{number}" for number in range(3)), "scratch", "timm", "torchvision", "checkpoint"}
+)
 """First parts that stay what they are, whatever plugins claim."""
 
 
