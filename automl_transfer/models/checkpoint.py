@@ -47,20 +47,20 @@ class CheckpointSource(Source):
         return file_sha256(self.path)
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
-        """Every tensor must fit; only a classifier of another number of classes is left out, with a note."""
+        """Every tensor must fit, by name or else in order; only a classifier of another number of classes is left out, with a note."""
         from automl_transfer.models.channels import adapt_channels, first_convolution
         from automl_transfer.models.families.registry import cut
-        from automl_transfer.models.weights import fit, read_weights
+        from automl_transfer.models.weights import fit, named_in_order, read_weights
 
         check_channels(in_channels)
-        state = read_weights(self.path)
         model = create_network(self.architecture)
+        classifier = cut(model).classifier_names(model)
+        state, order = named_in_order(model, read_weights(self.path), self.path, ignorable=classifier)
         name, _ = first_convolution(model)
         weight = state.get(f"{name}.weight")
         if weight is not None and weight.dim() == 4 and weight.shape[1] == 1:
             adapt_channels(model, 1)  # a network that was trained on gray images
-        classifier = cut(model).classifier_names(model)
-        notes = fit(model, state, str(self.path), ignorable=classifier)
+        notes = order + fit(model, state, str(self.path), ignorable=classifier)
         backbone, _ = assemble(
             model,
             self.architecture,
