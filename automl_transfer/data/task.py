@@ -49,6 +49,7 @@ class LoadedTask:
             them, and everything else that is not used.
         groups: What each image belongs to (a patient, an object), where the task says so.
         training_only: Sorted rows that no split may validate or test on: images of rare classes.
+        unlabelled: Sorted rows of images without a label, -1 in `labels`: in no split, for preparations.
     """
 
     task: Task
@@ -59,6 +60,7 @@ class LoadedTask:
     skipped: tuple[BadImage, ...] = ()
     groups: tuple[str, ...] | None = None
     training_only: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    unlabelled: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)

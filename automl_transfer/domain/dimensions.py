@@ -81,6 +81,10 @@ WARMS_UP = Condition(
 ANCHORABLE = Condition("the body is tuned and transferred", _anchored)
 ANCHORED = Condition("anchor is not none", lambda values: _anchored(values) and values["anchor"] != "none")
 MIXED = Condition("mix is not none", lambda values: _trains(values) and values["mix"] != "none")
+RECONSTRUCTED = Condition(
+    "prepare is neither none nor whiten",
+    lambda values: _transfers(values) and values["prepare"] not in ("none", "whiten"),
+)
 AUGMENTED = Condition("augmentation is not none", lambda values: values["augmentation"] != "none")
 
 

@@ -39,7 +39,12 @@ METHODS: dict[Role, dict[str, str]] = {
         "lp_ft": "transfer.phases:lp_ft",
         "gradual": "transfer.phases:gradual",
     },
-    "prepare": {"none": "transfer.prepare.base:nothing"},
+    "prepare": {
+        "none": "transfer.prepare.base:nothing",
+        "denoise": "transfer.prepare.reconstruct:denoise",
+        "masked": "transfer.prepare.reconstruct:masked",
+        "whiten": "transfer.prepare.whiten:whiten",
+    },
 }
 
 GROUPS: dict[Role, tuple[plugins.Group, str]] = {

@@ -47,7 +47,10 @@ class CheckpointSource(Source):
         return file_sha256(self.path)
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
-        """Every tensor must fit, by name or else in order; only a classifier of another number of classes is left out, with a note."""
+        """Every tensor must fit, by name or else in order.
+
+        Only a classifier of another number of classes is left out, with a note.
+        """
         from automl_transfer.models.channels import adapt_channels, first_convolution
         from automl_transfer.models.families.registry import cut
         from automl_transfer.models.weights import fit, named_in_order, read_weights

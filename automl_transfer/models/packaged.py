@@ -41,7 +41,7 @@ class Package:
         file: Of the weights, within the package.
         sha256, size_bytes: Of that file.
         resolution: Native height and width in pixels.
-        logits: The first ten on `reference_image(resolution)`, from a plain functional forward pass in float64.
+        logits: The first ten on `reference_image(resolution)`, from a plain forward pass in float64.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Package:
 
     @property
     def architecture(self) -> str:
-        """timm's name: the file's tensors map onto it in order and shape."""
+        """What timm calls it: the file's tensors map onto it in order and shape."""
         return f"timm/tf_{self.name.replace('-', '_')}"
 
     @property
@@ -79,7 +79,7 @@ PACKAGED: dict[str, Package] = {
             "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             18_826_032,
             224,
-            (-0.34665, -1.07031, 0.11940, -1.93437, -1.19389, 0.74448, -3.18156, 0.44232, -0.52707, 0.18189),
+            (-0.3467, -1.0703, 0.1194, -1.9344, -1.1939, 0.7445, -3.1816, 0.4423, -0.5271, 0.1819),
         ),
         Package(
             "efficientnet-lite1",
@@ -87,7 +87,7 @@ PACKAGED: dict[str, Package] = {
             "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
             21_946_926,
             240,
-            (-0.92457, 0.33804, -0.27056, -2.02790, -0.19325, 1.16671, -1.70548, -2.04000, -0.89614, -0.73551),
+            (-0.9246, 0.3380, -0.2706, -2.0279, -0.1933, 1.1667, -1.7055, -2.0400, -0.8961, -0.7355),
         ),
         Package(
             "efficientnet-lite2",
@@ -95,7 +95,7 @@ PACKAGED: dict[str, Package] = {
             "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
             24_666_229,
             260,
-            (-0.35108, 0.59823, -0.57650, -0.40097, -0.39347, 0.68162, -0.79158, -0.82778, -1.26909, -0.70978),
+            (-0.3511, 0.5982, -0.5765, -0.4010, -0.3935, 0.6816, -0.7916, -0.8278, -1.2691, -0.7098),
         ),
     )
 }

@@ -136,8 +136,8 @@ def named_in_order(
     if not same:
         return state, ()
     note = (
-        f"{where} names its {len(state)} tensors in another way: they were taken in order, which fits in kind "
-        "and shape; compare its answers with those of the program it comes from"
+        f"{where} names its {len(state)} tensors in another way: they were taken in order, which fits in "
+        "kind and shape; compare its answers with those of the program it comes from"
     )
     return dict(zip(mine, state.values(), strict=True)), (note,)
 

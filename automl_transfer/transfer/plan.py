@@ -14,6 +14,7 @@ from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.optimise import parameter_groups
 from automl_transfer.transfer.phases import Phase
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.prepare.base import Reconstructions
 from automl_transfer.transfer.select import Selection
 from automl_transfer.transfer.terms.base import Term
 from automl_transfer.transfer.views import NO_VIEWS, Augment
@@ -44,6 +45,7 @@ class TransferPlan:
         terms: What is added to each step.
         mean, std: Normalisation constants per channel; None where each image has its own.
         augment: How training images are seen.
+        reconstructions: What a preparation by reconstruction made of some images; None without one.
     """
 
     strategy: Strategy
@@ -54,6 +56,7 @@ class TransferPlan:
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     augment: Augment = NO_VIEWS
+    reconstructions: Reconstructions | None = None
 
     def enter(self, phase: Phase) -> None:
         """Set what trains and what is held, as a phase has it."""

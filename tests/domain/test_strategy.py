@@ -59,7 +59,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "mix": st.sampled_from(["none", "mixup", "of a plugin"]),
     "mix_alpha": st.floats(0.0, 10.0, exclude_min=True),
     "phases": st.sampled_from(["one", "of a plugin"]),
-    "prepare": st.sampled_from(["none", "of a plugin"]),
+    "prepare": st.sampled_from(["none", "denoise", "whiten", "of a plugin"]),
+    "prepare_steps": st.integers(1, 100_000),
 }
 TRAINED = st.builds(Strategy, **FIELDS)
 SOLVED = st.builds(Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")})
