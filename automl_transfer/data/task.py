@@ -18,6 +18,7 @@ from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
+from automl_transfer.data.unlabelled import NO_UNLABELLED, Unlabelled, unlabelled_of
 from automl_transfer.domain.account import Reason, counted
 from automl_transfer.domain.names import classes_mistake, name_mistake
 from automl_transfer.domain.pixel_range import PixelRange
@@ -49,7 +50,7 @@ class LoadedTask:
             them, and everything else that is not used.
         groups: What each image belongs to (a patient, an object), where the task says so.
         training_only: Sorted rows that no split may validate or test on: images of rare classes.
-        unlabelled: Sorted rows of images without a label, -1 in `labels`: in no split, for preparations.
+        unlabelled: Images without a label, for preparations; not among `images`.
     """
 
     task: Task
@@ -60,7 +61,7 @@ class LoadedTask:
     skipped: tuple[BadImage, ...] = ()
     groups: tuple[str, ...] | None = None
     training_only: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
-    unlabelled: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
+    unlabelled: Unlabelled = NO_UNLABELLED
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,10 @@ def load_with_details(
         account=account_of(inventory, cached, settled, indices, opened.notes),
     )
     keys = tuple(inventory.keys[row] for row in rows)
-    loaded = LoadedTask(task, cached.images, labels, indices, keys, skipped, groups, settled.training_only)
+    unlabelled = unlabelled_of(inventory, cached, cache_root or default_cache_root(), progress)
+    loaded = LoadedTask(
+        task, cached.images, labels, indices, keys, skipped, groups, settled.training_only, unlabelled
+    )
     return LoadedDetails(loaded, cached, (*refused[:1], *settled.findings))
 
 

@@ -119,7 +119,7 @@ def build_plan(
             train,
             normalise,
             generator,
-            task.unlabelled,
+            task.unlabelled.load,
             task.task.fingerprint,
             keep or KeepsNothing(),
         )
@@ -142,7 +142,7 @@ def build_plan(
         if prepared.basis is None:
             begin_head(read)
         else:
-            initialise_in(prepared.basis, asked, read, task.unlabelled, begin_head)
+            initialise_in(prepared.basis, asked, read, task.unlabelled.load(), begin_head)
 
     terms = tuple(term for term in _terms(strategy) if type(term) is not Term)
     for term in terms:

@@ -16,6 +16,7 @@ from torch import nn
 
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.data.unlabelled import Unlabelled
 from automl_transfer.models.architectures import build_architecture
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import DiskCache, MemoryCache
@@ -151,7 +152,8 @@ def test_a_preparation_is_made_once_for_all_who_may_see_the_same_images(
     assert _same(first.model.groups, again.model.groups)
     assert np.array_equal(first.reconstructions.images, again.reconstructions.images)  # type: ignore[union-attr]
     fewer = dataclasses.replace(task, indices={**task.indices, "train": task.indices["train"][:-1]})
-    more = dataclasses.replace(task, unlabelled=task.indices["validation"])
+    spare = np.asarray(task.images[task.indices["validation"]])
+    more = dataclasses.replace(task, unlabelled=Unlabelled(len(spare), lambda: spare))
     others = [_prepared(each, keep).model.groups for each in (fewer, more)]
     assert len(steps) == 32
     assert not _same(first.model.groups, others[0])

@@ -11,12 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from automl_transfer.data.unlabelled import NO_UNLABELLED
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.head_input import Reader
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.select import Selection
-from automl_transfer.transfer.views import Views
+from automl_transfer.transfer.views import Images, Views
 
 Values = npt.NDArray[Any]
 
@@ -47,10 +48,10 @@ class Subject:
     Attributes:
         model: In evaluation mode, its body initialised, its head not yet; changed in place.
         images: All views of the task's images.
-        rows: Of the training split. No other image may be looked at, but for the next ones.
+        rows: Of the training split: no other image of these may be looked at.
         normalise: From pixels to the network's input.
         generator: Of what is drawn.
-        unlabelled: Rows that have no label, and are in no split.
+        unlabelled: Gives uint8 (m, H, W, C) images that have no label; may decode them first.
         fingerprint: Of the task.
         keep: Where a result may be kept.
     """
@@ -62,14 +63,37 @@ class Subject:
     rows: np.ndarray
     normalise: Normaliser
     generator: torch.Generator
-    unlabelled: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    unlabelled: Callable[[], Values] = NO_UNLABELLED.load
     fingerprint: str = ""
     keep: Keep = field(default_factory=KeepsNothing)
 
+    def seen(self) -> tuple[Images, np.ndarray]:
+        """All images that may be looked at: an array, and the numbers in it."""
+        others = self.unlabelled()
+        if not len(others):
+            return self.images, self.rows
+        first = self.images.shape[0]
+        return _Stacked(self.images, others), np.concatenate([self.rows, first + np.arange(len(others))])
+
+
+class _Stacked:
+    """Two arrays of images as one, the second behind the first."""
+
+    def __init__(self, first: Images, second: Images) -> None:
+        self._parts = first, second
+
     @property
-    def seen(self) -> np.ndarray:
-        """Sorted rows of all images that may be looked at."""
-        return np.union1d(self.rows, self.unlabelled)
+    def shape(self) -> tuple[int, ...]:
+        first, second = self._parts
+        return (first.shape[0] + second.shape[0], *first.shape[1:])
+
+    def __getitem__(self, rows: np.ndarray, /) -> np.ndarray:
+        first, second = self._parts
+        here = rows < first.shape[0]
+        found = np.empty((len(rows), *first.shape[1:]), np.uint8)
+        found[here] = first[rows[here]]
+        found[~here] = second[rows[~here] - first.shape[0]]
+        return found
 
 
 class Basis(Protocol):

@@ -32,6 +32,7 @@ from automl_transfer.transfer.features import batch_for, is_out_of_memory, pixel
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.keys import rounding, rows_digest, weights_digest
 from automl_transfer.transfer.prepare.base import Prepared, Reconstructions, Subject, Values
+from automl_transfer.transfer.views import Images
 
 VERSION = 1
 """Counts changes of what comes out."""
@@ -83,19 +84,20 @@ def masked(subject: Subject) -> Prepared:
 
 def _reconstructed(subject: Subject, name: str, corrupt: Corrupt) -> Prepared:
     encoder = list(subject.model.groups[: subject.selection.transferred])
-    rows = subject.seen
+    images, rows = subject.seen()
     if not encoder or len(rows) < 2:
         return Prepared()
     key = {
         "prepared": [name, VERSION, subject.strategy.prepare_steps],
         "weights": weights_digest(encoder),
         "task": subject.fingerprint,
-        "rows": rows_digest(rows),
+        "rows": rows_digest(subject.rows),
+        "unlabelled": hashlib.sha256(np.ascontiguousarray(subject.unlabelled()).data).hexdigest()[:32],
         "resolution": [*subject.images.shape[1:], subject.model.resolution_scale],
         **rounding(subject.normalise),
     }
     seed = int(hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:15], 16)
-    made = _Made.like(subject, encoder)
+    made = _Made.like(encoder, images, len(rows))
     values = np.empty((1, made.size), np.float32)
     beginning = [p.detach().clone() for group in encoder for p in group.parameters()]
 
@@ -106,7 +108,7 @@ def _reconstructed(subject: Subject, name: str, corrupt: Corrupt) -> Prepared:
 
     def fill(into: Values) -> None:
         begin_anew()  # whoever keeps it may have asked before, and failed to keep it
-        _Adapting(subject, encoder, rows, corrupt, seed).run(made, into[0])
+        _Adapting(subject, encoder, images, rows, corrupt, seed).run(made, into[0])
 
     kept = subject.keep.get(key, values.shape, "float32", fill)
     if kept is None:
@@ -123,11 +125,11 @@ class _Made:
     pictures: tuple[int, ...]
 
     @classmethod
-    def like(cls, subject: Subject, encoder: list[nn.Module]) -> _Made:
-        height, width, channels = subject.images.shape[1:]
+    def like(cls, encoder: list[nn.Module], images: Images, count: int) -> _Made:
+        height, width, channels = images.shape[1:]
         side = max(height, width)
         shrunk = max(1, math.ceil(side / SHOWN_SIDE))
-        shown = min(SHOWN, len(subject.seen))
+        shown = min(SHOWN, count)
         return cls(
             sum(p.numel() for group in encoder for p in group.parameters()),
             (3, shown, channels, max(1, height // shrunk), max(1, width // shrunk)),
@@ -203,12 +205,18 @@ class _Adapting:
     """One run of a preparation: see the module."""
 
     def __init__(
-        self, subject: Subject, encoder: list[nn.Module], rows: np.ndarray, corrupt: Corrupt, seed: int
+        self,
+        subject: Subject,
+        encoder: list[nn.Module],
+        images: Images,
+        rows: np.ndarray,
+        corrupt: Corrupt,
+        seed: int,
     ) -> None:
         self._subject = subject
         self._model: TransferModel = subject.model
         self._encoder = encoder
-        self._rows = rows
+        self._images, self._rows = images, rows
         self._corrupt = corrupt
         self._generator = torch.Generator().manual_seed(seed)
         self._steps = subject.strategy.prepare_steps
@@ -258,7 +266,7 @@ class _Adapting:
 
     def _pixels(self, rows: np.ndarray) -> Tensor:
         """(B, C, H, W) as the first group takes them."""
-        return self._model.resize(self._subject.normalise(read_pixels(self._subject.images, rows)))
+        return self._model.resize(self._subject.normalise(read_pixels(self._images, rows)))
 
     def _encode(self, x: Tensor) -> Tensor:
         for group in self._encoder:

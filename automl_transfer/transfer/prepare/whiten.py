@@ -9,7 +9,7 @@ and Wolf 2004). No label is used. What is linear folds into the head, so that a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from automl_transfer.transfer.head_input import HeadInput, Reader
 from automl_transfer.transfer.heads import MOST_VALUES, thin
 from automl_transfer.transfer.prepare.base import Basis, Prepared, Subject
 from automl_transfer.transfer.ridge import fold, standardisation
+from automl_transfer.transfer.views import NO_VIEWS, Images, Views
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def initialise_in(
     find: Callable[[Tensor], Basis],
     asked: HeadInput,
     read: Reader,
-    unlabelled: np.ndarray,
+    unlabelled: Images,
     initialise: Callable[[Reader], None],
 ) -> None:
     """Initialise a head in a basis of its features, and fold that into it.
@@ -119,7 +120,7 @@ def initialise_in(
         find: Gives the basis of features.
         asked: What the head reads: its model's head is the one.
         read: Reads these features of training rows.
-        unlabelled: Rows that count for the basis as well.
+        unlabelled: Images that count for the basis as well.
         initialise: Fills the head's linear layer, from what it reads.
 
     Raises:
@@ -128,8 +129,9 @@ def initialise_in(
     linear = asked.model.head.linear
     most = max(2, MOST_VALUES // linear.in_features // asked.images.count // 2)
     features = read(thin(asked.rows, most))
-    if len(unlabelled):
-        features = torch.cat([features, asked.compute(thin(unlabelled, most))])
+    if count := unlabelled.shape[0]:
+        others = replace(asked, images=Views(unlabelled, NO_VIEWS), rows=np.arange(count))
+        features = torch.cat([features, others.compute(thin(others.rows, most))])
     if not bool(torch.isfinite(features).all()):
         raise DataError(
             "features must be finite to be whitened, got NaN or infinity: choose a smaller weight_scale, "
