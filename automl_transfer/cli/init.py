@@ -19,7 +19,7 @@ def run(
     ] = "digits",
     images: ImagesOption = None,
     columns: ColumnsOption = None,
-    preset: Annotated[str, typer.Option("--preset", help="quick or core.")] = "quick",
+    preset: Annotated[str, typer.Option("--preset", help="quick, core or best.")] = "quick",
 ) -> None:
     """Write a study file.
 

@@ -24,7 +24,7 @@ def run(
         str, typer.Argument(metavar="STUDY.toml|DATASET", help="A study file, or a dataset with a preset.")
     ],
     preset: Annotated[
-        str, typer.Option("--preset", help="Space and budget for a dataset: quick, core.")
+        str, typer.Option("--preset", help="Space and budget for a dataset: quick, core, best.")
     ] = "quick",
     study_name: Annotated[str | None, typer.Option("--study-name", help="Name of the study.")] = None,
     output: Annotated[
