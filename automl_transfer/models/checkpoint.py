@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from automl_transfer.models.base import Source, SourceInfo, check_channels, file
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
+
+log = logging.getLogger(__name__)
 
 
 class CheckpointSource(Source):
@@ -59,6 +62,8 @@ class CheckpointSource(Source):
         model = create_network(self.architecture)
         classifier = cut(model).classifier_names(model)
         state, order = named_in_order(model, read_weights(self.path), self.path, ignorable=classifier)
+        for note in order:
+            log.warning("%s", note)
         name, _ = first_convolution(model)
         weight = state.get(f"{name}.weight")
         if weight is not None and weight.dim() == 4 and weight.shape[1] == 1:
