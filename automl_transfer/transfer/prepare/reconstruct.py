@@ -40,6 +40,8 @@ BATCH = 32
 ALONE = 0.3
 """Share of the steps in which the decoder learns alone."""
 ENCODER_RATE, DECODER_RATE, DECAY = 1e-4, 3e-3, 0.01
+CLIP = 1.0
+"""Largest norm of a step's gradient: one odd batch must not spoil the encoder."""
 NOISE = 0.5
 """Standard deviation of the noise, in units of the network's input."""
 MASKED = 0.6
@@ -176,7 +178,8 @@ class _Decoder(nn.Module):
         self._prefix_tokens = prefix_tokens
         found = map_of(like, prefix_tokens)
         std, self._mean = torch.std_mean(found, (0, 2, 3), correction=0, keepdim=True)
-        self._std = std.clamp_min(1e-3 * float(std.mean()) + 1e-12)
+        # What hardly moves in these images is not blown up: in others it may be large.
+        self._std = std.clamp_min(float(std.mean()) + 1e-12)
         self.pixels = nn.Conv2d(int(found.shape[1]), len(mean) * stride**2, 1)
         nn.init.zeros_(self.pixels.weight)
         assert self.pixels.bias is not None
@@ -311,6 +314,8 @@ class _Adapting:
                 if not is_out_of_memory(error) or self._micro == 1:
                     raise
                 self._micro = -(-self._micro // 2)
+        moving = [p for group in optimiser.param_groups for p in group["params"]]
+        nn.utils.clip_grad_norm_(moving, CLIP)
         optimiser.step()
 
     def _loss(self, x: Tensor, seen: Tensor, weight: Tensor) -> Tensor:
