@@ -18,29 +18,6 @@ def epoch_order(indices: np.ndarray, seed: int, epoch: int) -> np.ndarray:
     return np.asarray(generator.permutation(indices))
 
 
-def seen_in(
-    indices: np.ndarray, seed: int, epoch: int, *, passes: int, images: int | None
-) -> list[tuple[np.ndarray, int]]:
-    """The rows that an epoch (from 1) sees, in order, with the number of the pass (from 1) that they are of.
-
-    Args:
-        indices: Of the training split.
-        seed: Of their order.
-        epoch: Which.
-        passes: Over all of them, an epoch.
-        images: An epoch, instead of whole passes: it goes on where the one before ended.
-    """
-    count = len(indices)
-    begin, end = (epoch - 1) * passes * count, epoch * passes * count
-    if images is not None:
-        begin, end = (epoch - 1) * images, epoch * images
-    found = []
-    for number in range(begin // count, -(-end // count)):
-        order = epoch_order(indices, seed, number + 1)
-        found.append((order[max(0, begin - number * count) : end - number * count], number + 1))
-    return found
-
-
 def split_batches(order: np.ndarray, batch: int, smallest: int = 1) -> list[np.ndarray]:
     """Batches of `batch` rows; the incomplete last one is kept.
 

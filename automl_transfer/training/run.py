@@ -19,11 +19,12 @@ from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
-from automl_transfer.training.batches import seen_in, split_batches, split_micro
+from automl_transfer.training.batches import split_batches, split_micro
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.crew import ALONE, Crew
 from automl_transfer.training.evaluate import Scores, scores
 from automl_transfer.training.inputs import Inputs, PixelInputs, inputs_for
+from automl_transfer.training.seen import Seen
 from automl_transfer.training.state import (
     Resumed,
     clone,
@@ -45,10 +46,9 @@ from automl_transfer.transfer.drawn import Drawn
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
 from automl_transfer.transfer.freeze import live_tensors
 from automl_transfer.transfer.norms import batch_norms
-from automl_transfer.transfer.phases import phases_of
+from automl_transfer.transfer.phases import phase_at, phases_of, schedule_of
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.terms.base import hooked
-from automl_transfer.transfer.views import Views
 
 NORM_BATCH = 32
 """Images that batch norm sees at once, at least, where its statistics train: steps are not split below it."""
@@ -98,8 +98,7 @@ class TrainingRun:
         self.max_epochs = max_epochs
         self.seed = seed
         self.device = device
-        self._passes, self._steps = passes, steps
-        self._seen = plan.seen(task)
+        self._seen = Seen(plan.seen(task), task.indices["train"], seed, max_epochs, passes, steps)
         self._cache = cache or MemoryCache()
         self._crew = crew
         self.model = plan.model.to(device)
@@ -126,11 +125,7 @@ class TrainingRun:
     def _enter(self, number: int) -> None:
         """Begin a phase: what trains, its optimiser, its inputs. Weights stay as they are."""
         self._phase, phase = number, self._phases[number]
-        # A schedule runs from the last phase that begins one to the next such phase.
-        begin = max(n for n in range(number + 1) if not self._phases[n].continues)
-        end = next((n for n in range(number + 1, len(self._phases)) if not self._phases[n].continues), None)
-        self._first = 1 + sum(earlier.epochs for earlier in self._phases[:begin])
-        self._scheduled = sum(each.epochs for each in self._phases[begin:end])
+        self._schedule = schedule_of(self._phases, number)
         self.plan.enter(phase)
         self._live = live_tensors(self.model)
         self._stepper = None if self.closed_form else Stepper(self.plan, self.task, self.device, self._crew)
@@ -147,10 +142,7 @@ class TrainingRun:
 
     def _enter_phase_of(self, epoch: int) -> None:
         """Enter the phase that an epoch (from 1) belongs to, if it is another one."""
-        number, last = 0, self._phases[0].epochs
-        while epoch > last:
-            number += 1
-            last += self._phases[number].epochs
+        number = phase_at(self._phases, epoch)
         if number != self._phase:
             self._enter(number)
 
@@ -241,12 +233,7 @@ class TrainingRun:
         Raises:
             TrialDataError: The checkpoint is missing, damaged or belongs to another trial.
         """
-        tensors, state = read_checkpoint(folder)
-        if state.get("identity") != self._identity():
-            raise TrialDataError(
-                f"a checkpoint must belong to the trial {self._identity()}, got {state.get('identity')} "
-                f"in {folder}: start the trial over"
-            )
+        tensors, state = read_checkpoint(folder, self._identity())
         self._enter_phase_of(max(1, int(state["epoch"])))
         then = state["conditions"]
         if not self._batch_was_given:
@@ -356,7 +343,7 @@ class TrainingRun:
         assert self._stepper is not None
         batches = [
             batch
-            for numbers in self._numbers_in(epoch)
+            for numbers in self._seen.in_epoch(epoch, self._effective)
             for batch in split_batches(numbers, self._effective, self._smallest)
         ]
         inputs = self._inputs()
@@ -366,24 +353,18 @@ class TrainingRun:
                 inputs,
                 [split_micro(self._crew.share(rows), self.batch, self._least_part) for rows in batches],
                 epoch=epoch,
-                first=self._first,
-                epochs=self._scheduled,
+                schedule=self._schedule,
             )
-
-    def _numbers_in(self, epoch: int) -> list[np.ndarray]:
-        """The numbers of training images as an epoch sees them; what stands together is cut into steps."""
-        images = None if self._steps is None else self._steps * self._effective
-        seen = seen_in(self.task.indices["train"], self.seed, epoch, passes=self._passes, images=images)
-        numbers = [self._seen.numbers(rows, [self._seen.view_of(number)]) for rows, number in seen]
-        return numbers if images is None else [np.concatenate(numbers)]
 
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
             normalise, prefix = self.plan.normaliser(self.device), self.plan.frozen_prefix
-            if isinstance(self._seen, Drawn):
-                self._inputs_made = PixelInputs(self._seen, normalise, self.model, prefix)
+            if isinstance(self._seen.images, Drawn):
+                self._inputs_made = PixelInputs(self._seen.images, normalise, self.model, prefix)
             else:
-                rows, passes = self._asked_for(self._seen)
+                rows, passes = self.task.indices["validation"], 1.0
+                if not self.closed_form:
+                    rows, passes = self._seen.asked_for(rows, self._effective)
                 self._inputs_made = inputs_for(
                     self.model,
                     self.task,
@@ -398,18 +379,6 @@ class TrainingRun:
                 self._use_batch(min(self.batch, batch_for(self._inputs_made.elements, self.device)))
         return self._inputs_made
 
-    def _asked_for(self, seen: Views) -> tuple[np.ndarray, float]:
-        """The rows and numbers of views that the run needs, and how often each on average."""
-        validation, train = self.task.indices["validation"], self.task.indices["train"]
-        if self.closed_form:
-            return validation, 1.0
-        whole = self.max_epochs * self._passes * len(train)
-        if self._steps is not None:
-            whole = self.max_epochs * self._steps * self._effective
-        views = range(min(seen.count, -(-whole // len(train))))
-        found = np.concatenate([validation, seen.numbers(train, views)])
-        return found, (self.max_epochs * len(validation) + whole) / len(found)
-
     def _logits(self, inputs: Inputs, stored: Tensor) -> Tensor:
         x, below = inputs.prepare(stored)
         logits: Tensor = self.model(x, inputs.start, below)
@@ -421,8 +390,7 @@ class TrainingRun:
             "task": self.task.task.fingerprint,
             "seed": self.seed,
             "max_epochs": self.max_epochs,
-            **({} if self._passes == 1 else {"passes": self._passes}),
-            **({} if self._steps is None else {"steps": self._steps}),
+            **self._seen.facts(),
         }
 
     def conditions(self) -> dict[str, Any]:

@@ -184,11 +184,11 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: dict[st
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a checkpoint whole.
 
     Raises:
-        TrialDataError: It is missing, damaged, or of another kind.
+        TrialDataError: It is missing, damaged, of another kind, or of another trial.
     """
     folder = Path(folder)
     try:
@@ -197,9 +197,15 @@ def read_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise TrialDataError(_damaged(folder, f"{STATE} must have the schema {SCHEMA}"))
         if file_sha256(folder / TENSORS) != state.get("tensors_sha256"):
             raise TrialDataError(_damaged(folder, f"{TENSORS} must have the checksum that {STATE} states"))
-        return load_file(folder / TENSORS), state
+        tensors = load_file(folder / TENSORS)
     except (OSError, ValueError, SafetensorError) as error:
         raise TrialDataError(_damaged(folder, f"{type(error).__name__}: {error}")) from error
+    if state.get("identity") != identity:
+        raise TrialDataError(
+            f"a checkpoint must belong to the trial {identity}, got {state.get('identity')} in {folder}: "
+            "start the trial over"
+        )
+    return tensors, state
 
 
 def _damaged(folder: Path, reason: str) -> str:

@@ -54,8 +54,7 @@ class Stepper:
         steps: Sequence[Sequence[np.ndarray]],
         *,
         epoch: int,
-        first: int,
-        epochs: int,
+        schedule: tuple[int, int],
     ) -> tuple[float, float]:
         """One epoch; mean training loss (nats), and the base learning rate of the last step.
 
@@ -63,8 +62,7 @@ class Stepper:
             inputs: What the trained part takes.
             steps: The rows of each effective batch, in the parts that go through the model at once.
             epoch: Counted from 1.
-            first: Epoch that the schedule begins with.
-            epochs: Its horizon.
+            schedule: Epoch that it begins with, and its length in epochs.
 
         Raises:
             NotANumberError: The loss became NaN or infinite.
@@ -75,7 +73,7 @@ class Stepper:
         # A CPU is busy with the step: reading ahead what lies there gains nothing (`benchmarks/steps.py`).
         at_once = inputs.in_memory or (self._device.type == "cpu" and not inputs.costly)
         reader = map(inputs.read, parts) if at_once else read_ahead(inputs.read, parts)
-        total_steps, done = epochs * len(steps), (epoch - first) * len(steps)
+        total_steps, done = schedule[1] * len(steps), (epoch - schedule[0]) * len(steps)
         losses = torch.zeros(len(steps), device=self._device)
         every = _CHECK_EVERY.get(self._device.type, 32)
         rate = strategy.learning_rate

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from automl_transfer.domain import methods
@@ -110,3 +111,19 @@ def phases_of(strategy: Strategy, selection: Selection, max_epochs: int) -> tupl
             f"{selection.kept} groups, got {list(found)} of {strategy.phases!r}"
         )
     return tuple(found)
+
+
+def phase_at(phases: Sequence[Phase], epoch: int) -> int:
+    """The place of the phase that an epoch (from 1) belongs to."""
+    ends = itertools.accumulate(phase.epochs for phase in phases)
+    return next(place for place, end in enumerate(ends) if epoch <= end)
+
+
+def schedule_of(phases: Sequence[Phase], place: int) -> tuple[int, int]:
+    """First epoch (from 1) and length in epochs of the schedule that a phase trains under.
+
+    It runs from the last phase that begins one to the next such phase.
+    """
+    begin = max(n for n in range(place + 1) if not phases[n].continues)
+    end = next((n for n in range(place + 1, len(phases)) if not phases[n].continues), None)
+    return 1 + sum(each.epochs for each in phases[:begin]), sum(each.epochs for each in phases[begin:end])

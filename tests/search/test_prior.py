@@ -49,7 +49,7 @@ def draws(trials: list[FrozenTrial], count: int = 150, sampler: str = "prior") -
         made = make_sampler(SearchSpec(sampler=sampler), number)  # type: ignore[arg-type]
         asked = study.ask()
         blank = study.get_trials(deepcopy=True)[asked.number]
-        found.append(suggest(_Draft(study, blank, made).ask, SPACE))
+        found.append(suggest(_Draft(study, blank, made, {}).ask, SPACE))
         study.tell(asked, state=TrialState.FAIL)
     return found
 

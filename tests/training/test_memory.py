@@ -40,7 +40,7 @@ def test_a_shortage_in_the_middle_of_training_repeats_that_epoch_only(task: Load
         assert run.batch == (32 if one.epoch == 1 else 16)
 
 
-@pytest.mark.parametrize(("norms", "smallest"), [(False, 1), (True, 2)])
+@pytest.mark.parametrize(("norms", "smallest"), [(False, 1), (True, 32)])
 def test_no_batch_that_fits_is_an_error_of_the_trial(task: LoadedTask, norms: bool, smallest: int) -> None:
     run = make_run(task, backbone=small_backbone(norms=norms, extra=Limited(0)))
     with pytest.raises(

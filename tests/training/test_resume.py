@@ -116,22 +116,22 @@ def test_other_conditions_are_told(task: LoadedTask, image_cache: Path, tmp_path
 
 
 def test_once_not_identical_never_identical_again(task: LoadedTask, tmp_path: Path) -> None:
-    run = make_run(task)
+    run = make_run(task, norm_policy="frozen")
     next(run.epochs())
     run.save(tmp_path / "one")
-    changed = make_run(task, batch=16, accumulate=2)
+    changed = make_run(task, batch=16, accumulate=2, norm_policy="frozen")
     resumed = changed.restore(tmp_path / "one")
     assert resumed.differences == ("batch was 32, is 16", "accumulate was 1, is 2")
     changed.save(tmp_path / "two")
-    again = make_run(task, batch=16, accumulate=2)
+    again = make_run(task, batch=16, accumulate=2, norm_policy="frozen")
     assert not again.restore(tmp_path / "two").identical
 
 
 def test_the_realised_batch_is_taken_over(task: LoadedTask, tmp_path: Path) -> None:
-    run = make_run(task, backbone=small_backbone(extra=Limited(10)))
+    run = make_run(task, backbone=small_backbone(extra=Limited(10)), norm_policy="frozen")
     next(run.epochs())
     run.save(tmp_path / "state")
-    other = make_run(task, backbone=small_backbone(extra=Limited(10)))
+    other = make_run(task, backbone=small_backbone(extra=Limited(10)), norm_policy="frozen")
     assert other.restore(tmp_path / "state").identical
     assert (other.batch, other.accumulate) == (8, 4)
     list(run.epochs())
