@@ -24,13 +24,13 @@ from pathlib import Path
 
 from PIL import Image
 
-HERE = Path(__file__).resolve().parent
-DATA = HERE / "data"
-sys.path.insert(1, str(HERE.parent))
-sys.path.append(str(HERE.parent / "race"))
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "race"))
 from debian import unpacked
 from stamps import fetch
 
+HERE = Path(__file__).resolve().parent
+DATA = HERE / "data"
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 CLOTHING_TEST = 0.121
 LARGEST_SIDE, LARGEST, LEAST = 192, 40_000_000, 20
@@ -193,7 +193,9 @@ def _object(stem: str) -> str:
 TASKS: dict[str, Task] = {
     "clothing": Task("garments", _clothing, given=True),
     "signs": Task("hands that show digits", _classes("signs"), given=True),
-    "tiles": Task("surfaces of tiles", _classes("tiles"), given=True, flips=("mirror", "rotate"), balanced=True),
+    "tiles": Task(
+        "surfaces of tiles", _classes("tiles"), given=True, flips=("mirror", "rotate"), balanced=True
+    ),
     "stamps": Task("stamps of five kinds", _made("stamps", _stamps)),
     "openclipart-png": Task("clip art", _made("openclipart-png", _clipart)),
     "ufoai-textures": Task("textures", _made("ufoai-textures", _textures)),
