@@ -71,9 +71,10 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
             elsewhere.add(tuple(key.split("__")))
             _put(document, key.split("__"), value, mistakes)
     lines = _Lines(text, elsewhere)
+    for part in ("space", "task"):
+        if isinstance(said := document.get(part), dict):
+            document[part] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
     space = document.get("space")
-    if isinstance(space, dict):
-        document["space"] = space = {k: tuple(v) if isinstance(v, list) else v for k, v in space.items()}
     if "vocabulary" in document:
         mistakes.append("vocabulary: must not be in a study file, it is written by the program")
     spec: StudySpec | None = None

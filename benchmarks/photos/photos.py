@@ -87,11 +87,15 @@ def reached(curve: list[dict[str, Any]], target: float, budget: float) -> float:
 def record(options: argparse.Namespace, folder: Path) -> list[str]:
     """Run the cells that are missing; those that failed are named, and tried again next time."""
     failed = []
+    if options.photos is None and (given := [task for task in options.tasks if TASKS[task].given]):
+        print(f"without --photos FOLDER nothing is recorded on {', '.join(given)}", flush=True)
+    if hasattr(os, "sched_setaffinity"):  # processes that a cell starts have these cores, too
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     for seed in options.seeds:
         for task in options.tasks:
             for arm in options.arms:
                 output = folder / f"{task}-{arm}-{seed}.json"
-                if output.exists():
+                if output.exists() or (TASKS[task].given and options.photos is None):
                     continue
                 print(f"recording {arm} on {task}, seed {seed}", flush=True)
                 if run(arm, task, seed, options, output) != 0:
@@ -102,7 +106,7 @@ def record(options: argparse.Namespace, folder: Path) -> list[str]:
 def run(arm: str, task: str, seed: int, options: argparse.Namespace, output: Path) -> int:
     """One cell, in a process of its own."""
     file, images = table(task, seed, options.photos, options.cut)
-    arguments = [
+    arguments: list[str | Path] = [
         arm, task, str(seed), "--table", file, "--images", images, "--flips", *TASKS[task].flips,
         "--resolution", str(RESOLUTION), "--minutes", str(options.minutes), "--output", output,
     ]  # fmt: skip

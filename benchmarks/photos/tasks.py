@@ -20,6 +20,7 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -109,7 +110,8 @@ def _made(name: str, raw: Callable[[], Iterator[Raw]]) -> Callable[[Path], tuple
         root, index = DATA / name, DATA / name / "index.csv"
         if not index.exists():
             root.mkdir(parents=True, exist_ok=True)
-            rows, seen, left = [], set(), Counter[str]()
+            rows: list[tuple[str, str, str, str]] = []
+            seen, left = set[str](), Counter[str]()
             for file, label, group, read in raw():
                 try:
                     flat = _flat(read())
@@ -176,7 +178,7 @@ def _textures() -> Iterator[Raw]:
                 word = re.split(r"[_\d-]", stem)[0]
                 if name.endswith("/") or MAPS.search(stem) or len(word) < 3 or word in NO_WORD:
                     continue
-                yield name, SAME_WORD.get(word, word), _object(stem), lambda name=name: pack.read(name)
+                yield name, SAME_WORD.get(word, word), _object(stem), partial(pack.read, name)
 
 
 def _series(stem: str) -> str:
