@@ -14,7 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 PIXELS = 224
-STRENGTHS = [float(c) for c in np.logspace(-5, 1, 13)]
+STRENGTHS = sorted(np.logspace(-5, 1, 13).tolist(), key=lambda c: abs(np.log10(c) + 2))
+"""The likely ones first, for the case that time is short."""
 
 
 def main() -> None:
