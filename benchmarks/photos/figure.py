@@ -52,7 +52,8 @@ def draw(cells: Cells) -> go.Figure:
                 picture.add_scatter(
                     x=x[-1:] if once else x, y=y[-1:] if once else y, mode="markers" if once else "lines",
                     name=name, legendgroup=name, showlegend=name not in named,
-                    line={"shape": "hv", "color": color, "width": 2.5, "dash": dash}, opacity=0.85,
+                    line={"shape": "hv", "color": color, "width": 3 if arm == "ours" else 1.5, "dash": dash},
+                    opacity=0.9 if arm == "ours" else 0.75,
                     marker={"color": color, "size": 9, "symbol": "diamond"}, **at,
                 )  # fmt: skip
                 named.add(name)
