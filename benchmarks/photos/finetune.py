@@ -53,6 +53,7 @@ def learner(cell: Cell) -> fastai.Learner:
             *fastai.aug_transforms(do_flip="mirror" in flips, flip_vert="rotate" in flips),
             fastai.Normalize.from_stats([MEAN] * 3, [STD] * 3),
         ],
+        num_workers=0,  # forked readers beside two OpenMP threads stood still
         bs=min(64, sum(not value for value in frame["validation"])),
     )  # fmt: skip
     assert list(loaders.vocab) == cell.classes
