@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test cases fuzz check page-check bench bench-limits bench-race bench-growth bench-report bench-store chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test cases fuzz check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -73,6 +73,14 @@ bench: .venv/.developing  ## the benchmarks behind the figures in the README
 bench-limits: .venv/.developing  ## what makes a step cheaper; training and the profile's pass beside bare loops
 	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/limits.py
+
+# fastai, one of the peers, is none of the project's dependencies: it comes into a folder of its own, without
+# PyTorch and what else is there already.
+benchmarks/photos/data/fastai: .venv/.developing
+	$(PIP) --target $@ --no-deps fastai==2.8.12 fastcore fastdownload 'fastprogress<1.1' fasttransform 'plum-dispatch<2.10' beartype cloudpickle
+
+bench-photos: benchmarks/photos/data/fastai  ## photographs: beside a plain recipe, fastai, features and Optuna; PHOTOS=FOLDER has them
+	PYTHONPATH=$(CURDIR)/benchmarks/photos/data/fastai $(BIN)/python benchmarks/photos/photos.py --record $(if $(PHOTOS),--photos $(PHOTOS))
 
 bench-race: .venv/.developing  ## seconds to the accuracy that plain Optuna has after 15 minutes; records that first
 	$(BIN)/python benchmarks/race/race.py --record

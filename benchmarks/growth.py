@@ -85,12 +85,13 @@ def cell(what: str, folder: Path, images: int) -> dict[str, Any]:
     """One measurement, in this process."""
     import torch
 
-    from automl_transfer.api.training import make_run, train_to_the_end
     from automl_transfer.data.task import load_task
+    from automl_transfer.domain.horizon import Horizon
     from automl_transfer.domain.spec import TaskSpec
     from automl_transfer.domain.strategy import Strategy
     from automl_transfer.models.registry import get_source
     from automl_transfer.training.activation_cache import disk_cache
+    from automl_transfer.training.making import make_run, train_to_the_end
     from automl_transfer.training.profile import Profiler, strategy_of
 
     found: dict[str, Any] = {}
@@ -117,7 +118,7 @@ def cell(what: str, folder: Path, images: int) -> dict[str, Any]:
         strategy, epochs = strategy.model_copy(update={"tune_mode": "head"}), EPOCHS
     before = stored_bytes(folder)
     with watched(found):
-        run = make_run(strategy, task, backbone, max_epochs=epochs, seed=0, device=cpu, cache=cache)
+        run = make_run(strategy, task, backbone, horizon=Horizon(epochs), seed=0, device=cpu, cache=cache)
         train_to_the_end(run)
     assert run.best is not None
     rows = len(task.indices["train"]) + len(task.indices["validation"])
@@ -177,11 +178,13 @@ def choice(images: int) -> None:
     """The profile's choice on 1,000 images beside its choice on all of them, both solved on all."""
     import torch
 
-    from automl_transfer.api.training import make_run, score_of, train_to_the_end
+    from automl_transfer.api.training import score_of
     from automl_transfer.data.task import load_task
+    from automl_transfer.domain.horizon import Horizon
     from automl_transfer.domain.spec import TaskSpec
     from automl_transfer.models.registry import get_source
     from automl_transfer.training import profile
+    from automl_transfer.training.making import make_run, train_to_the_end
 
     cpu = torch.device("cpu")
     with tempfile.TemporaryDirectory() as text:
@@ -197,7 +200,7 @@ def choice(images: int) -> None:
                 profile.SINGLE_ROWS = profile.JOINT_ROWS = everything
             record = profile.Profiler(backbone, SOURCE, task, device=cpu).whole()
             strategy = profile.strategy_of(record)
-            run = make_run(strategy, task, backbone, max_epochs=1, seed=0, device=cpu)
+            run = make_run(strategy, task, backbone, horizon=Horizon(1), seed=0, device=cpu)
             train_to_the_end(run)
             assert record.best is not None
             scores = {split: score_of(run, split) for split in ("validation", "test")}  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ search without the confirmation runs, with them, and the ratio of each to the or
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import statistics
@@ -27,12 +28,13 @@ def train(facts: dict[str, Any]) -> None:
     """What the oracle's process does."""
     import torch
 
-    from automl_transfer.api.training import make_run, train_to_the_end
     from automl_transfer.data.task import load_task
+    from automl_transfer.domain.horizon import Horizon
     from automl_transfer.domain.spec import TaskSpec
     from automl_transfer.domain.strategy import Strategy
     from automl_transfer.models.registry import get_source
     from automl_transfer.training.activation_cache import MemoryCache
+    from automl_transfer.training.making import make_run, train_to_the_end
 
     task, strategy = (
         load_task(TaskSpec.model_validate(facts["task"])),
@@ -40,7 +42,7 @@ def train(facts: dict[str, Any]) -> None:
     )
     run = make_run(
         strategy, task, get_source(strategy.source).load(task.task.channels), seed=0,
-        max_epochs=facts["max_epochs"], device=torch.device("cpu"), cache=MemoryCache(0),
+        horizon=Horizon(**facts["horizon"]), device=torch.device("cpu"), cache=MemoryCache(0),
     )  # fmt: skip
     train_to_the_end(run)
 
@@ -77,7 +79,7 @@ def oracle(folder: Path) -> tuple[float, float, str]:
     assert best.strategy is not None
     facts = {
         "task": handle.spec.task.model_dump(mode="json"), "strategy": best.strategy.model_dump(mode="json"),
-        "max_epochs": handle.spec.search.max_epochs,
+        "horizon": dataclasses.asdict(handle.spec.search.horizon(handle.task.splits.train)),
     }  # fmt: skip
     began = time.perf_counter()
     subprocess.run([sys.executable, __file__, "--train", json.dumps(facts)], check=True)

@@ -18,13 +18,15 @@ from typing import Any
 import torch
 
 sys.path.insert(1, str(Path(__file__).resolve().parent / "race"))
-from tasks import TASKS, load, machine
+from here import machine
+from tasks import TASKS, load
 
-from automl_transfer.api.training import make_run
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.registry import get_source
 from automl_transfer.search.first import TUNED_ON, VIEWED_PENALTY
 from automl_transfer.training.activation_cache import MemoryCache
+from automl_transfer.training.making import make_run
 from automl_transfer.training.profile import Profiler, strategy_of
 
 SOURCE, CPU, EPOCHS, VIEWS = "efficientnet-lite0", torch.device("cpu"), 9, 8
@@ -59,7 +61,7 @@ def main() -> None:
                 strategy = Strategy.model_validate({**solved.model_dump(), **changes}).canonical()
                 start = time.perf_counter()
                 run = make_run(
-                    strategy, task, backbone, max_epochs=EPOCHS, seed=seed, device=CPU, cache=cache
+                    strategy, task, backbone, horizon=Horizon(EPOCHS), seed=seed, device=CPU, cache=cache
                 )
                 results = [result.accuracy for result in run.epochs()]
                 print(f"    {way:36} best {max(results):.4f}, first epoch {results[0]:.4f}, "

@@ -17,7 +17,8 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "race"))
-from tasks import load, machine
+from here import machine
+from tasks import load
 
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores

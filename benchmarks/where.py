@@ -73,17 +73,18 @@ def operations(dataset: str) -> None:
     import torch
     from torch.profiler import ProfilerActivity, profile
 
-    from automl_transfer.api.training import make_run
     from automl_transfer.data.task import load_task
+    from automl_transfer.domain.horizon import Horizon
     from automl_transfer.domain.spec import TaskSpec
     from automl_transfer.domain.strategy import Strategy
     from automl_transfer.models.registry import get_source
+    from automl_transfer.training.making import make_run
     from automl_transfer.training.profile import Profiler
 
     task, cpu = load_task(TaskSpec(dataset=dataset)), torch.device("cpu")
     source = Strategy().source
     backbone = get_source(source).load(task.task.channels)
-    run = make_run(Strategy(batch=32), task, backbone, max_epochs=3, seed=0, device=cpu)
+    run = make_run(Strategy(batch=32), task, backbone, horizon=Horizon(3), seed=0, device=cpu)
     epochs = run.epochs()
     next(epochs)
     profiler = Profiler(backbone, source, task, device=cpu)

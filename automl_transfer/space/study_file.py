@@ -75,9 +75,10 @@ def read_study(
             elsewhere.add(tuple(key.split("__")))
             _put(document, key.split("__"), value, mistakes)
     lines = _Lines(text, elsewhere)
+    for part in ("space", "task"):
+        if isinstance(said := document.get(part), dict):
+            document[part] = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
     space = document.get("space")
-    if isinstance(space, dict):
-        document["space"] = space = {k: tuple(v) if isinstance(v, list) else v for k, v in space.items()}
     spec: StudySpec | None = None
     try:
         # Strictly: a number in quotes, or true for 1, is a mistake and not a number.

@@ -3,8 +3,8 @@
     python benchmarks/race/ours.py TASK SEED --minutes 5 --output FILE.json
 
 Seconds count from the command's start to the end of each trial, as the store has it. Incumbents are chosen
-on validation (ties by cross-entropy, as the ranking does). Afterwards the harness trains each one again,
-which gives the same weights, and looks at the test split.
+on validation. Afterwards the harness loads each one, or trains it again, which gives the same weights, and
+looks at the test split.
 """
 
 from __future__ import annotations
@@ -19,15 +19,10 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import torch
-from tasks import TASKS, load, machine, spec
-
-from automl_transfer.api.training import make_run, score_of, train_to_the_end
-from automl_transfer.domain.records import TrialRecord, TrialState
-from automl_transfer.models.registry import get_source
-from automl_transfer.store.store import Store
-from automl_transfer.store.trials import Trials
-from automl_transfer.store.url import resolve_storage
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+from here import machine
+from incumbents import judged
+from tasks import TASKS, spec
 
 PRESET = Path(__file__).resolve().parents[2] / "studies" / "quick.toml"
 
@@ -53,21 +48,6 @@ def command(name: str, seed: int, minutes: float, folder: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def incumbents(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Complete trials that were the best so far when they ended."""
-    done = [r for r in records if r.state is TrialState.COMPLETE and r.finished is not None]
-    best: tuple[float, float] | None = None
-    found = []
-    for record in sorted(done, key=lambda r: r.finished):  # type: ignore[arg-type, return-value]
-        epoch = record.best_epoch("accuracy")
-        assert epoch is not None
-        key = (epoch.accuracy, -epoch.validation_loss)
-        if best is None or key > best:
-            best = key
-            found.append(record)
-    return found
-
-
 def race(name: str, seed: int, minutes: float) -> dict[str, Any]:
     """Run the search, then judge what it had found when."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -79,27 +59,9 @@ def race(name: str, seed: int, minutes: float) -> dict[str, Any]:
         whole = time.time() - began
         if done.returncode != 0:
             raise RuntimeError(done.stderr)
-        with Store.open(resolve_storage(f"sqlite:///{folder}/study.db", None, folder)) as store:
-            handle = store.study("quick")
-            records = list(Trials(store).records(handle))
+        url, study = f"sqlite:///{folder}/study.db", "quick"
+        curve, _, trials = judged(url, study, folder, began, again=True)
         recipe = json.loads((folder / "out" / "best_strategy.json").read_text(encoding="utf-8"))
-    task = load(name, seed)
-    curve = []
-    for record in incumbents(records):
-        assert record.strategy is not None
-        assert record.finished is not None
-        backbone = get_source(record.strategy.source).load(task.task.channels)
-        run = make_run(
-            record.strategy, task, backbone, max_epochs=handle.spec.search.max_epochs, seed=seed,
-            device=torch.device("cpu"),
-        )  # fmt: skip
-        train_to_the_end(run)
-        epoch = record.best_epoch("accuracy")
-        assert epoch is not None
-        curve.append({
-            "seconds": record.finished.timestamp() - began, "validation": epoch.accuracy,
-            "test": score_of(run, "test").accuracy, "strategy": record.strategy.describe(),
-        })  # fmt: skip
     final = recipe["metrics"]
     curve.append({
         "seconds": whole, "validation": final["validation"]["accuracy"], "test": final["test"]["accuracy"],
@@ -107,7 +69,7 @@ def race(name: str, seed: int, minutes: float) -> dict[str, Any]:
     })  # fmt: skip
     return {
         "task": name, "seed": seed, "minutes": minutes, "curve": curve, "seconds": whole,
-        "final_test": recipe["metrics"]["test"]["accuracy"], "trials": len(records),
+        "final_test": recipe["metrics"]["test"]["accuracy"], "trials": trials,
         "machine": machine(),
     }  # fmt: skip
 

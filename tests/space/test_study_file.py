@@ -45,11 +45,12 @@ def test_a_good_file_and_what_is_said_over_it(tmp_path: Path) -> None:
     spec = read_study(
         path,
         ["search.trials=5", "task.metric = macro_f1", "space.pool=[1, 2]", "task.splits.train=0.5",
-         "task.splits.test=0.3", "space.source=scratch"],
+         "task.splits.test=0.3", "space.source=scratch", "task.label_preserving=['mirror']"],
         task__dataset="digits?per_class=20", name=None,
     )  # fmt: skip
     assert (spec.name, spec.task.dataset, spec.search.trials) == ("s", "digits?per_class=20", 5)
     assert (spec.task.metric, spec.task.splits.train) == ("macro_f1", 0.5)
+    assert spec.task.label_preserving == ("mirror",)
     assert (spec.space["pool"], spec.space["source"]) == ((1, 2), "scratch")
 
 
