@@ -22,7 +22,7 @@ from automl_transfer.cli.options import (
     columns_of,
     console,
 )
-from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
+from automl_transfer.cli.rerun_options import DatasetOption, EpochsShown, RecipeArgument, SourceOption
 
 
 def run(
@@ -71,7 +71,7 @@ def run(
         rare_classes=rare_classes,
         min_per_class=min_per_class,
     )
-    with epochs_shown(read, seeds) as on_epoch:
+    with EpochsShown(seeds * max(1, read.training.epochs)) as shown:
         applied = apply(
             read,
             spec,
@@ -81,7 +81,7 @@ def run(
             device=device,
             data_root=data_root,
             cache_root=cache,
-            on_epoch=on_epoch,
+            on_epoch=shown.on_epoch,
         )
     screen = console()
     test = applied.recipe.metrics.test

@@ -11,6 +11,7 @@ from automl_transfer.cli.options import (
     CacheOption,
     DataRootOption,
     DeviceOption,
+    RefitOption,
     StorageFileOption,
     StorageOption,
     console,
@@ -21,9 +22,7 @@ from automl_transfer.cli.options import (
 def run(
     study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    refit: Annotated[
-        bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
-    ] = False,
+    refit: RefitOption = False,
     storage: StorageOption = None,
     storage_file: StorageFileOption = None,
     data_root: DataRootOption = None,

@@ -83,6 +83,9 @@ RareClassesOption = Annotated[
 MinPerClassOption = Annotated[
     int | None, typer.Option("--min-per-class", min=1, help="A class with fewer images is rare.")
 ]
+RefitOption = Annotated[
+    bool, typer.Option("--refit", help="Train on training + validation images before shipping.")
+]
 LauncherOption = Annotated[
     str | None,
     typer.Option(

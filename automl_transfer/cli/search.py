@@ -19,6 +19,7 @@ from automl_transfer.cli.options import (
     MinPerClassOption,
     OnBadImageOption,
     RareClassesOption,
+    RefitOption,
     SplitFromOption,
     StorageFileOption,
     StorageOption,
@@ -60,9 +61,7 @@ def run(
     split_from: SplitFromOption = None,
     rare_classes: RareClassesOption = None,
     min_per_class: MinPerClassOption = None,
-    refit: Annotated[
-        bool, typer.Option("--refit", help="Train the winner on training + validation before shipping.")
-    ] = False,
+    refit: RefitOption = False,
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
     ] = 1,

@@ -19,7 +19,7 @@ from automl_transfer.cli.options import (
     console,
     print_json,
 )
-from automl_transfer.cli.rerun_options import DatasetOption, RecipeArgument, SourceOption, epochs_shown
+from automl_transfer.cli.rerun_options import DatasetOption, EpochsShown, RecipeArgument, SourceOption
 
 if TYPE_CHECKING:
     from automl_transfer.api.verifying import Verdict
@@ -59,7 +59,7 @@ def run(
 
     read = read_recipe(recipe)
     refit = read.training.refit
-    with epochs_shown(read, quiet=as_json) as on_epoch:
+    with EpochsShown(max(1, read.training.epochs), quiet=as_json) as shown:
         verdict = verify(
             read,
             task_of(
@@ -75,7 +75,7 @@ def run(
             device=device,
             data_root=data_root,
             cache_root=cache,
-            on_epoch=on_epoch,
+            on_epoch=shown.on_epoch,
         )
     if as_json:
         print_json(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -55,18 +55,33 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
         ConfigurationError: Every mistake, with its key and, where the file has it, its line.
     """
     text = _read_text(path)
-    document = _parsed(text, path)
+    return checked_study(_parsed(text, path), overrides, given, text=text, where=str(path))
+
+
+def checked_study(
+    document: dict[str, Any],
+    overrides: Iterable[str] = (),
+    given: Mapping[str, Any] | None = None,
+    *,
+    text: str = "",
+    where: str | None = None,
+) -> StudySpec:
+    """The specification of a document, once `overrides` and `given` are put into it, as for `read_study`.
+
+    `text` is what the document was read from, and `where` its name.
+    """
     mistakes: list[str] = []
     elsewhere: set[tuple[str, ...]] = set()
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.strip():
-            mistakes.append(f"--set must be key=value, got {override!r}")
+        try:
+            key, value = parsed_setting(override)
+        except ConfigurationError as error:
+            mistakes += error.mistakes
             continue
-        keys = key.strip().split(".")
+        keys = key.split(".")
         elsewhere.add(tuple(keys))
-        _put(document, keys, _parse_value(value.strip()), mistakes)
-    for key, value in given.items():
+        _put(document, keys, value, mistakes)
+    for key, value in (given or {}).items():
         if value is not None:
             elsewhere.add(tuple(key.split("__")))
             _put(document, key.split("__"), value, mistakes)
@@ -96,8 +111,20 @@ def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> Study
         except ConfigurationError as error:
             mistakes.extend(lines.put_before(m, m.split(":")[0].split(".")) for m in error.mistakes)
     if mistakes or spec is None:
-        raise ConfigurationError(mistakes, str(path))
+        raise ConfigurationError(mistakes, where)
     return spec
+
+
+def parsed_setting(text: str) -> tuple[str, Any]:
+    """The key and the value of a `key=value` text (`--set`); the value in TOML, or else a plain word.
+
+    Raises:
+        ConfigurationError: It has no key, or no value.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigurationError(f"--set must be key=value, got {text!r}")
+    return key.strip(), _parse_value(value.strip())
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:

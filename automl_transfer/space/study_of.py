@@ -39,12 +39,16 @@ def study_spec(
             raise ConfigurationError(
                 f"a dataset must be named once, got {what!r} and --set {setting}: leave one of them out"
             )
-    path, _, options = what.partition("?")
+    name = derived_name(what, preset, data_root) if name is None else name
+    return read_study(preset_path(preset), settings, name=name, task__dataset=what, **given)
+
+
+def derived_name(dataset: str, what: str, data_root: Path | None = None) -> str:
+    """A name for what is made of a dataset, such as `digits-per_class-20-quick`."""
+    path, _, options = dataset.partition("?")
     base = Path(path.rstrip("/")).name or path
     if base.strip("./\\") == "":
         base = ((data_root or Path()) / path).resolve().name
     # A leading dot would hide the results.
     words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options)]
-    derived = f"{presentable('-'.join(words), LONGEST)}-{preset}"
-    name = derived if name is None else name
-    return read_study(preset_path(preset), settings, name=name, task__dataset=what, **given)
+    return f"{presentable('-'.join(words), LONGEST)}-{what}"
