@@ -1,4 +1,4 @@
-"""What this machine allows: processor cores, a home folder, and a folder for caches.
+"""What this machine allows: processor cores, a home folder, a folder for caches; and where results lie.
 
 Asked here and nowhere else, so that a container's limits and a user without a home count everywhere.
 """
@@ -167,3 +167,8 @@ def _private_folder() -> Path:
     except OSError:
         pass
     return Path(tempfile.mkdtemp(prefix=f"{NAME}-"))
+
+
+RUNS = Path("runs")
+"""Results of studies, a folder each."""
+DEFAULT_DATABASE = RUNS / "automl-transfer.db"

@@ -38,20 +38,20 @@ def make_study(folder: Path, trials: int) -> str:
     from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
     from automl_transfer.domain.strategy import Strategy
     from automl_transfer.reporting.publish import publish
-    from automl_transfer.store.sampling import SamplingView
+    from automl_transfer.store.sampling import SamplerHistory
     from automl_transfer.store.trials import Trials
     from automl_transfer.store.values import TrialDraft
 
     url = f"sqlite:///{folder / 'study.db'}"
     store, study = open_ours(url)
-    steps, view, sampler, dimensions = (
+    steps, history, sampler, dimensions = (
         Trials(store),
-        SamplingView(store, study),
+        SamplerHistory(store, study),
         make_sampler("random"),
         space(),
     )
     for number in range(trials):
-        sampled, draft = view.draft(sampler)
+        sampled, draft = history.draft(sampler)
         params = {
             name: sampler.sample_independent(sampled, draft, name, distribution)
             for name, distribution in dimensions.items()

@@ -18,7 +18,7 @@ import torch
 
 import automl_transfer.recipes.package as packaging
 from automl_transfer.domain.model_description import read_description
-from automl_transfer.models.target import build_from_description
+from automl_transfer.models.heads import build_from_description
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.model_folder import load_model, save_model
 from automl_transfer.recipes.packaging.description import describe

@@ -24,7 +24,7 @@ from PIL import Image
 from automl_transfer.data.decode import decode_image, threads
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.normalisation import FixedNormalisation
-from automl_transfer.models.target import build_from_description
+from automl_transfer.models.heads import build_from_description
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.transfer.pixels import Normaliser
 

@@ -108,13 +108,13 @@ class Ours:
     """Sampling offline, every step one transaction."""
 
     def __init__(self, url: str, sampler: str) -> None:
-        from automl_transfer.store.sampling import SamplingView
+        from automl_transfer.store.sampling import SamplerHistory
         from automl_transfer.store.trials import Trials
 
         self.store, self.study = open_ours(url)
         self.engine = self.store.engine
         self.trials = Trials(self.store)
-        self.view = SamplingView(self.store, self.study)
+        self.history = SamplerHistory(self.store, self.study)
         self.sampler = make_sampler(sampler)
         self.space = space()
         self.worker = f"worker {os.getpid()}"
@@ -131,7 +131,7 @@ class Ours:
         from automl_transfer.store.values import TrialDraft
 
         sampler = self.sampler
-        study, draft = self.view.draft(sampler)
+        study, draft = self.history.draft(sampler)
         sampler.before_trial(study, draft)
         params = sampler.sample_relative(study, draft, sampler.infer_relative_search_space(study, draft))
         for name, distribution in self.space.items():

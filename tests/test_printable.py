@@ -9,7 +9,7 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from automl_transfer.cli.screen import make_console, safe_streams
+from automl_transfer.cli.screen import console, safe_streams
 from automl_transfer.printable import VisibleStream, for_machines, spreadsheet, visible, visible_lines
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07cat\r\n\u202egnp.\x9b31m\u2028\ud800"
@@ -64,7 +64,7 @@ def test_whatever_rich_prints_is_filtered_and_its_own_colours_are_not(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
     with safe_streams():
-        screen = make_console()
+        screen = console()
         table = Table(HOSTILE)
         table.add_row(Text(HOSTILE, style="red"))
         for shown in (HOSTILE, Text(HOSTILE), table):

@@ -21,7 +21,13 @@ from automl_transfer.api.rerun import (
     spec_of,
     train_again,
 )
-from automl_transfer.api.training import check_new_folder, recipe_alone, training_of, write_alone
+from automl_transfer.api.training import (
+    calibration_of,
+    check_new_folder,
+    recipe_alone,
+    training_of,
+    write_alone,
+)
 from automl_transfer.domain.measured import Metric, score_of
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import ConfigurationError
@@ -140,7 +146,8 @@ def apply(
         chosen.seconds,
         recipe.provenance,
     )
-    return Applied(written, write_alone(output, run, backbone, written), numbers, tuple(scores))
+    model = write_alone(output, run, backbone, written, calibration_of(run))
+    return Applied(written, model, numbers, tuple(scores))
 
 
 def _over_seeds(

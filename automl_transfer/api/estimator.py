@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from automl_transfer.api.front import search
 from automl_transfer.api.pixel_input import PixelInput
-from automl_transfer.api.training import predictor_of, strategy_of_any
+from automl_transfer.api.training import calibration_of, predictor_of, strategy_of_any
 from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
@@ -129,7 +129,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         run = self._run(details, seed)
         train_to_the_end(run)
         self.strategy_ = run.plan.strategy
-        self.predictor_ = predictor_of(run, _backbone(self.strategy_.source, details.loaded.task.channels))
+        self.predictor_ = predictor_of(
+            run, _backbone(self.strategy_.source, details.loaded.task.channels), calibration_of(run)
+        )
         return self
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803

@@ -12,14 +12,13 @@ import numpy as np
 
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.time_plan import Costs
-from automl_transfer.data.folds import fresh_split, pool_of
+from automl_transfer.data.folds import fresh_split, resplit_rows
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
-from automl_transfer.domain.records import TrialRecord, TrialState
+from automl_transfer.domain.records import TrialRecord, TrialState, classify
 from automl_transfer.errors import StoreUnavailableError
 from automl_transfer.reporting.racing import FIRST_RUNS, most_seconds, next_round
 from automl_transfer.reporting.ranking import by_validation, ranked_epoch
-from automl_transfer.search.policies import classify
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
@@ -28,7 +27,7 @@ from automl_transfer.training.making import make_run, train_to_the_end
 from automl_transfer.workers.sharing import SharedWork, confirm_work
 
 if TYPE_CHECKING:
-    from automl_transfer.training.pool_features import PoolFeatures
+    from automl_transfer.training.feature_bank import ResplitFeatures
 
 OnRun = Callable[[ExtraRun], None]
 OnFailure = Callable[[FailedRun], None]
@@ -78,7 +77,7 @@ def confirm_best(
     Raises:
         Aborted: That was asked for; finished runs are in the store, and the same call goes on after them.
     """
-    from automl_transfer.training.pool_features import PoolFeatures
+    from automl_transfer.training.feature_bank import ResplitFeatures
 
     handle, evidence = bench.handle, Evidence(store)
     metric = handle.task.metric
@@ -87,7 +86,7 @@ def confirm_best(
     by_root = {record.root: record for record in candidates}
     most = most_seconds(records) if bounded else math.inf
     known, given_up = set(evidence.failures(handle, "confirm")), set[int]()
-    pool = PoolFeatures(bench.task, bench.activations)
+    features = ResplitFeatures(bench.task, bench.activations)
     waits = False
     with SharedWork(store, handle) as shared:
         while True:
@@ -116,7 +115,7 @@ def confirm_best(
                 if not _fits(by_root[root], root == candidates[0].root, costs, until):
                     return runs
                 with abortable_also(lambda: time.monotonic() >= until):
-                    run = _confirm(bench, pool, by_root[root], number)
+                    run = _confirm(bench, features, by_root[root], number)
             except Aborted:
                 check_abort()
                 return runs  # only the time is up
@@ -205,7 +204,7 @@ def audited(records: Sequence[TrialRecord], seed: int) -> list[TrialRecord]:
     return sorted(pruned, key=place)
 
 
-def _confirm(bench: Workbench, pool: PoolFeatures, record: TrialRecord, number: int) -> ExtraRun:
+def _confirm(bench: Workbench, known: ResplitFeatures, record: TrialRecord, number: int) -> ExtraRun:
     assert record.strategy is not None
     search = bench.handle.spec.search
     began = time.perf_counter()
@@ -219,7 +218,7 @@ def _confirm(bench: Workbench, pool: PoolFeatures, record: TrialRecord, number: 
         seed=seed,
         device=bench.device,
         cache=bench.activations,
-        known=pool,
+        known=known,
         views_seed=search.seed,
     )
     kept = ranked_epoch(record, bench.handle.task.metric).epoch
@@ -272,10 +271,10 @@ def _audit(bench: Workbench, record: TrialRecord) -> ExtraRun:
 
 
 def _bits(task: LoadedTask, rows: np.ndarray, right: np.ndarray) -> tuple[str, str]:
-    """Which images of the pool were judged, and which answers were right."""
-    pool = pool_of(task)
-    judged, correct = np.zeros(len(pool), bool), np.zeros(len(pool), bool)
-    places = np.searchsorted(pool, rows)
+    """Which images of training and validation were judged, and which answers were right."""
+    both = resplit_rows(task)
+    judged, correct = np.zeros(len(both), bool), np.zeros(len(both), bool)
+    places = np.searchsorted(both, rows)
     judged[places] = True
     correct[places] = right
     return pack_bits(judged), pack_bits(correct)

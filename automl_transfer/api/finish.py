@@ -6,25 +6,26 @@ import dataclasses
 import math
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.report import ERRORS, PAGE, look_into
-from automl_transfer.api.run_folder import claim_run_folder
-from automl_transfer.api.shipped import restate, shipped_before
+from automl_transfer.api.run_folder import claim_run_folder, restate, shipped_before
 from automl_transfer.api.training import (
+    calibration_of,
     confirmed_of,
     constants_of,
     cost_of,
     environment,
     score_on_test,
+    scored,
     source_facts,
     training_of,
+    winner_errors,
     write_results,
 )
-from automl_transfer.api.winner_errors import winner_errors
 from automl_transfer.domain.evidence import TestLook
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.strategy import Strategy
@@ -33,7 +34,6 @@ from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
 from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
-from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
 from automl_transfer.search.checkpoints import fetch, weights_are
 from automl_transfer.search.workbench import Workbench
@@ -74,7 +74,7 @@ def finish_search(
     bench: Workbench,
     output: Path,
     *,
-    refit: bool = False,
+    refit: bool | Callable[[TrialRecord], bool] | None = None,
     stopped: str | None = None,
     refit_until: float = math.inf,
 ) -> Shipped:
@@ -88,7 +88,8 @@ def finish_search(
         store: Where the study is.
         bench: Its images and networks.
         output: The run's folder.
-        refit: Train the winner on training + validation images first.
+        refit: Train the winner on training + validation images before it ships, or say whether, given the
+            winner. None does so, unless it shipped before as it was.
         stopped: Why the confirmation ended, for the case that some of it is left undone.
         refit_until: Give a refit up at this time of `time.monotonic()`, and ship the winner without.
 
@@ -109,12 +110,18 @@ def finish_search(
     report = look_into(report, output)
     write_text(output / PAGE, study_page(report))
     publish(store, bench.handle)
-    given_up = refit and shipped is not None and not shipped.training.refit
+    given_up = refit is not False and shipped is not None and not shipped.training.refit
     return Shipped(report, shipped, given_up)
 
 
 def _ship(
-    store: Store, bench: Workbench, report: StudyReport, output: Path, *, refit: bool, refit_until: float
+    store: Store,
+    bench: Workbench,
+    report: StudyReport,
+    output: Path,
+    *,
+    refit: bool | Callable[[TrialRecord], bool] | None,
+    refit_until: float,
 ) -> Recipe | None:
     """The winner's recipe: of now, or of the earlier call that shipped it."""
     best = report.ranking.best
@@ -122,25 +129,33 @@ def _ship(
         return None
     winner = next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
     confirmation = confirmed_of(best.confirmation)
+    if callable(refit):
+        refit = refit(winner)
     earlier = shipped_before(output, bench.handle, winner, refit=refit)
     if earlier is not None:
         return restate(output, bench.handle, earlier, confirmation)
     assert winner.strategy is not None
-    try:
-        with abortable_also(lambda: refit and time.monotonic() >= refit_until):
-            run, trained = _trained(bench, winner, refit=refit)
-    except Aborted:
-        check_abort()
-        refit = False
-        run, trained = _trained(bench, winner, refit=False)
+    # What is said of validation images, and learnt from them, is of the model that has not trained on them.
+    judged, before = _trained(bench, winner, refit=False)
+    calibration = calibration_of(judged)
+    run, trained = judged, before
+    if refit is not False:
+        try:
+            with abortable_also(lambda: time.monotonic() >= refit_until):
+                run, trained = _trained(bench, winner, refit=True)
+        except Aborted:
+            check_abort()
     test = _judged(store, bench, winner, run, trained)
     recipe = _recipe(bench, winner, run, trained, test, confirmation)
-    errors = winner_errors(run, bench.handle, winner.root, refit=refit, test=test)
-    if errors is None:
-        (output / ERRORS).unlink(missing_ok=True)
-    else:
-        write_text(output / ERRORS, errors.to_json())
-    write_results(output, run, bench.backbone(winner.strategy.source), recipe)
+    errors = winner_errors(
+        judged,
+        bench.handle,
+        winner.root,
+        test=test,
+        temperature=1.0 if calibration is None else calibration.temperature,
+    )
+    write_text(output / ERRORS, errors.to_json())
+    write_results(output, run, bench.backbone(winner.strategy.source), recipe, calibration)
     return recipe
 
 
@@ -158,12 +173,7 @@ def _judged(
             training.refit,
             training.weights_sha256,
         ):
-            return Score(
-                **look.shares(),
-                nll=look.nll,
-                interval=look.interval,
-                n=look.images,
-            )
+            return Score(**look.shares(), nll=look.nll, interval=look.interval, n=look.images)
     found = score_on_test(run)
     if found is not None:
         look = TestLook(
@@ -191,6 +201,7 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
         run = _made(bench, winner.strategy, refit=refit)
         if best_epoch is not None:  # of a refit the validation images judge nothing; else it is known
             run.train_to(best_epoch)
+            run.load_shown()
         else:
             train_to_the_end(run)
     run.model.eval()
@@ -251,12 +262,7 @@ def _recipe(
     handle = bench.handle
     best = ranked_epoch(winner, handle.task.metric)
     n = handle.task.splits.validation
-    validation = Score(
-        **best.shares(),
-        nll=best.validation_loss,
-        interval=clopper_pearson(round(best.accuracy * n), n),
-        n=n,
-    )
+    validation = scored(best, best.validation_loss, n)
     return make_recipe(
         strategy=winner.strategy,
         task=handle.task,

@@ -15,11 +15,10 @@ from typing import Any, Protocol, cast
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.table_columns import choose
 from automl_transfer.data.table_file import is_frame, of_frame
-from automl_transfer.domain.places import RUNS
 from automl_transfer.domain.spec import TableColumns, TaskSpec
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError, DataError
-from automl_transfer.machine import path_of
+from automl_transfer.machine import RUNS, path_of
 from automl_transfer.recipes.output import write_text
 
 TABLES = RUNS / "tables"

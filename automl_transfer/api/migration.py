@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from automl_transfer.api.frames import Frame, stated
 from automl_transfer.api.training import (
     AnyStrategy,
+    calibration_of,
     check_new_folder,
     predictor_of,
     recipe_alone,
@@ -27,6 +28,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import is_pretrained
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.horizon import Horizon
+from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy, require_methods
@@ -72,11 +74,12 @@ class Trained:
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A trained run, and its scores on validation images: before it saw them, where it was refitted."""
+    """A trained run, and what validation images say of it: before it saw them, where it was refitted."""
 
     run: TrainingRun
     best_epoch: int
     validation: Score
+    calibration: Calibration | None
     seconds: float
 
 
@@ -258,14 +261,15 @@ class ModelMigration:
 
         seconds = train_to_the_end(run, on_epoch=ended)
         assert run.best is not None
-        validation, best = score_of(run, "validation"), run.best.epoch
+        validation, calibration, best = score_of(run, "validation"), calibration_of(run), run.best.epoch
         if self._refit:
             self._run = run = self._made(refit=True)
             for epoch in range(best + 1):
                 run.train_to(epoch)
                 on_progress("training + validation images", epoch, best)
+            run.load_shown()
             run.model.eval()
-        self._fitted = _Fitted(run, best, validation, seconds)
+        self._fitted = _Fitted(run, best, validation, calibration, seconds)
         return self
 
     def test(self) -> Score | None:
@@ -288,7 +292,7 @@ class ModelMigration:
         fitted = self._trained()
         if self._predictor is None:
             self._predictor = predictor_of(
-                fitted.run, self._backbone(self.strategy.source), refit=self._refit
+                fitted.run, self._backbone(self.strategy.source), fitted.calibration
             )
         return self._predictor.predict(inputs, top=top, threshold=threshold)
 
@@ -311,7 +315,9 @@ class ModelMigration:
         )
         metrics = RecipeMetrics(validation=fitted.validation, test=self.test())
         recipe = recipe_alone(fitted.run, self._spec.task, training, metrics, fitted.seconds)
-        model = write_alone(folder, fitted.run, self._backbone(self.strategy.source), recipe)
+        model = write_alone(
+            folder, fitted.run, self._backbone(self.strategy.source), recipe, fitted.calibration
+        )
         return Trained(recipe, model)
 
     def _loaded(self) -> LoadedTask:

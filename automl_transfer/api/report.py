@@ -20,13 +20,8 @@ LOG_BYTES = 20_000_000
 """Of a longer log only the end is read."""
 
 
-def read_report(store: Store, name: str, folder: Path | None = None) -> StudyReport:
-    """Read a study's report, whoever made the study.
-
-    Args:
-        store: Where it is.
-        name: Of the study.
-        folder: Its run folder; by default where its search wrote, if that is on this machine.
+def read_report(store: Store, name: str) -> StudyReport:
+    """Read a study's report, whoever made the study; with its run folder's, if that is on this machine.
 
     Raises:
         StudyError: There is no such study.
@@ -34,7 +29,7 @@ def read_report(store: Store, name: str, folder: Path | None = None) -> StudyRep
     report = read_study_report(store, name)
     if report.task is None:
         return report
-    place = folder or run_folder(store, name)
+    place = run_folder(store, name)
     return report if place is None else look_into(report, place)
 
 

@@ -16,7 +16,7 @@ from automl_transfer.data.registry import parse
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.measured import check_metric
-from automl_transfer.domain.nothing_local import CHECKPOINT
+from automl_transfer.domain.names import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import require_methods

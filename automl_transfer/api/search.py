@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from automl_transfer.aborting import Aborted, abortable, abortable_also, check_abort
@@ -17,16 +17,18 @@ from automl_transfer.api.shared_search import SearchTime, SharedFirst
 from automl_transfer.api.time_plan import TimePlan
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.dimensions import is_pretrained
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
 from automl_transfer.domain.measured import unknown_metric
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.models.registry import source_traits
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
-from automl_transfer.space.space import unknown_methods, with_vocabulary
+from automl_transfer.space.space import cannot_take, unknown_methods
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -75,7 +77,7 @@ class SearchResult:
 
     Attributes:
         finished: Whether the budget is used up (by trials or by time), and results were written.
-        shipped: The ranking, the recipe and the model; None where no trial completed or it was interrupted.
+        shipped: The ranking, and recipe and model where a trial completed; None where it was interrupted.
     """
 
     study: str
@@ -132,6 +134,9 @@ def _check(
     backbones = Backbones(task.task.channels)
     for name in sources:
         backbones.get(name)
+    traits = {name: source_traits(name) for name in sources if is_pretrained({"source": name})}
+    if mistakes := cannot_take(spec.space, traits):
+        raise ConfigurationError(mistakes)
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
     return _Checked(task, sources, backbones, output)
@@ -148,9 +153,7 @@ def _prepare(
     """Create the study, or find it again. Idempotent."""
     check_run_folder(store, spec.name, checked.folder)
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
-    handle = store.create_study(
-        with_vocabulary(spec), checked.task.task, artifact_url=artifact_url, sources=checked.sources
-    )
+    handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
     aside = claim_run_folder(store, handle, checked.folder)
     if aside is not None:
         events.on_set_aside(checked.folder, aside)
@@ -169,13 +172,12 @@ def create(
     device: str = "auto",
     data_root: Path | None = None,
     cache_root: Path | None = None,
-    events: SearchEvents | None = None,
 ) -> StudyHandle:
     """Create a study and its first trials, for workers to run; or find it again. Runs none itself.
 
     Arguments and errors are those of `search`.
     """
-    events = events or SearchEvents()
+    events = SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     with Store.open(storage) as store:
         bench = _prepare(spec, store, checked, device, cache_root, events)
@@ -194,9 +196,8 @@ def run_study(
     device: str = "auto",
     data_root: Path | None = None,
     cache_root: Path | None = None,
-    refit: bool = False,
+    refit: bool | None = None,
     stop: StopRequest | None = None,
-    options: WorkerOptions | None = None,
     events: SearchEvents | None = None,
     run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None = None,
 ) -> SearchResult:
@@ -211,11 +212,11 @@ def run_study(
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
-        refit: Train the winner on training and validation images together before shipping it.
+        refit: Train the winner on training and validation images together before shipping it; None does so
+            where it takes no more than a fifth of `minutes`.
         stop: Asked to stop from elsewhere (signals, another thread): whatever is under way is given up, its
             trial released and not lost, and nothing is shipped. With `minutes` its deadline
             is set here.
-        options: How the worker of this process behaves.
         events: Told what happens.
         run_workers: Runs trials in other processes instead; returns why it ended.
 
@@ -234,7 +235,7 @@ def run_study(
                 bench = _prepare(spec, store, checked, device, cache_root, events)
                 plan = _plan(spec, bench, began, refit)
                 with SharedWork(store, bench.handle) as shared:
-                    reason = _run_trials(store, bench, plan, shared, stop, options, events, run_workers)
+                    reason = _run_trials(store, bench, plan, shared, stop, events, run_workers)
                     check_abort()
                     shipped = _conclude(store, bench, plan, shared, checked.folder, refit, events)
     except Aborted:
@@ -250,7 +251,7 @@ def run_study(
     )
 
 
-def _plan(spec: StudySpec, bench: Workbench, began: float, refit: bool) -> TimePlan | None:
+def _plan(spec: StudySpec, bench: Workbench, began: float, refit: bool | None) -> TimePlan | None:
     if spec.search.minutes is None:
         return None
     return TimePlan(began, 60.0 * spec.search.minutes, spec.search, bench.handle.task, refit)
@@ -262,27 +263,24 @@ def _run_trials(
     plan: TimePlan | None,
     shared: SharedWork,
     stop: StopRequest,
-    options: WorkerOptions | None,
     events: SearchEvents,
     run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None,
 ) -> str:
     """First answers, then trials while there is budget and time for them; returns why they ended."""
     handle, trials = bench.handle, Trials(store)
-    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait)
+    left = plan.left if plan is not None else lambda: math.inf
+    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait, left)
     first.quick()
     search_time = None
     if plan is not None:
         search_time = SearchTime(plan, store, handle, shared, supervised=run_workers is not None)
     with TimeKeeper(stop, search_time) if search_time is not None else nullcontext():
-        options = options or WorkerOptions()
-        if run_workers is not None:
-            options = replace(options, max_trials=1)
         worker = Worker(
             store,
             handle,
             lambda: bench,
             stop=stop,
-            options=options,
+            options=WorkerOptions(max_trials=None if run_workers is None else 1),
             observer=events.observer(),
             after_trial=LivePage(store, handle),
             before_draw=first.rest,
@@ -307,7 +305,7 @@ def _conclude(
     plan: TimePlan | None,
     shared: SharedWork,
     folder: Path,
-    refit: bool,
+    refit: bool | None,
     events: SearchEvents,
 ) -> Shipped:
     """Confirm the best strategies as far as there is time, and ship the winner."""
@@ -333,7 +331,7 @@ def _conclude(
         store,
         bench,
         folder,
-        refit=refit,
+        refit=refit if plan is None else plan.refits,
         stopped=stopped,
         refit_until=plan.refit_ends() if plan is not None else math.inf,
     )

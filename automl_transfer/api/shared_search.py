@@ -33,12 +33,13 @@ class SharedFirst:
         shared: SharedWork,
         on_profile: Callable[[ProfileRecord], None],
         on_wait: Callable[[str], None],
+        left: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._handle = bench.handle
         self._trials = trials
         self._shared = shared
         self._on_wait = on_wait
-        self._first = FirstAnswers(bench, trials, on_profile)
+        self._first = FirstAnswers(bench, trials, on_profile, left)
         self._done = False
 
     def quick(self) -> None:

@@ -21,6 +21,8 @@ SHIPPING = 4.0
 
 CONFIRMED = 1 / 3
 """Confirmation gets at most this share of the whole time."""
+REFITTED = 1 / 5
+"""A refit that nobody insists on gets at most this share of it."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Costs:
         for run in runs:
             if run.kind == "confirm":
                 seconds.setdefault(run.root, []).append(run.seconds)
-        pool = task.splits.train + task.splits.validation
-        once = {each.source: each.seconds * pool / max(1, each.images) for each in profiles}
+        both = task.splits.train + task.splits.validation
+        once = {each.source: each.seconds * both / max(1, each.images) for each in profiles}
         return cls(task.metric, seconds, {} if seconds else once)
 
     def of_run(self, record: TrialRecord) -> float:
@@ -74,18 +76,23 @@ class TimePlan:
     Attributes:
         began: When the command began.
         seconds: What it may take in all.
+        refit: Whether the winner is refitted; None where that has its place in `REFITTED` of the time.
     """
 
     began: float
     seconds: float
     search: SearchSpec
     task: Task
-    refit: bool
+    refit: bool | None
 
     @property
     def ends(self) -> float:
         """When the command should have ended."""
         return self.began + self.seconds
+
+    def left(self) -> float:
+        """Seconds until then, shipping not included."""
+        return self.ends - SHIPPING - time.monotonic()
 
     def shipping_begins(self, records: Sequence[TrialRecord]) -> float:
         """When confirmation must stop, so that the winner ships in time."""
@@ -97,6 +104,10 @@ class TimePlan:
         left = self.ends - self._shipping(best)
         candidates = best[: self.search.confirm]
         return left - min(costs.of_race(candidates, self.search.confirm_runs), self.seconds * CONFIRMED)
+
+    def refits(self, winner: TrialRecord) -> bool:
+        """Whether this winner is refitted."""
+        return self.refit if self.refit is not None else self._refit(winner) <= REFITTED * self.seconds
 
     def refit_ends(self) -> float:
         """When a refit that takes longer than planned is given up for the model that there is already."""
@@ -112,7 +123,12 @@ class TimePlan:
             if outcome is None:
                 continue
             passes = max(passes, outcome.predict_ms_per_image / 1000.0 * (splits.test + splits.validation))
-            if self.refit or len(candidates) > KEPT_MODELS:  # weights of the others may be gone
-                more = 1.0 + splits.validation / max(1, splits.train)
-                trained = max(trained, outcome.train_seconds * more)
+            if self.refits(record) or len(candidates) > KEPT_MODELS:  # weights of the others may be gone
+                trained = max(trained, self._refit(record))
         return SHIPPING + passes + trained
+
+    def _refit(self, record: TrialRecord) -> float:
+        """Seconds that training on validation images as well is expected to take."""
+        splits = self.task.splits
+        seconds = record.outcome.train_seconds if record.outcome is not None else record.seconds
+        return seconds * (1.0 + splits.validation / max(1, splits.train))

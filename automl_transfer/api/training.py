@@ -1,4 +1,4 @@
-"""What a search's end, `apply` and `verify` share: what they write of a strategy that was trained."""
+"""What a search's end, `apply` and `verify` share: what they write of a model, and what it gets wrong."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from automl_transfer import __version__, plugins
 from automl_transfer.domain.horizon import Horizon
+from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.model_description import Calibration, ModelDescription
 from automl_transfer.domain.normalisation import Constants, facts
 from automl_transfer.domain.records import TrialOutcome
@@ -34,12 +35,18 @@ from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.output import check_output_folder, whole_folder
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.scores import Confirmed, Cost, RecipeMetrics, Score
+from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
+from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.training.calibration import softmax
+from automl_transfer.training.making import split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
+    from automl_transfer.store.values import StudyHandle
     from automl_transfer.training.run import TrainingRun
+
 
 RECIPE, MODEL = "best_strategy.json", "model"
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
@@ -70,17 +77,17 @@ def strategy_of_any(given: AnyStrategy) -> Strategy:
 
 def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
     """The model as it is now on a split of its task."""
-    from automl_transfer.training.evaluate import predict_logits, scores
+    from automl_transfer.training.evaluate import scores
 
     task, rows = run.task, run.task.indices[split]
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
-    found = scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
-    return Score(
-        **found.shares(),
-        nll=found.nll,
-        interval=clopper_pearson(round(found.accuracy * len(rows)), len(rows)),
-        n=len(rows),
-    )
+    found = scores(split_logits(run, split), task.labels[rows], len(task.task.classes), task.task.metric)
+    return scored(found, found.nll, len(rows))
+
+
+def scored(found: Measured, nll: float, n: int) -> Score:
+    """Scores on n images as they stand in a recipe: with the interval of their accuracy."""
+    interval = clopper_pearson(round(found.accuracy * n), n)
+    return Score(**found.shares(), nll=nll, interval=interval, n=n)
 
 
 def score_on_test(run: TrainingRun) -> Score | None:
@@ -96,7 +103,9 @@ def source_facts(name: str, sha256: str | None) -> RecipeSource:
     return RecipeSource(name=name, revision=info.revision, sha256=sha256, licence=info.licence)
 
 
-def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe) -> None:
+def write_results(
+    folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe, calibration: Calibration | None
+) -> None:
     """Write `model/` and `best_strategy.json`, replacing earlier ones."""
     task = run.task.task
     # Without a recipe the folder is not taken for whole, should this process end between the two.
@@ -112,21 +121,23 @@ def write_results(folder: Path, run: TrainingRun, backbone: Backbone, recipe: Re
         pixel_range=task.pixel_range,
         fit=task.fit,
         recipe=recipe,
-        calibration=calibration_of(run, refit=recipe.training.refit),
+        calibration=calibration,
         replace=True,
     )
     write_recipe(folder / RECIPE, recipe)
 
 
-def calibration_of(run: TrainingRun, *, refit: bool) -> Calibration | None:
-    """The temperature that fits the validation images; None for a model that was trained on them."""
+def calibration_of(run: TrainingRun) -> Calibration | None:
+    """The temperature that fits the validation images; None for a model that was trained on them.
+
+    A refitted model takes that of the model before: it has no images left to fit one on.
+    """
     from automl_transfer.training.calibration import fit_temperature
-    from automl_transfer.training.evaluate import predict_logits
 
     task, rows = run.task, run.task.indices["validation"]
-    if refit or not len(rows) or np.isin(rows, task.indices["train"]).any():
+    if not len(rows) or np.isin(rows, task.indices["train"]).any():
         return None
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(run.device), run.device)
+    logits = split_logits(run, "validation")
     if not np.isfinite(logits).all():
         return None
     found = fit_temperature(logits, task.labels[rows])
@@ -145,7 +156,7 @@ def constants_of(run: TrainingRun) -> Constants | None:
     return run.plan.mean, run.plan.std
 
 
-def predictor_of(run: TrainingRun, backbone: Backbone, *, refit: bool = False) -> Predictor:
+def predictor_of(run: TrainingRun, backbone: Backbone, calibration: Calibration | None) -> Predictor:
     """The trained network as `load` would give it."""
     task = run.task.task
     description = ModelDescription(
@@ -161,7 +172,7 @@ def predictor_of(run: TrainingRun, backbone: Backbone, *, refit: bool = False) -
         pixel_range=task.pixel_range,
         fit=task.fit,
         weights_sha256=run.weights_sha256(),
-        calibration=calibration_of(run, refit=refit),
+        calibration=calibration,
     )
     return Predictor(run.model, description, run.device)
 
@@ -215,14 +226,16 @@ def recipe_alone(
     )
 
 
-def write_alone(output: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe) -> Path:
+def write_alone(
+    output: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe, calibration: Calibration | None
+) -> Path:
     """Write `best_strategy.json` and `model/` to a new folder, which appears whole; returns the model's.
 
     Raises:
         OutputError: The folder exists, or cannot be written.
     """
     with whole_folder(output) as folder:
-        write_results(folder, run, backbone, recipe)
+        write_results(folder, run, backbone, recipe, calibration)
     return output / MODEL
 
 
@@ -276,3 +289,56 @@ def environment() -> Environment:
         except PackageNotFoundError:
             continue
     return Environment(system=platform.system(), machine=platform.machine(), versions=versions)
+
+
+WORST = 12
+
+
+def winner_errors(
+    run: TrainingRun,
+    study: StudyHandle,
+    root_trial: int,
+    *,
+    test: Score | None,
+    temperature: float = 1.0,
+) -> WinnerErrors:
+    """Confusion, calibration and the worst images of a trained model.
+
+    On the validation split, so that nobody is led to tune on test images: of a winner that is refitted, as it
+    was before it trained on them. Logits are divided by the temperature, so that probabilities are those that
+    `predict` gives.
+    """
+    task, rows = run.task, run.task.indices["validation"]
+    probabilities = softmax(split_logits(run, "validation"), temperature)
+    labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
+    cells = confusion_cells(labels, answers, len(task.task.classes))
+    sure = probabilities[np.arange(len(rows)), answers]
+    bins = calibration_bins(sure, answers == labels)
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:WORST]
+    return WinnerErrors(
+        study=study.name,
+        identity=study.identity,
+        root_trial=root_trial,
+        split="validation",
+        images=len(rows),
+        classes=task.task.classes,
+        confusion=tuple((each.truth, each.answer, each.images) for each in cells),
+        calibration=bins,
+        expected_calibration_error=expected_error(bins),
+        wrong=len(wrong),
+        worst=tuple(
+            WrongImage(
+                file=task.keys[rows[at]],
+                truth=task.task.classes[labels[at]],
+                answer=task.task.classes[answers[at]],
+                probability=float(sure[at]),
+                of_truth=float(probabilities[at, labels[at]]),
+                thumbnail=thumbnail(task.images[rows[at]]),
+            )
+            for at in worst
+        ),
+        test_accuracy=test.accuracy if test else None,
+        test_interval=test.interval if test else None,
+        test_images=test.n if test else 0,
+    )

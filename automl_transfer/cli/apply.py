@@ -7,22 +7,9 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    ClassesFromOption,
-    ColumnsOption,
-    DataRootOption,
-    DeviceOption,
-    GroupFromOption,
-    ImagesOption,
-    MinPerClassOption,
-    OnBadImageOption,
-    RareClassesOption,
-    SplitFromOption,
-    columns_of,
-    console,
-)
-from automl_transfer.cli.rerun_options import DatasetOption, EpochsShown, RecipeArgument, SourceOption
+from automl_transfer.cli import options
+from automl_transfer.cli.options import DatasetOption, EpochsShown, RecipeArgument, SourceOption, columns_of
+from automl_transfer.cli.screen import console
 
 
 def run(
@@ -34,17 +21,17 @@ def run(
     resolution: Annotated[
         int | None, typer.Option("--resolution", min=8, max=4096, help="Pixels (default: the dataset's).")
     ] = None,
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
-    group_from: GroupFromOption = None,
-    on_bad_image: OnBadImageOption = None,
-    classes_from: ClassesFromOption = None,
-    split_from: SplitFromOption = None,
-    rare_classes: RareClassesOption = None,
-    min_per_class: MinPerClassOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    images: options.Images = None,
+    columns: options.Columns = None,
+    group_from: options.GroupFrom = None,
+    on_bad_image: options.OnBadImage = None,
+    classes_from: options.ClassesFrom = None,
+    split_from: options.SplitFrom = None,
+    rare_classes: options.RareClasses = None,
+    min_per_class: options.MinPerClass = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
 ) -> None:
     """Train the strategy of a best-strategy file, on its own data or on others.
 

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import StorageFileOption, StorageOption, WaitOption, open_store
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
 
 
 def run(
@@ -42,9 +43,9 @@ def run(
             "delete whole studies.",
         ),
     ] = False,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    wait: WaitOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    wait: options.Wait = None,
 ) -> None:
     """Serve optuna-dashboard for a store: on this machine only, and read-only, unless you say otherwise.
 
@@ -55,9 +56,9 @@ def run(
     quick: http://127.0.0.1:8080/dashboard/studies/1 (read-only; Ctrl-C ends it)
     """
     from automl_transfer.dashboard.app import AppOptions, make_dashboard
-    from automl_transfer.dashboard.methods import WRITES
+    from automl_transfer.dashboard.guards import WRITES
+    from automl_transfer.dashboard.login import read_token
     from automl_transfer.dashboard.server import Server, is_loopback
-    from automl_transfer.dashboard.token import read_token
     from automl_transfer.errors import ConfigurationError
     from automl_transfer.store.trials import Trials
 

@@ -9,18 +9,9 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    ClassesFromOption,
-    ColumnsOption,
-    DataRootOption,
-    DeviceOption,
-    ImagesOption,
-    SplitFromOption,
-    columns_of,
-    console,
-    print_data,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import columns_of
+from automl_transfer.cli.screen import console, print_data
 
 STDOUT = "-"
 
@@ -49,16 +40,14 @@ def run(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page: figures and worst images.")
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Images a forward pass (default: what suits).")
-    ] = None,
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
-    classes_from: ClassesFromOption = None,
-    split_from: SplitFromOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "cpu",
+    batch: options.Batch = None,
+    images: options.Images = None,
+    columns: options.Columns = None,
+    classes_from: options.ClassesFrom = None,
+    split_from: options.SplitFrom = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "cpu",
 ) -> None:
     """Judge a model on labelled images: scores, classes, calibration, thresholds, worst images.
 

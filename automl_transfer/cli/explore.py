@@ -1,35 +1,23 @@
-"""`automl-transfer explore`: what is in a dataset."""
+"""`automl-transfer explore`: what is in a dataset, and how sources compare with it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    ClassesFromOption,
-    ColumnsOption,
-    DataRootOption,
-    DeviceOption,
-    GroupFromOption,
-    ImagesOption,
-    JsonOption,
-    MinPerClassOption,
-    RareClassesOption,
-    SplitFromOption,
-    columns_of,
-    console,
-    print_json,
-    watched,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import columns_of
+from automl_transfer.cli.screen import console, print_json, watched
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console
 
+    from automl_transfer.api.profiling import SourceProfile
     from automl_transfer.data.explore import Exploration
     from automl_transfer.domain.task import Task
 
@@ -44,26 +32,24 @@ def run(
     sheet: Annotated[
         Path | None, typer.Option("--sheet", metavar="PNG", help="Write a contact sheet of every class.")
     ] = None,
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
-    group_from: GroupFromOption = None,
-    classes_from: ClassesFromOption = None,
-    split_from: SplitFromOption = None,
-    rare_classes: RareClassesOption = None,
-    min_per_class: MinPerClassOption = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
-    ] = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
+    images: options.Images = None,
+    columns: options.Columns = None,
+    group_from: options.GroupFrom = None,
+    classes_from: options.ClassesFrom = None,
+    split_from: options.SplitFrom = None,
+    rare_classes: options.RareClasses = None,
+    min_per_class: options.MinPerClass = None,
+    settings: options.Settings = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Compare the study's sources with the dataset, cut by cut.")
     ] = False,
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="HTML", help="Draw the profile: accuracy over cuts.")
     ] = None,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
 ) -> None:
     """Describe a dataset: balance, sizes, duplicates, what became of every file; compare sources with it.
 
@@ -75,12 +61,11 @@ def run(
     """
     from rich.progress import Progress
 
-    from automl_transfer.cli.profile_table import draw_page, print_profile
     from automl_transfer.data.contact_sheet import refuse_inside, write_contact_sheet
     from automl_transfer.data.explore import explore
     from automl_transfer.domain.dimensions import is_pretrained
     from automl_transfer.space.space import Space
-    from automl_transfer.space.study_of import study_spec
+    from automl_transfer.space.study_file import study_spec
 
     spec = study_spec(
         what,
@@ -211,3 +196,66 @@ def _table(screen: Console, columns: Sequence[str], rows: Sequence[tuple[str | i
     screen.print(table)
     if len(rows) > 50:
         screen.print(f"and {len(rows) - 50} more (--json lists all)")
+
+
+BAR = 12
+
+
+def print_profile(screen: Console, profile: SourceProfile) -> None:
+    """A row a cut: accuracy at each grid and resolution, and a bar of the best."""
+    from rich.table import Table
+
+    from automl_transfer.reporting.plain import plain
+
+    record = profile.record
+    columns = sorted({(cut.resolution_scale, cut.grid) for cut in record.cuts})
+    cells = {(cut.cut, cut.resolution_scale, cut.grid): cut.loo_accuracy for cut in record.cuts}
+    best = {cut: max(v for (c, *_), v in cells.items() if c == cut) for cut, *_ in cells}
+    low = min(best.values())
+    span = max(best.values()) - low or 1.0
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    table.title = (
+        f"{plain(record.source)}: accuracy of a solved head by leave-one-out on {record.images:,} training "
+        f"images, {record.seconds:.1f} s"
+    )
+    table.add_column("after group", justify="right")
+    for scale, grid in columns:
+        images = f"\nx{scale:g}" if scale != 1.0 else "\n"
+        table.add_column(f"{grid}x{grid}{images}", justify="right")
+    table.add_column("best of them", no_wrap=True)
+    for cut in sorted(best):
+        shown = [
+            f"{100 * v:.1f}" if (v := cells.get((cut, *column))) is not None else "" for column in columns
+        ]
+        table.add_row(str(cut), *shown, "#" * (1 + round((BAR - 1) * (best[cut] - low) / span)))
+    screen.print()
+    screen.print(table)
+    if record.warning:
+        screen.print(record.warning, markup=False)
+    for number, joint in enumerate(record.joint[:3]):
+        screen.print(
+            f"{'several outputs: ' if number == 0 else ' ' * 17}{100 * joint.loo_accuracy:.1f} {joint.where}",
+            markup=False,
+        )
+    if record.best is not None:
+        screen.print(f"chosen: {plain(profile.strategy.describe())}", markup=False)
+        winner, whole = profile.winner, profile.whole
+        screen.print(
+            f"its size: {winner.parameters:,} of {whole.parameters:,} parameters; "
+            f"{winner.milliseconds:.2f} ms an image, the whole source {whole.milliseconds:.2f} ms",
+            markup=False,
+        )
+
+
+def draw_page(profiles: Sequence[SourceProfile], path: Path) -> None:
+    """One self-contained page with the profile's figure.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    from automl_transfer.recipes.output import write_text
+    from automl_transfer.reporting.figures.profile import FIGURE, draw_profiles
+
+    figure = draw_profiles([profile.record for profile in profiles])
+    figure.update_layout(title={"text": FIGURE.title, "y": 0.97}, margin={"t": 120}, height=560)
+    write_text(path, figure.to_html(include_plotlyjs=True, full_html=True))

@@ -7,27 +7,20 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    DataRootOption,
-    DeviceOption,
-    RefitOption,
-    StorageFileOption,
-    StorageOption,
-    console,
-    open_store,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console
 
 
 def run(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    study: options.StudyOfStore,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    refit: RefitOption = False,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    refit: options.Refit = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
 ) -> None:
     """Write ranking.json, best_strategy.json and model/ of a study, also while it is still running.
 

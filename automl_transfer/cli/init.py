@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import ColumnsOption, ImagesOption, columns_of
+from automl_transfer.cli import options
+from automl_transfer.cli.options import columns_of
 
 
 def run(
@@ -17,8 +18,8 @@ def run(
     dataset: Annotated[
         str, typer.Option("--dataset", help="Registered name, folder, .npz or table of labels.")
     ] = "digits",
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
+    images: options.Images = None,
+    columns: options.Columns = None,
     preset: Annotated[str, typer.Option("--preset", help="quick or core.")] = "quick",
 ) -> None:
     """Write a study file.
@@ -28,10 +29,10 @@ def run(
     wrote studies/cats.toml: edit it, then run 'automl-transfer search studies/cats.toml'
     """
     import json
-    import os
     import re
 
     from automl_transfer.errors import OutputError
+    from automl_transfer.files import whole_file
     from automl_transfer.space.study_file import preset_path, read_study
 
     if file.suffix != ".toml":
@@ -49,14 +50,11 @@ def run(
         pairs = (f"{role} = {json.dumps(column, ensure_ascii=False)}" for role, column in named.items())
         task += f"\ncolumns = {{ {', '.join(pairs)} }}"
     text = re.sub(r"^dataset = .*$", lambda _: task, text, count=1, flags=re.MULTILINE)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
-        read_study(temporary)
-        temporary.replace(file)
+        with whole_file(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+            read_study(temporary)
     except OSError as error:
         raise OutputError(f"{file} must be writable, got: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
     typer.echo(f"wrote {file}: edit it, then run 'automl-transfer search {file}'")

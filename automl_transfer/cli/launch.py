@@ -6,20 +6,13 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    DataRootOption,
-    DeviceOption,
-    LauncherOption,
-    StorageFileOption,
-    StorageOption,
-    console,
-    open_store,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console
 
 
 def run(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the store.")],
+    study: options.StudyOfStore,
     workers: Annotated[int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes.")] = 2,
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="Of each worker. Default: the cores, divided.")
@@ -27,12 +20,12 @@ def run(
     grace: Annotated[
         float, typer.Option("--grace", min=10.0, help="Seconds of silence after which a worker is lost.")
     ] = 60.0,
-    launcher: LauncherOption = None,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    launcher: options.Launcher = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
 ) -> None:
     """Run a study with N supervised workers; crashed ones are started again. Ctrl-C ends all in order.
 

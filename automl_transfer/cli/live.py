@@ -16,12 +16,12 @@ from rich.text import Text
 
 from automl_transfer.api.search import SearchEvents, SearchResult
 from automl_transfer.cli.live_workers import LiveWorkers
-from automl_transfer.cli.options import watched
+from automl_transfer.cli.screen import watched
 from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
-from automl_transfer.workers.pulse import EVERY, Pulse
+from automl_transfer.workers.repeated import EVERY, Pulse
 
 if TYPE_CHECKING:
     from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
@@ -120,6 +120,11 @@ class LiveSearch(SearchEvents):
             f"profile of {profile.source}: {best.loo_accuracy:.3f} by leave-one-out {best.where}, "
             f"in {profile.seconds:.1f} s"
         )
+        if profile.largest < 1.0 and self._spec.search.minutes is not None:
+            self._line(
+                f"there is little time: the first answer reads images x{profile.largest:g}, on which a pass "
+                f"takes {1 / profile.largest**2:.0f} times less"
+            )
         if profile.warning:
             self._line(f"profile of {profile.source}: {profile.warning}")
 
@@ -214,7 +219,8 @@ def print_result(console: Console, result: SearchResult) -> None:
         return
     if result.shipped.refit_given_up:
         console.print(
-            "the winner was not refitted: the time was up. `search --refit` without --minutes does it"
+            "the winner ships as it was judged: to train it on the validation images as well had no place "
+            "in the time. `search --refit` insists on it"
         )
     if recipe.metrics.test is not None:
         low, high = recipe.metrics.test.interval

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from automl_transfer.cli.options import watched
+from automl_transfer.cli.screen import watched
 from automl_transfer.errors import StoreUnavailableError
-from automl_transfer.workers.pulse import EVERY
+from automl_transfer.workers.repeated import EVERY
 
 if TYPE_CHECKING:
     from automl_transfer.store.trials import Trials

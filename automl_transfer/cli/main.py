@@ -59,7 +59,8 @@ for command in (
     init, explore, sources, space, search, train, worker, launch, status, report, export, apply, verify,
     predict, evaluate, package, dashboard, roles,
 ):  # fmt: skip
-    app.command(name=command.__name__.rpartition(".")[2])(command.run)
+    kind = getattr(command, "Command", None)
+    app.command(name=command.__name__.rpartition(".")[2], cls=kind)(command.run)
 app.add_typer(study.app, name="study")
 for registered in (*app.registered_commands, *study.app.registered_commands):
     if registered.callback is not None:

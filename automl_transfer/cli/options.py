@@ -1,29 +1,26 @@
-"""Options that several commands share, each declared once."""
+"""Options that several commands share, each declared once, to be named as `options.NAME`."""
 
 from __future__ import annotations
 
 import functools
-import json
 import os
 import re
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
-from automl_transfer.domain.places import DEFAULT_DATABASE
-from automl_transfer.printable import for_machines
+from automl_transfer.cli.screen import console, watched
+from automl_transfer.machine import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from automl_transfer.domain.records import EpochResult
     from automl_transfer.store.store import Store
 
 
-StorageOption = Annotated[
+Storage = Annotated[
     str | None,
     typer.Option(
         "--storage",
@@ -33,26 +30,24 @@ StorageOption = Annotated[
         show_default=False,
     ),
 ]
-StorageFileOption = Annotated[
+StorageFile = Annotated[
     Path | None,
     typer.Option(
         "--storage-file", metavar="FILE", help="File that holds the URL, to keep a password out of 'ps'."
     ),
 ]
-DataRootOption = Annotated[
+DataRoot = Annotated[
     Path | None, typer.Option("--data-root", metavar="DIR", help="Where relative dataset folders lie here.")
 ]
-CacheOption = Annotated[
-    Path | None, typer.Option("--cache", metavar="DIR", help="Where decoded images are kept.")
-]
-GroupFromOption = Annotated[
+Cache = Annotated[Path | None, typer.Option("--cache", metavar="DIR", help="Where decoded images are kept.")]
+GroupFrom = Annotated[
     str | None, typer.Option("--group-from", help="Pattern or CSV: one group never straddles splits.")
 ]
-ImagesOption = Annotated[
+Images = Annotated[
     str | None,
     typer.Option("--images", metavar="DIR", help="For a table of labels: where its file names lie."),
 ]
-ColumnsOption = Annotated[
+Columns = Annotated[
     str | None,
     typer.Option(
         "--columns",
@@ -60,16 +55,16 @@ ColumnsOption = Annotated[
         help="For a table of labels: which column is file, label, split, group; split= for none.",
     ),
 ]
-OnBadImageOption = Annotated[
+OnBadImage = Annotated[
     str | None, typer.Option("--on-bad-image", help="refuse or skip images that cannot be read.")
 ]
-ClassesFromOption = Annotated[
+ClassesFrom = Annotated[
     str | None,
     typer.Option(
         "--classes-from", metavar="N|PATTERN", help="A folder's classes: in its Nth folder, or by a pattern."
     ),
 ]
-SplitFromOption = Annotated[
+SplitFrom = Annotated[
     str | None,
     typer.Option(
         "--split-from",
@@ -77,16 +72,13 @@ SplitFromOption = Annotated[
         help="A folder's splits: in its Nth folder, none, train=DIR,test=DIR, or by a pattern.",
     ),
 ]
-RareClassesOption = Annotated[
+RareClasses = Annotated[
     str | None, typer.Option("--rare-classes", help="drop, merge or keep (to train on) rare classes.")
 ]
-MinPerClassOption = Annotated[
+MinPerClass = Annotated[
     int | None, typer.Option("--min-per-class", min=1, help="A class with fewer images is rare.")
 ]
-RefitOption = Annotated[
-    bool, typer.Option("--refit", help="Train on training + validation images before shipping.")
-]
-LauncherOption = Annotated[
+Launcher = Annotated[
     str | None,
     typer.Option(
         "--launcher",
@@ -94,11 +86,31 @@ LauncherOption = Annotated[
         help="What starts workers: local (processes), inprocess (threads, to debug), or a plugin's.",
     ),
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Preset = Annotated[str, typer.Option("--preset", help="Space and budget for a dataset: quick, core.")]
+StudyName = Annotated[str | None, typer.Option("--study-name", help="Name of the study.")]
+Trials = Annotated[int | None, typer.Option("--trials", help="Strategies to try.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
+]
+Refit = Annotated[
+    bool | None,
+    typer.Option(
+        "--refit/--no-refit",
+        help="Train on training + validation before shipping. By default where there is time.",
+    ),
+]
+Batch = Annotated[
+    int | None, typer.Option("--batch", min=1, help="Images a forward pass (default: what suits).")
+]
+StudyOrDataset = Annotated[
+    str, typer.Argument(metavar="STUDY.toml|DATASET", help="A study file, or a dataset with a preset.")
+]
+StudyOfStore = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the store.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1, mps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
-WaitOption = Annotated[
+Wait = Annotated[
     str | None,
     typer.Option(
         "--wait",
@@ -195,29 +207,6 @@ def open_store(
             time.sleep(1.0)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A console for people."""
-    from automl_transfer.cli.screen import make_console
-
-    return make_console(stderr=stderr)
-
-
-def watched(screen: Console) -> bool:
-    """Whether a person looks at a console; what redraws itself fills a file, whatever FORCE_COLOR says."""
-    return screen.is_terminal and screen.file.isatty()
-
-
-def print_json(value: Any) -> None:
-    """Print a value as JSON."""
-    print_data(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
-
-
-def print_data(text: str) -> None:
-    """Print lines for machines: in UTF-8, unless they go to a terminal of another encoding."""
-    for_machines(sys.stdout)
-    typer.echo(text, nl=False)
-
-
 def paths_at_home(run: Callable[..., None]) -> Callable[..., None]:
     """A command whose paths may begin with `~`, also where a shell leaves that as it is (--output=~/r)."""
     from automl_transfer.machine import path_of
@@ -246,3 +235,58 @@ def duration(text: str, option: str) -> float:
     if found is None:
         raise ConfigurationError(f"{option} must be a time such as 90s, 30m or 2h, got {text!r}")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+RecipeArgument = Annotated[
+    Path, typer.Argument(metavar="RECIPE", help="A best_strategy.json.", exists=True, dir_okay=False)
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="A name, folder, .npz or table of labels (default: the recipe's own)."),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option("--source", help="Another source, or checkpoint/ARCHITECTURE@PATH of a file here."),
+]
+
+
+class EpochsShown:
+    """A progress bar over images and then epochs, on stderr; where nobody watches, a line for each epoch.
+
+    Args:
+        epochs: Of all seeds together; None where `begin` says it.
+        quiet: Whether nothing is shown.
+    """
+
+    def __init__(self, epochs: int | None = None, *, quiet: bool = False) -> None:
+        from rich.progress import Progress
+
+        self._screen = console(stderr=True)
+        self._lines = not quiet and not watched(self._screen)
+        self._progress = Progress(console=self._screen, transient=True, disable=quiet or self._lines)
+        self._task = self._progress.add_task("training", total=epochs)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Something that is no epoch of a seed goes on."""
+        self._progress.update(self._task, description=what, completed=done, total=total)
+
+    def begin(self, epochs: int, text: str) -> None:
+        """Print a text, for people who keep it; then epochs follow."""
+        self._progress.stop()
+        console().print(text, markup=False, soft_wrap=True)
+        self._progress.reset(self._task, total=epochs, description="training")
+        self._progress.start()
+
+    def on_epoch(self, seed: int, result: EpochResult) -> None:
+        """An epoch has ended."""
+        text = f"seed {seed}, epoch {result.epoch}: {result.accuracy:.4f}"
+        self._progress.update(self._task, advance=1, description=text)
+        if self._lines:
+            self._screen.print(text, markup=False)

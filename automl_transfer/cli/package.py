@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import JsonOption, console, print_json
+from automl_transfer.cli import options
+from automl_transfer.cli.screen import console, print_json
 
 
 class Format(StrEnum):
@@ -24,13 +25,18 @@ def run(
     form: Annotated[Format, typer.Option("--format", help="safetensors, torch-export or onnx.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="A new file (default: beside the model)."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="A new file (default: beside the model); its suffix may be left out.",
+        ),
     ] = None,
     with_preprocessing: Annotated[
         bool,
         typer.Option("--with-preprocessing", help="Take uint8 pixels (N, H, W, C), give probabilities."),
     ] = False,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write a model as one file for inference: no training state, no hyperparameters, nothing tunable.
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from automl_transfer.cli.options import DeviceOption, console, watched
+from automl_transfer.cli import options
+from automl_transfer.cli.screen import console, watched
 from automl_transfer.printable import for_machines
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ def run(
     ],
     form: Annotated[Form, typer.Option("--format", help="csv or jsonl.")] = Form.CSV,
     top: Annotated[int, typer.Option("--top", min=1, help="Classes to list for each image.")] = 1,
-    batch: Annotated[
-        int | None, typer.Option("--batch", min=1, help="Images a forward pass (default: what suits).")
-    ] = None,
+    batch: options.Batch = None,
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Names on stdin end in a null character, not in a new line.")
     ] = False,
@@ -57,7 +56,7 @@ def run(
             help="Least probability of a label; below it the label is 'none', and 'best' says the class.",
         ),
     ] = None,
-    device: DeviceOption = "cpu",
+    device: options.Device = "cpu",
 ) -> None:
     """Label images. One that cannot be read gets a row with the reason; the others go on.
 

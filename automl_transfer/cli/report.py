@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    DataRootOption,
-    DeviceOption,
-    JsonOption,
-    StorageFileOption,
-    StorageOption,
-    console,
-    open_store,
-    print_data,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console, print_data
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
+
+OWN = ""
+"""Value of `--confirm` without a number: as many strategies as the study confirms."""
 
 
 def run(
@@ -28,21 +25,25 @@ def run(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page: one file, works offline.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: options.Json = False,
     csv: Annotated[bool, typer.Option("--csv", help="Print the ranking as CSV.")] = False,
     limit: Annotated[int, typer.Option("--limit", min=1, help="Strategies to show.")] = 10,
     confirm: Annotated[
-        int,
-        typer.Option("--confirm", metavar="K", min=0, help="First train the best K again, or go on with it."),
-    ] = 0,
+        str,
+        typer.Option(
+            "--confirm",
+            metavar="[K]",
+            help="First train the best K again, by default as many as the study does, or go on with it.",
+        ),
+    ] = "0",
     audit: Annotated[
         int, typer.Option("--audit", min=0, help="First run N random pruned trials to their end.")
     ] = 0,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
 ) -> None:
     """Report on a study at any time, or compare several. Only complete trials are ranked.
 
@@ -59,10 +60,11 @@ def run(
     if html is not None and not html.absolute().parent.is_dir():
         raise OutputError(f"the folder of --html must exist, got {html.parent}: create it, or choose another")
     names = list(dict.fromkeys(studies))
-    read_only = not (confirm or audit)
+    wanted = _strategies(confirm)
+    read_only = wanted == 0 and not audit
     with open_store(storage, storage_file, create=False, read_only=read_only) as store:
-        for name in names if confirm or audit else ():
-            _train(store, name, confirm, audit, device, data_root, cache)
+        for name in () if read_only else names:
+            _train(store, name, wanted, audit, device, data_root, cache)
         reports = [read_report(store, name) for name in names]
     from automl_transfer.reporting import output
 
@@ -80,14 +82,49 @@ def run(
             console().print(f"wrote {html}", markup=False, soft_wrap=True)
 
 
+class Command(TyperCommand):
+    """Takes `--confirm` without a number, too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give such an option a value, which the parser wants in any case."""
+        filled = [
+            text
+            for argument, after in zip_longest(args, args[1:], fillvalue="-")
+            for text in ([argument, OWN] if argument == "--confirm" and not _is_value(after) else [argument])
+        ]
+        return super().parse_args(ctx, filled)
+
+
+def _is_value(text: str) -> bool:
+    return text.lstrip("-+").replace(".", "").isdigit()
+
+
+def _strategies(confirm: str) -> int | None:
+    """How many strategies to confirm; None for as many as the study says."""
+    from automl_transfer.errors import ConfigurationError
+
+    if confirm == OWN:
+        return None
+    if not confirm.isdecimal():
+        raise ConfigurationError(f"--confirm must be a number of strategies, got {confirm!r}")
+    return int(confirm)
+
+
 def _train(
-    store: Store, name: str, confirm: int, audit: int, device: str, data_root: Path | None, cache: Path | None
+    store: Store,
+    name: str,
+    confirm: int | None,
+    audit: int,
+    device: str,
+    data_root: Path | None,
+    cache: Path | None,
 ) -> None:
     """Confirm the best and audit pruned trials; Ctrl-C keeps what is done, and the same call goes on."""
     from automl_transfer.aborting import Aborted, abortable
     from automl_transfer.api.evidence import audit_pruned, confirm_best
     from automl_transfer.api.refresh import refresh_run
     from automl_transfer.domain.evidence import ExtraRun, FailedRun
+    from automl_transfer.domain.spec import SearchSpec
     from automl_transfer.reporting.plain import plain
     from automl_transfer.search.workbench import Workbench
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
@@ -104,6 +141,8 @@ def _train(
         say(f"{run.kind} trial {run.root} failed: {plain(run.reason.splitlines()[0])}")
 
     handle = store.study(name)
+    search = handle.spec.search
+    confirm = (search.confirm or SearchSpec().confirm) if confirm is None else confirm
     with stop_on_signals(stop), abortable(lambda: stop.asked is not None):
         try:
             bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
@@ -112,7 +151,7 @@ def _train(
                     store,
                     bench,
                     strategies=confirm,
-                    max_runs=handle.spec.search.confirm_runs,
+                    max_runs=search.confirm_runs,
                     on_run=told,
                     on_failure=failed,
                     on_wait=lambda: say("another process trains what is left"),

@@ -7,13 +7,9 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    StorageFileOption,
-    StorageOption,
-    WaitOption,
-    open_store,
-)
-from automl_transfer.domain.places import DEFAULT_DATABASE
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
+from automl_transfer.machine import DEFAULT_DATABASE
 
 
 def run(
@@ -28,9 +24,9 @@ def run(
         list[Path] | None,
         typer.Option("--reader-login", metavar="FILE", help="Holds the storage URL of a reader's login."),
     ] = None,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    wait: WaitOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    wait: options.Wait = None,
 ) -> None:
     """Print the SQL that makes two roles in a PostgreSQL store, or run it. Safe to repeat.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from automl_transfer.printable import VisibleStream
+import typer
+
+from automl_transfer.printable import VisibleStream, for_machines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +27,7 @@ def safe_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def make_console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False) -> Console:
     """A console for people: its own colours and movements reach the terminal, those in a text do not."""
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.segment import Segment
@@ -44,3 +47,19 @@ def make_console(*, stderr: bool = False) -> Console:
     stream = sys.stderr if stderr else sys.stdout
     file = stream.raw if isinstance(stream, VisibleStream) else None
     return SafeConsole(file=file, stderr=stderr, highlight=False)
+
+
+def watched(screen: Console) -> bool:
+    """Whether a person looks at a console; what redraws itself fills a file, whatever FORCE_COLOR says."""
+    return screen.is_terminal and screen.file.isatty()
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    print_data(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def print_data(text: str) -> None:
+    """Print lines for machines: in UTF-8, unless they go to a terminal of another encoding."""
+    for_machines(sys.stdout)
+    typer.echo(text, nl=False)

@@ -7,26 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    ClassesFromOption,
-    ColumnsOption,
-    DataRootOption,
-    DeviceOption,
-    GroupFromOption,
-    ImagesOption,
-    LauncherOption,
-    MinPerClassOption,
-    OnBadImageOption,
-    RareClassesOption,
-    RefitOption,
-    SplitFromOption,
-    StorageFileOption,
-    StorageOption,
-    columns_of,
-    console,
-)
-from automl_transfer.domain.places import DEFAULT_DATABASE, RUNS
+from automl_transfer.cli import options
+from automl_transfer.cli.options import columns_of
+from automl_transfer.cli.screen import console
+from automl_transfer.machine import DEFAULT_DATABASE, RUNS
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -34,43 +18,37 @@ if TYPE_CHECKING:
 
 
 def run(
-    what: Annotated[
-        str, typer.Argument(metavar="STUDY.toml|DATASET", help="A study file, or a dataset with a preset.")
-    ],
-    preset: Annotated[
-        str, typer.Option("--preset", help="Space and budget for a dataset: quick, core.")
-    ] = "quick",
-    study_name: Annotated[str | None, typer.Option("--study-name", help="Name of the study.")] = None,
+    what: options.StudyOrDataset,
+    preset: options.Preset = "quick",
+    study_name: options.StudyName = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Results. Default: runs/STUDY.")
     ] = None,
-    trials: Annotated[int | None, typer.Option("--trials", help="Strategies to try.")] = None,
+    trials: options.Trials = None,
     minutes: Annotated[float | None, typer.Option("--minutes", help="Time for the whole command.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
-    ] = None,
+    settings: options.Settings = None,
     confirm: Annotated[
         str | None,
         typer.Option("--confirm", metavar="K|off", help="Train the best K again, on fresh splits."),
     ] = None,
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
-    group_from: GroupFromOption = None,
-    on_bad_image: OnBadImageOption = None,
-    classes_from: ClassesFromOption = None,
-    split_from: SplitFromOption = None,
-    rare_classes: RareClassesOption = None,
-    min_per_class: MinPerClassOption = None,
-    refit: RefitOption = False,
+    images: options.Images = None,
+    columns: options.Columns = None,
+    group_from: options.GroupFrom = None,
+    on_bad_image: options.OnBadImage = None,
+    classes_from: options.ClassesFrom = None,
+    split_from: options.SplitFrom = None,
+    rare_classes: options.RareClasses = None,
+    min_per_class: options.MinPerClass = None,
+    refit: options.Refit = None,
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
     ] = 1,
-    launcher: LauncherOption = None,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    launcher: options.Launcher = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
 ) -> None:
     """Search for the best transfer strategy; rank, and ship the winner.
 
@@ -84,7 +62,7 @@ def run(
     """
     from automl_transfer.api.search import run_study
     from automl_transfer.cli.live import LiveSearch, print_result
-    from automl_transfer.space.study_of import study_spec
+    from automl_transfer.space.study_file import study_spec
     from automl_transfer.store.url import resolve_storage
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from automl_transfer.cli.options import JsonOption, console, print_json
+from automl_transfer.cli import options
+from automl_transfer.cli.screen import console, print_json
 
 
-def run(as_json: JsonOption = False) -> None:
+def run(as_json: options.Json = False) -> None:
     """List sources: sizes, licences, and whether they are on this machine.
 
     \b

@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
-from automl_transfer.cli.options import JsonOption, console, print_json
+from automl_transfer.cli import options
+from automl_transfer.cli.screen import console, print_json
 
 
 def run(
     study: Annotated[
         Path | None, typer.Argument(metavar="[STUDY.toml]", help="Only what this study searches.")
     ] = None,
-    as_json: JsonOption = False,
+    source: Annotated[
+        str | None,
+        typer.Option("--source", metavar="NAME", help="Say what this source cannot take, and why."),
+    ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Print every dimension: name, range, default, condition, source.
 
@@ -26,6 +31,7 @@ def run(
     from rich.table import Table
     from rich.text import Text
 
+    from automl_transfer.domain.dimensions import ALL_TRAITS
     from automl_transfer.domain.strategy import DIMENSIONS
     from automl_transfer.space.space import Space
     from automl_transfer.space.study_file import read_study
@@ -33,6 +39,12 @@ def run(
     shown = list(DIMENSIONS.values())
     if study is not None:
         shown = list(Space.from_settings(read_study(study).space).searched)
+    traits = ALL_TRAITS
+    if source is not None:
+        from automl_transfer.models.registry import source_traits
+
+        traits = source_traits(source)
+    excluded = {d.name: d.excluded_by(traits) for d in shown}
     if as_json:
         print_json(
             [
@@ -42,7 +54,9 @@ def run(
                     "default": d.default,
                     "condition": d.condition,
                     "effect": d.effect,
+                    "needs": d.needs_text,
                     "paper": d.paper,
+                    **({} if source is None else {"excluded": list(excluded[d.name])}),
                 }
                 for d in shown
             ]
@@ -53,5 +67,9 @@ def run(
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for d in shown:
         when = f"; active if {d.condition}" if d.condition else ""
-        table.add_row(d.name, d.range_text, str(d.default), Text(f"{d.effect}{when} [{d.paper}]"))
+        needs = f"; {d.needs_text}" if d.needs_text else ""
+        text = Text(f"{d.effect}{when}{needs} [{d.paper}]")
+        for why in excluded[d.name]:
+            text.append(f"\nnot with {source}: {why}", style="yellow")
+        table.add_row(d.name, d.range_text, str(d.default), text)
     console().print(table)

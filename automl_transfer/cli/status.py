@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from automl_transfer.cli.options import (
-    JsonOption,
-    StorageFileOption,
-    StorageOption,
-    console,
-    open_store,
-    print_json,
-    watched,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console, print_json, watched
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -27,14 +21,14 @@ EVERY_UNWATCHED = 60.0
 
 
 def run(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")],
+    study: options.StudyOfStore,
     watch: Annotated[
         bool,
         typer.Option("--watch", "-w", help="Show it again every 2 s (60 s in a file), until Ctrl-C."),
     ] = False,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    as_json: JsonOption = False,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show trials by fate, the incumbent, live workers and failures.
 

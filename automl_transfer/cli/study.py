@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from automl_transfer.cli import study_create
-from automl_transfer.cli.options import (
-    JsonOption,
-    StorageFileOption,
-    StorageOption,
-    console,
-    open_store,
-    print_json,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import open_store
+from automl_transfer.cli.screen import console, print_json
+from automl_transfer.machine import DEFAULT_DATABASE, RUNS
 from automl_transfer.printable import visible
 
 app = typer.Typer(
@@ -23,14 +19,57 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-app.command("create")(study_create.run)
 
-StudyArgument = Annotated[str, typer.Argument(metavar="STUDY", help="Name of the study.")]
+@app.command("create")
+def create_study(
+    what: options.StudyOrDataset,
+    preset: options.Preset = "quick",
+    study_name: options.StudyName = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Where its files will be. Default: runs/STUDY."),
+    ] = None,
+    trials: options.Trials = None,
+    settings: options.Settings = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    wait: options.Wait = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
+) -> None:
+    """Create a study and its first trials, and run none: that is for workers. Safe to repeat.
+
+    \b
+    $ automl-transfer study create studies/quick.toml --storage postgresql://me@host/studies
+    quick: 16 strategies to try; run 'automl-transfer worker quick' on any machine that reaches the store
+    """
+    from automl_transfer.api.search import create
+    from automl_transfer.space.study_file import study_spec
+    from automl_transfer.store.url import resolve_storage
+
+    spec = study_spec(
+        what, preset, settings or [], name=study_name, data_root=data_root, search__trials=trials
+    )
+    if wait is not None:
+        open_store(storage, storage_file, wait=wait).close()
+    handle = create(
+        spec,
+        storage=resolve_storage(storage, storage_file, DEFAULT_DATABASE),
+        output=output or RUNS / spec.name,
+        device=device,
+        data_root=data_root,
+        cache_root=cache,
+    )
+    typer.echo(
+        f"{handle.name}: {handle.spec.search.trials} strategies to try; run 'automl-transfer worker "
+        f"{handle.name}' on any machine that reaches the store"
+    )
 
 
 @app.command("list")
 def list_studies(
-    storage: StorageOption = None, storage_file: StorageFileOption = None, as_json: JsonOption = False
+    storage: options.Storage = None, storage_file: options.StorageFile = None, as_json: options.Json = False
 ) -> None:
     """List the studies of a store.
 
@@ -68,10 +107,10 @@ def list_studies(
 
 @app.command()
 def rename(
-    study: StudyArgument,
+    study: options.StudyOfStore,
     new: Annotated[str, typer.Argument(metavar="NEW", help="Its new name.")],
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
 ) -> None:
     """Give a study another name. Workers that run it go on; its files stay where they are.
 
@@ -86,10 +125,10 @@ def rename(
 
 @app.command()
 def delete(
-    study: StudyArgument,
+    study: options.StudyOfStore,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
 ) -> None:
     """Delete a study and its trials from the store. Files in its output folder stay.
 
@@ -115,10 +154,10 @@ def delete(
 
 @app.command()
 def gc(
-    study: StudyArgument,
+    study: options.StudyOfStore,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be dropped.")] = False,
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
 ) -> None:
     """Drop checkpoints and models that nothing needs: never those of open trials or of the best five.
 

@@ -7,23 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    ClassesFromOption,
-    ColumnsOption,
-    DataRootOption,
-    DeviceOption,
-    GroupFromOption,
-    ImagesOption,
-    MinPerClassOption,
-    OnBadImageOption,
-    RareClassesOption,
-    RefitOption,
-    SplitFromOption,
-    columns_of,
-    console,
-)
-from automl_transfer.cli.rerun_options import EpochsShown
+from automl_transfer.cli import options
+from automl_transfer.cli.options import EpochsShown, columns_of
+from automl_transfer.cli.screen import console
 from automl_transfer.domain.spec import MOST_SEED
 
 if TYPE_CHECKING:
@@ -56,18 +42,18 @@ def run(
         int | None, typer.Option("--steps", min=1, max=100_000_000, help="Of the optimiser, in all.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of all that is drawn.")] = 0,
-    refit: RefitOption = False,
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
-    group_from: GroupFromOption = None,
-    on_bad_image: OnBadImageOption = None,
-    classes_from: ClassesFromOption = None,
-    split_from: SplitFromOption = None,
-    rare_classes: RareClassesOption = None,
-    min_per_class: MinPerClassOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    refit: options.Refit = None,
+    images: options.Images = None,
+    columns: options.Columns = None,
+    group_from: options.GroupFrom = None,
+    on_bad_image: options.OnBadImage = None,
+    classes_from: options.ClassesFrom = None,
+    split_from: options.SplitFrom = None,
+    rare_classes: options.RareClasses = None,
+    min_per_class: options.MinPerClass = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
 ) -> None:
     """Train one strategy by hand and ship the model; nothing is searched.
 
@@ -108,7 +94,7 @@ def run(
             epochs=epochs,
             steps=steps,
             seed=seed,
-            refit=refit,
+            refit=refit is not False,
             device=device,
             data_root=data_root,
             cache_root=cache,

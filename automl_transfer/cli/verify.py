@@ -6,20 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    ColumnsOption,
-    DataRootOption,
-    DeviceOption,
-    GroupFromOption,
-    ImagesOption,
-    JsonOption,
-    OnBadImageOption,
-    columns_of,
-    console,
-    print_json,
-)
-from automl_transfer.cli.rerun_options import DatasetOption, EpochsShown, RecipeArgument, SourceOption
+from automl_transfer.cli import options
+from automl_transfer.cli.options import DatasetOption, EpochsShown, RecipeArgument, SourceOption, columns_of
+from automl_transfer.cli.screen import console, print_json
 
 if TYPE_CHECKING:
     from automl_transfer.api.verifying import Verdict
@@ -38,14 +27,14 @@ def run(
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0.0, max=1.0, help="Difference in accuracy that is within.")
     ] = 0.01,
-    images: ImagesOption = None,
-    columns: ColumnsOption = None,
-    group_from: GroupFromOption = None,
-    on_bad_image: OnBadImageOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
+    images: options.Images = None,
+    columns: options.Columns = None,
+    group_from: options.GroupFrom = None,
+    on_bad_image: options.OnBadImage = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
 ) -> None:
     """Train a best-strategy file again on its own data and compare. Exit code 1 where it is outside.
 

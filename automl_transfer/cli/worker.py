@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from automl_transfer.cli.options import (
-    CacheOption,
-    DataRootOption,
-    DeviceOption,
-    StorageFileOption,
-    StorageOption,
-    WaitOption,
-    duration,
-    open_store,
-)
+from automl_transfer.cli import options
+from automl_transfer.cli.options import duration, open_store
 from automl_transfer.importing import import_torch
 
 if TYPE_CHECKING:
@@ -26,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def run(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="Name of a study in the store.")],
-    storage: StorageOption = None,
-    storage_file: StorageFileOption = None,
-    wait: WaitOption = None,
-    data_root: DataRootOption = None,
-    cache: CacheOption = None,
-    device: DeviceOption = "auto",
+    study: options.StudyOfStore,
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
+    wait: options.Wait = None,
+    data_root: options.DataRoot = None,
+    cache: options.Cache = None,
+    device: options.Device = "auto",
     max_trials: Annotated[int | None, typer.Option("--max-trials", min=1, help="Leave after these.")] = None,
     max_time: Annotated[
         str | None, typer.Option("--max-time", metavar="TIME", help="Leave after 90s, 30m or 2h.")

@@ -1,5 +1,7 @@
 """A token, where one is asked for: in a form, in an Authorization header, or through a link that works once.
 
+It comes from a file that only its owner can read, or from the environment.
+
 The token itself is never in a URL, a cookie, a log or a process list. A browser keeps a random session
 name that only this process knows, in a cookie that scripts cannot read and other sites cannot send.
 """
@@ -8,16 +10,20 @@ from __future__ import annotations
 
 import hmac
 import html
+import os
 import secrets
 import threading
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from urllib.parse import parse_qs, quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from automl_transfer.dashboard.responses import answer, page
+from automl_transfer.errors import ConfigurationError
+from automl_transfer.files import read_secret, refuse_readable_by_others
 
 COOKIE = "automl_transfer_session"
 PATH = "/login"
@@ -131,3 +137,35 @@ def _local(wanted: str) -> str:
     """Where to go after the login: a path of this site, and nothing that a browser reads as another one."""
     safe = wanted.startswith("/") and not wanted.startswith(("//", "/\\", PATH)) and wanted.isprintable()
     return quote(wanted, safe="/%?=&-._~") if safe else "/"
+
+
+ENVIRONMENT_VARIABLE = "AUTOML_TRANSFER_DASHBOARD_TOKEN"
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token: the first line of `file`, else the environment; None where neither says one.
+
+    Raises:
+        ConfigurationError: A file that is missing, empty or readable by others, or a token that is too short.
+    """
+    if file is None:
+        token = os.environ.get(ENVIRONMENT_VARIABLE, "").strip()
+        return _checked(token, ENVIRONMENT_VARIABLE) if token else None
+    text = read_secret(
+        file,
+        "--token-file",
+        "the token",
+        ConfigurationError,
+        f'. Make one: (umask 077; python -c "import secrets; print(secrets.token_urlsafe(24))" > {file})',
+    )
+    refuse_readable_by_others(file, "token", ConfigurationError)
+    return _checked(text, str(file))
+
+
+def _checked(token: str, where: str) -> str:
+    if len(token) < SHORTEST or not token.isascii() or not token.isprintable():
+        raise ConfigurationError(
+            f"a token must have at least {SHORTEST} printable ASCII characters, got {len(token)} characters "
+            f"in {where}"
+        )
+    return token

@@ -6,7 +6,7 @@ import errno
 import socket
 from typing import TYPE_CHECKING, Any
 
-from automl_transfer.dashboard.hosts import LOOPBACK
+from automl_transfer.dashboard.guards import LOOPBACK
 from automl_transfer.errors import ConfigurationError
 
 if TYPE_CHECKING:

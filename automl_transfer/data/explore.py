@@ -6,7 +6,6 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from automl_transfer.data.accounting import account_of_files
 from automl_transfer.data.base import NoTaskError
@@ -16,18 +15,15 @@ from automl_transfer.data.registry import parse
 from automl_transfer.data.task import LoadedDetails, LoadedTask, load_with_details
 from automl_transfer.domain.account import Account
 from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import SPLITS, Split, Task
 
 LISTED = 50
 """Groups of duplicates that are listed; all are counted."""
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class ClassCount(BaseModel):
+class ClassCount(Frozen):
     """Images of one class in each split."""
-
-    model_config = _FROZEN
 
     name: str
     train: int
@@ -35,27 +31,23 @@ class ClassCount(BaseModel):
     test: int
 
 
-class SizeRange(BaseModel):
+class SizeRange(Frozen):
     """Smallest, median and largest stored size in pixels, each side on its own."""
-
-    model_config = _FROZEN
 
     width: tuple[int, float, int]
     height: tuple[int, float, int]
     distinct: int
 
 
-class DuplicateGroup(BaseModel):
+class DuplicateGroup(Frozen):
     """Images with exactly the same pixels at the working resolution."""
-
-    model_config = _FROZEN
 
     keys: tuple[str, ...]
     splits: tuple[Split, ...]
     classes: tuple[str, ...]
 
 
-class Duplicates(BaseModel):
+class Duplicates(Frozen):
     """Exact duplicates among the images in splits.
 
     Attributes:
@@ -66,8 +58,6 @@ class Duplicates(BaseModel):
         groups: The first groups; across splits first, then conflicting ones.
     """
 
-    model_config = _FROZEN
-
     extra_images: int
     within_splits: int
     across_splits: int
@@ -75,25 +65,21 @@ class Duplicates(BaseModel):
     groups: tuple[DuplicateGroup, ...]
 
 
-class SkippedImage(BaseModel):
+class SkippedImage(Frozen):
     """An image that cannot be used, with the reason."""
-
-    model_config = _FROZEN
 
     key: str
     reason: str
 
 
-class FolderCount(BaseModel):
+class FolderCount(Frozen):
     """Images anywhere below one top folder; `.` is the dataset's own."""
-
-    model_config = _FROZEN
 
     name: str
     images: int
 
 
-class Exploration(BaseModel):
+class Exploration(Frozen):
     """Everything `explore` computes; `model_dump_json()` is its JSON form.
 
     Attributes:
@@ -106,8 +92,6 @@ class Exploration(BaseModel):
         imbalance: Training images of the largest class over those of the smallest that has any.
         skipped: Images that were meant to be used and cannot be.
     """
-
-    model_config = _FROZEN
 
     name: str
     findings: tuple[str, ...] = ()

@@ -35,16 +35,7 @@ def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str
                 f"{Path(group_from).name!r}: {some(missing, 5)}"
             )
         return tuple(table[key] for key in keys)
-    try:
-        expression = re.compile(group_from)
-    except re.error as error:
-        raise DataError(
-            f"group_from must be a regular expression or a .csv, got {group_from!r}: {error}"
-        ) from error
-    if expression.groups != 1:
-        raise DataError(
-            f"group_from must have exactly one capture group (...), got {expression.groups} in {group_from!r}"
-        )
+    expression = one_group(group_from, "group_from", "a regular expression or a .csv")
     found = [expression.search(key) for key in keys]
     unmatched = [
         key for key, match in zip(keys, found, strict=True) if match is None or match.group(1) is None
@@ -55,6 +46,23 @@ def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str
             f"{len(keys)}: {some(unmatched, 5)}"
         )
     return tuple(match.group(1) for match in found if match is not None)
+
+
+def one_group(text: str, option: str, what: str) -> re.Pattern[str]:
+    """A regular expression with one capture group.
+
+    Raises:
+        DataError: It is none.
+    """
+    try:
+        expression = re.compile(text)
+    except re.error as error:
+        raise DataError(f"{option} must be {what}, got {text!r}: {error}") from error
+    if expression.groups != 1:
+        raise DataError(
+            f"{option} must have exactly one capture group (...), got {expression.groups} in {text!r}"
+        )
+    return expression
 
 
 def _table(name: str, root: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automl_transfer.data.base import NoTaskError, some
+from automl_transfer.data.groups import one_group
 from automl_transfer.data.split_names import almost_splits, split_of, twice, without_labels
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
@@ -198,16 +199,7 @@ def _folder(depth: int) -> Find:
 
 
 def _pattern(text: str, option: str, keys: Sequence[str]) -> Find:
-    try:
-        expression = re.compile(text)
-    except re.error as error:
-        raise DataError(
-            f"{option} must be the number of a folder or a regular expression, got {text!r}: {error}"
-        ) from error
-    if expression.groups != 1:
-        raise DataError(
-            f"{option} must have exactly one capture group (...), got {expression.groups} in {text!r}"
-        )
+    expression = one_group(text, option, "the number of a folder or a regular expression")
 
     def find(key: str) -> str | None:
         match = expression.search(key)

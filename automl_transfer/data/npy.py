@@ -40,7 +40,7 @@ def read_header(archive: zipfile.ZipFile, member: str) -> Header:
     """Read the header of an array.
 
     Raises:
-        ValueError: It is none. Foreign headers may raise anything else too (`foreign.reading`).
+        ValueError: It is none. Foreign headers may raise anything else too (`files.reading`).
     """
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)

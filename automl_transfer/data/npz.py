@@ -36,7 +36,7 @@ from automl_transfer.data.split_names import SPLIT_NAMES
 from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange, Seen, judge, refuse_another_scale
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
-from automl_transfer.foreign import reading
+from automl_transfer.files import reading
 
 Array = npt.NDArray[Any]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from automl_transfer.domain.strict_json import Frozen
 
 LISTED = 20
 """Suffixes and classes that are counted one by one; the others are counted together, as `...`."""
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Reason(StrEnum):
@@ -47,7 +47,7 @@ def counted(files: int, reason: str) -> str:
     return f"{files:,} {noun}s {rest}"
 
 
-class LeftOut(BaseModel):
+class LeftOut(Frozen):
     """The files that one reason leaves out.
 
     Attributes:
@@ -56,8 +56,6 @@ class LeftOut(BaseModel):
         classes: Files by class, where they lie in one; the commonest first.
         sample: Names of the first few.
     """
-
-    model_config = _FROZEN
 
     reason: str
     files: int = Field(ge=1)
@@ -91,10 +89,8 @@ class LeftOut(BaseModel):
         )
 
 
-class Oddity(BaseModel):
+class Oddity(Frozen):
     """Images that are used, but look as if something were wrong with them."""
-
-    model_config = _FROZEN
 
     what: str
     images: int = Field(ge=1)
@@ -106,7 +102,7 @@ class Oddity(BaseModel):
         return f"{counted(self.images, self.what)}: {names}" + (" ..." if self.images > 2 else "")
 
 
-class Account(BaseModel):
+class Account(Frozen):
     """Every file below a dataset's folder, or every image of another dataset; the totals add up.
 
     Attributes:
@@ -116,8 +112,6 @@ class Account(BaseModel):
         oddities: Used images that deserve a look.
         notes: What else had to be decided, each as one sentence.
     """
-
-    model_config = _FROZEN
 
     seen: int = Field(ge=0)
     used: int = Field(ge=0)

@@ -6,7 +6,8 @@ Each stands at its field of `Strategy`; the space, the reference, conditions and
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -17,7 +18,21 @@ from automl_transfer.domain.spec import Scalar
 Values = Mapping[str, Any]
 Kind = Literal["categorical", "int", "float"]
 
+Trait = Literal["source_head", "batch_norms", "unnormalised", "residual_blocks"]
+"""What a source's network may have, where a method needs it."""
+TRAITS: Mapping[Trait, tuple[str, str]] = MappingProxyType({
+    "source_head": ("the source's own classifier", "it comes without one"),
+    "batch_norms": ("batch norms", "it has none"),
+    "unnormalised": (
+        "a network without norm layers", "its norm layers undo what is done to the weights, or no longer fit"
+    ),
+    "residual_blocks": ("residual blocks that can be left out", "it has none"),
+})  # fmt: skip
+"""What each is, and why a source without it is excluded."""
+ALL_TRAITS: frozenset[Trait] = frozenset(TRAITS)
+
 CLOSED_FORM = "closed_form"
+CO_TUNING = "co_tuning"
 EIGHTHS = 8
 BODY_MODES = ("suffix", "full", "body", "norm", "bias", "surgical", "lora")
 """Tune modes in which weights below the head are trained."""
@@ -50,6 +65,12 @@ def _body_tuned(values: Values) -> bool:
 
 def _anchored(values: Values) -> bool:
     return _body_tuned(values) and values["tune_mode"] != "lora" and _transfers(values)
+
+
+def co_tunes_a_part(values: Values) -> bool:
+    """Whether Co-Tuning is asked for where the source's classifier cannot stand on what it was trained on."""
+    whole = values["truncation"] == values["transfer_depth"] == EIGHTHS
+    return values["anchor"] == CO_TUNING and _anchored(values) and not whole
 
 
 ALWAYS = Condition("", lambda values: True)
@@ -85,6 +106,15 @@ ANCHORABLE = Condition("weights of the body are tuned and transferred", _anchore
 ANCHORED = Condition("anchor is not none", lambda values: _anchored(values) and values["anchor"] != "none")
 MIXED = Condition("mix is not none", lambda values: _trains(values) and values["mix"] != "none")
 DISTORTED = Condition("distort is not none", lambda values: _trains(values) and values["distort"] != "none")
+NORMS_MOVE = Condition(
+    "the body is tuned and transferred, and norm_policy = train",
+    lambda values: _anchored(values) and values["norm_policy"] == "train",
+)
+BODY_TUNED = Condition("the body is tuned", _body_tuned)
+ANSWERS_FIRST = Condition(
+    "the body is tuned and transferred under a head that is ridge or ncm",
+    lambda values: _anchored(values) and values["head_init"] in ("ridge", "ncm"),
+)
 AUGMENTED = Condition("augmentation is not none", lambda values: values["augmentation"] != "none")
 
 
@@ -103,6 +133,8 @@ class Dimension:
         when: It has an effect then.
         words: What it adds to the strategy in words; nothing where that is empty.
         since: Version of the space that it came with; at its default, keys are what they were before.
+        needs: What every value but the default needs of the source's network.
+        choice_needs: What single choices need.
         name, default: Of its field.
     """
 
@@ -117,6 +149,8 @@ class Dimension:
     when: Condition = ALWAYS
     words: Callable[[Any], str] = lambda strategy: ""
     since: int = 1
+    needs: Trait | None = None
+    choice_needs: Mapping[Scalar, Trait] = field(default_factory=dict)
     name: str = ""
     default: Any = None
 
@@ -126,6 +160,25 @@ class Dimension:
         if self.choices or isinstance(self.default, str | bool):
             return "categorical"
         return "int" if isinstance(self.default, int) else "float"
+
+    def lacks(self, value: Any, traits: frozenset[Trait]) -> Trait | None:
+        """The trait that this value needs, where a source of these traits does not have it."""
+        needed = self.needs if self.needs and value != self.default else self.choice_needs.get(value)
+        return needed if needed is not None and needed not in traits else None
+
+    def excluded_by(self, traits: frozenset[Trait]) -> tuple[str, ...]:
+        """What a source of these traits cannot take of it, and why, in words."""
+        missing = {value: TRAITS[need] for value, need in self._needed().items() if need not in traits}
+        return tuple(f"{value} needs {what}: {why}" for value, (what, why) in missing.items())
+
+    @property
+    def needs_text(self) -> str:
+        """What it needs of the source's network, in words; empty for nothing."""
+        return ", ".join(f"{value} needs {TRAITS[need][0]}" for value, need in self._needed().items())
+
+    def _needed(self) -> dict[Scalar, Trait]:
+        whole: dict[Scalar, Trait] = {"any but its default": self.needs} if self.needs else {}
+        return {**whole, **self.choice_needs}
 
     @property
     def condition(self) -> str:
@@ -146,10 +199,10 @@ def dimensions_of(model: type[BaseModel]) -> dict[str, Dimension]:
     They come in the order in which they are decided: a condition refers only to what every strategy has.
     """
     found: dict[str, Dimension] = {}
-    for name, field in model.model_fields.items():
-        (stated,) = (each for each in field.metadata if isinstance(each, Dimension))
+    for name, stands in model.model_fields.items():
+        (stated,) = (each for each in stands.metadata if isinstance(each, Dimension))
         choices = stated.choices or (methods.built_in(stated.role) if stated.role else ())
-        found[name] = replace(stated, name=name, default=field.default, choices=choices)
+        found[name] = replace(stated, name=name, default=stands.default, choices=choices)
     return found
 
 

@@ -6,11 +6,10 @@ import base64
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from automl_transfer.domain.measured import Measured
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from automl_transfer.domain.strict_json import Frozen
 
 RunKind = Literal["confirm", "audit"]
 
@@ -44,10 +43,8 @@ class ExtraRun(Measured):
     correct: str = ""
 
 
-class FailedRun(BaseModel):
+class FailedRun(Frozen):
     """A confirmation or audit that could not be trained to its end, and why."""
-
-    model_config = _FROZEN
 
     kind: RunKind
     root: int
@@ -91,7 +88,7 @@ def pack_bits(bits: Iterable[bool]) -> str:
     return base64.b64encode(packed).decode("ascii")
 
 
-class CutRecord(BaseModel):
+class CutRecord(Frozen):
     """The best closed-form head on one cut of a source, pooled to grid x grid, by leave-one-out.
 
     Attributes:
@@ -100,8 +97,6 @@ class CutRecord(BaseModel):
         taps: Number of topmost outputs that the head reads.
         resolution_scale: Images were resized by this factor.
     """
-
-    model_config = _FROZEN
 
     cut: int
     grid: int
@@ -121,7 +116,7 @@ class CutRecord(BaseModel):
         return f"{outputs}, pooled {self.grid}x{self.grid}{images}"
 
 
-class ProfileRecord(BaseModel):
+class ProfileRecord(Frozen):
     """The profile of one source on the task: how good a closed-form head is at each of its cuts.
 
     Attributes:
@@ -131,8 +126,6 @@ class ProfileRecord(BaseModel):
         best: The best head that a strategy can name, on more images; None in records of earlier versions.
         left_out: Cuts with NaN or infinite activations, at some grid or resolution: no head reads these.
     """
-
-    model_config = _FROZEN
 
     source: str
     normalise: str
@@ -148,3 +141,8 @@ class ProfileRecord(BaseModel):
         """What a person should know, in words; empty where there is nothing."""
         cuts = ", ".join(map(str, self.left_out))
         return f"left out for NaN or infinite activations: after group {cuts}" if cuts else ""
+
+    @property
+    def largest(self) -> float:
+        """Images were resized by this factor at the most."""
+        return max((cut.resolution_scale for cut in self.cuts), default=1.0)

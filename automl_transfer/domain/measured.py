@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from automl_transfer import plugins
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.errors import ConfigurationError
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -48,14 +49,27 @@ def load_metric(name: str) -> Any:
     return plugins.chosen("metrics", {}, name, "a function (logits, labels)", noun=_NOUN)
 
 
-class Measured(BaseModel):
+class Shares(Frozen):
+    """Scores of a model, of which some may be missing."""
+
+    def shares(self) -> dict[str, Any]:
+        """The scores alone, for another record of the same model."""
+        return {name: getattr(self, name) for name in (*MEASURED, "other")}
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = write(self)
+        if written.get("other", 0) is None:  # as versions before wrote it, and can read it
+            del written["other"]
+        return written
+
+
+class Measured(Shares):
     """Scores of a model, in [0, 1].
 
     Attributes:
         other: The task's metric where it is none of the others; else None, and not written.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     accuracy: float = Field(ge=0.0, le=1.0)
     balanced_accuracy: float = Field(ge=0.0, le=1.0)
@@ -66,24 +80,9 @@ class Measured(BaseModel):
         """The value of the task's metric."""
         return score_of(self, metric)
 
-    def shares(self) -> dict[str, Any]:
-        """The scores alone, for another record of the same model."""
-        return {name: getattr(self, name) for name in (*MEASURED, "other")}
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_other(write(self))
-
 
 def score_of(measured: Any, metric: Metric) -> float:
     """The value of a metric among some scores."""
     value = getattr(measured, metric if metric in MEASURED else "other")
     assert value is not None, f"the {metric} was not measured"
     return float(value)
-
-
-def without_other(written: dict[str, Any]) -> dict[str, Any]:
-    """As versions before wrote it, and can read it, where there is no other metric."""
-    if written.get("other", 0) is None:
-        del written["other"]
-    return written

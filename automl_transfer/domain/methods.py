@@ -28,6 +28,9 @@ METHODS: dict[Role, dict[str, str]] = {
     "anchor": {
         "none": "transfer.terms.base:Term",
         "l2sp": "transfer.terms.l2sp:L2SP",
+        "delta": "transfer.terms.delta:Delta",
+        "bss": "transfer.terms.bss:BSS",
+        "co_tuning": "transfer.terms.co_tuning:CoTuning",
     },
     "mix": {
         "none": "transfer.terms.base:Term",

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from automl_transfer.domain.names import MAX_CLASSES
 from automl_transfer.domain.normalisation import FixedNormalisation, NormalisationFacts
 from automl_transfer.domain.pixel_range import Ranged
-from automl_transfer.domain.strict_json import read_json, validate
+from automl_transfer.domain.strict_json import Frozen, read_json, validate
 from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
 
@@ -23,7 +23,7 @@ FILES = frozenset({WEIGHTS, DESCRIPTION, CARD})
 SCHEMA = "automl-transfer/model/1"
 
 
-class Calibration(BaseModel):
+class Calibration(Frozen):
     """How probabilities are made of logits: softmax(logits / temperature).
 
     Attributes:
@@ -31,8 +31,6 @@ class Calibration(BaseModel):
         nll_before, nll_after: Mean NLL of these images in nats, at temperature 1 and at this one. None, as
             is their number, where the model comes from a packaged file: that tells nothing of its making.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["temperature"] = "temperature"
     temperature: float = Field(gt=0.0, le=1e6)
@@ -66,11 +64,9 @@ class ModelDescription(Ranged):
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         weights_sha256: Of the file `model.safetensors`.
         identity: Of the study that the model comes from; None where it is not known.
-        calibration: None where there is none: models of earlier versions, and models that were trained on
-            their validation images, too.
+        calibration: None where there is none, as in models of earlier versions. A model that was trained on
+            its validation images, too, has that of the model before.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     schema_: Literal["automl-transfer/model/1"] = Field(default="automl-transfer/model/1", alias="schema")
     architecture: str = Field(min_length=1, max_length=300)

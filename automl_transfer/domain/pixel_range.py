@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.errors import DataError
 
 SLACK = 0.5 / 255.0
@@ -33,7 +32,7 @@ _ALIKE = 8.0
 """Parts of a dataset whose own ranges differ by this factor or more are not scaled alike."""
 
 
-class PixelRange(BaseModel):
+class PixelRange(Frozen):
     """The stored number that is black, and the one that is white; linear between, clipped outside.
 
     Attributes:
@@ -41,8 +40,6 @@ class PixelRange(BaseModel):
         high: Becomes 255.
         word: For people: "12 bits".
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     low: float
     high: float
@@ -70,7 +67,7 @@ Fit = Literal["squash", "crop", "pad"]
 """How an image of any shape becomes a square: its sides are changed, its middle is kept, or gray is added."""
 
 
-class Ranged(BaseModel):
+class Ranged(Frozen):
     """What says how its images are decoded: a task, a recipe, a model.
 
     Both are written only where they are not the usual, so that files about such images are as they were

@@ -1,15 +1,24 @@
-"""What is recorded about trials: epochs, reasons to stop, finished and running trials."""
+"""What is recorded about trials: epochs, trials, and reasons to stop with what happens after each."""
 
 from __future__ import annotations
 
 import math
+import traceback
 from datetime import datetime
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from automl_transfer.domain.measured import Measured, Metric
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.errors import (
+    NotANumberError,
+    OutOfMemoryError,
+    OutputError,
+    TrialDataError,
+    UserError,
+)
 
 
 class EpochResult(Measured):
@@ -36,7 +45,6 @@ class StopKind(StrEnum):
     PRUNED = "pruned"
     RELEASED = "released"
     CRASHED = "crashed"
-    INTERRUPTED = "interrupted"
     OUT_OF_MEMORY = "out_of_memory"
     NOT_A_NUMBER = "not_a_number"
     DATA = "data"
@@ -44,10 +52,8 @@ class StopKind(StrEnum):
     BUG = "bug"
 
 
-class StopReason(BaseModel):
+class StopReason(Frozen):
     """A kind and a sentence that a person can read in the report."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: StopKind
     detail: str = Field(default="", max_length=2000)
@@ -71,17 +77,12 @@ class TrialState(StrEnum):
         return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
 
 
-Condition = str | int | bool
-
-
-class TrialOutcome(BaseModel):
+class TrialOutcome(Frozen):
     """Costs and sizes measured while a trial ran, kept beside its value.
 
     Attributes:
         conditions: What the rounding of its training depended on: threads, realised batch, device, ...
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     parameters: int = Field(default=0, ge=0)
     trained_parameters: int = Field(default=0, ge=0)
@@ -90,10 +91,10 @@ class TrialOutcome(BaseModel):
     best_epoch: int | None = None
     identical: bool = True
     weights_sha256: str | None = None
-    conditions: dict[str, Condition] = Field(default_factory=dict)
+    conditions: dict[str, str | int | bool] = Field(default_factory=dict)
 
 
-class UnreadableRow(BaseModel):
+class UnreadableRow(Frozen):
     """A row of the store that this program cannot read: it is left out, and named.
 
     Attributes:
@@ -102,8 +103,6 @@ class UnreadableRow(BaseModel):
         root: Number of the root trial that it belongs to, where that is known.
         newer: A later version of this program can read it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     what: str
     reason: str
@@ -114,7 +113,7 @@ class UnreadableRow(BaseModel):
         return f"{self.what}: {self.reason}"
 
 
-class TrialRecord(BaseModel):
+class TrialRecord(Frozen):
     """One trial as the store knows it.
 
     Attributes:
@@ -126,7 +125,7 @@ class TrialRecord(BaseModel):
         epochs: The curve, in order, inherited epochs included.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(allow_inf_nan=True)  # whoever wrote the value
 
     trial_id: int
     number: int
@@ -151,3 +150,27 @@ class TrialRecord(BaseModel):
     def seconds(self) -> float:
         """Seconds of training and validation over all epochs."""
         return math.fsum(epoch.seconds for epoch in self.epochs)
+
+
+RETRIED = frozenset({StopKind.CRASHED, StopKind.STORE, StopKind.DATA})
+"""Kinds that say nothing about the strategy: the trial is tried again while attempts remain.
+
+Out of memory is not among them, because training has already tried every smaller batch; nor are
+NaN and bugs, because training is deterministic and would end there again.
+"""
+
+_DETAIL = 1800
+
+
+def classify(error: BaseException) -> StopReason:
+    """The reason of a trial that ended in an exception, with the lines a person needs."""
+    if isinstance(error, NotANumberError):
+        return StopReason(kind=StopKind.NOT_A_NUMBER, detail=str(error)[:_DETAIL])
+    if isinstance(error, OutOfMemoryError | MemoryError):
+        return StopReason(kind=StopKind.OUT_OF_MEMORY, detail=str(error)[:_DETAIL])
+    if isinstance(error, TrialDataError | OutputError | OSError):
+        return StopReason(kind=StopKind.DATA, detail=f"{type(error).__name__}: {error}"[:_DETAIL])
+    if isinstance(error, UserError):
+        return StopReason(kind=StopKind.BUG, detail=str(error)[:_DETAIL])
+    lines = "".join(traceback.format_exception(error)).strip()
+    return StopReason(kind=StopKind.BUG, detail=f"{type(error).__name__}: {error}\n{lines}"[-_DETAIL:])

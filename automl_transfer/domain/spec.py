@@ -7,12 +7,13 @@ import json
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.pixel_range import Fit
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import Change
 
 Scalar = str | float | int | bool
@@ -27,10 +28,7 @@ Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 
 def _unsaid(value: object) -> bool:
     """Whether a field that older programs do not know may stay out of what is written."""
-    return value is None or value == {}
-
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    return value is None
 
 
 def names_table(group_from: str) -> bool:
@@ -38,7 +36,7 @@ def names_table(group_from: str) -> bool:
     return group_from.lower().endswith(".csv")
 
 
-class SplitFractions(BaseModel):
+class SplitFractions(Frozen):
     """Fractions of images in each split; they add up to 1.
 
     Attributes:
@@ -46,8 +44,6 @@ class SplitFractions(BaseModel):
         validation: Images that strategies are compared on.
         test: Images that only the winner is scored on; scores of several winners are counted. 0 for none.
     """
-
-    model_config = _FROZEN
 
     train: float = Field(default=0.6, gt=0.0, lt=1.0)
     validation: float = Field(default=0.2, gt=0.0, lt=1.0)
@@ -61,7 +57,7 @@ class SplitFractions(BaseModel):
         return self
 
 
-class TableColumns(BaseModel):
+class TableColumns(Frozen):
     """Which column of a table of labels is what; an empty text says that there is none.
 
     Attributes:
@@ -72,8 +68,6 @@ class TableColumns(BaseModel):
         weight: Not supported; an empty text leaves a column of that name out.
     """
 
-    model_config = _FROZEN
-
     file: str | None = Field(default=None, min_length=1)
     label: str | None = Field(default=None, min_length=1)
     split: str | None = None
@@ -81,7 +75,7 @@ class TableColumns(BaseModel):
     weight: str | None = None
 
 
-class TaskSpec(BaseModel):
+class TaskSpec(Frozen):
     """Which images, how they are split, and at which resolution they are used.
 
     Attributes:
@@ -115,8 +109,6 @@ class TaskSpec(BaseModel):
             macro_f1, or one that another package adds.
     """
 
-    model_config = _FROZEN
-
     dataset: str = Field(min_length=1)
     images: str | None = Field(default=None, min_length=1)
     columns: TableColumns = TableColumns()
@@ -144,7 +136,7 @@ class TaskSpec(BaseModel):
         return number
 
 
-class SearchSpec(BaseModel):
+class SearchSpec(Frozen):
     """How the search spends its budget.
 
     Attributes:
@@ -159,12 +151,14 @@ class SearchSpec(BaseModel):
             steps of 32 images take.
         max_steps: Steps of a trial that is not pruned, whatever its batch. Epochs, at whose ends a trial is
             judged, are equal parts of them.
-        sampler: Who proposes strategies: `tpe` (Bergstra 2011) learns from earlier trials, `random` does
-            not.
+        sampler: Who proposes strategies: `prior` draws around the best ones and around known recipes, and
+            more and more as `tpe` does, which learns from earlier trials alone (Bergstra 2011); `random` does
+            not learn.
         startup_trials: Trials that `tpe` draws at random before it learns.
         pruner: Who stops trials that are behind: `asha` (Li 2020), `hyperband` (Li 2018), `median`
             (Golovin 2017) or `none`.
-        min_epochs: Epochs before a trial may be pruned.
+        min_epochs: Epochs before a trial may be pruned. None: a third of the horizon. Earlier, starts are
+            compared and not ends.
         reduction_factor: For `asha` and `hyperband`: about one trial in so many passes each rung.
         max_attempts: How often a trial is tried whose worker dies or whose data cannot be read.
         seed: Of the sampler, of initial weights and of the order of images.
@@ -175,21 +169,19 @@ class SearchSpec(BaseModel):
             seeds and fresh splits of training + validation data; 0 for none. Of `minutes` it gets what
             two trainings of each and all of the best one are expected to take, at most a third. Where that
             is not enough, the better ones are confirmed; what is left undone is said, and
-            `report STUDY --confirm K` goes on with it.
+            `report STUDY --confirm` goes on with it.
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
             the end of a search only until confirmation has taken half as long as the trials did.
     """
-
-    model_config = _FROZEN
 
     trials: int = Field(default=30, ge=1, le=1_000_000)
     minutes: float | None = Field(default=None, gt=0.0)
     max_epochs: int | None = Field(default=None, ge=1, le=10_000)
     max_steps: int | None = Field(default=None, ge=1, le=100_000_000, exclude_if=_unsaid)
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["prior", "tpe", "random"] = "prior"
     startup_trials: int = Field(default=8, ge=0)
     pruner: Literal["asha", "hyperband", "median", "none"] = "asha"
-    min_epochs: int = Field(default=1, ge=1)
+    min_epochs: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
     max_attempts: int = Field(default=3, ge=1, le=100)
     seed: Seed = 0
@@ -200,9 +192,14 @@ class SearchSpec(BaseModel):
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:
-        if self.min_epochs > self.epochs:
+        if self.first_rung > self.epochs:
             raise ValueError(f"min_epochs must be <= max_epochs ({self.epochs}), got {self.min_epochs}")
         return self
+
+    @property
+    def first_rung(self) -> int:
+        """Epochs before a trial may be pruned."""
+        return self.min_epochs or max(1, self.epochs // 3)
 
     @property
     def epochs(self) -> int:
@@ -220,7 +217,7 @@ def _study_name(name: str) -> str:
     return name
 
 
-class StudySpec(BaseModel):
+class StudySpec(Frozen):
     """One task, one space, one objective.
 
     Attributes:
@@ -230,17 +227,12 @@ class StudySpec(BaseModel):
         space: Dimension name to setting: "search" takes the dimension's whole range, a list takes a
             sub-range (two numbers) or these choices, a single value fixes the dimension. Dimensions
             that are not named keep their defaults.
-        vocabulary: The choices of each dimension that is searched whole, as they were when the study began:
-            a program that knows more of them goes on with these. Written by the program.
     """
-
-    model_config = _FROZEN
 
     name: Annotated[str, AfterValidator(_study_name)]
     task: TaskSpec
     search: SearchSpec = SearchSpec()
     space: dict[str, DimensionSetting] = Field(default_factory=dict)
-    vocabulary: dict[str, tuple[Scalar, ...]] = Field(default_factory=dict, exclude_if=_unsaid)
 
     def space_signature(self) -> str:
         """Identifies the space, whatever the order of its dimensions in the file."""

@@ -91,7 +91,7 @@ class Strategy(BaseModel):
     )] = 1.0  # fmt: skip
     weight_scale: Annotated[float, Field(ge=0.1, le=10.0), Dimension(
         "multiplies the source weights", "Raghu 2019 (scale of features)", low=0.5, high=2.0, log=True,
-        when=d.TRANSFERS, words=words.scaled,
+        when=d.TRANSFERS, needs="unnormalised", words=words.scaled,
     )] = 1.0  # fmt: skip
     shrink: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
         "shrinks the source weights (1 = off)", "Ash & Adams 2020", low=0.2, high=1.0, when=d.TRANSFERS,
@@ -132,14 +132,15 @@ class Strategy(BaseModel):
         "gradient norm limit (0 = none)", "Quick-Tune", choices=(0.0, 1.0, 10.0), when=d.TRAINS,
     )] = 0.0  # fmt: skip
     anchor: Annotated[Method, Dimension(
-        "pulls weights to the source's", "L2-SP, Li 2018", role="anchor", when=d.ANCHORABLE,
-        words=words.anchored,
+        "keeps what the source knew", "L2-SP, Li 2018; DELTA, Li 2019; BSS, Chen 2019; Co-Tuning, You 2020",
+        role="anchor", when=d.ANCHORABLE, choice_needs={d.CO_TUNING: "source_head"}, words=words.anchored,
     )] = "none"  # fmt: skip
     anchor_weight: Annotated[float, Field(ge=0.0, le=10.0), Dimension(
-        "strength of the pull", "Li 2018", low=1e-4, high=1e-1, log=True, when=d.ANCHORED,
+        "strength of the anchor", "Li 2018", low=1e-4, high=1e-1, log=True, when=d.ANCHORED,
     )] = 1e-2  # fmt: skip
     norm_policy: Annotated[Literal["frozen", "adapt", "train"], Dimension(
         "normalisation statistics", "AdaBN, Li 2017", choices=("frozen", "adapt", "train"), when=d.TRAINS,
+        choice_needs={"adapt": "batch_norms"},
     )] = "frozen"  # fmt: skip
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
         "softens the targets", "Szegedy 2016", choices=(0.0, 0.05, 0.1), when=d.TRAINS,
@@ -176,6 +177,33 @@ class Strategy(BaseModel):
         "what the source does with the target's images before labels are used", "Li 2017", role="prepare",
         when=d.TRANSFERS, since=3, words=words.prepared,
     )] = "none"  # fmt: skip
+    source_prune: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
+        "share of each layer's source weights, the smallest, that become zero", "Han 2015",
+        choices=(0.0, 0.2, 0.5, 0.8), when=d.TRANSFERS, since=4, words=words.pruned,
+    )] = 0.0  # fmt: skip
+    stoch_norm: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "probability that a channel is normalised by the moving statistics in a step", "StochNorm, Kou 2020",
+        choices=(0.0, 0.25, 0.5), when=d.NORMS_MOVE, needs="batch_norms", since=4, words=words.stochastic,
+    )] = 0.0  # fmt: skip
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
+        "share of pooled features that a step leaves out before the head", "Srivastava 2014",
+        choices=(0.0, 0.2, 0.4), when=d.TRAINS, since=4, words=words.dropped,
+    )] = 0.0  # fmt: skip
+    drop_path: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
+        "probability that a step leaves out the last residual block, those below less often",
+        "stochastic depth, Huang 2016", choices=(0.0, 0.1, 0.2), when=d.BODY_TUNED, needs="residual_blocks",
+        since=4, words=words.shortened,
+    )] = 0.0  # fmt: skip
+    ema: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
+        "decay of the average of weights that is judged and shipped (0 = the weights themselves)",
+        "Polyak 1992; Tarvainen 2017", choices=(0.0, 0.99, 0.999), when=d.TRAINS, since=4,
+        words=words.averaged,
+    )] = 0.0  # fmt: skip
+    wise_alpha: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "way from the source's weights to the tuned ones at which the model is judged and shipped",
+        "WiSE-FT, Wortsman 2022", choices=(1.0, 0.75, 0.5, 0.25), when=d.ANSWERS_FIRST, since=4,
+        words=words.interpolated,
+    )] = 1.0  # fmt: skip
 
     block: Annotated[Literal["first", "middle", "last"], Dimension(
         "the third of the groups that trains", "Lee 2023 (surgical fine-tuning)",
@@ -217,6 +245,12 @@ class Strategy(BaseModel):
                 f"head_init must be ridge where tune_mode is closed_form, got {self.head_init}: "
                 "set head_init to ridge, or train the head with tune_mode head"
             )
+        if d.co_tunes_a_part(vars(self)):
+            raise ValueError(
+                "truncation and transfer_depth must be 8 where anchor is co_tuning, got "
+                f"{self.truncation} and {self.transfer_depth}: the source's classifier reads its whole "
+                "network; set both to 8, or take another anchor"
+            )
         return self
 
     @property
@@ -253,9 +287,14 @@ class Strategy(BaseModel):
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Strategy:
-        """The strategy of these values, canonical; a closed form has a ridge head, whatever is said of it."""
-        ridge = {"head_init": "ridge"} if values["tune_mode"] == CLOSED_FORM else {}
-        return cls.model_validate({**values, **ridge}).canonical()
+        """The strategy of these values, canonical, where single ones do not fit the others.
+
+        A closed form has a ridge head, whatever is said of it, and a part of a network no Co-Tuning.
+        """
+        changes: dict[str, Any] = {"head_init": "ridge"} if values["tune_mode"] == CLOSED_FORM else {}
+        if d.co_tunes_a_part(values):
+            changes["anchor"] = DIMENSIONS["anchor"].default
+        return cls.model_validate({**values, **changes}).canonical()
 
     def describe(self) -> str:
         """The strategy in words, on one line."""

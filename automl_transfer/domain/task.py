@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from automl_transfer.domain.account import Account
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.pixel_range import Ranged
+from automl_transfer.domain.strict_json import Frozen
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -20,10 +21,8 @@ LARGEST_SIDE = 4096
 """Pixels a side that a network is ever given: its first layers take memory by the square of it."""
 
 
-class SplitSizes(BaseModel):
+class SplitSizes(Frozen):
     """Number of images in each split."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: int = Field(ge=1)
     validation: int = Field(ge=1)
@@ -45,8 +44,6 @@ class Task(Ranged):
         account: What became of every file; None where an earlier version did not count.
         label_preserving: What leaves an image's class as it is; None where nobody said.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(min_length=1)
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")

@@ -132,3 +132,39 @@ def phased(s: Strategy) -> str:
 def prepared(s: Strategy) -> str:
     """What the source did before labels were used."""
     return "" if s.active().get("prepare", "none") == "none" else f"prepared by {s.prepare}"
+
+
+def pruned(s: Strategy) -> str:
+    """The share of the source's weights that was dropped."""
+    share = s.active().get("source_prune", 0.0)
+    return f"{100 * share:.3g}% of its weights pruned" if share else ""
+
+
+def stochastic(s: Strategy) -> str:
+    """Stochastic normalisation."""
+    share = s.active().get("stoch_norm", 0.0)
+    return f"stochastic norms {share:.2g}" if share else ""
+
+
+def dropped(s: Strategy) -> str:
+    """Dropout before the head."""
+    share = s.active().get("dropout", 0.0)
+    return f"dropout {share:.2g}" if share else ""
+
+
+def shortened(s: Strategy) -> str:
+    """Stochastic depth."""
+    share = s.active().get("drop_path", 0.0)
+    return f"drop path {share:.2g}" if share else ""
+
+
+def averaged(s: Strategy) -> str:
+    """The average of weights."""
+    decay = s.active().get("ema", 0.0)
+    return f"weights averaged {decay:.4g}" if decay else ""
+
+
+def interpolated(s: Strategy) -> str:
+    """How far the shipped weights are from the source's."""
+    alpha = s.active().get("wise_alpha", 1.0)
+    return f"{alpha:.2g} of the way from the source" if alpha != 1.0 else ""

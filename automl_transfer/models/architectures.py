@@ -6,15 +6,16 @@ timm and torchvision are imported inside functions, so that listing sources stay
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from automl_transfer.domain.dimensions import Trait
 from automl_transfer.errors import SourceError
 from automl_transfer.importing import import_timm, import_torchvision
-from automl_transfer.models.base import check_channels
-from automl_transfer.models.plugin_source import is_from_plugin, plugin_source
+from automl_transfer.models.base import check_channels, is_from_plugin, plugin_source
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,6 +102,21 @@ def create_timm(name: str, options: dict[str, Any]) -> nn.Module:
     raise AssertionError("unreachable: the last attempt passes no such option")
 
 
+@functools.cache
+def architecture_traits(architecture: str) -> frozenset[Trait]:
+    """What a network of this architecture has that some methods need; nothing of it is initialised.
+
+    Raises:
+        SourceError: The architecture is unknown.
+    """
+    import torch
+
+    from automl_transfer.models.traits import traits_in
+
+    with torch.device("meta"):
+        return traits_in([create_network(architecture)])
+
+
 def preprocessing(architecture: str) -> Preprocessing:
     """What the library states for this architecture (for timm: also with a tag)."""
     library, name = split_architecture(architecture)
@@ -135,18 +151,19 @@ def assemble(
     *,
     pretrained: bool,
     notes: Sequence[str] = (),
+    classifies: bool = True,
 ) -> tuple[Backbone, nn.Module]:
     """Adapt the first layer, cut the network into groups, prove them: backbone and tail.
 
-    The tail is the network's own pooling and classifier; it shares no weights with the backbone.
+    The tail is the network's own pooling and classifier; it shares no weights with the backbone, which keeps
+    it as its source head where it is pretrained and `classifies` (its weights are those it was trained with).
 
     Raises:
         SourceError: The groups do not compute what the network computes.
     """
-    from automl_transfer.models.channels import adapt_channels
     from automl_transfer.models.families.registry import cut
     from automl_transfer.models.grouping import prove
-    from automl_transfer.models.network import Backbone
+    from automl_transfer.models.network import Backbone, adapt_channels
 
     adapt_channels(model, in_channels)
     grouping = cut(model)
@@ -162,6 +179,7 @@ def assemble(
         pretrained=pretrained,
         prefix_tokens=grouping.prefix_tokens,
         notes=notes,
+        source_head=grouping.tail.eval() if pretrained and classifies else None,
     )
     backbone.eval()
     return backbone, grouping.tail

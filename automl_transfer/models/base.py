@@ -1,4 +1,4 @@
-"""The contract of sources: what a pretrained network states about itself and how it is loaded."""
+"""The contract of sources: what a pretrained network states about itself, how it is loaded; plugins, too."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automl_transfer import files
-from automl_transfer.errors import SourceError
+from automl_transfer import files, plugins
+from automl_transfer.domain.dimensions import Trait
+from automl_transfer.errors import ConfigurationError, SourceError
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -71,6 +72,16 @@ class Source(ABC):
             SourceError: The weights are missing, cannot be fetched, are damaged or do not fit.
         """
 
+    def traits(self) -> frozenset[Trait]:
+        """What its network has that some methods need.
+
+        Raises:
+            SourceError: The weights must be read to know, and are not on this machine.
+        """
+        from automl_transfer.models.traits import traits_of
+
+        return traits_of(self.load(3, allow_download=False))
+
     def build(self, in_channels: int) -> Backbone:
         """The same network with random weights, to be filled from a model folder.
 
@@ -108,3 +119,31 @@ def file_sha256(path: Path) -> str:
 def _digest(path: Path, size: int, mtime_ns: int) -> str:
     del size, mtime_ns  # they only key the cache
     return files.file_sha256(path)
+
+
+BUILT_IN = frozenset({"efficientnet-lite0", "scratch", "timm", "torchvision", "checkpoint"})
+"""First parts that stay what they are, whatever plugins claim."""
+
+
+def plugin_names() -> tuple[str, ...]:
+    """Names that plugins add; nothing of theirs is imported."""
+    return plugins.names("sources", BUILT_IN)
+
+
+def is_from_plugin(name: str) -> bool:
+    """Whether a plugin adds the source, or the architecture, of this name."""
+    return name.partition("/")[0] in plugin_names()
+
+
+def plugin_source(name: str) -> Source:
+    """The source that a plugin adds: "tinynet", or "tinynet/...".
+
+    Raises:
+        ConfigurationError: The plugin is broken.
+    """
+    plugin = name.partition("/")[0]
+    make = plugins.load("sources", plugin, callable, "a function or class that takes the source's name")
+    source = plugins.made("sources", plugin, make, name)
+    if not isinstance(source, Source):
+        raise ConfigurationError(f"the plugin for the source {plugin!r} must give a Source, got {source!r}")
+    return source

@@ -48,8 +48,8 @@ class CheckpointSource(Source):
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """Every tensor must fit; only a classifier of another number of classes is left out, with a note."""
-        from automl_transfer.models.channels import adapt_channels, first_convolution
         from automl_transfer.models.families.registry import cut
+        from automl_transfer.models.network import adapt_channels, first_convolution
         from automl_transfer.models.weights import fit, read_weights
 
         check_channels(in_channels)
@@ -68,5 +68,6 @@ class CheckpointSource(Source):
             preprocessing(self.architecture),
             pretrained=True,
             notes=notes,
+            classifies=bool(classifier) and not notes,
         )
         return backbone

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,11 +98,18 @@ def chunks(note: str, blocks: Sequence[tuple[str, nn.Module]], most: int, unit: 
     return found
 
 
-def staged(stages: Iterable[Sequence[tuple[str, nn.Module]]], budget: int = MOST_GROUPS - 1) -> list[Group]:
-    """Cut the stages of a network, each in two where `budget` groups allow it."""
+def staged(stages: Iterable[Sequence[tuple[str, nn.Module]]]) -> list[Group]:
+    """Cut the stages of a network, each in two where that makes less than `MOST_GROUPS` groups."""
     listed = list(stages)
-    each = max(1, min(2, budget // len(listed)))
+    each = max(1, min(2, (MOST_GROUPS - 1) // len(listed)))
     return [part for number, stage in enumerate(listed, 1) for part in chunks(f"stage {number}", stage, each)]
+
+
+def residual(model: Any, activation: str) -> tuple[Group, ...]:
+    """The stem of a ResNet of either library, then each of its four stages in two."""
+    stem = ("conv1", "bn1", activation, "maxpool")
+    stages = [children(stage) for stage in (model.layer1, model.layer2, model.layer3, model.layer4)]
+    return (group("stem", *((name, getattr(model, name)) for name in stem)), *staged(stages))
 
 
 def led_by(

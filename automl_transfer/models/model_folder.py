@@ -56,8 +56,7 @@ class ModelFolderSource(Source):
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """The groups that the earlier model kept, with its weights."""
         from automl_transfer.models.architectures import build_architecture
-        from automl_transfer.models.channels import adapt_channels
-        from automl_transfer.models.network import Backbone
+        from automl_transfer.models.network import Backbone, adapt_channels
         from automl_transfer.models.weights import fit, read_weights
 
         check_channels(in_channels)

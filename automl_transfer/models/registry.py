@@ -12,24 +12,25 @@ A new kind of source is one file with a `Source` and one line in `_KINDS`, or a 
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable
 
+from automl_transfer.domain.dimensions import Trait
 from automl_transfer.errors import SourceError
 from automl_transfer.machine import path_of
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import build_architecture, unknown
-from automl_transfer.models.base import Source, SourceInfo
+from automl_transfer.models.base import Source, SourceInfo, is_from_plugin, plugin_names, plugin_source
 from automl_transfer.models.checkpoint import CheckpointSource
 from automl_transfer.models.model_folder import ModelFolderSource
 from automl_transfer.models.packaged import NAME as LITE0
 from automl_transfer.models.packaged import PackagedEfficientNetLite0
-from automl_transfer.models.plugin_source import is_from_plugin, plugin_names, plugin_source
 from automl_transfer.models.scratch import ScratchSource
 from automl_transfer.models.timm_hub import TimmSource
 from automl_transfer.models.torchvision_hub import TorchvisionSource
 
-__all__ = ["FORMS", "build_architecture", "get_source", "list_sources"]
+__all__ = ["FORMS", "build_architecture", "get_source", "list_sources", "source_traits"]
 
 FORMS = (
     LITE0,
@@ -84,6 +85,16 @@ def get_source(name: str) -> Source:
         known = [LITE0, "scratch", *plugin_names(), *(entry.name for entry in catalogue.RECOMMENDED)]
         raise SourceError(unknown("source", name, known, extra=f"; a source is one of {', '.join(FORMS)}"))
     return kind(name)
+
+
+@functools.cache
+def source_traits(name: str) -> frozenset[Trait]:
+    """What the network of the source of this name has that some methods need.
+
+    Raises:
+        SourceError: There is no such source, or its weights must be read to know and are not here.
+    """
+    return get_source(name).traits()
 
 
 def list_sources() -> list[SourceInfo]:

@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from automl_transfer.models.architectures import build_architecture, has_timm, split_architecture
+from automl_transfer.domain.dimensions import Trait
+from automl_transfer.models.architectures import (
+    architecture_traits,
+    build_architecture,
+    has_timm,
+    split_architecture,
+)
 from automl_transfer.models.base import Source, SourceInfo
+from automl_transfer.models.packaged import TRAITS as LITE0_TRAITS
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -38,6 +45,12 @@ class ScratchSource(Source):
     def sha256(self) -> str | None:
         """None: there is no file."""
         return None
+
+    def traits(self) -> frozenset[Trait]:
+        """Those of its architecture; a random classifier is none."""
+        if self.architecture == DEFAULT_ARCHITECTURE:
+            return LITE0_TRAITS
+        return architecture_traits(self.architecture)
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """The architecture with random weights, drawn from torch's global generator."""

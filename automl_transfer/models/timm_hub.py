@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automl_transfer.domain.dimensions import Trait
 from automl_transfer.errors import SourceError
 from automl_transfer.importing import import_timm
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import (
+    architecture_traits,
     assemble,
     create_timm,
     preprocessing,
@@ -49,6 +51,11 @@ class TimmSource(Source):
         path = self._cached()
         return None if path is None else file_sha256(path)
 
+    def traits(self) -> frozenset[Trait]:
+        """From its architecture: nothing is downloaded."""
+        found = architecture_traits(self._architecture())
+        return found | {"source_head"} if self._config.num_classes else found
+
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """Through timm's own conversion of the file, which was read without unpickling code."""
         from automl_transfer.models.weights import read_weights
@@ -65,7 +72,10 @@ class TimmSource(Source):
                 "take another source, or another version of timm"
             ) from error
         stated = preprocessing(f"timm/{self._model}")
-        backbone, _ = assemble(model, self._architecture(), in_channels, stated, pretrained=True)
+        classifies = bool(self._config.num_classes)
+        backbone, _ = assemble(
+            model, self._architecture(), in_channels, stated, pretrained=True, classifies=classifies
+        )
         return backbone
 
     def _architecture(self) -> str:

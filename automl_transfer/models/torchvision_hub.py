@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from automl_transfer.domain.dimensions import Trait
 from automl_transfer.errors import SourceError
 from automl_transfer.importing import import_torchvision
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import (
+    architecture_traits,
     assemble,
     create_network,
     torchvision_preprocessing,
@@ -53,6 +55,10 @@ class TorchvisionSource(Source):
         """Of the downloaded file."""
         path = cached_url(self._weights.url)
         return None if path is None else file_sha256(path)
+
+    def traits(self) -> frozenset[Trait]:
+        """From its architecture: nothing is downloaded."""
+        return architecture_traits(f"torchvision/{self._model}") | {"source_head"}
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """The file, read without unpickling code and fitted tensor by tensor."""

@@ -8,8 +8,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     model_validator,
 )
@@ -17,16 +15,16 @@ from pydantic import (
 from automl_transfer.domain.account import Account
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric
-from automl_transfer.domain.names import MAX_LABEL
-from automl_transfer.domain.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
-from automl_transfer.domain.nothing_local import (
+from automl_transfer.domain.names import (
     CHECKPOINT,
+    MAX_LABEL,
     PLACE,
     is_local,
     public_name,
     public_source,
     public_text,
 )
+from automl_transfer.domain.normalisation import Constants, FixedNormalisation, NormalisationFacts, facts
 from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.spec import (
     OnBadImage,
@@ -38,7 +36,7 @@ from automl_transfer.domain.spec import (
     names_table,
 )
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.strict_json import read_json, validate
+from automl_transfer.domain.strict_json import Frozen, read_json, validate
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
@@ -48,7 +46,6 @@ __all__ = [
     "SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "read_strategy", "write_recipe",
 ]  # fmt: skip
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Identity = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -61,13 +58,11 @@ Versions = Annotated[dict[str, str], AfterValidator(lambda found: dict(sorted(fo
 Conditions = Annotated[dict[str, str | int | bool], AfterValidator(lambda found: dict(sorted(found.items())))]
 
 
-class Reading(BaseModel):
+class Reading(Frozen):
     """How the images were read, where their user said so; the fields are those of `TaskSpec`.
 
     Where they lie is not among them: no folder, and no table of groups.
     """
-
-    model_config = _FROZEN
 
     classes_from: int | str | None = None
     split_from: int | str | None = None
@@ -78,10 +73,8 @@ class Reading(BaseModel):
     on_bad_image: OnBadImage = "refuse"
 
 
-class Files(BaseModel):
+class Files(Frozen):
     """How many files were seen, and used; and the others by reason. No names: they may tell too much."""
-
-    model_config = _FROZEN
 
     seen: int = Field(ge=0)
     used: int = Field(ge=0)
@@ -98,8 +91,6 @@ class RecipeTask(Ranged):
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
 
-    model_config = _FROZEN
-
     name: Name
     fingerprint: Sha256
     classes: tuple[str, ...] = Field(min_length=2)
@@ -114,10 +105,8 @@ class RecipeTask(Ranged):
     normalisation: NormalisationFacts
 
 
-class RecipeSource(BaseModel):
+class RecipeSource(Frozen):
     """The pretrained weights. A local checkpoint is known by its base name and its sha256."""
-
-    model_config = _FROZEN
 
     name: Name
     revision: str | None = None
@@ -125,7 +114,7 @@ class RecipeSource(BaseModel):
     licence: str | None = None
 
 
-class RecipeTraining(BaseModel):
+class RecipeTraining(Frozen):
     """How the shipped model was trained.
 
     Attributes:
@@ -138,8 +127,6 @@ class RecipeTraining(BaseModel):
         conditions: What the rounding depended on (threads, device, ...): the same ones give the same
             weights, bit for bit.
     """
-
-    model_config = _FROZEN
 
     epochs: int = Field(ge=0)
     passes: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
@@ -157,7 +144,7 @@ class RecipeTraining(BaseModel):
         return Horizon(max(1, self.epochs), self.passes, self.steps)
 
 
-class Environment(BaseModel):
+class Environment(Frozen):
     """The machine's kind and the software it ran; the conditions of the training say the rest.
 
     Attributes:
@@ -166,14 +153,12 @@ class Environment(BaseModel):
         versions: Package names to versions, Python among them.
     """
 
-    model_config = _FROZEN
-
     system: str | None = Field(default=None, max_length=100)
     machine: str | None = Field(default=None, max_length=100)
     versions: Versions
 
 
-class Provenance(BaseModel):
+class Provenance(Frozen):
     """Where the strategy comes from.
 
     Attributes:
@@ -182,8 +167,6 @@ class Provenance(BaseModel):
         identity: The study's own for ever, as in its store; None in files of versions before identities.
         trial, root_trial: The winner's number, and that of the trial it continued.
     """
-
-    model_config = _FROZEN
 
     by: Literal["search", "train"] = Field(default="search", exclude_if=lambda value: value == "search")
     study: Name | None = None
@@ -201,10 +184,8 @@ class Provenance(BaseModel):
         return self
 
 
-class Recipe(BaseModel):
+class Recipe(Frozen):
     """The content of `best_strategy.json`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     schema_: Literal["automl-transfer/recipe/2"] = Field(default="automl-transfer/recipe/2", alias="schema")
     strategy: Strategy
@@ -270,7 +251,7 @@ def make_recipe(
 
     Paths are cut to base names and addresses are dropped, in names as in licence texts. `spec` states
     how the split was drawn (None where the dataset came with its own); `normalisation` is what
-    `data.normalise.constants` gave. Without a study, somebody chose the strategy by hand.
+    `domain.normalisation.constants` gave. Without a study, somebody chose the strategy by hand.
     """
     name = public_source(strategy.source)
     return Recipe(

@@ -17,8 +17,7 @@ from automl_transfer.domain.model_description import (
 from automl_transfer.domain.normalisation import Constants, facts
 from automl_transfer.domain.pixel_range import Fit, PixelRange
 from automl_transfer.errors import OutputError, SourceError
-from automl_transfer.files import file_sha256, save_tensors
-from automl_transfer.foreign import reading
+from automl_transfer.files import file_sha256, reading, save_tensors
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.model_card import model_card
 from automl_transfer.recipes.output import whole_folder, write_text
@@ -128,7 +127,7 @@ def _check_target(folder: Path, replace: bool) -> None:
 
 
 def _build(description: ModelDescription) -> TargetModel:
-    from automl_transfer.models.target import build_from_description
+    from automl_transfer.models.heads import build_from_description
 
     return build_from_description(
         architecture=description.architecture,

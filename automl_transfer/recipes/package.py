@@ -84,7 +84,8 @@ def package(
         model: A model folder.
         format: `safetensors` (weights, for `load` and `predict`), `torch-export` (a PyTorch program) or
             `onnx`.
-        output: The file, which must not exist; by default beside the model folder.
+        output: The file, which must not exist; by default beside the model folder. A name without the
+            format's suffix gets it: by that a file is known for what it is.
         preprocessing: Take uint8 pixels (N, H, W, C) at the model's resolution and give probabilities,
             instead of normalised float32 (N, C, H, W) and logits.
 
@@ -100,7 +101,7 @@ def package(
     trained, described = load_model(folder)
     description = describe(described, preprocessing=preprocessing, network=not kind.program)
 
-    from automl_transfer.recipes.packaging.inference import Inference
+    from automl_transfer.recipes.packaging.graph import Inference
 
     normalisation = described.normalisation if preprocessing else None
     temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(6)}{target.suffix}")
@@ -152,7 +153,9 @@ def compare_latency(
 
 def _target(folder: Path, suffix: str, output: str | PathLike[str] | None) -> Path:
     beside = folder if folder.name not in ("", "..") else folder.resolve()
-    target = Path(output) if output is not None else beside.parent / f"{beside.name}{suffix}"
+    target = Path(output) if output is not None else beside
+    if output is None or target.suffix != suffix:
+        target = target.parent / f"{target.name}{suffix}"
     if target.exists() or target.is_symlink():
         raise OutputError(
             f"the output must be a new file, got {target}, which exists: choose another --output"

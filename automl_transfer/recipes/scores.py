@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-)
+from pydantic import Field
 
-from automl_transfer.domain.measured import MEASURED, without_other
+from automl_transfer.domain.measured import Shares
 from automl_transfer.domain.spec import Seed
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from automl_transfer.domain.strict_json import Frozen
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class Score(BaseModel):
+class Score(Shares):
     """A model on one split; `interval` is the 95% Clopper-Pearson interval of the accuracy, `nll` in nats.
 
     `other` is the task's metric where it is none of the other scores.
     """
-
-    model_config = _FROZEN
 
     accuracy: Share
     balanced_accuracy: Share | None = None
@@ -36,19 +27,9 @@ class Score(BaseModel):
     interval: tuple[Share, Share]
     n: int = Field(ge=1)
 
-    def shares(self) -> dict[str, Any]:
-        """The scores alone, for another record of the same model."""
-        return {name: getattr(self, name) for name in (*MEASURED, "other")}
 
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_other(write(self))
-
-
-class SeedScore(BaseModel):
+class SeedScore(Frozen):
     """Accuracies of one training. `split_seed` is None where the dataset came with its own splits."""
-
-    model_config = _FROZEN
 
     seed: Seed
     split_seed: Seed | None = None
@@ -56,7 +37,7 @@ class SeedScore(BaseModel):
     test: Share | None
 
 
-class OverSeeds(BaseModel):
+class OverSeeds(Frozen):
     """What the strategy does on average over seeds, which says more than the one model that is shipped.
 
     Attributes:
@@ -64,14 +45,12 @@ class OverSeeds(BaseModel):
         interval: 95%, over images as over seeds.
     """
 
-    model_config = _FROZEN
-
     runs: tuple[SeedScore, ...] = Field(min_length=2)
     accuracy: Share
     interval: tuple[Share, Share]
 
 
-class Confirmed(BaseModel):
+class Confirmed(Frozen):
     """The strategy trained again with fresh seeds, each on a fresh split of training + validation images.
 
     Attributes:
@@ -79,15 +58,13 @@ class Confirmed(BaseModel):
         interval: 95%, over images as over seeds.
     """
 
-    model_config = _FROZEN
-
     accuracy: Share
     interval: tuple[Share, Share]
     runs: int = Field(ge=1)
     images: int = Field(ge=1)
 
 
-class RecipeMetrics(BaseModel):
+class RecipeMetrics(Frozen):
     """Scores of the shipped model on its validation and test images, and of the strategy beyond it.
 
     The test split is evaluated when a winner ships, and may not exist; `ranking.json` says how often it was.
@@ -97,15 +74,13 @@ class RecipeMetrics(BaseModel):
         seeds: Of `apply` with several seeds.
     """
 
-    model_config = _FROZEN
-
     validation: Score
     test: Score | None
     confirmation: Confirmed | None = None
     seeds: OverSeeds | None = None
 
 
-class Cost(BaseModel):
+class Cost(Frozen):
     """What the model costs, measured on the machine that trained it.
 
     Attributes:
@@ -113,8 +88,6 @@ class Cost(BaseModel):
         predict_ms_per_image: From stored pixels to logits, in batches of 32.
         parameters: Weights of the model; `trained_parameters` of them moved.
     """
-
-    model_config = _FROZEN
 
     train_seconds: float = Field(ge=0.0)
     predict_ms_per_image: float = Field(ge=0.0)

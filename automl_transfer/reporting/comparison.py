@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automl_transfer.reporting.effects import Effect, effects, family_of
-from automl_transfer.reporting.pareto import score_of
 from automl_transfer.reporting.plain import plain
-from automl_transfer.reporting.ranking import Row
+from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.statistics import Interval
 from automl_transfer.reporting.study_report import StudyReport
 
@@ -47,7 +46,7 @@ class Comparison:
 
     reports: tuple[StudyReport, ...]
     names: tuple[str, ...]
-    best: tuple[Mapping[str, Row], ...]
+    best: tuple[Mapping[str, RankedStrategy], ...]
     ranked: tuple[AverageRank, ...]
     claim: str
     shared: tuple[tuple[str, Mapping[int, int]], ...]
@@ -71,7 +70,7 @@ def compare(reports: Sequence[StudyReport]) -> Comparison:
     )
 
 
-def fewest_datasets(level: float = LEVEL) -> int:
+def fewest_datasets() -> int:
     """With fewer datasets not even a family that is better on all of them can be told from chance.
 
     The two-sided sign test's smallest p is 2 / 2^n.
@@ -79,7 +78,7 @@ def fewest_datasets(level: float = LEVEL) -> int:
     >>> fewest_datasets()
     6
     """
-    return math.ceil(1.0 - math.log2(level))
+    return math.ceil(1.0 - math.log2(LEVEL))
 
 
 def average_ranks(scores: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -95,7 +94,7 @@ def average_ranks(scores: Sequence[Sequence[float]]) -> list[list[float]]:
     return found
 
 
-def nemenyi(families: int, datasets: int, level: float = LEVEL) -> float:
+def nemenyi(families: int, datasets: int) -> float:
     """Critical difference of two average ranks (Nemenyi 1963; Demsar 2006, JMLR 7:1, section 3.2.2).
 
     >>> round(nemenyi(5, 30), 2)
@@ -103,12 +102,12 @@ def nemenyi(families: int, datasets: int, level: float = LEVEL) -> float:
     """
     from scipy.stats import studentized_range
 
-    q = float(studentized_range.ppf(1.0 - level, families, math.inf)) / math.sqrt(2.0)
+    q = float(studentized_range.ppf(1.0 - LEVEL, families, math.inf)) / math.sqrt(2.0)
     return q * math.sqrt(families * (families + 1) / (6.0 * datasets))
 
 
-def _best(report: StudyReport) -> dict[str, Row]:
-    found: dict[str, Row] = {}
+def _best(report: StudyReport) -> dict[str, RankedStrategy]:
+    found: dict[str, RankedStrategy] = {}
     for row in report.ranking.rows:  # confirmed ones first
         family = family_of(row.strategy)
         known = found.get(family)
@@ -117,7 +116,7 @@ def _best(report: StudyReport) -> dict[str, Row]:
     return found
 
 
-def _averages(common: Sequence[str], best: Sequence[Mapping[str, Row]]) -> tuple[AverageRank, ...]:
+def _averages(common: Sequence[str], best: Sequence[Mapping[str, RankedStrategy]]) -> tuple[AverageRank, ...]:
     if len(common) < 2:
         return ()
     table = average_ranks([[score_of(each[family]) for family in common] for each in best])
@@ -218,3 +217,27 @@ def never_ruled_out(found: Comparison) -> str:
         return "No family is among the indistinguishable best of every dataset."
     named = " or ".join(f"'{family}'" for family in everywhere)
     return f"On none of these datasets can the best be told apart from some strategy of the family {named}."
+
+
+Cost = Callable[[RankedStrategy], float | None]
+
+COSTS: dict[str, tuple[str, Cost]] = {
+    "training": ("seconds to train", lambda row: row.train_seconds or None),
+    "prediction": ("milliseconds to predict an image", lambda row: row.predict_ms_per_image or None),
+    "size": ("weights", lambda row: None if row.parameters is None else float(row.parameters)),
+}
+
+
+def score_of(row: RankedStrategy) -> float:
+    """The confirmed score where there is one, else the validation score."""
+    return row.validation.score if row.confirmation is None else row.confirmation.score
+
+
+def front(rows: Sequence[RankedStrategy], cost: Cost) -> list[RankedStrategy]:
+    """The rows that no other row equals in both and beats in one, cheapest first."""
+    priced = [(price, -score_of(row), row.rank, row) for row in rows if (price := cost(row)) is not None]
+    found: list[RankedStrategy] = []
+    for _, _, _, row in sorted(priced, key=lambda entry: entry[:3]):
+        if not found or score_of(row) > score_of(found[-1]):
+            found.append(row)
+    return found

@@ -98,8 +98,8 @@ def difference(arm: Arm, other: Arm, metric: Metric = "accuracy") -> Estimate | 
     return _of_images(blocks, added=1.0)
 
 
-def accuracy_interval(found: Estimate, confidence: float = 0.95) -> Interval:
-    """Interval of an accuracy over seeds and images (Korn and Graubard 1998, Survey Methodology 24:193).
+def accuracy_interval(found: Estimate) -> Interval:
+    """95% interval of an accuracy over seeds and images (Korn and Graubard 1998, Survey Methodology 24:193).
 
     Clopper and Pearson's interval at the effective number of images, p (1 - p) / V, reduced by
     (z / t)^2 for the few degrees of freedom of V.
@@ -109,7 +109,7 @@ def accuracy_interval(found: Estimate, confidence: float = 0.95) -> Interval:
     p, n = found.mean, float(found.images)
     if found.variance > 0.0 and 0.0 < p < 1.0:
         n = min(n, p * (1.0 - p) / found.variance)
-    level = 0.5 + confidence / 2.0
+    level = 0.975
     n = max(1.0, n * float(ndtri(level) / stdtrit(found.df, level)) ** 2)
     x = p * n
     low = 0.0 if x <= 0.0 else float(betaincinv(x, n - x + 1.0, 1.0 - level))

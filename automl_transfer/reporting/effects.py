@@ -149,10 +149,8 @@ def effects(report: StudyReport) -> tuple[Effect, ...]:
     return tuple(found_effects)
 
 
-def welch(
-    scores: Sequence[float], others: Sequence[float], confidence: float = 0.95
-) -> tuple[float, Interval]:
-    """Difference of two means with Welch's interval (Welch 1947, Biometrika 34:28).
+def welch(scores: Sequence[float], others: Sequence[float]) -> tuple[float, Interval]:
+    """Difference of two means with Welch's 95% interval (Welch 1947, Biometrika 34:28).
 
     >>> difference, (low, high) = welch([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0])
     >>> round(difference, 3), round(low, 3), round(high, 3)
@@ -171,5 +169,5 @@ def welch(
     if total == 0.0:
         return mean - other_mean, (mean - other_mean, mean - other_mean)
     df = total**2 / (variance**2 / (n - 1) + other_variance**2 / (other_n - 1))
-    half = float(stdtrit(df, 0.5 + confidence / 2.0)) * total**0.5
+    half = float(stdtrit(df, 0.975)) * total**0.5
     return mean - other_mean, (mean - other_mean - half, mean - other_mean + half)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from automl_transfer.domain.strict_json import Frozen
 
 
-class CalibrationBin(BaseModel):
+class CalibrationBin(Frozen):
     """Images whose highest probability lies in [low, high): how sure the model was, how often right."""
-
-    model_config = _FROZEN
 
     low: float
     high: float
@@ -21,15 +19,13 @@ class CalibrationBin(BaseModel):
     correct: int
 
 
-class WrongImage(BaseModel):
+class WrongImage(Frozen):
     """An image that was taken for another class.
 
     Attributes:
         probability: What the model gave its own answer; `of_truth`: what it gave the right one.
         thumbnail: PNG as base64.
     """
-
-    model_config = _FROZEN
 
     file: str
     truth: str
@@ -39,7 +35,7 @@ class WrongImage(BaseModel):
     thumbnail: str
 
 
-class WinnerErrors(BaseModel):
+class WinnerErrors(Frozen):
     """The content of `errors.json`, written when a winner ships.
 
     Attributes:
@@ -51,8 +47,6 @@ class WinnerErrors(BaseModel):
         worst: The wrong answers, the surest first.
         test_accuracy, test_interval, test_images: Of the winner's single look at the test split.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     schema_: Literal["automl-transfer/errors/2"] = Field(default="automl-transfer/errors/2", alias="schema")
     study: str

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import Split
 from automl_transfer.reporting.errors_of_winner import CalibrationBin, WrongImage
-
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 Interval = tuple[float, float]
 
 
-class ClassScore(BaseModel):
+class ClassScore(Frozen):
     """One class of the model: how often it is right about it.
 
     Attributes:
@@ -24,8 +23,6 @@ class ClassScore(BaseModel):
         recall_interval: Exact 95% interval (Clopper and Pearson).
         auroc: Of this class against all others; None where there is only one kind of image.
     """
-
-    model_config = _FROZEN
 
     name: str
     images: int
@@ -37,17 +34,15 @@ class ClassScore(BaseModel):
     auroc: float | None
 
 
-class ConfusionCell(BaseModel):
+class ConfusionCell(Frozen):
     """How many images of `truth` were answered with `answer`: positions in `classes`."""
-
-    model_config = _FROZEN
 
     truth: int
     answer: int
     images: int
 
 
-class AtThreshold(BaseModel):
+class AtThreshold(Frozen):
     """What `predict --threshold` would do.
 
     Attributes:
@@ -57,8 +52,6 @@ class AtThreshold(BaseModel):
             same.
     """
 
-    model_config = _FROZEN
-
     threshold: float
     images: int
     coverage: float
@@ -67,7 +60,7 @@ class AtThreshold(BaseModel):
     of_other_classes: int
 
 
-class NotJudged(BaseModel):
+class NotJudged(Frozen):
     """Images of the dataset that could not be judged.
 
     Attributes:
@@ -75,8 +68,6 @@ class NotJudged(BaseModel):
         other_classes: Images of classes that the model does not know, by class.
         not_finite: Images for which the model's output is not a number.
     """
-
-    model_config = _FROZEN
 
     unreadable: int = 0
     examples: tuple[tuple[str, str], ...] = ()
@@ -89,7 +80,7 @@ class NotJudged(BaseModel):
         return self.unreadable + sum(self.other_classes.values()) + self.not_finite
 
 
-class Evaluation(BaseModel):
+class Evaluation(Frozen):
     """A model's scores on labelled images.
 
     Attributes:
@@ -111,8 +102,6 @@ class Evaluation(BaseModel):
         worst: The wrong answers, the surest first.
         notes: What a reader has to know before believing the numbers.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     schema_: Literal["automl-transfer/evaluation/1"] = Field(
         default="automl-transfer/evaluation/1", alias="schema"

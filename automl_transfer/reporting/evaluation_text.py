@@ -91,9 +91,9 @@ def calibration(found: Evaluation) -> str:
     )
 
 
-def percent_or_dash(value: float | None, digits: int = 1) -> str:
+def percent_or_dash(value: float | None) -> str:
     """A share in percent; a dash where there is none."""
-    return "-" if value is None else f"{100 * value:.{digits}f}%"
+    return "-" if value is None else f"{100 * value:.1f}%"
 
 
 def least_recall_first(found: Evaluation) -> list[ClassScore]:

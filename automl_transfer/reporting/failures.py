@@ -14,7 +14,6 @@ LINES = 12
 NAMES: dict[StopKind, str] = {
     StopKind.RELEASED: "interrupted",
     StopKind.CRASHED: "crashed",
-    StopKind.INTERRUPTED: "interrupted",
     StopKind.OUT_OF_MEMORY: "out of memory",
     StopKind.NOT_A_NUMBER: "not a number",
     StopKind.DATA: "data",

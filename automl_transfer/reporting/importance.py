@@ -95,13 +95,13 @@ class PartialEffect:
 
 
 @functools.lru_cache(maxsize=8)
-def partial_effects(report: StudyReport, dimensions: int = 4) -> tuple[PartialEffect, ...]:
-    """The effects of the most important dimensions."""
+def partial_effects(report: StudyReport) -> tuple[PartialEffect, ...]:
+    """The effects of the four most important dimensions."""
     from sklearn.ensemble import RandomForestRegressor
 
     from automl_transfer.space.space import Space
 
-    names = list(importance(report))[:dimensions]
+    names = list(importance(report))[:4]
     found = _thinned(outcomes(report))
     if not names or report.spec is None:
         return ()

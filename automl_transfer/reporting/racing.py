@@ -10,11 +10,10 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-from pydantic import BaseModel, ConfigDict
-
 from automl_transfer.domain.evidence import ExtraRun, FailedRun
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.reporting.confirmed import Arm, arms_of, difference, estimate
 
 LEAST_SECONDS = 30.0
@@ -27,7 +26,7 @@ BEHIND = 0.05
 """A candidate is trained no more when it would be this far behind by luck with at most this chance."""
 
 
-class ConfirmationProgress(BaseModel):
+class ConfirmationProgress(Frozen):
     """How far the confirmation is that the study asks for.
 
     Attributes:
@@ -38,8 +37,6 @@ class ConfirmationProgress(BaseModel):
         stopped: Why it ended before that; None where nothing is known, or it is complete.
         failed: Trainings that failed.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     strategies: int
     done: int

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from automl_transfer.domain.account import Account
 from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.measured import Metric
-from automl_transfer.domain.nothing_local import public_source
+from automl_transfer.domain.names import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import Task
 from automl_transfer.reporting.confirmed import (
     ERROR_RATE,
@@ -28,13 +29,9 @@ from automl_transfer.reporting.statistics import best_set, clopper_pearson
 
 BEST_SET: Literal["a"] = "a"
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-
-class RankedTask(BaseModel):
+class RankedTask(Frozen):
     """The task as the ranking names it; `account` says what became of every file of it."""
-
-    model_config = _FROZEN
 
     name: str
     fingerprint: str
@@ -42,7 +39,7 @@ class RankedTask(BaseModel):
     account: Account | None = None
 
 
-class ValidationScore(BaseModel):
+class ValidationScore(Frozen):
     """One strategy on the validation split.
 
     Attributes:
@@ -55,8 +52,6 @@ class ValidationScore(BaseModel):
         seeds: Number of training runs behind the row.
     """
 
-    model_config = _FROZEN
-
     score: float
     accuracy: float
     interval: tuple[float, float]
@@ -65,7 +60,7 @@ class ValidationScore(BaseModel):
     seeds: int = 1
 
 
-class Confirmation(BaseModel):
+class Confirmation(Frozen):
     """A strategy trained again with fresh seeds, each on a fresh split of training + validation images.
 
     Attributes:
@@ -78,8 +73,6 @@ class Confirmation(BaseModel):
         seconds: All runs together.
     """
 
-    model_config = _FROZEN
-
     score: float
     accuracy: float
     interval: tuple[float, float]
@@ -90,7 +83,7 @@ class Confirmation(BaseModel):
     seconds: float
 
 
-class Row(BaseModel):
+class RankedStrategy(Frozen):
     """One strategy.
 
     Attributes:
@@ -103,8 +96,6 @@ class Row(BaseModel):
         root_trial: Number of the first trial of the strategy.
         epochs: Epochs trained until the weights that are ranked; 0 for a closed-form strategy.
     """
-
-    model_config = _FROZEN
 
     rank: int = Field(ge=1)
     set: Literal["a"] | None
@@ -119,17 +110,15 @@ class Row(BaseModel):
     parameters: int | None
 
 
-class TimelinePoint(BaseModel):
+class TimelinePoint(Frozen):
     """From these seconds after the study's first trial began, this strategy was the best known."""
-
-    model_config = _FROZEN
 
     seconds: float
     root_trial: int
     validation_accuracy: float
 
 
-class Ranking(BaseModel):
+class Ranking(Frozen):
     """The content of `ranking.json`.
 
     Attributes:
@@ -138,13 +127,11 @@ class Ranking(BaseModel):
         test_looks: Evaluations on the test split, in order; the last one need not be of today's best row.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
     schema_: Literal["automl-transfer/ranking/1"] = Field(default="automl-transfer/ranking/1", alias="schema")
     task: RankedTask
     study: str
     identity: str | None = None
-    rows: tuple[Row, ...]
+    rows: tuple[RankedStrategy, ...]
     timeline: tuple[TimelinePoint, ...]
     confirmation: ConfirmationProgress | None = None
     test_looks: tuple[TestLook, ...] = ()
@@ -154,7 +141,7 @@ class Ranking(BaseModel):
         return self.model_dump_json(by_alias=True, indent=2) + "\n"
 
     @property
-    def best(self) -> Row | None:
+    def best(self) -> RankedStrategy | None:
         """The row at the top, if any trial completed."""
         return self.rows[0] if self.rows else None
 
@@ -328,11 +315,11 @@ def _row(
     confirmation: Confirmation | None,
     in_set: bool,
     metric: Metric,
-) -> Row:
+) -> RankedStrategy:
     assert record.strategy is not None
     strategy = record.strategy.canonical()
     strategy = strategy.model_copy(update={"source": public_source(strategy.source)})
-    return Row(
+    return RankedStrategy(
         rank=position,
         set=BEST_SET if in_set else None,
         root_trial=record.root,

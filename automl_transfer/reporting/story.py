@@ -77,7 +77,7 @@ def caveats(report: StudyReport) -> Iterator[str]:
     if best.confirmation is None and (progress is None or progress.stopped is None):
         yield (
             "The best was picked by this score, so on new images expect less: confirm it with "
-            "`report --confirm 3`, or see the test split."
+            "`report --confirm`, or see the test split."
         )
     elif best.confirmation is not None:
         fell = best.validation.score - best.confirmation.score
@@ -98,8 +98,7 @@ def _confirmation(report: StudyReport) -> Iterator[str]:
         why = f", {found.stopped}" if found.stopped else ""
         yield (
             f"Confirmation: {found.done} of at least {found.planned} trainings are done{why}: "
-            f"`automl-transfer report {shlex.quote(plain(report.study, 200))} --confirm {found.strategies}` "
-            "goes on."
+            f"`automl-transfer report {shlex.quote(plain(report.study, 200))} --confirm` goes on."
         )
     for failed in found.failed:
         reason = plain(failed.reason.splitlines()[0] if failed.reason else "", 200)

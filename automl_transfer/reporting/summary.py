@@ -5,33 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from pydantic import BaseModel, ConfigDict
-
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.reporting.plain import plain
-from automl_transfer.reporting.ranking import Ranking, Row, can_be_ranked
+from automl_transfer.reporting.ranking import RankedStrategy, Ranking, can_be_ranked
 
 NAMED = 12
 """Rows that cannot be read are named one by one up to here."""
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid")
 
-
-class Failure(BaseModel):
+class Failure(Frozen):
     """One reason to fail, and the numbers of the trials that it ended.
 
     Attributes:
         continued: Those of them that a later attempt carried on.
     """
 
-    model_config = _FROZEN
-
     reason: str
     trials: tuple[int, ...]
     continued: tuple[int, ...] = ()
 
 
-class StudySummary(BaseModel):
+class StudySummary(Frozen):
     """A study at a glance.
 
     Attributes:
@@ -40,15 +35,13 @@ class StudySummary(BaseModel):
         unreadable: What this program cannot read of the study, and has left out.
     """
 
-    model_config = _FROZEN
-
     study: str
     counts: dict[TrialState, int]
     failures: tuple[Failure, ...]
     restarted: tuple[int, ...]
     unranked: tuple[int, ...]
     unreadable: tuple[UnreadableRow, ...] = ()
-    incumbent: Row | None
+    incumbent: RankedStrategy | None
 
     @property
     def trials(self) -> int:

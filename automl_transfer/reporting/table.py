@@ -11,7 +11,7 @@ from rich.text import Text
 
 from automl_transfer.domain.records import TrialState
 from automl_transfer.reporting.plain import cell, count, plain, seconds
-from automl_transfer.reporting.ranking import Ranking, Row
+from automl_transfer.reporting.ranking import RankedStrategy, Ranking
 from automl_transfer.reporting.story import caveats, headline
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.reporting.summary import StudySummary, left_out
@@ -100,7 +100,7 @@ def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table
     return table
 
 
-def _wide_cells(row: Row, confirmed: bool) -> list[str]:
+def _wide_cells(row: RankedStrategy, confirmed: bool) -> list[str]:
     again = [f"{100 * row.confirmation.score:.2f}%" if row.confirmation else "-"] if confirmed else []
     return [
         *again,
@@ -112,7 +112,7 @@ def _wide_cells(row: Row, confirmed: bool) -> list[str]:
     ]
 
 
-def _narrow_cells(row: Row) -> list[str]:
+def _narrow_cells(row: RankedStrategy) -> list[str]:
     training, predicts, weights = _costs(row)
     score = row.validation.score if row.confirmation is None else row.confirmation.score
     again = "" if row.confirmation is None else "\nconfirmed"
@@ -122,7 +122,7 @@ def _narrow_cells(row: Row) -> list[str]:
     ]
 
 
-def _costs(row: Row) -> tuple[str, str, str]:
+def _costs(row: RankedStrategy) -> tuple[str, str, str]:
     return (
         seconds(row.train_seconds),
         "-" if row.predict_ms_per_image is None else f"{row.predict_ms_per_image:.2g} ms",
@@ -130,7 +130,7 @@ def _costs(row: Row) -> tuple[str, str, str]:
     )
 
 
-def _interval(row: Row) -> str:
+def _interval(row: RankedStrategy) -> str:
     low, high = (row.confirmation or row.validation).interval
     return f"{100 * low:.1f}-{100 * high:.1f}%"
 

@@ -6,6 +6,7 @@ leaves half a trial behind, and every commit costs. Here the sampler is asked fi
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import optuna
@@ -18,18 +19,31 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from automl_transfer.domain.dimensions import Dimension
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.models.registry import source_traits
 from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
+from automl_transfer.store.creating import as_begun
 from automl_transfer.store.optuna_names import contains
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.values import TrialDraft
+
+TRIES = 8
+"""Draws before a strategy that was tried already, or is being tried by another worker, is taken again."""
 
 
 class _Draft:
     """Stands in for an Optuna trial while its parameters are drawn."""
 
-    def __init__(self, study: optuna.Study, trial: FrozenTrial, sampler: BaseSampler) -> None:
+    def __init__(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        sampler: BaseSampler,
+        known: Mapping[str, BaseDistribution],
+    ) -> None:
+        self._known = known
         self._study = study
         self._sampler = sampler
         self._trial = trial
@@ -45,7 +59,10 @@ class _Draft:
     def distributions(self) -> dict[str, BaseDistribution]:
         return self._trial.distributions
 
-    def _suggest(self, name: str, distribution: BaseDistribution) -> Any:
+    def ask(self, dimension: Dimension) -> Any:
+        """The value that the sampler gives a dimension."""
+        name = dimension.name
+        distribution = as_begun(self._known.get(name), _distribution(dimension))
         if distribution.single():
             low = getattr(distribution, "low", None)
             value = low if low is not None else getattr(distribution, "choices", (None,))[0]
@@ -57,35 +74,31 @@ class _Draft:
         self._trial.distributions = {**self._trial.distributions, name: distribution}
         return value
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._suggest(name, CategoricalDistribution(choices))
 
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        return int(self._suggest(name, IntDistribution(low, high)))
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if dimension.kind == "categorical":
+        return CategoricalDistribution(dimension.choices)
+    if dimension.kind == "int":
+        return IntDistribution(int(dimension.low), int(dimension.high))
+    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return float(self._suggest(name, FloatDistribution(low, high, log=log)))
 
-
-def draw(view: SamplingView, sampler: BaseSampler, space: Space) -> TrialDraft:
+def draw(history: SamplerHistory, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
-    study, trial = view.draft(sampler)
-    draft = _Draft(study, trial, sampler)
-    strategy = suggest(draft, space)
-    return TrialDraft(strategy, draft.params, draft.distributions)
+    before = [each.params for each in history.trials()]
+    for _ in range(TRIES):
+        study, trial = history.draft(sampler)
+        draft = _Draft(study, trial, sampler, history.distributions)
+        strategy = suggest(draft.ask, space, source_traits)
+        # A choice that cannot be stands in the strategy as what it is there: so the sampler learns it.
+        params = in_space(strategy, space, source_traits)
+        if params not in before:
+            break
+    return TrialDraft(strategy, params, {name: draft.distributions[name] for name in params})
 
 
 def fixed_draft(strategy: Strategy, space: Space, label: str) -> TrialDraft:
     """The draft of a given strategy: its values where they lie in the space."""
-    params = in_space(strategy, space)
-    ranged = {dimension.name: dimension for dimension in space.searched}
-    distributions: dict[str, BaseDistribution] = {}
-    for name in params:
-        dimension = ranged[name]
-        if dimension.kind == "categorical":
-            distributions[name] = CategoricalDistribution(dimension.choices)
-        elif dimension.kind == "int":
-            distributions[name] = IntDistribution(int(dimension.low), int(dimension.high))
-        else:
-            distributions[name] = FloatDistribution(dimension.low, dimension.high, log=dimension.log)
+    params = in_space(strategy, space, source_traits)
+    distributions = {each.name: _distribution(each) for each in space.searched if each.name in params}
     return TrialDraft(strategy.canonical(), params, distributions, label)

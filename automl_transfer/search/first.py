@@ -10,6 +10,7 @@ from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.answers import MOST_VIEWS, finetuned_from, fixed_by, keeps, tuned_from
 from automl_transfer.search.draft import fixed_draft
+from automl_transfer.search.in_time import SMALLER, InTime
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.evidence import Evidence
@@ -46,10 +47,13 @@ class FirstAnswers:
     far as the space allows. Then comes the default. No more are enqueued than the study has trials, and none
     that has another value than the study fixes.
 
+    Where there is no time for that, sources are profiled on smaller images, and the first answer reads these.
+
     Args:
         bench: The study's images and networks.
         trials: Where they are enqueued.
         on_profile: Told what is known of a source, whenever that is more.
+        left: Seconds that the command has left, all that comes after trials included.
     """
 
     def __init__(
@@ -57,10 +61,12 @@ class FirstAnswers:
         bench: Workbench,
         trials: Trials,
         on_profile: Callable[[ProfileRecord], None] = lambda profile: None,
+        left: Callable[[], float] = lambda: math.inf,
     ) -> None:
         self._bench = bench
         self._trials = trials
         self._on_profile = on_profile
+        self._time = InTime(left)
         self._fixed = fixed_by(bench.handle.spec.space, bench.space)
         self._profiler: Profiler | None = None
         self._profiles: dict[str, ProfileRecord] = {}
@@ -118,9 +124,10 @@ class FirstAnswers:
         from automl_transfer.training.profile import Profiler
 
         bench = self._bench
-        for source in bench.space.sources:
-            if source.startswith("scratch") or source in self._profiles:
-                continue
+        sources = [each for each in bench.space.sources if not each.startswith("scratch")]
+        unknown = [each for each in sources if each not in self._profiles]
+        smaller = [] if "resolution_scale" in self._fixed else [s for s in SMALLER if self._may_be(s)]
+        for place, source in enumerate(unknown):
             profiler = Profiler(
                 bench.backbone(source),
                 source,
@@ -132,7 +139,7 @@ class FirstAnswers:
                 banks=bench.banks,
                 fixed=self._fixed,
             )
-            profiler.look(profiler.scales[0])
+            profiler.look(self._time.first(profiler, smaller, len(unknown) - place))
             self._tell(profiler.record())
             if self._best() == self._profiles[source]:
                 self._profiler = profiler  # of the others, the record is enough
@@ -140,13 +147,21 @@ class FirstAnswers:
     def _look_closer(self, small: ProfileRecord) -> ProfileRecord:
         """Profile the best source at its larger resolutions as well; what it knows then."""
         profiler, self._profiler = self._profiler, None
-        if profiler is None or len(profiler.scales) == 1:
+        if profiler is None:
             return small
-        for scale in profiler.scales[1:]:
+        larger = [s for s in profiler.scales if s > small.largest and self._time.is_enough_for(profiler, s)]
+        if not larger:
+            return small
+        for scale in larger:
             profiler.look(scale)
         found = profiler.record()
         self._tell(found)
         return found if _nll(found) < _nll(small) else small
+
+    def _may_be(self, scale: float) -> bool:
+        """Whether the study lets images be resized by this factor: it does where it does not name that."""
+        named = "resolution_scale" in self._bench.handle.spec.space
+        return not named or _offers(self._bench.space, "resolution_scale", scale)
 
     def _viewed(self, strategy: Strategy) -> Strategy | None:
         """The same head solved on augmented views; None where they are too many or not wanted."""

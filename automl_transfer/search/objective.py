@@ -15,14 +15,20 @@ from optuna.artifacts import ArtifactMeta
 from optuna.pruners import BasePruner
 
 from automl_transfer.aborting import Aborted, abortable, check_abort
-from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
+from automl_transfer.domain.records import (
+    EpochResult,
+    StopKind,
+    StopReason,
+    TrialOutcome,
+    TrialState,
+    classify,
+)
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.first import RUN_TO_THE_END
-from automl_transfer.search.policies import classify
 from automl_transfer.search.shown import TrialPictures
 from automl_transfer.search.workbench import Workbench
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim
 
@@ -76,7 +82,7 @@ class Objective:
 
     bench: Workbench
     trials: Trials
-    view: SamplingView
+    history: SamplerHistory
     pruner: BasePruner
     checkpoints: Checkpoints
     should_stop: ShouldStop
@@ -149,7 +155,7 @@ class Objective:
             if run.finished:
                 break
             stoppable = claim.label not in RUN_TO_THE_END
-            if stoppable and self.view.should_prune(self.pruner, claim.trial_id):
+            if stoppable and self.history.should_prune(self.pruner, claim.trial_id):
                 return TrialEnd(
                     TrialState.PRUNED,
                     StopReason(
@@ -234,7 +240,7 @@ class Objective:
     def _completed(self, default: list[float]) -> list[float]:
         """Values of complete trials, the highest first; the default while the store is away."""
         try:
-            trials = self.view.trials(patient=False)
+            trials = self.history.trials(patient=False)
         except StoreUnavailableError:
             return default  # a finished trial must reach its spool
         found = (t.value for t in trials if t.state.name == "COMPLETE" and t.value is not None)

@@ -1,4 +1,8 @@
-"""Samplers by name. A new one is a function here and one line in the registry."""
+"""Samplers and pruners by name. A new one is a function here and one line in a registry.
+
+Epochs are the resource; the horizon of the learning-rate schedule is always `max_epochs`, so a pruner only
+observes.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import warnings
 from collections.abc import Callable
 
 import optuna
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.search.prior import PriorSampler
 
 
 def _tpe(spec: SearchSpec, seed: int) -> BaseSampler:
@@ -30,9 +36,55 @@ def _random(spec: SearchSpec, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
 
 
-SAMPLERS: dict[str, Callable[[SearchSpec, int], BaseSampler]] = {"tpe": _tpe, "random": _random}
+def _prior(spec: SearchSpec, seed: int) -> BaseSampler:
+    """Around the best strategies and known recipes, with TPE for what was learnt (`search.prior`)."""
+    return PriorSampler(_tpe(spec, seed), seed, spec.first_rung)
+
+
+SAMPLERS: dict[str, Callable[[SearchSpec, int], BaseSampler]] = {
+    "prior": _prior,
+    "tpe": _tpe,
+    "random": _random,
+}
 
 
 def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
     """The study's sampler. Workers pass different seeds, or they would all propose the same."""
     return SAMPLERS[spec.sampler](spec, seed)
+
+
+def _asha(spec: SearchSpec) -> BasePruner:
+    """Asynchronous successive halving (Li 2020)."""
+    return SuccessiveHalvingPruner(min_resource=spec.first_rung, reduction_factor=spec.reduction_factor)
+
+
+def _hyperband(spec: SearchSpec) -> BasePruner:
+    """Several brackets of successive halving (Li 2018)."""
+    return HyperbandPruner(
+        min_resource=spec.first_rung,
+        max_resource=spec.epochs,
+        reduction_factor=spec.reduction_factor,
+    )
+
+
+def _median(spec: SearchSpec) -> BasePruner:
+    """Stops what is below the median of finished trials at the same epoch (Golovin 2017)."""
+    return MedianPruner(n_startup_trials=4, n_warmup_steps=spec.first_rung)
+
+
+def _none(spec: SearchSpec) -> BasePruner:
+    """Never stops a trial."""
+    return NopPruner()
+
+
+PRUNERS: dict[str, Callable[[SearchSpec], BasePruner]] = {
+    "asha": _asha,
+    "hyperband": _hyperband,
+    "median": _median,
+    "none": _none,
+}
+
+
+def make_pruner(spec: SearchSpec) -> BasePruner:
+    """The study's pruner."""
+    return PRUNERS[spec.pruner](spec)

@@ -10,19 +10,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from automl_transfer.domain import methods
-from automl_transfer.domain.dimensions import CLOSED_FORM, Dimension
-from automl_transfer.domain.spec import DimensionSetting, Scalar, StudySpec
+from automl_transfer.domain.dimensions import CLOSED_FORM, CO_TUNING, EIGHTHS, TRAITS, Dimension, Trait
+from automl_transfer.domain.spec import DimensionSetting, StudySpec
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError
 
 SEARCH = "search"
 
-FIRST_CHOICES: Mapping[str, tuple[Scalar, ...]] = {
-    "tune_mode": ("head", "suffix", "full", "body", "norm", "bias", "closed_form"),
-    "anchor": ("none", "l2sp"),
-}
-"""Choices of dimensions that have more now, in studies that began before they kept their `vocabulary`."""
 WRONG_MIRRORED: Mapping[str, tuple[Any, ...]] = {"mirror": (True,), "augmentation": ("flip_affine",)}
 """Choices that mirror images, by dimension."""
 
@@ -73,6 +68,13 @@ class Space:
             if "ridge" not in offered and offered != (None,):
                 got = " | ".join(str(choice) for choice in offered)
                 mistakes.append(f"space.head_init: must be ridge where tune_mode is closed_form, got {got}")
+        if fixed.get("anchor") == CO_TUNING:
+            mistakes += [
+                f"space.{name}: must be {EIGHTHS} where anchor is {CO_TUNING}, got "
+                f"{fixed.get(name, 'a range')}: the source's classifier reads its whole network"
+                for name in ("truncation", "transfer_depth")
+                if fixed.get(name) != EIGHTHS
+            ]
         if mistakes:
             raise ConfigurationError(mistakes)
         return cls(tuple(searched), fixed)
@@ -93,14 +95,7 @@ class Space:
             log.warning(
                 "the study has dimensions of a newer automl-transfer, left out here: %s", ", ".join(new)
             )
-        # Optuna refuses a study whose dimension gets another choice.
-        begun = {**FIRST_CHOICES, **spec.vocabulary}
-        known = {
-            name: begun.get(name, value) if value == SEARCH else value
-            for name, value in settings.items()
-            if name in DIMENSIONS
-        }
-        return cls.from_settings(known)
+        return cls.from_settings({name: value for name, value in settings.items() if name in DIMENSIONS})
 
     def suited(self, task: Task) -> Space:
         """Without choices that would change the class of this task's images; what is fixed is warned of."""
@@ -143,15 +138,6 @@ class Space:
         return Strategy.of(values)
 
 
-def with_vocabulary(spec: StudySpec) -> StudySpec:
-    """The specification of a study that begins: it keeps the choices that are known now."""
-    whole = {name for name, value in spec.space.items() if value == SEARCH}
-    searched = Space.from_settings(spec.space).searched
-    return spec.model_copy(
-        update={"vocabulary": {d.name: d.choices for d in searched if d.name in whole and d.choices}}
-    )
-
-
 def unknown_methods(settings: Mapping[str, DimensionSetting]) -> list[str]:
     """The mistakes of a `[space]` table that names methods which are not installed here, each under its key.
 
@@ -169,6 +155,33 @@ def unknown_methods(settings: Mapping[str, DimensionSetting]) -> list[str]:
                     methods.get(role, str(value))  # a plugin that is broken is known before anything begins
             except ConfigurationError as error:
                 mistakes.append(f"space.{name}: {str(error).removeprefix(f'{role} ')}")
+    return mistakes
+
+
+def cannot_take(
+    settings: Mapping[str, DimensionSetting], traits: Mapping[str, frozenset[Trait]]
+) -> list[str]:
+    """The mistakes of a `[space]` table that asks of its sources what these do not have, each under its key.
+
+    Args:
+        settings: The table.
+        traits: Of each pretrained source of the space.
+    """
+    mistakes = []
+    for name, setting in settings.items():
+        dimension, listed = DIMENSIONS[name], isinstance(setting, tuple)
+        if setting == SEARCH or (listed and dimension.kind != "categorical"):
+            continue
+        for value in setting if isinstance(setting, tuple) else (setting,):
+            missing = {s: lack for s, found in traits.items() if (lack := dimension.lacks(value, found))}
+            if not missing or (listed and len(missing) < len(traits)):
+                continue  # what one source cannot take, another one may be drawn with
+            source, trait = next(iter(missing.items()))
+            what, why = TRAITS[trait]
+            mistakes.append(
+                f"space.{name}: {value} needs {what}, got the source {source} ({why}): take another value "
+                "or another source"
+            )
     return mistakes
 
 

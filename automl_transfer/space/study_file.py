@@ -1,11 +1,11 @@
-"""Reads a study file (TOML) into a `StudySpec`, and reports all of its mistakes together."""
+"""Reads a study file (TOML), or a dataset under a preset, into a `StudySpec`; says all mistakes at once."""
 
 from __future__ import annotations
 
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from automl_transfer.domain.measured import unknown_metric
+from automl_transfer.domain.names import presentable
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.foreign import reading
+from automl_transfer.files import reading
 from automl_transfer.space.space import Space, unknown_methods
 
 PRESETS = ("quick", "core")
@@ -42,20 +43,23 @@ def preset_path(name: str) -> Path:
     )
 
 
-def read_study(path: Path, overrides: Iterable[str] = (), **given: Any) -> StudySpec:
+def read_study(
+    path: Path, overrides: Iterable[str] = (), *, called: str | None = None, **given: Any
+) -> StudySpec:
     """Read and validate a study file.
 
     Args:
         path: The TOML file.
         overrides: `key=value` texts (`--set`), the key dotted as in `search.trials=5`; the value in
             TOML, or else a plain word.
+        called: What errors call the file, where nobody named it; by default its path.
         given: Dotted keys with double underscores (`task__dataset`), None meaning "not given".
 
     Raises:
         ConfigurationError: Every mistake, with its key and, where the file has it, its line.
     """
     text = _read_text(path)
-    return checked_study(_parsed(text, path), overrides, given, text=text, where=str(path))
+    return checked_study(_parsed(text, path), overrides, given, text=text, where=called or str(path))
 
 
 def checked_study(
@@ -89,8 +93,6 @@ def checked_study(
     space = document.get("space")
     if isinstance(space, dict):
         document["space"] = space = {k: tuple(v) if isinstance(v, list) else v for k, v in space.items()}
-    if "vocabulary" in document:
-        mistakes.append("vocabulary: must not be in a study file, it is written by the program")
     spec: StudySpec | None = None
     try:
         # Strictly: a number in quotes, or true for 1, is a mistake and not a number.
@@ -255,3 +257,47 @@ class _Lines:
             if keys == location[: len(keys)] and len(keys) >= min(2, len(location))
         ]
         return -max(found)[1] if found else None
+
+
+LONGEST = 100
+"""Characters of a dataset's name and options in the name of its study."""
+
+
+def study_spec(
+    what: str,
+    preset: str,
+    settings: Sequence[str],
+    *,
+    name: str | None = None,
+    data_root: Path | None = None,
+    **given: Any,
+) -> StudySpec:
+    """Read `what` as a study file if it ends in .toml, else as a dataset under a preset.
+
+    A folder that is given as `.` or `..` has the name that it really has, below `data_root` or here.
+
+    Raises:
+        ConfigurationError: With every mistake.
+    """
+    if what.endswith(".toml"):
+        return read_study(Path(what), settings, name=name, **given)
+    for setting in settings:
+        if setting.partition("=")[0].strip() == "task.dataset":
+            raise ConfigurationError(
+                f"a dataset must be named once, got {what!r} and --set {setting}: leave one of them out"
+            )
+    name = derived_name(what, preset, data_root) if name is None else name
+    given["task__dataset"] = what
+    # Nobody named the preset's file, and no mistake is in it.
+    return read_study(preset_path(preset), settings, called=f"preset {preset}", name=name, **given)
+
+
+def derived_name(dataset: str, what: str, data_root: Path | None = None) -> str:
+    """A name for what is made of a dataset, such as `digits-per_class-20-quick`."""
+    path, _, options = dataset.partition("?")
+    base = Path(path.rstrip("/")).name or path
+    if base.strip("./\\") == "":
+        base = ((data_root or Path()) / path).resolve().name
+    # A leading dot would hide the results.
+    words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options)]
+    return f"{presentable('-'.join(words), LONGEST)}-{what}"

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    check_distribution_compatibility,
+)
 
 from automl_transfer.domain.stored_strategy import store_strategy
 from automl_transfer.errors import StudyError
@@ -22,14 +29,21 @@ class KnownSpaces:
         self.store = store
         self._known: dict[int, dict[str, BaseDistribution]] = {}
 
-    def check(self, study_id: int, draft: TrialDraft) -> None:
-        """Refuse a parameter whose kind or choices differ from the study's, as Optuna does."""
+    def fitted(self, study_id: int, draft: TrialDraft) -> TrialDraft:
+        """The draft with the choices that the study began with.
+
+        Raises:
+            StudyError: A value is none of these, or a parameter's kind is not the study's, as Optuna says.
+        """
         known = self._known.get(study_id)
         if known is None or any(name not in known for name in draft.params):
             found = self.store.read(lambda c: soundness.distributions(c, study_id), "read the space")
             known = self._known[study_id] = {**found, **(known or {})}
-        for name in draft.params:
-            distribution = draft.distributions[name]
+        distributions = {
+            name: as_begun(known.get(name), draft.distributions[name], value)
+            for name, value in draft.params.items()
+        }
+        for name, distribution in distributions.items():
             if known.get(name) is distribution:
                 continue
             try:
@@ -40,6 +54,21 @@ class KnownSpaces:
                     f"{known[name]} ({error}). Choose another --study-name, or use the same settings"
                 ) from None
             known[name] = distribution
+        return replace(draft, distributions=distributions)
+
+
+def as_begun(
+    known: BaseDistribution | None, distribution: BaseDistribution, *values: Any
+) -> BaseDistribution:
+    """A parameter's distribution as the study has had it, where a newer program only knows more choices.
+
+    Where `values` are given, only if it has them.
+    """
+    kind = CategoricalDistribution
+    if isinstance(known, kind) and isinstance(distribution, kind):
+        grown = set(known.choices) < set(distribution.choices)
+        return known if grown and set(values) <= set(known.choices) else distribution
+    return distribution
 
 
 def lock(connection: sa.Connection, study: StudyHandle) -> None:

@@ -1,4 +1,4 @@
-"""Every name of Optuna that is not documented, and that this package relies on.
+"""Every name of Optuna that is not documented, and that this package relies on, its own storage included.
 
 A version of Optuna that moves one is mended here; `tests/store/test_optuna_names.py` says for each what it
 must be.
@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution
-from optuna.storages import BaseStorage, _rdb
+from optuna.storages import BaseStorage, RDBStorage, _rdb
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from sqlalchemy.orm import scoped_session, sessionmaker
@@ -56,3 +56,28 @@ def stamp_version(engine: sa.Engine) -> None:
     from optuna.storages._rdb.storage import _VersionManager
 
     _VersionManager("", engine, scoped_session(sessionmaker(bind=engine)))
+
+
+class SharedRDBStorage(RDBStorage):
+    """An `RDBStorage` that uses an engine it is given, and knows no password to print."""
+
+    def __init__(self, engine: sa.Engine, shown_url: str) -> None:
+        # RDBStorage.__init__ would make an engine of its own, without our transactions, and create
+        # tables, which `schema.ensure_schema` has done under a lock.
+        self.engine_kwargs: dict[str, Any] = {}
+        self.url = shown_url
+        self.skip_compatibility_check = True
+        self.heartbeat_interval = None
+        self.grace_period = None
+        self.heartbeat_stale_trial_callback = None
+        self.failed_trial_callback = None
+        self.engine = engine
+        self.scoped_session = scoped_session(sessionmaker(bind=engine))
+
+    def __getstate__(self) -> dict[str, Any]:
+        raise TypeError("this storage cannot be pickled: open the store again in the other process")
+
+
+def cached_storage(engine: sa.Engine, shown_url: str) -> BaseStorage:
+    """Optuna's cached storage, as `optuna.load_study` would make it from a URL."""
+    return cached(SharedRDBStorage(engine, shown_url))

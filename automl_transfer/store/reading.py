@@ -136,7 +136,7 @@ def workers(connection: sa.Connection, study_id: int) -> list[WorkerRow]:
     return [WorkerRow(*row) for row in connection.execute(query)]
 
 
-def study_summaries(connection: sa.Connection) -> list[StudyEntry]:
+def study_entries(connection: sa.Connection) -> list[StudyEntry]:
     """All studies, with their trials by state and their best value so far."""
     states: dict[int, dict[str, int]] = defaultdict(dict)
     for study_id, state, number in connection.execute(

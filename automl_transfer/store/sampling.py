@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 _OPEN = (OptunaState.WAITING.name, OptunaState.RUNNING.name)
 
 
-class SamplingView:
+class SamplerHistory:
     """Gives samplers and pruners the study as it is now, and no way to change a trial.
 
     What a sampler notes about its draft (TPE's relative params) stays in the draft: other workers
@@ -75,6 +76,11 @@ class SamplingView:
         )
         self._snapshot.draft = draft
         return self._study(sampler=sampler), draft
+
+    @property
+    def distributions(self) -> Mapping[str, BaseDistribution]:
+        """Those that the study's parameters have had, as of the last look."""
+        return self._known
 
     def should_prune(self, pruner: BasePruner, trial_id: int) -> bool:
         """Whether the pruner would stop a trial, with all curves as they are now.
@@ -142,7 +148,7 @@ class SamplingView:
             self._take_in(row, details)
 
     def _take_in(self, row: Any, details: Details) -> None:
-        """Put a trial into the view; one that cannot be read is left out, and said once."""
+        """Put a trial into the history; one that cannot be read is left out, and said once."""
         try:
             trial = details.frozen(row)
             root = trial.number if row.root is None else parsing.whole(row.root, "root")
@@ -152,7 +158,7 @@ class SamplingView:
         except UnreadableRowError as error:
             if self._left_out.get(row.trial_id) != str(error):
                 self._left_out[row.trial_id] = str(error)
-                log.warning("trial %s is left out of the sampler's view: %s", row.number, error)
+                log.warning("trial %s is left out of the sampler's history: %s", row.number, error)
             self._snapshot.forget(row.trial_id)
             return
         self._snapshot.put(trial, root)

@@ -30,7 +30,7 @@ def _direction(store: Store, study: StudyHandle) -> StudyDirection:
 
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise NotImplementedError("a sampling view only reads: write through store.trials.Trials")
+    raise NotImplementedError("a sampling history only reads: write through store.trials.Trials")
 
 
 class Snapshot(BaseStorage):
@@ -100,7 +100,7 @@ class Snapshot(BaseStorage):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         trial = self.draft if trial_id == DRAFT_ID else self.find(trial_id)
         if trial is None:
-            raise KeyError(f"no trial with id {trial_id} in this view")
+            raise KeyError(f"no trial with id {trial_id} among these")
         return trial
 
     def get_all_trials(

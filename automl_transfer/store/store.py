@@ -143,12 +143,12 @@ class Store:
 
     @property
     def optuna_storage(self) -> BaseStorage:
-        """Optuna's own view of this store, on the same connections, for anything that wants a storage.
+        """Optuna's own storage on this store, on the same connections, for anything that wants a storage.
 
-        Its calls are not retried. For sampling, `sampling.SamplingView` is much cheaper.
+        Its calls are not retried. For sampling, `sampling.SamplerHistory` is much cheaper.
         """
         if self._optuna_storage is None:
-            from automl_transfer.store.optuna_view import cached_storage
+            from automl_transfer.store.optuna_names import cached_storage
 
             self._optuna_storage = cached_storage(self.engine, str(self.url))
         return self._optuna_storage
@@ -257,9 +257,9 @@ class Store:
 
     def studies(self) -> list[StudyEntry]:
         """All studies of this store, in the order of their creation, those of plain Optuna included."""
-        from automl_transfer.store.reading import study_summaries
+        from automl_transfer.store.reading import study_entries
 
-        return self.read(study_summaries, "list studies")
+        return self.read(study_entries, "list studies")
 
     def rename(self, old: str, new: str) -> None:
         """Give a study another name. Its workers go on.

@@ -87,7 +87,6 @@ def resume(
             + "; another ".join(differences)
             + ". Choose another --study-name, or use the same settings"
         )
-    spec = spec.model_copy(update={"vocabulary": old.spec.vocabulary})
     merged = {**old.sources, **{name: sha for name, sha in sources.items() if sha is not None}}
     merged = {**dict.fromkeys(sources), **merged}
     now_there = old.task.model_copy(update={"account": task.account})  # files that are not used come and go

@@ -81,7 +81,7 @@ class Trials:
             StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
         """
         nonce = uuid.uuid4().hex
-        self._spaces.check(study.study_id, draft)
+        draft = self._spaces.fitted(study.study_id, draft)
 
         def step(connection: sa.Connection, repeat: bool) -> int | None:
             creating.lock(connection, study)
@@ -127,7 +127,7 @@ class Trials:
             StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
         """
         token = uuid.uuid4().hex
-        self._spaces.check(study.study_id, draft)
+        draft = self._spaces.fitted(study.study_id, draft)
 
         def step(connection: sa.Connection, repeat: bool) -> tuple[int, int] | None:
             creating.lock(connection, study)

@@ -62,9 +62,7 @@ def split_micro(rows: np.ndarray, micro: int, smallest: int = 1) -> list[np.ndar
     return list(np.array_split(rows, parts))
 
 
-def read_ahead(
-    read: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray], ahead: int = READ_AHEAD
-) -> Iterator[Tensor]:
+def read_ahead(read: Callable[[np.ndarray], Tensor], batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
     """`read(rows)` for each batch, in order, a few batches ahead in a background thread.
 
     An error of `read` is raised at the batch it belongs to.
@@ -74,7 +72,7 @@ def read_ahead(
     try:
         for rows in batches:
             pending.append(pool.submit(read, rows))
-            if len(pending) > ahead:
+            if len(pending) > READ_AHEAD:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

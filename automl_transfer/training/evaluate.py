@@ -12,6 +12,7 @@ from automl_transfer import plugins
 from automl_transfer.domain.measured import MEASURED, Measured, load_metric
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.models.heads import TargetModel
+from automl_transfer.models.network import evaluating
 from automl_transfer.training.calibration import log_likelihood
 from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
@@ -38,15 +39,10 @@ def predict_logits(
     Raises:
         OutOfMemoryError: Not even one image fits in memory.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.to(device).eval()
-    try:
-        elements = pixel_elements(images.shape[1:3], scale=model.resolution_scale)
-        batch = batch or batch_for(elements, device)
+    elements = pixel_elements(images.shape[1:3], scale=model.resolution_scale)
+    batch = batch or batch_for(elements, device)
+    with evaluating(model.to(device)):
         return np.asarray(forward_rows(model, images, indices, normalise, batch).float().numpy())
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def scores(logits: np.ndarray, labels: np.ndarray, classes: int, metric: str = "accuracy") -> Scores:
@@ -100,14 +96,11 @@ def measure_latency(
 ) -> float:
     """Milliseconds to predict one image, from stored pixels to logits: median over a few batches."""
     device = torch.device(device)
-    modes = [(module, module.training) for module in model.modules()]
-    model.to(device).eval()
     pixels = read_pixels(images, np.arange(batch) % len(images))
     taken = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        model(normalise(pixels)).cpu()
-        taken.append(time.perf_counter() - start)
-    for module, training in modes:
-        module.training = training
+    with evaluating(model.to(device)):
+        for _ in range(repeats + 1):
+            start = time.perf_counter()
+            model(normalise(pixels)).cpu()
+            taken.append(time.perf_counter() - start)
     return float(np.median(taken[1:]) * 1000.0 / batch)

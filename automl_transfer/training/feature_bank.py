@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from automl_transfer.data.folds import resplit_rows
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Normalisation
 from automl_transfer.models.fuse import fused
@@ -22,7 +23,7 @@ from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, Values
 from automl_transfer.training.inputs import activation_key
 from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
-from automl_transfer.transfer.head_input import HeadInput, Reader
+from automl_transfer.transfer.heads import HeadInput, Reader
 from automl_transfer.transfer.pixels import Normaliser
 
 GRIDS = (1, 2, 4)
@@ -163,3 +164,42 @@ class FeatureBanks:
         if cells is None:
             return None
         return lambda rows: bank.features(cells, np.searchsorted(bank.rows, rows))
+
+
+class ResplitFeatures:
+    """Knows what heads read of every image that a fresh split may train on.
+
+    Args:
+        task: The study's task, as it is split there.
+        cache: Where features are kept; one that has no room for them serves nothing.
+    """
+
+    def __init__(self, task: LoadedTask, cache: ActivationCache) -> None:
+        self._task = task
+        self._cache = cache
+        self._rows = resplit_rows(task)
+
+    def features(self, asked: HeadInput) -> Reader | None:
+        """Reads features of such rows, all of which are computed the first time."""
+        model, images, both = asked.model, asked.images, self._rows
+        head, width = model.head, model.head.linear.in_features
+        numbers = images.numbers(both)
+        key = activation_key(
+            model,
+            self._task,
+            asked.normalise,
+            len(model.groups),
+            numbers,
+            reads=[[head.taps, head.grid]],
+            scale=model.resolution_scale,
+            augment=images.augment,
+        )
+
+        def fill(values: Values) -> None:
+            asked.compute(both, values)
+
+        values = self._cache.get(key, (len(numbers), width), "float32", fill)
+        if values is None:
+            return None
+        by_image = values.reshape(len(both), -1)
+        return lambda rows: torch.from_numpy(by_image[np.searchsorted(both, rows)].reshape(-1, width))

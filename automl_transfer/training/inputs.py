@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -140,7 +139,6 @@ def inputs_for(
     *,
     cache: ActivationCache,
     passes: float,
-    dtypes: Sequence[str] = DTYPES,
     augment: Augment = NO_VIEWS,
 ) -> Inputs:
     """Stored activations of (a part of) the frozen prefix where that pays, else pixels.
@@ -153,7 +151,6 @@ def inputs_for(
         indices: All rows, or numbers of views, that will be asked for.
         cache: Where activations are kept.
         passes: How often each will be asked for, on average.
-        dtypes: Of stored values: the first that the cache has room for.
         augment: How the views come about.
     """
     images = Views(task.images, augment)
@@ -172,7 +169,7 @@ def inputs_for(
         return False
 
     with torch.no_grad():
-        cut, dtype = choose_cut(model, normalise(sample), prefix, len(rows), passes, holds, dtypes)
+        cut, dtype = choose_cut(model, normalise(sample), prefix, len(rows), passes, holds)
         if cut == 0:
             if refused:
                 cache.tell_too_small(min(refused))
@@ -199,8 +196,8 @@ def inputs_for(
         return whole
     if stored is None:
         return whole
-    if dtype != dtypes[0]:
-        _log.info("activations of the first %d groups are kept as %s: %s has no room", cut, dtype, dtypes[0])
+    if dtype != DTYPES[0]:
+        _log.info("activations of the first %d groups are kept as %s: %s has no room", cut, dtype, DTYPES[0])
     found = StoredInputs(stored, rows, like, cut, total=images.shape[0], elements=elements)
     return found if cut == prefix else FromBelow(found, model, prefix)
 

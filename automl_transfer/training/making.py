@@ -13,6 +13,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import Split
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +72,14 @@ def make_run(
     )
 
 
+def split_logits(run: TrainingRun, split: Split) -> np.ndarray:
+    """(n, classes) float32 logits of the model as it is now, of the images of a split."""
+    from automl_transfer.training.evaluate import predict_logits
+
+    rows, normalise = run.task.indices[split], run.plan.normaliser(run.device)
+    return predict_logits(run.model, run.task.images, rows, normalise, run.device)
+
+
 def train_to_the_end(
     run: TrainingRun,
     *,
@@ -90,5 +99,7 @@ def train_to_the_end(
             break
     if stop_after is None:
         run.load_best()
+    else:
+        run.load_shown()
     run.model.eval()
     return math.fsum(seconds)

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from automl_transfer.aborting import check_abort
-from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import EIGHTHS, groups_at
 from automl_transfer.domain.evidence import CutRecord, ProfileRecord
+from automl_transfer.domain.normalisation import chosen_constants
 from automl_transfer.domain.strategy import Normalisation, Strategy
-from automl_transfer.errors import DataError
+from automl_transfer.errors import DataError, SourceError
 from automl_transfer.models.heads import scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
@@ -34,6 +34,7 @@ from automl_transfer.training.feature_bank import (
     build_bank,
     folded_groups,
 )
+from automl_transfer.training.pace import seconds_an_image
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge, standardised
 
@@ -45,6 +46,8 @@ FINALISTS, JOINT_KEPT = 2, 5
 TAPS = (2, 3, 4, 6)
 MOST_PIXELS = 25e6
 """Pixels of all images together, up to which a second, larger resolution is tried."""
+LEAST_SIDE = 32
+"""Pixels a side below which images are not made smaller to save time."""
 
 
 class Profiler:
@@ -88,12 +91,15 @@ class Profiler:
         self._normalise: Normalisation = normalise
         self._cache = cache or MemoryCache(0)
         self._banks = banks
-        mean, std = constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
+        mean, std = chosen_constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
         self._normaliser = Normaliser(mean, std, device)
         self._rows = _choose(task.indices["train"], seed)
         self._model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._folded = functools.cache(
             lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)
+        )
+        self._pace = functools.cache(
+            lambda: seconds_an_image(self._folded(), self._task, self._normaliser, self._rows)
         )
         self._groups = len(backbone.groups)
         self._judges: dict[float, _Judge] = {}
@@ -116,6 +122,25 @@ class Profiler:
             self._banks.add(self._source, self._normalise, bank)
         self._judges[scale] = _Judge(bank, self._task, self._groups, self._seed)
         self._seconds += time.perf_counter() - start
+
+    def can_look(self, scale: float) -> bool:
+        """Whether images this much smaller still tell something, and fit the network."""
+        side = scaled(self._task.task.resolution, scale)
+        try:
+            return side >= LEAST_SIDE and bool(self._model.shapes(side))
+        except SourceError:
+            return False
+
+    def seconds_for(self, scale: float) -> float:
+        """What a look at this resolution takes by the speed of now, and after it a head that reads it.
+
+        The head needs a pass over the training images, unless the look passed all of them, and over those
+        that judge it: as a trial, and when it ships.
+        """
+        splits = self._task.task.splits
+        head = splits.train if len(self._rows) < splits.train else 0
+        images = len(self._rows) + head + 2 * splits.validation + splits.test
+        return images * scale**2 * self._pace()
 
     def whole(self) -> ProfileRecord:
         """The whole profile, at every resolution; raises what `look` and `record` do."""

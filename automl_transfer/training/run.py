@@ -28,22 +28,26 @@ from automl_transfer.training.state import (
     Resumed,
     clone,
     copy_optimizer,
-    live_tensors,
     load_optimizer,
     pack_optimizer,
+    pack_terms,
     put,
     read_checkpoint,
     sha256_of,
+    showing,
     under,
     unpack_optimizer,
+    unpack_terms,
     write_checkpoint,
 )
 from automl_transfer.training.steps import Stepper
 from automl_transfer.transfer.drawn import Drawn
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
+from automl_transfer.transfer.freeze import live_tensors
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.phases import phases_of
 from automl_transfer.transfer.plan import TransferPlan
+from automl_transfer.transfer.terms.base import hooked
 from automl_transfer.transfer.views import Views
 
 NORM_BATCH = 32
@@ -172,7 +176,8 @@ class TrainingRun:
             self.epoch = result.epoch
             if self.best is None or result.order(metric) > self.best.order(metric):
                 self.best = result
-                self._best_tensors = clone(self._moves)
+                with showing(self.plan.terms, self._moves):
+                    self._best_tensors = clone(self._moves)
             yield result
 
     def train_to(self, epoch: int) -> None:
@@ -200,6 +205,13 @@ class TrainingRun:
         put(self._best_tensors, self._moves)
         self.model.eval()
 
+    def load_shown(self) -> None:
+        """Put the weights that were judged last into the model, to ship it (not to train on)."""
+        with showing(self.plan.terms, self._moves):
+            shown = clone(self._moves)
+        put(shown, self._moves)
+        self.model.eval()
+
     def weights_sha256(self) -> str:
         """Hash over all weights and buffers as they are now."""
         return sha256_of(self.model)
@@ -208,7 +220,7 @@ class TrainingRun:
         """Write a checkpoint whole: `state.safetensors` and `state.json` in `folder`, replacing it."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best_tensors.items()}
-        tensors |= {f"terms.{name}": tensor for name, tensor in self._terms_state().items()}
+        tensors |= {f"terms.{name}": tensor for name, tensor in pack_terms(self.plan.terms).items()}
         packed, plain = pack_optimizer(self._optimizer)
         tensors |= packed
         document = {
@@ -245,7 +257,7 @@ class TrainingRun:
             self._inputs_made = None  # of the weights before
             self._best_tensors = under(tensors, "best.")
             self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
-            self._load_terms(under(tensors, "terms."))
+            unpack_terms(self.plan.terms, under(tensors, "terms."))
             if self._optimizer is not None:
                 unpack_optimizer(self._optimizer, tensors, state["optimizer"])
         except (KeyError, ValueError, RuntimeError) as error:
@@ -286,7 +298,8 @@ class TrainingRun:
         inputs = self._inputs()
         self.model.eval()
         batch = batch_for(inputs.elements, self.device)
-        logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
+        with showing(self.plan.terms, self._moves):
+            logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
         plain = logits.float().numpy()
         task = self.task.task
         found = scores(plain, self.task.labels[rows], len(task.classes), task.metric)
@@ -300,7 +313,7 @@ class TrainingRun:
     def _state(self) -> State:
         """What an epoch changes: weights, buffers, the optimiser's state and what terms keep."""
         assert self._optimizer is not None
-        return clone(self._live), copy_optimizer(self._optimizer), clone(self._terms_state())
+        return clone(self._live), copy_optimizer(self._optimizer), clone(pack_terms(self.plan.terms))
 
     def _train_until_it_fits(self, epoch: int, before: State) -> tuple[float, float]:
         """Train one epoch; out of memory halves the batch and begins the epoch again, from `before`."""
@@ -332,25 +345,10 @@ class TrainingRun:
         self.batch = max(self._least_part, batch)
         self.accumulate = -(-self._effective // self.batch)
 
-    def _terms_state(self) -> dict[str, Tensor]:
-        """What terms keep between steps, by their place and their own names; and low-rank factors."""
-        kept = {
-            f"{n}.{name}": t for n, term in enumerate(self.plan.terms) for name, t in term.state().items()
-        }
-        if self.plan.low_rank is not None:
-            kept |= {f"low_rank.{name}": t for name, t in self.plan.low_rank.state().items()}
-        return kept
-
-    def _load_terms(self, tensors: dict[str, Tensor]) -> None:
-        if self.plan.low_rank is not None:
-            self.plan.low_rank.load_state(under(tensors, "low_rank."))
-        for number, term in enumerate(self.plan.terms):
-            term.load_state(under(tensors, f"{number}."))
-
     def _go_back(self, live: dict[str, Tensor], optimizer: dict[str, Any], terms: dict[str, Tensor]) -> None:
         assert self._optimizer is not None
         put(live, self._live)
-        self._load_terms(clone(terms))
+        unpack_terms(self.plan.terms, clone(terms))
         load_optimizer(self._optimizer, optimizer)
         self._optimizer.zero_grad(set_to_none=True)
 
@@ -361,13 +359,16 @@ class TrainingRun:
             for numbers in self._numbers_in(epoch)
             for batch in split_batches(numbers, self._effective, self._smallest)
         ]
-        return self._stepper.train(
-            self._inputs(),
-            [split_micro(self._crew.share(rows), self.batch, self._least_part) for rows in batches],
-            epoch=epoch,
-            first=self._first,
-            epochs=self._scheduled,
-        )
+        inputs = self._inputs()
+        self.model.train()
+        with hooked(self.plan.terms):
+            return self._stepper.train(
+                inputs,
+                [split_micro(self._crew.share(rows), self.batch, self._least_part) for rows in batches],
+                epoch=epoch,
+                first=self._first,
+                epochs=self._scheduled,
+            )
 
     def _numbers_in(self, epoch: int) -> list[np.ndarray]:
         """The numbers of training images as an epoch sees them; what stands together is cut into steps."""

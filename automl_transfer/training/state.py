@@ -7,7 +7,8 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from automl_transfer.errors import TrialDataError
 from automl_transfer.files import file_sha256, read_own_json, save_tensors
-from automl_transfer.transfer.freeze import TransferModel
+from automl_transfer.transfer.terms.base import Term
 
 TENSORS = "state.safetensors"
 STATE = "state.json"
@@ -41,14 +42,6 @@ class Resumed:
     differences: tuple[str, ...]
 
 
-def live_tensors(model: TransferModel) -> dict[str, Tensor]:
-    """Parameters that train and buffers of groups that do, by name: all that training changes."""
-    frozen = tuple(f"groups.{number}." for number in model.frozen_groups)
-    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-    found.update({n: b.detach() for n, b in model.named_buffers() if not (frozen and n.startswith(frozen))})
-    return found
-
-
 def clone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies on the CPU, so that keeping them costs no device memory."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
@@ -59,6 +52,24 @@ def put(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
     """Copy values into existing tensors of the same names, in place."""
     for name, tensor in tensors.items():
         into[name].copy_(tensor)
+
+
+@contextmanager
+@torch.no_grad()
+def showing(terms: Sequence[Term], moves: Mapping[str, Tensor]) -> Iterator[None]:
+    """With the weights that are judged and shipped in the place of those that train."""
+    shown = moves
+    for term in terms:
+        shown = term.shown(shown)
+    if shown is moves:
+        yield
+        return
+    kept = {name: tensor.clone() for name, tensor in moves.items()}
+    put(shown, moves)
+    try:
+        yield
+    finally:
+        put(kept, moves)
 
 
 def copy_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -120,6 +131,17 @@ def unpack_optimizer(
             # parameter's is, or moments would go to other weights.
             entry[key] = torch.empty_like(parameters[position]).copy_(value)
     load_optimizer(optimizer, {"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def pack_terms(terms: Sequence[Term]) -> dict[str, Tensor]:
+    """What terms keep between steps, by their place and their own names."""
+    return {f"{n}.{name}": t for n, term in enumerate(terms) for name, t in term.state().items()}
+
+
+def unpack_terms(terms: Sequence[Term], tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `pack_terms` gave."""
+    for number, term in enumerate(terms):
+        term.load_state(under(tensors, f"{number}."))
 
 
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from automl_transfer.aborting import check_abort
 from automl_transfer.data.task import LoadedTask
@@ -20,6 +19,7 @@ from automl_transfer.training.optimizers import make_optimizer
 from automl_transfer.training.schedule import rate_factor
 from automl_transfer.transfer.allocator import keep_freed_memory
 from automl_transfer.transfer.plan import TransferPlan
+from automl_transfer.transfer.terms.base import as_probabilities
 
 _CHECK_EVERY = {"cpu": 1}
 """Steps between looks at the loss; a look makes other devices wait."""
@@ -95,7 +95,7 @@ class Stepper:
                 rest, targets = inputs.prepare(next(reader)), part
                 for term in self._terms:
                     if term.mixes:
-                        rest, targets = term.batch(rest, self._soft(targets))
+                        rest, targets = term.batch(rest, as_probabilities(targets, self._classes))
                 x, below = rest
                 logits = model(x, inputs.start, below)
                 loss = self._loss(logits, targets, total)
@@ -112,26 +112,21 @@ class Stepper:
         sizes = torch.tensor([float(sum(len(part) for part in step)) for step in steps])
         return float((losses.cpu() * sizes).sum() / sizes.sum()), rate
 
-    def _soft(self, targets: torch.Tensor) -> torch.Tensor:
-        """(B, C) probabilities of (B,) labels; those stay as they are."""
-        return targets if targets.dim() == 2 else F.one_hot(targets, self._classes).float()
-
     def _rate_of(self, parameter: torch.nn.Parameter) -> float:
         number = self._group_of.get(parameter)
         return 0.0 if number is None else float(self.optimizer.param_groups[number]["lr"])
 
     def _step(self) -> None:
-        low_rank = self._plan.low_rank
-        if low_rank is not None:
-            low_rank.pass_gradients()
+        for term in self._terms:
+            term.differentiated()
         if self._plan.strategy.clip > 0.0:
             torch.nn.utils.clip_grad_norm_(self._trained, self._plan.strategy.clip)
         for term in self._terms:
             term.pull(self._rate_of)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if low_rank is not None:
-            low_rank.put()
+        for term in self._terms:
+            term.stepped()
 
 
 def _check(losses: torch.Tensor, epoch: int, rate: float, frozen: torch.Tensor | None) -> None:

@@ -9,28 +9,30 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from automl_transfer.data.normalise import constants
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain import methods
-from automl_transfer.domain.strategy import Strategy, require_methods
+from automl_transfer.domain.normalisation import chosen_constants
+from automl_transfer.domain.strategy import DIMENSIONS, Strategy, require_methods
 from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import OutOfMemoryError, SourceError
 from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
 from automl_transfer.transfer.drawn import Draw
 from automl_transfer.transfer.freeze import TransferModel, freeze
-from automl_transfer.transfer.head_input import HeadInput, Reader
-from automl_transfer.transfer.heads import SOLVED, initialise_head
+from automl_transfer.transfer.heads import SOLVED, HeadInput, Reader, initialise_head
 from automl_transfer.transfer.initialise.layers import initialise
-from automl_transfer.transfer.low_rank import LowRank
-from automl_transfer.transfer.modify import scale_weights, shrink_and_perturb
+from automl_transfer.transfer.modify import prune_smallest, scale_weights, shrink_and_perturb
 from automl_transfer.transfer.optimise import group_rates
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.plan import GroupRow, TransferPlan
 from automl_transfer.transfer.prepare.adabn import adabn
 from automl_transfer.transfer.prepare.base import Prepare, Subject
 from automl_transfer.transfer.select import Selection, select_groups
+from automl_transfer.transfer.terms.averages import EMA, Wise
 from automl_transfer.transfer.terms.base import Beginning, Term
+from automl_transfer.transfer.terms.dropping import Dropout, DropPath
+from automl_transfer.transfer.terms.low_rank import LowRank
+from automl_transfer.transfer.terms.stoch_norm import StochNorm
 from automl_transfer.transfer.views import Augment, Views
 
 
@@ -90,6 +92,7 @@ def build_plan(
     for group in body.groups[selection.transferred :]:
         initialise(group, rest_init, generator)
     transferred = list(body.groups[: selection.transferred])
+    prune_smallest(transferred, strategy.source_prune)
     scale_weights(transferred, strategy.weight_scale)
     shrink_and_perturb(transferred, strategy.shrink, strategy.perturb, generator)
 
@@ -100,11 +103,12 @@ def build_plan(
     freeze(model, strategy, selection.transferred, strategy.tune_mode, selection.frozen)
     model.eval()
 
-    fixed = constants(strategy.normalise, task.task, backbone.mean, backbone.std)
+    fixed = chosen_constants(strategy.normalise, task.task, backbone.mean, backbone.std)
     mean, std = fixed if fixed is not None else (None, None)
     normalise = Normaliser(mean, std, device)
     train = task.indices["train"]
     augment = Augment.of(strategy, seed if views_seed is None else views_seed)
+    terms: tuple[Term, ...] = ()
     if weights is not None:
         model.load_state_dict(weights)
     else:
@@ -115,6 +119,7 @@ def build_plan(
         unchanged = (
             selection.transferred == selection.kept
             and strategy.weight_scale == strategy.shrink == 1.0
+            and strategy.source_prune == 0.0
             and not any(changed)
         )
         asked = HeadInput(strategy, model, images, train, normalise)
@@ -123,13 +128,24 @@ def build_plan(
         initialise_head(
             model.head.linear, strategy, task.labels, train, read or asked.compute, generator, augment.count
         )
-
-    low_rank = None
-    if strategy.tune_mode == "lora":
-        low_rank = LowRank(model, selection.transferred, strategy.rank, generator)
-    terms = tuple(term for term in _terms(strategy) if type(term) is not Term)
+        terms = tuple(term for term in _terms(strategy) if type(term) is not Term)
+        if strategy.tune_mode == "lora":
+            terms = (*terms, LowRank(model, selection.transferred, strategy.rank, generator))
     for term in terms:
-        term.begin(Beginning(model, backbone, selection.transferred, strategy))
+        classes = len(task.task.classes)
+        term.begin(
+            Beginning(
+                model,
+                backbone,
+                selection.transferred,
+                strategy,
+                task.images,
+                train,
+                task.labels,
+                classes,
+                normalise,
+            )
+        )
     return TransferPlan(
         strategy=strategy,
         selection=selection,
@@ -140,8 +156,17 @@ def build_plan(
         std=std,
         augment=augment,
         draw=Draw.of(strategy, seed, task.task),
-        low_rank=low_rank,
     )
+
+
+ALONE: tuple[tuple[str, type[Term]], ...] = (
+    ("stoch_norm", StochNorm),
+    ("drop_path", DropPath),
+    ("dropout", Dropout),
+    ("ema", EMA),
+    ("wise_alpha", Wise),
+)
+"""Dimensions that are one term's strength, in the order in which these act; at its default there is none."""
 
 
 def _terms(strategy: Strategy) -> Iterator[Term]:
@@ -151,6 +176,9 @@ def _terms(strategy: Strategy) -> Iterator[Term]:
     for role, strength in roles:
         if role in active:
             yield methods.get(role, active[role])(active.get(strength, 0.0))
+    for name, term in ALONE:
+        if name in active and active[name] != DIMENSIONS[name].default:
+            yield term(active[name])
 
 
 def _rest_init(strategy: Strategy, backbone: Backbone) -> str:
@@ -194,6 +222,8 @@ def _rows(
             init = "source, shrunk and perturbed"
         elif transferred and strategy.weight_scale != 1.0:
             init = f"source x {strategy.weight_scale:.3g}"
+        if transferred and strategy.source_prune > 0.0:
+            init += f", {100 * strategy.source_prune:.3g}% pruned"
         rows.append(
             GroupRow(
                 name="head" if is_head else backbone.group_names[number],

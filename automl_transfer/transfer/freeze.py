@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy, TuneMode
 from automl_transfer.models.heads import PooledHead, TargetModel
-from automl_transfer.transfer.initialise.layers import NORM_LAYERS
-from automl_transfer.transfer.low_rank import takes_low_rank
+from automl_transfer.models.traits import NORM_LAYERS
 from automl_transfer.transfer.norms import batch_norms
 
 
@@ -102,11 +101,24 @@ def freeze(
     model.hold(frozen, held if strategy.norm_policy != "train" else ())
 
 
+def takes_low_rank(weight: nn.Parameter, rank: int) -> bool:
+    """Whether a product of that rank is less than the weight: no vectors, no depthwise kernels."""
+    return weight.dim() >= 2 and min(len(weight), weight[0].numel()) > rank
+
+
 def surgical_third(block: str, groups: int) -> range:
     """The groups of the first, middle or last third; at least one."""
     number = ("first", "middle", "last").index(block)
     begin = number * groups // 3
     return range(min(begin, groups - 1), max(begin + 1, (number + 1) * groups // 3))
+
+
+def live_tensors(model: TransferModel) -> dict[str, Tensor]:
+    """Parameters that train and buffers of groups that do, by name: all that training changes."""
+    frozen = tuple(f"groups.{number}." for number in model.frozen_groups)
+    found = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    found.update({n: b.detach() for n, b in model.named_buffers() if not (frozen and n.startswith(frozen))})
+    return found
 
 
 def _norm_parameters(module: nn.Module) -> Iterator[Tensor]:

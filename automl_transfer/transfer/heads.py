@@ -1,8 +1,10 @@
-"""Initial weights of the new head: drawn, or solved from one forward pass over the training split."""
+"""The new head: what it reads, and its initial weights, drawn or solved from one pass over the images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -11,10 +13,55 @@ from torch import Tensor, nn
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
-from automl_transfer.transfer.features import MOST_IN_BATCH
-from automl_transfer.transfer.head_input import Reader
+from automl_transfer.models.fuse import with_fused
+from automl_transfer.models.heads import TargetModel
+from automl_transfer.transfer.features import (
+    MOST_IN_BATCH,
+    batch_for,
+    forward_rows,
+    pixel_elements,
+    read_pixels,
+)
+from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import calibrate, fold, standardisation
 from automl_transfer.transfer.ridge_at import NormalEquations, ridge_head
+from automl_transfer.transfer.views import Views
+
+Reader = Callable[[np.ndarray], Tensor]
+"""From rows of a task to (rows x views, F) features, those of an image's views side by side."""
+
+
+@dataclass(frozen=True)
+class HeadInput:
+    """The features that a head is solved from.
+
+    Attributes:
+        strategy: Names the source, and what the head reads.
+        model: In evaluation mode; its groups make the features.
+        images: All views of the task's images.
+        rows: Training rows.
+        normalise: From pixels to the network's input.
+    """
+
+    strategy: Strategy
+    model: TargetModel
+    images: Views
+    rows: np.ndarray
+    normalise: Normaliser
+
+    def compute(self, rows: np.ndarray, into: np.ndarray | None = None) -> Tensor:
+        """One forward pass over these rows; see `forward_batches` for `into` and errors."""
+        elements = pixel_elements(self.images.shape[1:3], scale=self.model.resolution_scale)
+        batch = batch_for(elements, self.normalise.device)
+        numbers = self.images.numbers(rows)
+        return forward_rows(self._body.features, self.images, numbers, self.normalise, batch, into)
+
+    @cached_property
+    @torch.no_grad()
+    def _body(self) -> TargetModel:
+        sample = self.normalise(read_pixels(self.images, self.rows[:1]))
+        return with_fused(self.model, sample, len(self.model.groups))
+
 
 SOLVED = ("ncm", "ridge")
 """Head initialisations that need the training images."""

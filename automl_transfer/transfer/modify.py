@@ -26,6 +26,19 @@ def scale_weights(modules: Iterable[nn.Module], factor: float) -> None:
 
 
 @torch.no_grad()
+def prune_smallest(modules: Iterable[nn.Module], share: float) -> None:
+    """Set this share of each layer's weights to zero, the smallest ones, in place (Han et al. 2015, 3.1).
+
+    Applied to convolution and linear layers. Pruned weights may grow again where they train.
+    """
+    for weight in weight_layers(modules):
+        count = int(share * weight.numel())
+        if count:
+            smallest = weight.abs().flatten().topk(count, largest=False).indices
+            weight.view(-1)[smallest] = 0.0
+
+
+@torch.no_grad()
 def shrink_and_perturb(
     modules: Iterable[nn.Module], shrink: float, perturb: float, generator: torch.Generator
 ) -> None:

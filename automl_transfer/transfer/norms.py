@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from automl_transfer.models.heads import TargetModel
+from automl_transfer.models.network import evaluating
 from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.views import Images
@@ -52,17 +53,14 @@ def adapt_statistics(
     batch = -(-len(rows) // parts)
     rows = np.resize(rows, batch * parts)
     momenta = [layer.momentum for layer in layers]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # a cumulative average
-        layer.training = True
-    try:
-        for start in range(0, len(rows), batch):
-            model.run(normalise(read_pixels(images, rows[start : start + batch])), len(model.groups))
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for module, training in modes:
-            module.training = training
+    with evaluating(model):
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # a cumulative average
+            layer.training = True
+        try:
+            for start in range(0, len(rows), batch):
+                model.run(normalise(read_pixels(images, rows[start : start + batch])), len(model.groups))
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum

@@ -10,7 +10,7 @@ from torch import nn
 from automl_transfer.domain.strategy import Strategy, is_active
 from automl_transfer.models.heads import TargetModel
 
-Factors = Mapping[nn.Parameter, tuple[nn.Parameter, nn.Parameter]]
+Factors = Mapping[nn.Parameter, tuple[nn.Parameter, ...]]
 USUAL_FEATURES = 1280
 """Of a head whose rate is the strategy's: what EfficientNet-Lite0 gives to its own."""
 

@@ -12,7 +12,6 @@ from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.transfer.drawn import Draw, Drawn
 from automl_transfer.transfer.freeze import TransferModel, freeze
-from automl_transfer.transfer.low_rank import LowRank
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.optimise import parameter_groups
 from automl_transfer.transfer.phases import Phase
@@ -48,7 +47,6 @@ class TransferPlan:
         mean, std: Normalisation constants per channel; None where each image has its own.
         augment: How training images are seen where they do not change from pass to pass.
         draw: How they are drawn anew in every pass; None where they are not.
-        low_rank: What is added to weights, where they train so.
     """
 
     strategy: Strategy
@@ -60,7 +58,6 @@ class TransferPlan:
     std: tuple[float, ...] | None
     augment: Augment = NO_VIEWS
     draw: Draw | None = None
-    low_rank: LowRank | None = None
 
     def seen(self, task: LoadedTask) -> Views | Drawn:
         """The training images as passes over them see them; the others as they are."""
@@ -76,8 +73,13 @@ class TransferPlan:
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Of what trains now, for torch optimizers: params, lr, weight_decay, name."""
         anchored = self.selection.transferred if any(term.anchors for term in self.terms) else 0
-        factors = {} if self.low_rank is None else self.low_rank.training()
-        return parameter_groups(self.model, self.strategy, anchored, factors)
+        factors = {weight: own for term in self.terms for weight, own in term.factors().items()}
+        found = parameter_groups(self.model, self.strategy, anchored, factors)
+        own = [parameter for term in self.terms for parameter in term.parameters()]
+        if own:
+            rates = {"lr": self.strategy.learning_rate, "weight_decay": self.strategy.weight_decay}
+            found.append({"params": own, **rates, "name": "terms"})
+        return found
 
     @property
     def frozen_prefix(self) -> int:

@@ -96,9 +96,9 @@ class Ridge:
         predicted: Tensor = self.prior + self._targets - residual
         return predicted
 
-    def best(self, lambdas: Sequence[float] = LAMBDAS) -> RidgeScore:
+    def best(self) -> RidgeScore:
         """The lambda with the least calibrated leave-one-out cross-entropy, which ties less than accuracy."""
-        return min(self.scores(lambdas), key=lambda score: score.nll)
+        return min(self.scores(LAMBDAS), key=lambda score: score.nll)
 
     def scores(self, lambdas: Sequence[float]) -> list[RidgeScore]:
         """Leave-one-out accuracy and calibrated cross-entropy of each lambda."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, Reaped, StudyHandle
 from automl_transfer.workers.identity import is_dead
+from automl_transfer.workers.repeated import Repeated
 
-log = logging.getLogger(__name__)
 
-
-class Heartbeat:
+class Heartbeat(Repeated):
     """Beats for the current claim every `interval` seconds, on the database's clock.
 
     An error of the database is swallowed and the next beat tries again: the lease outlasts an outage
@@ -30,24 +27,15 @@ class Heartbeat:
         on_reaped: Callable[[Reaped], None],
         before_reap: Callable[[], None] = lambda: None,
     ) -> None:
+        super().__init__("heartbeat", interval)
         self._trials = trials
         self._study = study
-        self._interval = interval
         self._grace = grace
         self._on_reaped = on_reaped
         self._before_reap = before_reap
         self._claim: Claim | None = None
         self._lost_token: str | None = None
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Heartbeat:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        self._thread.join(timeout=self._interval + 5)
+        self._steps = 0
 
     def holds(self, claim: Claim | None) -> None:
         """From now on beat for this claim, or for none."""
@@ -65,18 +53,14 @@ class Heartbeat:
         for item in reap_lost(self._trials, self._study, grace=self._grace):
             self._on_reaped(item)
 
-    def _run(self) -> None:
-        rounds = 0
-        while not self._end.wait(self._interval):
-            rounds += 1
-            try:
-                claim = self._claim
-                if claim is not None and self._trials.beat([claim]):
-                    self._lost_token = claim.token
-                if rounds % 2 == 0:
-                    self.reap()
-            except Exception as error:
-                log.warning("heartbeat: %s: %s", type(error).__name__, error)
+    def step(self) -> None:
+        """Beat, and every second time look for dead workers."""
+        self._steps += 1
+        claim = self._claim
+        if claim is not None and self._trials.beat([claim]):
+            self._lost_token = claim.token
+        if self._steps % 2 == 0:
+            self.reap()
 
 
 def reap_lost(trials: Trials, study: StudyHandle, *, grace: float) -> list[Reaped]:

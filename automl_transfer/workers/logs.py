@@ -14,7 +14,7 @@ from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.redaction import redacted
 from automl_transfer.search.objective import TrialEnd
 from automl_transfer.store.values import Claim, Reaped
-from automl_transfer.workers.pulse import EVERY, Pulse
+from automl_transfer.workers.repeated import EVERY, Pulse
 
 FORMATS = ("text", "json")
 _FIELDS = ("study", "trial", "root", "attempt")

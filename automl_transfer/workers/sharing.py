@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from types import TracebackType
+from typing import Self
 
 from automl_transfer.aborting import check_abort
 from automl_transfer.store.claims import Claims, Held
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.workers.identity import at_work, is_dead, new_worker_id
+from automl_transfer.workers.repeated import Repeated
 
 log = logging.getLogger(__name__)
 
@@ -28,35 +29,29 @@ def confirm_work(root: int, run: int) -> str:
     return f"confirm {root} {run}"
 
 
-class SharedWork:
+class SharedWork(Repeated):
     """Holds pieces of work of a study, and beats for them until the block is left.
 
     Work of a process that ended is taken over at once where that can be seen (same machine), else after
     `grace` seconds without a beat.
     """
 
-    def __init__(
-        self, store: Store, study: StudyHandle, *, beat: float = 5.0, grace: float = 60.0, poll: float = 0.25
-    ) -> None:
+    def __init__(self, store: Store, study: StudyHandle, *, grace: float = 60.0, poll: float = 0.25) -> None:
+        super().__init__("beat for shared work", 5.0)
         self.worker_id = new_worker_id()
         self._claims = Claims(store, study, self.worker_id, grace=grace, is_dead=is_dead)
-        self._interval = beat
         self._poll = poll
         self._held: set[str] = set()
-        self._end = threading.Event()
         self._at_work = at_work(self.worker_id)
-        self._thread = threading.Thread(target=self._run, name="shared work", daemon=True)
 
-    def __enter__(self) -> SharedWork:
+    def __enter__(self) -> Self:
         self._at_work.__enter__()
-        self._thread.start()
-        return self
+        return super().__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
-        self._thread.join(timeout=self._interval + 5)
+        super().__exit__(kind, error, trace)
         try:
             if self._held:
                 self._claims.give_back(patience=2.0)
@@ -121,11 +116,7 @@ class SharedWork:
         """What living processes hold, this one included."""
         return self._claims.held()
 
-    def _run(self) -> None:
-        while not self._end.wait(self._interval):
-            if not self._held:
-                continue
-            try:
-                self._claims.beat()
-            except Exception as error:
-                log.warning("beat for shared work: %s: %s", type(error).__name__, error)
+    def step(self) -> None:
+        """Beat for what is held."""
+        if self._held:
+            self._claims.beat()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from optuna.artifacts import ArtifactMeta
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
+from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.files import read_own_json, whole_file
 from automl_transfer.machine import state_folder
 from automl_transfer.store.artifacts import ArtifactStore
@@ -23,10 +24,8 @@ UNREADABLE = ".unreadable"
 log = logging.getLogger(__name__)
 
 
-class SpooledEnd(BaseModel):
+class SpooledEnd(Frozen):
     """A trial's end, with what it takes to write it: the lease's token fences it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     claim: Claim
     state: TrialState

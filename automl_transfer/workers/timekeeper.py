@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
+from typing import Self
 
 from automl_transfer.store.claims import Claims
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.workers.identity import is_dead
+from automl_transfer.workers.repeated import Repeated
 from automl_transfer.workers.sharing import SEARCH
 from automl_transfer.workers.signals import StopRequest
 
 log = logging.getLogger(__name__)
 
 
-class TimeKeeper:
+class TimeKeeper(Repeated):
     """Within the block a thread asks for the deadline again and again, and tells the stop request.
 
     Args:
@@ -31,29 +31,17 @@ class TimeKeeper:
     def __init__(
         self, stop: StopRequest, deadline: Callable[[], float | None], *, interval: float = 2.0
     ) -> None:
+        super().__init__("the end of the time was not looked up", interval)
         self._stop = stop
         self._deadline = deadline
-        self._interval = interval
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="time keeper", daemon=True)
 
-    def __enter__(self) -> TimeKeeper:
+    def __enter__(self) -> Self:
+        self.step()
+        return super().__enter__()
+
+    def step(self) -> None:
+        """Ask, and tell."""
         self._stop.until(self._deadline())
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end.set()
-        self._thread.join(timeout=self._interval + 5)
-
-    def _run(self) -> None:
-        while not self._end.wait(self._interval):
-            try:
-                self._stop.until(self._deadline())
-            except Exception as error:
-                log.warning("the end of the time was not looked up: %s: %s", type(error).__name__, error)
 
 
 class WorkerTime:

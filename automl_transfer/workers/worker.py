@@ -15,18 +15,16 @@ from typing import Protocol
 from optuna.samplers import BaseSampler
 
 from automl_transfer.aborting import Aborted, abortable
-from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState
+from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopReason, TrialState, classify
 from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.draft import draw
 from automl_transfer.search.objective import Objective, TrialEnd
-from automl_transfer.search.policies import RETRIED, classify
-from automl_transfer.search.pruners import make_pruner
-from automl_transfer.search.samplers import make_sampler
+from automl_transfer.search.samplers import make_pruner, make_sampler
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.files import study_files
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, Reaped, StudyHandle
@@ -152,8 +150,8 @@ class Worker:
         """
         trials, study = self._trials, self._handle
         spec = study.spec.search
-        view = SamplingView(self._store, study)
-        sampler = make_sampler(spec, _seed(spec.seed, len(view.trials()), self._options.index))
+        history = SamplerHistory(self._store, study)
+        sampler = make_sampler(spec, _seed(spec.seed, len(history.trials()), self._options.index))
         done, late = 0, 0
         idle_since: float | None = None
         with (
@@ -180,7 +178,7 @@ class Worker:
                         self.worker_id, done, "its number of trials is reached", finished=False
                     )
                 self._check_disk()
-                claim = self._next(view, sampler)
+                claim = self._next(history, sampler)
                 if claim is None:
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
@@ -197,20 +195,20 @@ class Worker:
                 idle_since = None
                 heartbeat.holds(claim)
                 try:
-                    done += self._run_one(claim, view, heartbeat)
+                    done += self._run_one(claim, history, heartbeat)
                 except TrialLostError as error:
                     log.warning("trial %d: %s", claim.number, error)
                     self._observer.on_end(claim, _lost(str(error)))
                 finally:
                     heartbeat.holds(None)
 
-    def _run_one(self, claim: Claim, view: SamplingView, heartbeat: Heartbeat) -> bool:
+    def _run_one(self, claim: Claim, history: SamplerHistory, heartbeat: Heartbeat) -> bool:
         """Run a claimed trial and hand its end in; whether it counts as done. Any way out ends the claim."""
         ready = False
         try:
             self._observer.on_claim(claim)
             with abortable(self._is_asked):
-                objective = self._objective(view, heartbeat)
+                objective = self._objective(history, heartbeat)
             ready = True
             end = objective(claim)
             self._hand_in(claim, end)
@@ -250,7 +248,7 @@ class Worker:
         except Exception as trouble:
             log.warning("trial %d was not given back: %s", claim.number, trouble)
 
-    def _next(self, view: SamplingView, sampler: BaseSampler) -> Claim | None:
+    def _next(self, history: SamplerHistory, sampler: BaseSampler) -> Claim | None:
         """A waiting trial, or a new one while the budget lasts."""
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
@@ -266,10 +264,10 @@ class Worker:
         limit = self._handle.spec.search.trials
         if trials.counts(study).roots >= limit:
             return None
-        draft = draw(view, sampler, self._space)
+        draft = draw(history, sampler, self._space)
         return trials.create(study, draft, self.worker_id, limit=limit)
 
-    def _objective(self, view: SamplingView, heartbeat: Heartbeat) -> Objective:
+    def _objective(self, history: SamplerHistory, heartbeat: Heartbeat) -> Objective:
         # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
         if self._bench is None:
             self._bench = self._open_bench()
@@ -286,7 +284,7 @@ class Worker:
         return Objective(
             self._bench,
             trials,
-            view,
+            history,
             make_pruner(self._handle.spec.search),
             Checkpoints(self._handle, trials),
             should_stop,

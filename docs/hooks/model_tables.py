@@ -43,7 +43,9 @@ def dimensions() -> str:
     rows = (
         (
             code(d.name),
-            d.effect + (f"; active if {d.condition}" if d.condition else ""),
+            "; ".join(
+                part for part in (d.effect, d.condition and f"active if {d.condition}", d.needs_text) if part
+            ),
             code(d.range_text),
             code(str(d.default)),
             d.paper,

@@ -71,7 +71,7 @@ def test_train_prints_the_plan_trains_and_ships(trained: Any) -> None:
         "by": "train", "study": None, "identity": None, "trial": None, "root_trial": None
     }  # fmt: skip
     assert document["strategy"]["freeze_depth"] == 7
-    assert document["training"]["epochs"] == 2
+    assert (document["training"]["epochs"], document["training"]["refit"]) == (2, True)
     assert document["metrics"]["test"]["accuracy"] > 0.6
     assert f"test {document['metrics']['test']['accuracy']:.4f}" in done.stdout
     assert "no search: somebody chose the strategy" in (place / "model" / "README.md").read_text()
@@ -89,17 +89,17 @@ def test_what_train_ships_works_everywhere(trained: Any, tmp_path: Path, cache: 
     assert judged.accuracy == pytest.approx(recipe.metrics.test.accuracy, abs=0.01)
 
 
-def test_a_recipe_is_a_start_and_a_refit_is_verified(trained: Any, tmp_path: Path, cache: Path) -> None:
+def test_a_recipe_is_a_start_and_what_it_gives_is_verified(trained: Any, tmp_path: Path, cache: Path) -> None:
     recipe = trained[0] / "runs" / "digits-per_class-20-train" / "best_strategy.json"
     epochs: list[int] = []
     found = automl_transfer.train(
-        DIGITS, recipe, settings={"tune_mode": "closed_form", "task.resolution": 40}, refit=True, seed=5,
+        DIGITS, recipe, settings={"tune_mode": "closed_form", "task.resolution": 40}, refit=False, seed=5,
         output=tmp_path / "solved", device="cpu", cache_root=cache,
         on_epoch=lambda result: epochs.append(result.epoch),
     )  # fmt: skip
     assert epochs == [0]
     assert found.recipe.strategy == Strategy(tune_mode="closed_form")
-    assert (found.recipe.training.refit, found.recipe.training.seed) == (True, 5)
+    assert (found.recipe.training.refit, found.recipe.training.seed) == (False, 5)
     assert found.recipe.task.resolution == 40
     assert verify(found.recipe, device="cpu", cache_root=cache).word == "identical"
 

@@ -23,7 +23,7 @@ from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SplitSizes
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
-from automl_transfer.models.target import build_from_description
+from automl_transfer.models.heads import build_from_description
 from automl_transfer.recipes.best_strategy import write_recipe
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.predict import Predictor

@@ -16,12 +16,12 @@ from automl_transfer.api.evidence import audit_pruned, audited, confirm_best
 from automl_transfer.api.finish import finish_search
 from automl_transfer.api.report import ERRORS, PAGE, read_report
 from automl_transfer.api.training import RECIPE
-from automl_transfer.data.folds import pool_of
+from automl_transfer.data.folds import resplit_rows
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.recipes.best_strategy import read_recipe
-from automl_transfer.reporting.audit import audit
+from automl_transfer.reporting.figures.pruning_audit import audit
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
@@ -75,7 +75,7 @@ def test_confirmation_and_its_end(study: Study, monkeypatch: pytest.MonkeyPatch)
     runs = confirm_best(study.store, study.bench, strategies=2, max_runs=3)
     assert confirm_best(study.store, study.bench, strategies=2, max_runs=3, on_run=done.append) == runs
     assert {(r.root, r.run) for r in done} <= {(r.root, r.run) for r in runs}
-    assert watched.seen == set(pool_of(study.bench.task).tolist())
+    assert watched.seen == set(resplit_rows(study.bench.task).tolist())
     assert not watched.seen & test_rows
 
     # Runs of one number share seed and images; runs of another number have others.
@@ -99,11 +99,11 @@ def test_a_run_is_the_same_again(study: Study) -> None:
     """Seeds and splits are of the study: another machine would get the same run."""
     from automl_transfer.api.evidence import _confirm
     from automl_transfer.training.activation_cache import MemoryCache
-    from automl_transfer.training.pool_features import PoolFeatures
+    from automl_transfer.training.feature_bank import ResplitFeatures
 
     record = next(r for r in Trials(study.store).records(study.handle) if r.state is TrialState.COMPLETE)
     bench = study.bench
-    pools = (PoolFeatures(bench.task, cache) for cache in (MemoryCache(0), bench.activations))
+    pools = (ResplitFeatures(bench.task, cache) for cache in (MemoryCache(0), bench.activations))
     one, other = (_confirm(bench, pool, record, 1) for pool in pools)
     assert one.model_copy(update={"seconds": 0.0}) == other.model_copy(update={"seconds": 0.0})
 
@@ -134,7 +134,7 @@ def test_the_winner_ships_with_its_errors_and_a_page(study: Study) -> None:
 def test_stored_weights_ship_without_a_pass_over_the_training_images(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from automl_transfer.transfer.head_input import HeadInput
+    from automl_transfer.transfer.heads import HeadInput
 
     def refuse(*_: object) -> None:
         raise AssertionError("the head was solved again")

@@ -10,12 +10,12 @@ import io
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forge
 import numpy as np
 import pytest
 import torch
@@ -24,7 +24,7 @@ from PIL import Image
 from automl_transfer.api.search import SearchEvents, run_study
 from automl_transfer.cli.main import main
 from automl_transfer.errors import StoreUnavailableError, StudyError
-from automl_transfer.space.study_of import study_spec
+from automl_transfer.space.study_file import study_spec
 from automl_transfer.store import schema
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -257,7 +257,7 @@ def test_c7_a_study_is_renamed_while_it_is_searched(place: Path) -> None:
     class Renames(SearchEvents):
         def on_study(self, *_: object) -> None:
             done = subprocess.run(
-                [sys.executable, "-m", "automl_transfer", "study", "rename", "p-quick", "now 猫"],
+                [forge.command(), "study", "rename", "p-quick", "now 猫"],
                 env={**os.environ, "AUTOML_TRANSFER_STORAGE": f"sqlite:///{Path(DATABASE).resolve()}"},
                 capture_output=True,
                 text=True,

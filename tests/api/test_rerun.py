@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forge
 import pytest
 
 DIGITS = "digits?per_class=20"
@@ -24,7 +24,7 @@ TINY = {
 def run(*arguments: str | Path, cwd: Path, cache: bool = True) -> subprocess.CompletedProcess[str]:
     place = ("--cache", str(cwd / "cache")) if cache else ()
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *map(str, arguments), *place],
+        [forge.command(), *map(str, arguments), *place],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ def changed(recipe: Path, where: Path, change: Any) -> Path:
 def test_verify_gives_the_same_weights_in_another_process(recipe: Path, tmp_path: Path) -> None:
     done = run("verify", recipe, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("identical: the same weights, bit for bit; validation ")
+    assert done.stdout.startswith("identical: the same weights, bit for bit; test ")
     assert json.loads(recipe.read_text())["training"]["conditions"]["threads"] == 1
 
 

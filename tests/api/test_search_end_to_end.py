@@ -20,6 +20,7 @@ from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.errors import StudyError
 from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.recipes.predict import Predictor
+from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -65,6 +66,19 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
     made.result = made.again()
     yield made
     torch.set_num_threads(before)
+
+
+def test_errors_have_the_probabilities_that_predict_gives(searched: Searched) -> None:
+    """They were those before the calibration that the model ships with."""
+    errors = WinnerErrors.model_validate_json((searched.folder / "out" / "errors.json").read_text())
+    predictor = Predictor.load(searched.folder / "out" / "model")
+    assert abs(predictor.description.temperature - 1) > 0.01
+    task = load_task(SPEC.task)
+    rows = task.indices["validation"]
+    given = [prediction.top[0][1] for prediction in predictor.predict(task.images[rows])]
+    bins = [(b.images, b.images * b.confidence) for b in errors.calibration if b.images]
+    assert sum(images for images, _ in bins) == len(rows)
+    assert sum(sure for _, sure in bins) == pytest.approx(sum(given), abs=1e-3)
 
 
 class AskedToStop(SearchEvents):

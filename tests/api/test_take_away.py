@@ -6,10 +6,10 @@ import getpass
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import forge
 import numpy as np
 from jsonschema import Draft202012Validator
 from PIL import Image
@@ -18,7 +18,7 @@ from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.recipes.schemas import recipe_schema
 
 TINY = (
-    "--set", "search.trials=1", "--set", "search.profile=false", "--set", "search.max_epochs=2",
+    "--set", "search.trials=1", "--set", "search.profile=false", "--set", "search.max_epochs=2", "--confirm", "off",
     "--set", "space.truncation=2", "--set", "space.freeze_depth=8",
 )  # fmt: skip
 
@@ -34,7 +34,7 @@ def images(folder: Path) -> None:
 
 def run(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *arguments], cwd=cwd, capture_output=True, text=True,
+        [forge.command(), *arguments], cwd=cwd, capture_output=True, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **environment},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

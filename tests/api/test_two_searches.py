@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
+
+import forge
 
 from automl_transfer.domain.records import TrialState
 from automl_transfer.store.evidence import Evidence
@@ -20,7 +21,7 @@ SETTINGS = {"search.trials": 6, "search.max_epochs": 2, "search.confirm": 2, "se
 def begin(folder: Path, name: str) -> subprocess.Popen[str]:
     settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     return subprocess.Popen(
-        [sys.executable, "-m", "automl_transfer", "search", "digits?per_class=20", "--study-name", "both",
+        [forge.command(), "search", "digits?per_class=10", "--study-name", "both",
          "--storage", f"sqlite:///{folder / 'study.db'}", "--output", name, *settings],
         cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"},

@@ -118,7 +118,7 @@ def test_d18_slurms_warning_ends_a_search_in_good_order(finished: Finished, tmp_
     code = (
         "import os, signal, sys\n"
         "from automl_transfer.api.search import SearchEvents, run_study\n"
-        "from automl_transfer.space.study_of import study_spec\n"
+        "from automl_transfer.space.study_file import study_spec\n"
         "from automl_transfer.store.url import StoreURL\n"
         "from automl_transfer.workers.signals import StopRequest, stop_on_signals\n"
         "from pathlib import Path\n"

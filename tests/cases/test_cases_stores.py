@@ -13,7 +13,7 @@ from case_runner import Case, check, images, nothing, of, typed
 from conftest import SEARCH, Finished
 
 from automl_transfer.api.search import SearchEvents, run_study
-from automl_transfer.space.study_of import study_spec
+from automl_transfer.space.study_file import study_spec
 from automl_transfer.store.url import StoreURL
 from automl_transfer.workers.signals import StopRequest
 
@@ -149,8 +149,11 @@ def test_c3_a_refit_without_a_test_split_shows_no_training_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = images("p", train__cat=6, train__dog=6, val__cat=4, val__dog=4)
-    check(Case("C3", data, f"{SEARCH} --refit", writes=(RECIPE,)), tmp_path, monkeypatch)
-    assert not Path("runs/p-quick/errors.json").exists()
+    check(Case("C3", data, f"{SEARCH} --no-refit", writes=(RECIPE,)), tmp_path, monkeypatch)
+    held_out = json.loads(Path("runs/p-quick/errors.json").read_text())
+    assert typed(*f"{SEARCH} --refit".split()).code == 0
+    assert json.loads(Path(RECIPE).read_text())["training"]["refit"]
+    assert json.loads(Path("runs/p-quick/errors.json").read_text()) == held_out
 
 
 def test_c8_a_stop_from_python_is_heard(

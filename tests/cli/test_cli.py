@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forge
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,10 +26,11 @@ QUICK = ("--set", "search.trials=3", "--set", "search.max_epochs=2", "--set", "s
 
 
 def run(
-    *arguments: str | Path, cwd: Path, check: bool = True, **environment: str
+    *arguments: str | Path, cwd: Path, check: bool = True, afresh: bool = False, **environment: str
 ) -> subprocess.CompletedProcess[str]:
+    program = (sys.executable, "-m", "automl_transfer") if afresh else (forge.command(),)
     done = subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *map(str, arguments)],
+        [*program, *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -53,14 +55,22 @@ def refused(*arguments: str | Path, cwd: Path) -> str:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished search")
     done = run(
-        "search", "digits?per_class=20", *QUICK, "--cache", "cache", "--study-name", "small", cwd=folder
+        "search",
+        "digits?per_class=20",
+        *QUICK,
+        "--cache",
+        "cache",
+        "--study-name",
+        "small",
+        cwd=folder,
+        afresh=True,
     )
     (folder / "out.txt").write_text(done.stdout)
     return folder
 
 
 def test_help_is_quick_to_import_and_names_every_command(tmp_path: Path) -> None:
-    text = run("--help", cwd=tmp_path).stdout
+    text = run("--help", cwd=tmp_path, afresh=True).stdout
     for command in ("init", "explore", "sources", "space", "search", "status", "report", "export", "predict"):
         assert command in text
     code = (
@@ -193,7 +203,7 @@ def test_predict_reads_a_list_from_standard_input(finished: Path, tmp_path: Path
     for number, name in enumerate(names):
         Image.fromarray(np.full((9, 9), 40 * number, np.uint8)).save(name)
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "plain.png")
-    command = [sys.executable, "-m", "automl_transfer", "predict", str(finished / "runs" / "small" / "model")]
+    command = [forge.command(), "predict", str(finished / "runs" / "small" / "model")]
 
     def label(*arguments: str, given: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -272,6 +282,14 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
     dimensions = {row["name"]: row for row in json.loads(run("space", "--json", cwd=tmp_path).stdout)}
     assert dimensions["transfer_depth"]["paper"] == "Yosinski 2014"
     assert dimensions["freeze_depth"]["condition"]
+    lite0 = run("space", "--source", "efficientnet-lite0", cwd=tmp_path).stdout
+    assert "not with efficientnet-lite0: any but its default needs a network without norm layers" in " ".join(
+        lite0.split()
+    )
+    vit = json.loads(run("space", "--source", "scratch/timm/test_vit", "--json", cwd=tmp_path).stdout)
+    excluded = {row["name"]: row["excluded"] for row in vit if row["excluded"]}
+    assert excluded["stoch_norm"] == ["any but its default needs batch norms: it has none"]
+    assert excluded["anchor"] == ["co_tuning needs the source's own classifier: it comes without one"]
     sources = {row["name"]: row for row in json.loads(run("sources", "--json", cwd=tmp_path).stdout)}
     assert sources["efficientnet-lite0"]["available"]
     assert sources["efficientnet-lite0"]["licence"] == "Apache-2.0"
@@ -282,6 +300,15 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
     [
         (("search", "nosuch"), ("dataset", "nosuch", "digits")),
         (("search", "nosuch.toml"), ("study file", "nosuch.toml")),
+        (("space", "--source", "nosuch-net"), ("nosuch-net",)),
+        (
+            ("search", "digits", "--set", "space.weight_scale=1.5"),
+            ("space.weight_scale", "1.5 needs a network without norm layers", "efficientnet-lite0"),
+        ),
+        (
+            ("search", "digits", "--set", "space.anchor=co_tuning"),
+            ("space.truncation: must be 8 where anchor is co_tuning, got a range", "space.transfer_depth"),
+        ),
         (("search", "digits", "--preset", "huge"), ("preset", "huge", "quick")),
         (("search", "digits", "--set", "search.trials=0", "--set", "search.x=1"), ("trials", "search.x")),
         (("search", "digits", "--set", "space.source=nosuch-net"), ("nosuch-net",)),
@@ -291,7 +318,8 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
         (("report", "small", "--json", "--csv"), ("both", "choose one")),
         (("report", "small", "--html", "no/such/folder/x.html"), ("folder", "no/such/folder")),
         (("search", "digits", "--confirm", "some"), ("--confirm", "off", "'some'")),
-        (("search", "digits", "--set", "search.confirm=-1"), ("search.confirm", "-1")),
+        (("search", "digits", "--set", "search.confirm=-1"), ("error: preset quick: search.confirm", "-1")),
+        (("report", "small", "--confirm", "-1"), ("--confirm must be a number of strategies, got '-1'",)),
         (("status", "nosuch"), ("study",)),
         (("predict", "nomodel", "."), ("nomodel",)),
         (("explore", "digits?per_klass=3"), ("per_klass", "per_class")),

@@ -11,12 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forge
 import pytest
 from nobody import as_nobody, as_root, open_to_all
 from rich.console import Console
 
 from automl_transfer.cli.live import LiveSearch
-from automl_transfer.cli.options import watched
+from automl_transfer.cli.screen import watched
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.workers.logs import LogObserver, log_worker
 
@@ -39,7 +40,7 @@ SPEC = StudySpec(name="s", task=TaskSpec(dataset="digits"), search=SearchSpec(tr
 
 def run(*arguments: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *map(str, arguments)],
+        [forge.command(), *map(str, arguments)],
         cwd=cwd,
         capture_output=True,
         text=True,

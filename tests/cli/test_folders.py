@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forge
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +15,7 @@ from PIL import Image
 from automl_transfer.api.rerun import task_of
 from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.search.workbench import Workbench
-from automl_transfer.space.study_of import study_spec
+from automl_transfer.space.study_file import study_spec
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import resolve_storage
 
@@ -25,7 +25,7 @@ TINY = ("--trials", "1", "--set", "search.max_epochs=1", "--confirm", "off", "--
 def run(*arguments: str | Path, cwd: Path, cache: bool = True) -> subprocess.CompletedProcess[str]:
     place = ("--cache", str(cwd.parent / "cache")) if cache else ()
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *map(str, arguments), *place],
+        [forge.command(), *map(str, arguments), *place],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"},
     )  # fmt: skip
 

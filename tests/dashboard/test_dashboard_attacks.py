@@ -12,7 +12,7 @@ import pytest
 from optuna.artifacts import ArtifactMeta
 from served import Finished, Serve, copy_of
 
-from automl_transfer.dashboard.headers import secured
+from automl_transfer.dashboard.guards import secured
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.store.artifacts import ArtifactStore

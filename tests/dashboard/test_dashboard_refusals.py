@@ -8,7 +8,7 @@ from http.cookies import SimpleCookie
 import pytest
 from served import Finished, Serve
 
-from automl_transfer.dashboard.headers import POLICY
+from automl_transfer.dashboard.guards import POLICY
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from automl_transfer.data.folds import blocks_of, fresh_split, pool_of
+from automl_transfer.data.folds import blocks_of, fresh_split, resplit_rows
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import TaskSpec
 
@@ -21,11 +21,11 @@ def test_runs_of_one_cut_judge_every_image_of_the_pool_once(digits: LoadedTask) 
     assert blocks_of(digits) == 4
     splits = [fresh_split(digits, run, seed=3) for run in range(4)]
     judged = np.concatenate([split.indices["validation"] for split in splits])
-    assert np.array_equal(np.sort(judged), pool_of(digits))
+    assert np.array_equal(np.sort(judged), resplit_rows(digits))
     for split in splits:
         train, validation = split.indices["train"], split.indices["validation"]
         assert not set(train) & set(validation)
-        assert len(train) + len(validation) == len(pool_of(digits))
+        assert len(train) + len(validation) == len(resplit_rows(digits))
         assert abs(len(train) - len(digits.indices["train"])) <= 10
         assert np.array_equal(split.indices["test"], digits.indices["test"])
         assert not set(digits.indices["test"]) & (set(train) | set(validation))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from automl_transfer.data.normalise import constants
+from automl_transfer.domain.normalisation import chosen_constants
 from automl_transfer.domain.task import SplitSizes, Task
 
 
@@ -21,18 +21,18 @@ def task(channels: int, std: float = 0.25) -> Task:
 
 def test_source_constants_fit_the_channels() -> None:
     mean, std = (0.3, 0.4, 0.5), (0.1, 0.2, 0.3)
-    assert constants("source", task(3), mean, std) == (mean, std)
-    gray = constants("source", task(1), mean, std)
+    assert chosen_constants("source", task(3), mean, std) == (mean, std)
+    gray = chosen_constants("source", task(1), mean, std)
     assert gray is not None
     assert [round(value[0], 9) for value in gray] == [0.4, 0.2]
-    assert constants("source", task(3), (0.5,), (0.2,)) == ((0.5,) * 3, (0.2,) * 3)
+    assert chosen_constants("source", task(3), (0.5,), (0.2,)) == ((0.5,) * 3, (0.2,) * 3)
 
 
 def test_dataset_and_per_image() -> None:
-    assert constants("dataset", task(3), (0.5,) * 3, (0.5,) * 3) == ((0.4,) * 3, (0.25,) * 3)
-    assert constants("per_image", task(1), (0.5,) * 3, (0.5,) * 3) is None
+    assert chosen_constants("dataset", task(3), (0.5,) * 3, (0.5,) * 3) == ((0.4,) * 3, (0.25,) * 3)
+    assert chosen_constants("per_image", task(1), (0.5,) * 3, (0.5,) * 3) is None
 
 
 def test_constant_images_do_not_divide_by_zero() -> None:
-    found = constants("dataset", task(1, std=0.0), (0.5,) * 3, (0.5,) * 3)
+    found = chosen_constants("dataset", task(1, std=0.0), (0.5,) * 3, (0.5,) * 3)
     assert found == ((0.4,), (1.0 / 255.0,))

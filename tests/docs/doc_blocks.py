@@ -1,6 +1,6 @@
 """The code blocks of a page, and a session that runs them in order, as a reader would.
 
-- `sh` runs in bash, with the real `automl-transfer`; a folder, exports and `cd` last for the whole page.
+- `sh` runs in bash, with the real `automl-transfer`, from its `forge`; a folder, exports and `cd` last for the whole page.
 - `python` runs in one interpreter a page.
 - Any block with a `title="FILE"` is a file that the reader makes: it is written there.
 - `text` right after one that ran is what it prints: words must match, numbers nearly (`alike`).
@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import forge
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -182,7 +184,9 @@ def session(folder: Path, **more: str) -> Session:
     site = folder.parent / f"{folder.name}-site"
     environment = {
         **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+        "PATH": os.pathsep.join(
+            [str(Path(forge.command()).parent), str(Path(sys.executable).parent), os.environ["PATH"]]
+        ),
         "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]),
         "XDG_CACHE_HOME": str(folder.parent / "cache"),
         "XDG_STATE_HOME": str(folder.parent / "state"),

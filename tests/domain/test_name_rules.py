@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from automl_transfer.domain.names import MAX_LABELS_BYTES, classes_mistake, name_mistake, study_mistake
-from automl_transfer.domain.nothing_local import is_local, public_name
+from automl_transfer.domain.names import (
+    MAX_LABELS_BYTES,
+    classes_mistake,
+    is_local,
+    name_mistake,
+    public_name,
+    study_mistake,
+)
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 
 

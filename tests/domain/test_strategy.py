@@ -47,7 +47,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "warmup": st.floats(0.0, 1.0, exclude_max=True),
     "weight_decay": ONE,
     "clip": st.floats(0.0, 1e4),
-    "anchor": st.sampled_from(["none", "l2sp"]),
+    "anchor": st.sampled_from(["none", "l2sp", "delta", "bss"]),
     "anchor_weight": st.floats(0.0, 10.0),
     "norm_policy": st.sampled_from(["frozen", "adapt", "train"]),
     "label_smoothing": st.floats(0.0, 1.0, exclude_max=True),
@@ -68,6 +68,12 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "distort": st.sampled_from(["none", "trivial", "of a plugin"]),
     "distort_strength": st.floats(0.0, 1.0, exclude_min=True),
     "erasing": ONE,
+    "source_prune": st.floats(0.0, 1.0, exclude_max=True),
+    "stoch_norm": ONE,
+    "dropout": st.floats(0.0, 1.0, exclude_max=True),
+    "drop_path": st.floats(0.0, 1.0, exclude_max=True),
+    "ema": st.floats(0.0, 1.0, exclude_max=True),
+    "wise_alpha": ONE,
 }
 TRAINED = st.builds(Strategy, **FIELDS)
 SOLVED = st.builds(Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")})
@@ -141,6 +147,13 @@ def test_strategy_is_frozen() -> None:
         ({"views": 0}, "greater than or equal to 2"),
         ({"views": 17}, "less than or equal to 16"),
         ({"tune_mode": "closed_form", "head_init": "zero"}, "head_init must be ridge"),
+        (
+            {"tune_mode": "full", "anchor": "co_tuning", "truncation": 5},
+            "truncation and transfer_depth must be 8 where anchor is co_tuning, got 5 and 8",
+        ),
+        ({"source_prune": 1.0}, "less than 1"),
+        ({"ema": 1.0}, "less than 1"),
+        ({"wise_alpha": 1.5}, "less than or equal to 1"),
     ],
 )
 def test_bad_values_are_refused(values: dict[str, Any], message: str) -> None:
@@ -178,6 +191,15 @@ def test_depths_are_monotone_and_reach_both_ends(groups: int) -> None:
         ("learning_rate", {}, {"tune_mode": "closed_form"}),
         ("batch", {}, {"tune_mode": "closed_form"}),
         ("views", {"augmentation": "affine", "tune_mode": "closed_form"}, {}),
+        ("source_prune", {}, {"transfer_depth": 0}),
+        ("stoch_norm", {"norm_policy": "train"}, {"norm_policy": "frozen"}),
+        ("stoch_norm", {"norm_policy": "train"}, {"norm_policy": "train", "tune_mode": "head"}),
+        ("dropout", {"tune_mode": "head"}, {"tune_mode": "closed_form"}),
+        ("drop_path", {"source": "scratch"}, {"tune_mode": "head"}),
+        ("ema", {"tune_mode": "head"}, {"tune_mode": "closed_form"}),
+        ("wise_alpha", {"head_init": "ncm"}, {"head_init": "he"}),
+        ("wise_alpha", {}, {"tune_mode": "head"}),
+        ("wise_alpha", {}, {"source": "scratch"}),
     ],
 )
 def test_conditions(dimension: str, active: dict[str, Any], inactive: dict[str, Any]) -> None:

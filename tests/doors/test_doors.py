@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import forge
 import numpy as np
 import pytest
 import torch
@@ -50,7 +50,7 @@ def run(*arguments: str, site: Path | None, cwd: Path) -> subprocess.CompletedPr
         {} if site is None else {"PYTHONPATH": os.pathsep.join((str(site), os.environ.get("PYTHONPATH", "")))}
     )
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *arguments],
+        [forge.command(), *arguments],
         cwd=cwd, capture_output=True, text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **path},
     )  # fmt: skip

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.errors import SourceError
+from automl_transfer.models import network
 from automl_transfer.models.architectures import Preprocessing, assemble, create_network
-from automl_transfer.models.channels import adapt_channels
 from automl_transfer.models.families.registry import FAMILIES
-from automl_transfer.models.heads import PooledHead, TargetModel
-from automl_transfer.models.network import Backbone
+from automl_transfer.models.heads import PooledHead, TargetModel, truncate
+from automl_transfer.models.network import Backbone, adapt_channels
 from automl_transfer.models.registry import build_architecture
-from automl_transfer.models.target import truncate
 
 STATED = Preprocessing((0.5,) * 3, (0.5,) * 3, 224)
 NETWORKS = {  # the smallest of each family, its groups, and the smallest image of a power of two
@@ -99,6 +98,30 @@ def test_images_that_are_too_small_are_refused_in_words() -> None:
     backbone = build_architecture("torchvision/alexnet", 3)
     with pytest.raises(SourceError, match=r"large enough for torchvision/alexnet.*got 32 pixels.*resolution"):
         backbone.shapes(32)
+
+
+def test_shapes_for_enormous_images_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `model.json` that says 4,096 pixels took gigabytes before anything was predicted."""
+    backbone = build_architecture("timm/convnext_atto", 3)
+    run = backbone.shapes(64)
+    monkeypatch.setattr(network, "MOST_RUN", 63)
+    assert backbone.shapes(64) == run
+    monkeypatch.undo()
+    for group in backbone.groups:
+        group.register_forward_hook(
+            lambda group, inputs, output: pytest.fail("run") if not output.is_meta else None
+        )
+    assert backbone.shapes(4096, stop=2) == tuple((c, 64 * h, 64 * w) for c, h, w in run[:2])
+
+
+def test_a_group_that_needs_values_is_run_for_its_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(network, "MOST_RUN", 8)
+    backbone = build_architecture("timm/convnext_atto", 3)
+    wanted = backbone.shapes(64)
+    backbone.groups[1].register_forward_hook(
+        lambda group, inputs, output: output * float(output.sum() * 0 + 1)
+    )
+    assert backbone.shapes(64) == wanted
 
 
 def test_state_dict_names_say_what_the_tensors_are() -> None:

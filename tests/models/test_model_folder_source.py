@@ -12,9 +12,8 @@ from safetensors.torch import save_file
 
 from automl_transfer.errors import SourceError
 from automl_transfer.models.base import file_sha256
-from automl_transfer.models.heads import TargetModel
+from automl_transfer.models.heads import TargetModel, build_from_description
 from automl_transfer.models.registry import get_source
-from automl_transfer.models.target import build_from_description
 
 ARCHITECTURE = "timm/mobilenetv2_035"
 

@@ -18,7 +18,8 @@ from automl_transfer.errors import SourceError
 from automl_transfer.models import catalogue
 from automl_transfer.models.architectures import create_network
 from automl_transfer.models.download import fetch_url
-from automl_transfer.models.registry import FORMS, get_source, list_sources
+from automl_transfer.models.registry import FORMS, get_source, list_sources, source_traits
+from automl_transfer.models.traits import traits_of
 
 DOWNLOADS = ("timm/resnet18.a1_in1k", "torchvision/ResNet18_Weights.IMAGENET1K_V1")
 
@@ -218,6 +219,26 @@ def test_damaged_downloads_leave_nothing(file: str, text: str, server: str, cach
 def test_names_that_do_not_exist_are_refused_with_what_is_possible(name: str, text: str) -> None:
     with pytest.raises(SourceError, match=text):
         get_source(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "traits"),
+    [
+        ("efficientnet-lite0", {"batch_norms", "residual_blocks", "source_head"}),
+        ("scratch", {"batch_norms", "residual_blocks"}),
+        ("scratch/torchvision/vgg11", {"unnormalised"}),
+        ("scratch/torchvision/resnet18", {"batch_norms"}),
+        ("scratch/timm/resnet18", {"batch_norms", "residual_blocks"}),
+        ("scratch/timm/test_vit", {"residual_blocks"}),
+        ("timm/vit_tiny_patch16_224.augreg_in21k", {"residual_blocks", "source_head"}),
+        ("timm/vit_small_patch14_dinov2.lvd142m", {"residual_blocks"}),
+    ],
+)
+def test_traits_are_known_without_a_download(name: str, traits: set[str], caches: Path) -> None:
+    """And they are those of the network that is loaded, where it is here."""
+    assert source_traits(name) == traits
+    if name in ("efficientnet-lite0", "scratch/timm/test_vit"):
+        assert traits_of(get_source(name).load(1)) == traits
 
 
 def test_every_form_is_documented() -> None:

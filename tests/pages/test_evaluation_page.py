@@ -68,6 +68,25 @@ def test_the_page_is_drawn_and_fits(open_page: Open, classes: int, width: int) -
     assert f"{100 * found.accuracy:.2f}%" in opened.page.inner_text("h1")
 
 
+INK = """
+() => [...document.querySelectorAll('.heatmap-label text')].map(
+  (text) => [text.textContent, getComputedStyle(text).fill.match(/[0-9]+/g).slice(0, 3).map(Number)])
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_on_cells_without_a_colour_are_read_in_both_themes(open_page: Open, scheme: str) -> None:
+    """In dark mode the right answers stood in dark grey on black."""
+    found = by_hand(4)
+    opened = open_page(evaluation_page(found), scheme=scheme)
+    right = {str(cell.images) for cell in found.confusion if cell.truth == cell.answer}
+    for dark in (scheme == "dark", scheme != "dark"):  # then the other one, by the toggle
+        inks = [ink for text, ink in opened.page.evaluate(INK) if text in right]
+        assert len(inks) >= 4
+        assert all((min(ink) > 150) is dark for ink in inks), (dark, inks)
+        opened.page.click(".toggle")
+
+
 def test_names_are_text(open_page: Open) -> None:
     page = evaluation_page(by_hand(5, hostile=HOSTILE))
     assert "<img src=x" not in page

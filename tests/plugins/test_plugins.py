@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import forge
 import pytest
 
 HERE = Path(__file__).parent
@@ -53,7 +54,7 @@ def run(*arguments: str, site: Path | None, cwd: Path) -> subprocess.CompletedPr
     before = os.environ.get("PYTHONPATH", "")
     path = {"PYTHONPATH": os.pathsep.join((str(site), before))} if site else {}
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *arguments],
+        [forge.command(), *arguments],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **path},
     )  # fmt: skip
 
@@ -180,13 +181,13 @@ def test_what_is_built_in_stays_and_a_wrong_plugin_is_one_error(tmp_path: Path) 
     code = """
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.data.registry import get_kind
-from automl_transfer.models import plugin_source, registry
+from automl_transfer.models import base, registry
 from automl_transfer.domain import methods
 
 def get_initialiser(name):
     return methods.get("rest_init", name)
 
-assert plugin_source.BUILT_IN == {name.rstrip("/") for name in registry._KINDS}
+assert base.BUILT_IN == {name.rstrip("/") for name in registry._KINDS}
 for name in ("timm/resnet18", "torchvision/resnet18"):
     print(registry.build_architecture(name, 3).architecture, registry.get_source(f"scratch/{name}").load(1).architecture)
 print(get_initialiser("he_normal").__name__)

@@ -15,9 +15,8 @@ from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import OutputError, SourceError
 from automl_transfer.files import file_sha256
-from automl_transfer.models.heads import TargetModel
+from automl_transfer.models.heads import TargetModel, build_from_description
 from automl_transfer.models.registry import get_source
-from automl_transfer.models.target import build_from_description
 from automl_transfer.recipes.best_strategy import read_recipe, write_recipe
 from automl_transfer.recipes.model_folder import load_model, save_model
 from automl_transfer.recipes.predict import Predictor

@@ -22,7 +22,7 @@ from safetensors import safe_open
 import automl_transfer.recipes.package as packaging
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.errors import ConfigurationError, OutputError, SourceError
-from automl_transfer.models.target import build_from_description
+from automl_transfer.models.heads import build_from_description
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.package import ParityError, package
 from automl_transfer.recipes.predict import Predictor
@@ -75,6 +75,19 @@ def few_repeats() -> Iterator[None]:
     patch.setattr(packaging, "REPEATS", 1)
     yield
     patch.undo()
+
+
+@pytest.mark.parametrize(("named", "wanted"), [("small", "small.safetensors"), ("v1.2", "v1.2.safetensors")])
+def test_a_name_without_the_suffix_gets_it(
+    models: dict[str, Path], tmp_path: Path, named: str, wanted: str
+) -> None:
+    """`predict` refused the file that `package -o NAME` had written."""
+    made = package(models["convnext"], "safetensors", tmp_path / named)
+    assert made.path == tmp_path / wanted
+    assert [file.name for file in tmp_path.iterdir()] == [wanted]
+    assert Predictor.load(made.path).description.classes == CLASSES
+    with pytest.raises(OutputError, match="exists"):
+        package(models["convnext"], "safetensors", tmp_path / named)
 
 
 def texts(path: Path) -> bytes:

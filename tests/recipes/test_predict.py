@@ -11,7 +11,7 @@ from recipes_by_hand import FIXED, make_task, recipe
 
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import DataError, SourceError
-from automl_transfer.models.target import build_from_description
+from automl_transfer.models.heads import build_from_description
 from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.predictions import Prediction, write_csv, write_json_lines

@@ -20,7 +20,7 @@ from recipes_by_hand import FIXED, recipe
 from automl_transfer.cli.main import main
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.models.target import build_from_description
+from automl_transfer.models.heads import build_from_description
 from automl_transfer.recipes.model_folder import load_model, save_model
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.predictions import none_word, write_csv

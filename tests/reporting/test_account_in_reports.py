@@ -13,7 +13,7 @@ from trials_by_hand import make_task
 
 from automl_transfer.domain.account import Account, LeftOut, Oddity, Reason
 from automl_transfer.reporting.html.study_page import study_page
-from automl_transfer.reporting.note import study_note
+from automl_transfer.reporting.publish import study_note
 from automl_transfer.reporting.study_report import StudyReport, make_report
 from automl_transfer.reporting.table import Report
 

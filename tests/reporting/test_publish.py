@@ -15,8 +15,7 @@ from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.reporting.figures.registry import FIGURES
-from automl_transfer.reporting.note import study_note, words
-from automl_transfer.reporting.publish import MAIN_FIGURES, LivePage, publish
+from automl_transfer.reporting.publish import MAIN_FIGURES, LivePage, publish, study_note, words
 from automl_transfer.reporting.study_report import read_study_report
 from automl_transfer.store.published import PublishedPage
 from automl_transfer.store.store import Store

@@ -13,9 +13,9 @@ from automl_transfer.domain.records import EpochResult, StopKind, StopReason
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.objective import Objective
-from automl_transfer.search.pruners import make_pruner
+from automl_transfer.search.samplers import make_pruner
 from automl_transfer.search.workbench import Workbench, source_digests
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -64,7 +64,7 @@ def objective(
     return Objective(
         Workbench.open(study, device="cpu", task=task, cache_root=cache),
         trials,
-        SamplingView(store, study),
+        SamplerHistory(store, study),
         make_pruner(study.spec.search),
         Checkpoints(study, trials),
         should_stop,

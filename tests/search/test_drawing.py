@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,12 @@ from search_helpers import DONE, NARROW, digits, epoch, open_study
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
-from automl_transfer.domain.strategy import DIMENSIONS
+from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import TrialLostError
 from automl_transfer.search.draft import draw, fixed_draft
-from automl_transfer.search.pruners import PRUNERS, make_pruner
-from automl_transfer.search.samplers import SAMPLERS, make_sampler
+from automl_transfer.search.samplers import PRUNERS, SAMPLERS, make_pruner, make_sampler
 from automl_transfer.space.space import Space
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
@@ -34,13 +34,18 @@ def task() -> LoadedTask:
 
 def run(store: Store, study: StudyHandle, count: int, seed: int) -> list[dict[str, Any]]:
     """Draw, create and finish trials whose score rises with the transferred depth."""
-    space, trials, view = Space.from_settings(study.spec.space), Trials(store), SamplingView(store, study)
+    space, trials, history = (
+        Space.from_settings(study.spec.space),
+        Trials(store),
+        SamplerHistory(store, study),
+    )
     sampler = make_sampler(study.spec.search, seed)
     drawn = []
     for _ in range(count):
-        draft = draw(view, sampler, space)
+        draft = draw(history, sampler, space)
         ranged = {dimension.name: dimension for dimension in space.searched}
-        assert set(draft.params) == set(draft.strategy.active()) & set(ranged)
+        # Norm layers follow every weight of this source.
+        assert set(draft.params) == set(draft.strategy.active()) & set(ranged) - {"weight_scale"}
         for name, value in draft.params.items():
             dimension = ranged[name]
             inside = (
@@ -80,6 +85,20 @@ def test_a_conditional_space_is_learnt_and_its_ends_are_reached(tmp_path: Path, 
         assert len({params["tune_mode"] for params in drawn}) == 3
 
 
+def test_a_study_keeps_the_choices_that_it_began_with(tmp_path: Path, task: LoadedTask) -> None:
+    """A program that knows more methods goes on with what "search" meant when the study was made."""
+    whole: dict[str, Any] = {"anchor": "search", "tune_mode": "full", "learning_rate": "search"}
+    store, study = open_study(tmp_path, task, whole, startup_trials=3)
+    then = {**whole, "anchor": ("none", "l2sp")}
+    older = dataclasses.replace(study, spec=study.spec.model_copy(update={"space": then}))
+    with store:
+        before = run(store, older, 4, seed=1)
+        after = run(store, study, 12, seed=2)
+        assert {params["anchor"] for params in [*before, *after]} == {"none", "l2sp"}
+        answer = fixed_draft(Strategy(tune_mode="full", anchor="l2sp"), Space.from_settings(whole), "by hand")
+        assert Trials(store).create(study, answer, "w") is not None
+
+
 def dump(path: Path) -> str:
     import sqlite3
 
@@ -96,7 +115,7 @@ def test_drawing_writes_nothing(tmp_path: Path, task: LoadedTask) -> None:
         before = dump(tmp_path / "study.db")
         for seed in range(3):
             draw(
-                SamplingView(store, study),
+                SamplerHistory(store, study),
                 make_sampler(study.spec.search, seed),
                 Space.from_settings(study.spec.space),
             )
@@ -113,29 +132,29 @@ def test_the_view_shows_one_trial_a_strategy_and_changes_none(tmp_path: Path, ta
         assert trials.fail(first, StopReason(kind=StopKind.CRASHED), retry=True) == 1
         other = trials.create(study, draft, "w")
         assert other is not None
-        view = SamplingView(store, study)
+        history = SamplerHistory(store, study)
         sampler = make_sampler(study.spec.search, 0)
-        seen, blank = view.draft(sampler)
+        seen, blank = history.draft(sampler)
         assert [(t.number, t.state.name) for t in seen.trials] == [(0, "WAITING"), (2, "RUNNING")]
         assert blank.number == 3
         child = seen.trials[0]._trial_id
         assert child != first.trial_id
         with pytest.raises(TrialLostError):
-            view.should_prune(make_pruner(study.spec.search), first.trial_id)
+            history.should_prune(make_pruner(study.spec.search), first.trial_id)
         assert trials.fail(other, StopReason(kind=StopKind.CRASHED), retry=True) == 3
-        assert [(t.number, t.state.name) for t in view.trials()] == [(0, "WAITING"), (2, "WAITING")]
-        view = seen._storage
+        assert [(t.number, t.state.name) for t in history.trials()] == [(0, "WAITING"), (2, "WAITING")]
+        history = seen._storage
         distribution = draft.distributions["learning_rate"]
         for change in (
-            lambda: view.create_new_trial(study.study_id),
-            lambda: view.create_new_study([StudyDirection.MAXIMIZE]),
-            lambda: view.delete_study(study.study_id),
-            lambda: view.set_study_user_attr(study.study_id, "a", 1),
-            lambda: view.set_study_system_attr(study.study_id, "a", 1),
-            lambda: view.set_trial_param(child, "learning_rate", 0.1, distribution),
-            lambda: view.set_trial_state_values(child, optuna.trial.TrialState.COMPLETE, [1.0]),
-            lambda: view.set_trial_intermediate_value(child, 1, 0.5),
-            lambda: view.set_trial_user_attr(child, "a", 1),
+            lambda: history.create_new_trial(study.study_id),
+            lambda: history.create_new_study([StudyDirection.MAXIMIZE]),
+            lambda: history.delete_study(study.study_id),
+            lambda: history.set_study_user_attr(study.study_id, "a", 1),
+            lambda: history.set_study_system_attr(study.study_id, "a", 1),
+            lambda: history.set_trial_param(child, "learning_rate", 0.1, distribution),
+            lambda: history.set_trial_state_values(child, optuna.trial.TrialState.COMPLETE, [1.0]),
+            lambda: history.set_trial_intermediate_value(child, 1, 0.5),
+            lambda: history.set_trial_user_attr(child, "a", 1),
         ):
             with pytest.raises(NotImplementedError, match="only reads"):
                 change()
@@ -145,7 +164,11 @@ def test_the_view_shows_one_trial_a_strategy_and_changes_none(tmp_path: Path, ta
 def test_pruners_stop_the_worst_and_never_the_best(tmp_path: Path, task: LoadedTask, name: str) -> None:
     store, study = open_study(tmp_path, task, pruner=name, max_epochs=9, min_epochs=1)
     with store:
-        trials, space, view = Trials(store), Space.from_settings(study.spec.space), SamplingView(store, study)
+        trials, space, history = (
+            Trials(store),
+            Space.from_settings(study.spec.space),
+            SamplerHistory(store, study),
+        )
         pruner = make_pruner(study.spec.search)
         draft = fixed_draft(space.default(), space, "")
         pruned: dict[float, bool] = {}
@@ -156,7 +179,7 @@ def test_pruners_stop_the_worst_and_never_the_best(tmp_path: Path, task: LoadedT
             pruned[score] = False
             for number in range(1, 10):
                 trials.record_epoch(claim, epoch(number, score), score)
-                if view.should_prune(pruner, claim.trial_id):
+                if history.should_prune(pruner, claim.trial_id):
                     pruned[score] = True
                     break
             state = TrialState.PRUNED if pruned[score] else TrialState.COMPLETE

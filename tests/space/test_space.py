@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
 import pytest
 
-from automl_transfer.domain.spec import DimensionSetting, StudySpec
+from automl_transfer.domain.dimensions import Dimension
+from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.space.space import Space, with_vocabulary
+from automl_transfer.space.space import Space
 from automl_transfer.space.suggest import in_space, suggest
 
 WHOLE: dict[str, DimensionSetting] = {
@@ -32,19 +32,13 @@ class RandomTrial:
         self._random = random.Random(seed)
         self.asked: dict[str, Any] = {}
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._note(name, ("categorical", tuple(choices)), self._random.choice(choices))
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        return int(self._note(name, ("int", low, high), self._random.randint(low, high)))
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return float(self._note(name, ("float", low, high, log), self._random.uniform(low, high)))
-
-    def _note(self, name: str, distribution: Any, value: Any) -> Any:
-        assert name not in self.asked, f"{name} was asked for twice"
-        self.asked[name] = distribution
-        return value
+    def ask(self, dimension: Dimension) -> Any:
+        assert dimension.name not in self.asked, f"{dimension.name} was asked for twice"
+        self.asked[dimension.name] = dimension
+        if dimension.kind == "categorical":
+            return self._random.choice(dimension.choices)
+        value = self._random.uniform(dimension.low, dimension.high)
+        return round(value) if dimension.kind == "int" else value
 
 
 def test_ranges_never_move_and_only_active_dimensions_are_asked_for() -> None:
@@ -52,7 +46,7 @@ def test_ranges_never_move_and_only_active_dimensions_are_asked_for() -> None:
     ranges: dict[str, Any] = {}
     for seed in range(50):
         trial = RandomTrial(seed)
-        strategy = suggest(trial, space)
+        strategy = suggest(trial.ask, space)
         assert set(trial.asked) == set(strategy.active()) - ALONE
         for name, distribution in trial.asked.items():
             assert ranges.setdefault(name, distribution) == distribution
@@ -66,7 +60,7 @@ def test_what_is_not_named_keeps_its_default() -> None:
     assert space.searched == ()
     assert space.default() == Strategy().canonical()
     trial = RandomTrial(0)
-    assert suggest(trial, space) == Strategy().canonical()
+    assert suggest(trial.ask, space) == Strategy().canonical()
     assert trial.asked == {}
 
 
@@ -106,7 +100,7 @@ def test_default_of_a_space_without_a_ridge_head_is_valid() -> None:
     space = Space.from_settings({"tune_mode": ("closed_form", "head"), "head_init": ("zero", "he")})
     assert space.default().head_init == "ridge"
     for seed in range(20):
-        strategy = suggest(RandomTrial(seed), space)
+        strategy = suggest(RandomTrial(seed).ask, space)
         assert (strategy.head_init == "ridge") == (strategy.tune_mode == "closed_form")
 
 
@@ -182,24 +176,6 @@ def test_the_table_is_consistent(name: str) -> None:
 
 def test_every_field_of_a_strategy_is_a_dimension() -> None:
     assert list(DIMENSIONS) == list(Strategy.model_fields)
-
-
-def _study(**space: object) -> StudySpec:
-    return StudySpec.model_validate({"name": "s", "task": {"dataset": "digits"}, "space": space})
-
-
-def test_a_study_goes_on_with_the_choices_that_it_began_with() -> None:
-    """Optuna refuses a study whose categorical dimension changes; a newer program knows more tune modes."""
-    before = _study(tune_mode="search", anchor="search")
-    (tune_mode, anchor) = Space.of_study(before).searched
-    assert tune_mode.choices == ("head", "suffix", "full", "body", "norm", "bias", "closed_form")
-    assert anchor.choices == ("none", "l2sp")
-    now = with_vocabulary(before)
-    assert set(Space.of_study(now).searched[0].choices) > set(tune_mode.choices)
-    later = now.model_copy(update={"vocabulary": {**now.vocabulary, "tune_mode": ("head", "full")}})
-    assert Space.of_study(later).searched[0].choices == ("head", "full")
-    assert StudySpec.model_validate_json(later.model_dump_json()) == later
-    assert "vocabulary" not in json.loads(_study(tune_mode=("head", "full")).model_dump_json())
 
 
 def test_what_mirrors_is_not_drawn_where_it_changes_the_class(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.space.study_file import PRESETS, preset_path, read_study
-from automl_transfer.space.study_of import study_spec
+from automl_transfer.space.study_file import PRESETS, preset_path, read_study, study_spec
 
 GOOD = """name = "s"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forge
 import pytest
 
 from automl_transfer.api.search import run_study
@@ -68,7 +68,7 @@ def test_a_command_that_reads_brings_an_older_store_up_to_date(tmp_path: Path) -
     with sqlite3.connect(file) as connection:
         connection.executescript(OLD.read_text(encoding="utf-8"))
     connection.close()
-    command = [sys.executable, "-m", "automl_transfer", "study", "list", "--storage", f"sqlite:///{file}"]
+    command = [forge.command(), "study", "list", "--storage", f"sqlite:///{file}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "before" in done.stdout

@@ -1,4 +1,4 @@
-"""Reading large and foreign studies in few queries, and the sampler's view."""
+"""Reading large and foreign studies in few queries, and the sampler's history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import TrialLostError
 from automl_transfer.store import tables as t
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle, TrialDraft
@@ -95,7 +95,7 @@ def test_records_take_as_many_queries_as_before_however_many_trials(
 
 @pytest.mark.parametrize("kind", ["random", "tpe"])
 def test_sampling_offline_suggests_what_optuna_would(opened: tuple[Store, StudyHandle], kind: str) -> None:
-    """The view shows samplers the same study as Optuna's own storage, running trials included."""
+    """The history shows samplers the same study as Optuna's own storage, running trials included."""
     store, study = opened
     trials = Trials(store)
     for number in range(15):
@@ -114,20 +114,20 @@ def test_sampling_offline_suggests_what_optuna_would(opened: tuple[Store, StudyH
             warnings.simplefilter("ignore")
             return TPESampler(seed=3, n_startup_trials=4, group=True)
 
-    view = SamplingView(store, study)
-    offline = suggest(view, sampler())
+    history = SamplerHistory(store, study)
+    offline = suggest(history, sampler())
     plain = optuna.load_study(study_name="s", storage=store.optuna_storage, sampler=sampler())
     trial = plain.ask(SPACE)
     assert offline == trial.params
     assert {x.number: (x.state, x.params, x.value, x.intermediate_values) for x in plain.trials[:-1]} == {
         x.number: (x.state, x.params, x.value, x.intermediate_values)
-        for x in view.draft(sampler())[0].trials[:-1]
+        for x in history.draft(sampler())[0].trials[:-1]
     }
     plain._storage.remove_session()
 
 
-def suggest(view: SamplingView, sampler: BaseSampler) -> dict[str, object]:
-    study, trial = view.draft(sampler)
+def suggest(history: SamplerHistory, sampler: BaseSampler) -> dict[str, object]:
+    study, trial = history.draft(sampler)
     sampler.before_trial(study, trial)
     space = sampler.infer_relative_search_space(study, trial)
     params = sampler.sample_relative(study, trial, space)
@@ -140,20 +140,20 @@ def suggest(view: SamplingView, sampler: BaseSampler) -> dict[str, object]:
 def test_view_follows_the_study_with_few_queries(opened: tuple[Store, StudyHandle]) -> None:
     store, study = opened
     trials = Trials(store)
-    view, sampler = SamplingView(store, study), TPESampler(seed=0, n_startup_trials=5)
+    history, sampler = SamplerHistory(store, study), TPESampler(seed=0, n_startup_trials=5)
     queries = Queries(store)
     for number in range(30):
         queries.taken()
-        params = suggest(view, sampler)
+        params = suggest(history, sampler)
         assert queries.taken() <= 8
-        seen, blank = view.draft(sampler)
+        seen, blank = history.draft(sampler)
         assert blank.number == number == len(seen.trials)
         claim = trials.create(study, TrialDraft(Strategy(**params), params, SPACE), "w", limit=None)  # type: ignore[arg-type]
         assert claim is not None
         assert claim.number == number
-        assert view.trials()[-1].params == params
+        assert history.trials()[-1].params == params
         trials.finish(claim, TrialState.COMPLETE, float(params["freeze_depth"]) / 8, DONE)  # type: ignore[arg-type]
-    assert view.draft(sampler)[0].best_value == max(r.value or 0 for r in trials.records(study))
+    assert history.draft(sampler)[0].best_value == max(r.value or 0 for r in trials.records(study))
 
 
 class Recorder(BasePruner):
@@ -173,14 +173,14 @@ def test_pruners_see_curves_of_now_and_their_notes_reach_everyone(
 ) -> None:
     store, study = opened
     trials = Trials(store)
-    view, pruner = SamplingView(store, study), Recorder()
+    history, pruner = SamplerHistory(store, study), Recorder()
     claim = created(trials, study, 1)
     for number in range(3):
         trials.record_epoch(claim, epoch(number), number / 10)
-        assert view.should_prune(pruner, claim.trial_id) == (number == 2)
+        assert history.should_prune(pruner, claim.trial_id) == (number == 2)
         assert pruner.seen[-1] == {n: n / 10 for n in range(number + 1)}
-    other = SamplingView(store, study)
+    other = SamplerHistory(store, study)
     assert other.trials()[0].system_attrs["completed_rung_0"] == 0.5
     trials.finish(claim, TrialState.COMPLETE, 0.5, DONE)
     with pytest.raises(TrialLostError):
-        view.should_prune(pruner, claim.trial_id)
+        history.should_prune(pruner, claim.trial_id)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forge
 import optuna
 import pytest
 import sqlalchemy as sa
@@ -20,11 +20,10 @@ from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.errors import StudyError
 from automl_transfer.reporting.failures import oddities
 from automl_transfer.reporting.study_report import read_study_report
-from automl_transfer.search.pruners import make_pruner
-from automl_transfer.search.samplers import make_sampler
+from automl_transfer.search.samplers import make_pruner, make_sampler
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.evidence import Evidence
-from automl_transfer.store.sampling import SamplingView
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle, TrialDraft
 
@@ -57,8 +56,8 @@ class Opened:
 
     def everyone_goes_on(self) -> None:
         """Samplers draw, pruners decide, reapers reap, `status` and `report` answer."""
-        view = SamplingView(self.store, self.study)
-        study, blank = view.draft(make_sampler(SearchSpec(startup_trials=0), 0))
+        history = SamplerHistory(self.store, self.study)
+        study, blank = history.draft(make_sampler(SearchSpec(startup_trials=0), 0))
         space = study.sampler.infer_relative_search_space(study, blank)
         assert set(study.sampler.sample_relative(study, blank, space)) <= set(SPACE)
         params = {n: study.sampler.sample_independent(study, blank, n, d) for n, d in SPACE.items()}
@@ -66,7 +65,7 @@ class Opened:
         assert made is not None
         self.trials.record_epoch(made, epoch(1, 0.1), 0.1)
         for pruner in ("asha", "hyperband", "median"):
-            view.should_prune(make_pruner(SearchSpec(pruner=pruner)), made.trial_id)  # type: ignore[arg-type]
+            history.should_prune(make_pruner(SearchSpec(pruner=pruner)), made.trial_id)  # type: ignore[arg-type]
         self.trials.finish(made, TrialState.PRUNED, 0.1, DONE)
         age(self.store, 1000)
         self.trials.reap(self.study, grace=60)
@@ -232,7 +231,7 @@ def test_odd_attributes_of_other_tools_are_nobodys_business(opened: Opened) -> N
 def test_the_sampler_learns_from_those_that_are_sound(opened: Opened) -> None:
     text = distribution_to_json(FloatDistribution(1e-5, 1.0))  # not logarithmic
     opened.sql(DISTRIBUTION, id=DONE_TRIAL, text=text)
-    seen = SamplingView(opened.store, opened.study).trials()
+    seen = SamplerHistory(opened.store, opened.study).trials()
     assert [trial.number for trial in seen] == [1, 2, 3]
     assert "must have the study's distribution" in opened.named()["trial 0"]
     # The odd one sets no rule for new trials either.
@@ -281,9 +280,7 @@ def test_status_and_report_name_what_they_left_out(opened: Opened) -> None:
     for command in ("status", "report"):
         done = subprocess.run(
             [
-                sys.executable,
-                "-m",
-                "automl_transfer",
+                forge.command(),
                 command,
                 "s",
                 "--storage",
@@ -302,7 +299,7 @@ def test_a_running_trial_counts_once_at_a_rung(database_url: str) -> None:
     of five and six it differs. The same decisions as with Optuna's own storage."""
     store, study = open_study(database_url)
     trials = Trials(store)
-    view = SamplingView(store, study)
+    history = SamplerHistory(store, study)
     pruner = make_pruner(SearchSpec(pruner="asha", min_epochs=1))
     ours, plain = [], []
     foreign = optuna.create_study(direction="maximize")
@@ -310,7 +307,7 @@ def test_a_running_trial_counts_once_at_a_rung(database_url: str) -> None:
         claim = trials.create(study, draft(1), "w")
         assert claim is not None
         trials.record_epoch(claim, epoch(1, value), value)
-        ours.append(view.should_prune(pruner, claim.trial_id))
+        ours.append(history.should_prune(pruner, claim.trial_id))
         trial = foreign.ask()
         trial.report(value, 1)
         plain.append(pruner.prune(foreign, foreign.trials[-1]))

@@ -39,13 +39,34 @@ class Limited(nn.Module):
         return x
 
 
-def small_backbone(*, norms: bool = True, dropout: float = 0.0, extra: nn.Module | None = None) -> Backbone:
+class Block(nn.Module):
+    """A residual block, with the place where timm drops its branch."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1)
+        self.drop_path = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        branch: Tensor = self.drop_path(self.conv(x))
+        return x + branch
+
+
+def small_backbone(
+    *,
+    norms: bool = True,
+    dropout: float = 0.0,
+    extra: nn.Module | None = None,
+    residual: bool = False,
+    source_classes: int = 0,
+) -> Backbone:
     torch.manual_seed(0)
     groups = []
     for number, (inputs, outputs) in enumerate(itertools.pairwise((1, 8, 12, 16))):
         layers: list[nn.Module] = [nn.Conv2d(inputs, outputs, 3, stride=1 + number % 2, padding=1)]
         layers += [nn.BatchNorm2d(outputs)] if norms else []
         layers += [nn.ReLU()] + ([nn.Dropout(dropout)] if dropout else [])
+        layers += [Block(outputs)] if residual else []
         groups.append(nn.Sequential(*layers))
     if extra is not None:
         groups[-1].append(extra)
@@ -58,6 +79,11 @@ def small_backbone(*, norms: bool = True, dropout: float = 0.0, extra: nn.Module
         std=(0.25,) * 3,
         resolution=16,
         pretrained=True,
+        source_head=nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(1), nn.Linear(16, source_classes)
+        ).eval()
+        if source_classes
+        else None,
     ).eval()
 
 

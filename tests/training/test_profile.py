@@ -19,7 +19,7 @@ from automl_transfer.training.feature_bank import FeatureBanks
 from automl_transfer.training.profile import Profiler, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import KnownFeatures, build_plan
-from automl_transfer.transfer.head_input import HeadInput, Reader
+from automl_transfer.transfer.heads import HeadInput, Reader
 from automl_transfer.transfer.ridge import LAMBDAS
 from automl_transfer.transfer.select import select_groups
 

@@ -16,6 +16,7 @@ from small_runs import Limited, make_run, small_backbone
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.errors import TrialDataError
+from automl_transfer.training.run import TrainingRun
 
 SCRIPT = Path(__file__).with_name("resume_elsewhere.py")
 
@@ -62,6 +63,46 @@ def test_an_interrupted_run_ends_with_the_same_bits(
     assert found["losses"] == losses[stop:]
     assert found["sha256"] == expected
     assert found["best_sha256"] == straight.weights_sha256()
+
+
+TERMS: dict[str, dict[str, Any]] = {
+    "l2sp, averaged": {"anchor": "l2sp", "ema": 0.9},
+    "delta, averaged, half way": {"anchor": "delta", "ema": 0.99, "wise_alpha": 0.5, "head_init": "ridge"},
+    "bss, stochastic norms": {"anchor": "bss", "stoch_norm": 0.5, "dropout": 0.2},
+    "co-tuning, drop path, phases": {
+        "anchor": "co_tuning", "drop_path": 0.2, "phases": "lp_ft", "ema": 0.9, "mix": "mixup",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", TERMS.values(), ids=TERMS)
+def test_what_terms_keep_survives_an_interruption_at_every_epoch(
+    task: LoadedTask, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    def made() -> TrainingRun:
+        backbone = small_backbone(residual=True, source_classes=6)
+        return make_run(task, backbone=backbone, max_epochs=3, **changes)
+
+    whole = made()
+    expected = [(result, whole.weights_sha256()) for result in whole.epochs()]
+    whole.load_best()
+    plain = make_run(task, backbone=small_backbone(residual=True), max_epochs=3)
+    list(plain.epochs())
+    assert plain.weights_sha256() != expected[-1][1]
+    for stop in (1, 2):
+        first = made()
+        for result in first.epochs():
+            if result.epoch == stop:
+                break
+        first.save(tmp_path / str(stop))
+        second = made()
+        assert second.restore(tmp_path / str(stop)).identical
+        again = [(result, second.weights_sha256()) for result in second.epochs()]
+        for (result, digest), (other, wanted) in zip(again, expected[stop:], strict=True):
+            assert digest == wanted
+            assert result.model_dump(exclude={"seconds"}) == other.model_dump(exclude={"seconds"})
+        second.load_best()
+        assert second.weights_sha256() == whole.weights_sha256()
 
 
 def test_other_conditions_are_told(task: LoadedTask, image_cache: Path, tmp_path: Path) -> None:

@@ -314,6 +314,30 @@ def test_the_best_epoch_is_kept_and_can_be_put_back(task: LoadedTask) -> None:
     assert run.weights_sha256() == hashes[best.epoch]
 
 
+@pytest.mark.parametrize("changes", [{"ema": 0.9}, {"wise_alpha": 0.5, "head_init": "ridge"}])
+def test_weights_that_are_averaged_are_judged_and_shipped_and_do_not_train(
+    task: LoadedTask, changes: dict[str, Any]
+) -> None:
+    plain = make_run(task, **{**changes, "ema": 0.0, "wise_alpha": 1.0})
+    run, results, hashes = make_run(task, **changes), [], []
+    for result, other in zip(run.epochs(), plain.epochs(), strict=True):
+        assert run.weights_sha256() == plain.weights_sha256(), "training goes on from the weights themselves"
+        assert result.validation_loss != other.validation_loss
+        results.append(result)
+        hashes.append(run.weights_sha256())
+    judged = run.judge()[1]
+    assert judged.nll == results[-1].validation_loss
+    run.load_shown()
+    assert run.weights_sha256() != hashes[-1]
+    rows = task.indices["validation"]
+    shipped = predict_logits(run.model, task.images, rows, run.plan.normaliser(CPU))
+    assert scores(shipped, task.labels[rows], 10).nll == pytest.approx(results[-1].validation_loss, abs=1e-5)
+    run.load_best()
+    best = predict_logits(run.model, task.images, rows, run.plan.normaliser(CPU))
+    assert run.best is not None
+    assert scores(best, task.labels[rows], 10).nll == pytest.approx(run.best.validation_loss, abs=1e-5)
+
+
 def test_the_best_epoch_follows_the_tasks_metric(task: LoadedTask) -> None:
     other = dataclasses.replace(task, task=task.task.model_copy(update={"metric": "macro_f1"}))
     run = make_run(other, max_epochs=5, learning_rate=0.05)
@@ -378,14 +402,15 @@ def test_images_that_cannot_be_read_say_so(task: LoadedTask) -> None:
         list(run.epochs())
 
 
-def test_an_aborted_epoch_leaves_the_run_where_it_began(task: LoadedTask) -> None:
+@pytest.mark.parametrize("changes", [{}, {"ema": 0.9, "stoch_norm": 0.5, "anchor": "delta"}])
+def test_an_aborted_epoch_leaves_the_run_where_it_began(task: LoadedTask, changes: dict[str, Any]) -> None:
     asked = []
 
     def tenth_time() -> bool:
         asked.append(1)
         return len(asked) == 10
 
-    run = make_run(task, max_epochs=3)
+    run = make_run(task, max_epochs=3, **changes)
     with abortable(tenth_time):
         epochs = run.epochs()
         next(epochs)
@@ -394,9 +419,12 @@ def test_an_aborted_epoch_leaves_the_run_where_it_began(task: LoadedTask) -> Non
             list(epochs)
     assert run.epoch == 1
     assert run.weights_sha256() == after
-    undisturbed = make_run(task, max_epochs=3)
+    undisturbed = make_run(task, max_epochs=3, **changes)
     list(undisturbed.epochs())
     list(run.epochs())
+    assert run.weights_sha256() == undisturbed.weights_sha256()
+    run.load_shown()
+    undisturbed.load_shown()
     assert run.weights_sha256() == undisturbed.weights_sha256()
 
 

@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
+from automl_transfer.transfer.terms.low_rank import LowRank
 
 
 def moved(task: LoadedTask, **changes: Any) -> dict[str, torch.Tensor]:
@@ -45,6 +47,11 @@ def test_low_rank_training_moves_weights_by_matrices_of_that_rank(task: LoadedTa
     assert vectors == []
 
 
+def factors_of(run: TrainingRun) -> LowRank:
+    (found,) = (term for term in run.plan.terms if isinstance(term, LowRank))
+    return found
+
+
 class Sum(nn.Module):
     """W0 + B A, as the paper writes it."""
 
@@ -59,7 +66,7 @@ class Sum(nn.Module):
 def test_low_rank_steps_are_those_of_the_sum_differentiated_by_torch(task: LoadedTask) -> None:
     """Hu et al. 2022, 4.1: h = W0 x + B A x; our model holds the sum, and gradients pass to its factors."""
     run = make_run(task, max_epochs=1, tune_mode="lora", rank=2, learning_rate=1e-2)
-    start = {name: tensor.clone() for name, tensor in run.plan.low_rank.state().items()}  # type: ignore[union-attr]
+    start = {name: tensor.clone() for name, tensor in factors_of(run).state().items()}
     reference = build_plan(
         strategy(tune_mode="lora", rank=2, learning_rate=1e-2), small_backbone(), task, seed=0, device=CPU
     ).model
@@ -75,17 +82,16 @@ def test_low_rank_steps_are_those_of_the_sum_differentiated_by_torch(task: Loade
     mine = torch.optim.SGD(trained, lr=0.1)
     images = run.plan.normaliser(CPU)(torch.from_numpy(task.images[task.indices["train"][:16]]))
     labels = torch.from_numpy(task.labels[task.indices["train"][:16]])
-    factors = run.plan.low_rank
-    assert factors is not None
+    factors = factors_of(run)
     ours = torch.optim.SGD([p for g in run.plan.parameter_groups for p in g["params"]], lr=0.1)
     run.model.eval()
     reference.eval()
     for _ in range(3):
         nn.functional.cross_entropy(run.model(images), labels).backward()
-        factors.pass_gradients()
+        factors.differentiated()
         ours.step()
         ours.zero_grad()
-        factors.put()
+        factors.stepped()
         nn.functional.cross_entropy(reference(images), labels).backward()
         mine.step()
         mine.zero_grad()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forge
 import pytest
 
 from automl_transfer.errors import ConfigurationError
@@ -22,7 +22,7 @@ SMALL = (
 
 def automl_transfer(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "automl_transfer", *arguments],
+        [forge.command(), *arguments],
         cwd=cwd, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 

@@ -8,17 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forge
 from worker_helpers import strategy, tiny_study
 
 from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.strategy import SPACE_VERSION
 
-NEWER = str(Path(__file__).parent / "newer_program.py")
+NEWER = (sys.executable, str(Path(__file__).parent / "newer_program.py"))
 
 
 def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments],
+        arguments,
         env={**os.environ, "AUTOML_TRANSFER_STORAGE": url, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
@@ -26,9 +27,9 @@ def run(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_older_program_goes_on_and_the_newer_one_runs_all(database_url: str, tmp_path: Path) -> None:
     """The study searches a dimension that the older one does not know: it draws without it."""
-    old = ("-m", "automl_transfer")
+    old = (forge.command(),)
     with tiny_study(database_url, tmp_path, trials=3, extra_space={"jitter": "search"}) as study:
-        assert run(database_url, NEWER, "enqueue", database_url).stdout == "0\n"
+        assert run(database_url, *NEWER, "enqueue", database_url).stdout == "0\n"
         study.enqueue([strategy(1e-3)])
 
         older = run(database_url, *old, "worker", "tiny", "--threads", "1")
@@ -45,7 +46,7 @@ def test_the_older_program_goes_on_and_the_newer_one_runs_all(database_url: str,
             in named["reason"]
         )
 
-        newer = run(database_url, NEWER, "worker", "tiny", "--threads", "1")
+        newer = run(database_url, *NEWER, "worker", "tiny", "--threads", "1")
         assert newer.returncode == 0, newer.stderr
         assert "the study is finished" in newer.stderr
         counts = study.trials.counts(study.handle)

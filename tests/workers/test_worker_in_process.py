@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
+import forge
 import pytest
 from worker_helpers import TinyStudy, strategy, tiny_study
 
@@ -148,7 +148,7 @@ def test_a_checkpoint_that_is_gone_starts_the_trial_over(tmp_path: Path) -> None
         assert (record.state, [e.epoch for e in record.epochs]) == (TrialState.COMPLETE, [1, 2, 3])
         assert record.restarts == 1
         status = subprocess.run(
-            [sys.executable, "-m", "automl_transfer", "status", "tiny", "--storage", study.url],
+            [forge.command(), "status", "tiny", "--storage", study.url],
             capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert "started over, because their checkpoint was gone: trials 0\n" in status.stdout

@@ -16,6 +16,7 @@ from automl_transfer.models.grouping import (
     extend,
     group,
     led_by,
+    residual,
     sequence,
     spaced,
     staged,
@@ -55,15 +56,7 @@ def mobilenetv3(model: Any) -> Grouping:
 
 def resnet(model: Any) -> Grouping:
     """ResNet, ResNeXt, SE variants: stem, then each of the four stages in two."""
-    stages = [children(stage) for stage in (model.layer1, model.layer2, model.layer3, model.layer4)]
-    stem = group(
-        "stem",
-        ("conv1", model.conv1),
-        ("bn1", model.bn1),
-        ("act1", model.act1),
-        ("maxpool", model.maxpool),
-    )
-    return Grouping((stem, *staged(stages)), sequence(("global_pool", model.global_pool), ("fc", model.fc)))
+    return Grouping(residual(model, "act1"), sequence(("global_pool", model.global_pool), ("fc", model.fc)))
 
 
 def regnet(model: Any) -> Grouping:

@@ -21,6 +21,7 @@ from automl_transfer.models.grouping import (
     fully_connected,
     group,
     led_by,
+    residual,
     sequence,
     spaced,
     staged,
@@ -31,15 +32,7 @@ Named = tuple[str, nn.Module]
 
 def resnet(model: Any) -> Grouping:
     """ResNet, ResNeXt, Wide ResNet: stem, then each of the four stages in two."""
-    stages = [children(stage) for stage in (model.layer1, model.layer2, model.layer3, model.layer4)]
-    stem = group(
-        "stem",
-        ("conv1", model.conv1),
-        ("bn1", model.bn1),
-        ("relu", model.relu),
-        ("maxpool", model.maxpool),
-    )
-    return Grouping((stem, *staged(stages)), _pooled_tail(model.avgpool, "fc", model.fc))
+    return Grouping(residual(model, "relu"), _pooled_tail(model.avgpool, "fc", model.fc))
 
 
 def regnet(model: Any) -> Grouping:

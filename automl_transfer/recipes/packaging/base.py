@@ -13,7 +13,7 @@ import numpy.typing as npt
 from automl_transfer.recipes.packaging.description import PackageDescription
 
 if TYPE_CHECKING:
-    from automl_transfer.recipes.packaging.inference import Inference
+    from automl_transfer.recipes.packaging.graph import Inference
 
 Answers = Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]]
 """A batch of images, as the description says, to (N, classes) logits or probabilities."""

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from automl_transfer.domain.model_description import Calibration, ModelDescription, check_side
 from automl_transfer.domain.names import MAX_CLASSES
 from automl_transfer.domain.normalisation import NormalisationFacts
 from automl_transfer.domain.pixel_range import Ranged
-from automl_transfer.domain.strict_json import parse_json, validate
+from automl_transfer.domain.strict_json import Frozen, parse_json, validate
 from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
 
 KEY = "automl_transfer"
 """Where it stands in the file's own metadata."""
 
-_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
-
-class Network(BaseModel):
+class Network(Frozen):
     """How the network is built: for formats that hold its weights only."""
-
-    model_config = _FROZEN
 
     architecture: str = Field(min_length=1, max_length=300)
     groups_kept: int = Field(ge=1, le=10_000)
@@ -46,8 +42,6 @@ class PackageDescription(Ranged):
             output is probabilities, left to the reader where it is logits, which are the network's own. None
             for a model that is not calibrated.
     """
-
-    model_config = _FROZEN
 
     schema_: Literal["automl-transfer/package/1"] = Field(default="automl-transfer/package/1", alias="schema")
     preprocessing: bool
@@ -85,15 +79,7 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         resolution=model.resolution,
         normalisation=model.normalisation,
         classes=model.classes,
-        network=Network(
-            architecture=model.architecture,
-            groups_kept=model.groups_kept,
-            pool=model.pool,
-            taps=model.taps,
-            resolution_scale=model.resolution_scale,
-        )
-        if network
-        else None,
+        network=Network(**{name: getattr(model, name) for name in Network.model_fields}) if network else None,
         temperature=model.calibration and model.calibration.temperature,
         pixel_range=model.pixel_range,
         fit=model.fit,
@@ -104,11 +90,7 @@ def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
     """A package that names its network, described like a model folder."""
     assert package.network is not None
     return ModelDescription(
-        architecture=package.network.architecture,
-        groups_kept=package.network.groups_kept,
-        pool=package.network.pool,
-        taps=package.network.taps,
-        resolution_scale=package.network.resolution_scale,
+        **package.network.model_dump(),
         in_channels=package.channels,
         resolution=package.resolution,
         classes=package.classes,

@@ -19,7 +19,7 @@ from automl_transfer.recipes.packaging.base import Answers, PackageFormat, examp
 from automl_transfer.recipes.packaging.description import KEY, PackageDescription
 
 if TYPE_CHECKING:
-    from automl_transfer.recipes.packaging.inference import Inference
+    from automl_transfer.recipes.packaging.graph import Inference
 
 INPUT = "images"
 NEEDED = ("onnx", "onnxscript", "onnxruntime")

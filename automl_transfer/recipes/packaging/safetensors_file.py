@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.errors import SourceError
-from automl_transfer.files import save_tensors
-from automl_transfer.foreign import reading
+from automl_transfer.files import reading, save_tensors
 from automl_transfer.recipes.model_folder import fill
 from automl_transfer.recipes.packaging.base import Answers, PackageFormat
 from automl_transfer.recipes.packaging.description import KEY, PackageDescription, read
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from automl_transfer.models.heads import TargetModel
-    from automl_transfer.recipes.packaging.inference import Inference
+    from automl_transfer.recipes.packaging.graph import Inference
 
 COUNTER = "num_batches_tracked"
 """How many batches a norm layer was trained on: nothing that inference needs."""
@@ -44,7 +43,7 @@ class SafetensorsFile(PackageFormat):
         """The network, built and filled anew."""
         import torch
 
-        from automl_transfer.recipes.packaging.inference import Inference
+        from automl_transfer.recipes.packaging.graph import Inference
 
         model, described = load(path)
         normalisation = described.normalisation if described.preprocessing else None
@@ -65,7 +64,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, P
     """
     from safetensors import safe_open
 
-    from automl_transfer.models.target import build_from_description
+    from automl_transfer.models.heads import build_from_description
 
     rule = "a packaged model must be a safetensors file"
     with reading(rule, path, SourceError, "copy the file again"), safe_open(str(path), "pt") as file:
@@ -80,11 +79,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, P
         raise SourceError(f"network: missing in the description of {path}")
     with reading("a model must be one that can be built", path, SourceError, "package it again"):
         model = build_from_description(
-            architecture=described.network.architecture,
-            groups_kept=described.network.groups_kept,
-            pool=described.network.pool,
-            taps=described.network.taps,
-            resolution_scale=described.network.resolution_scale,
+            **described.network.model_dump(),
             in_channels=described.channels,
             classes=len(described.classes),
             resolution=described.resolution,

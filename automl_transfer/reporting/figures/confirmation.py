@@ -9,12 +9,12 @@ import plotly.graph_objects as go
 
 from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, ORANGE, FigureSpec, figure, share_format
 from automl_transfer.reporting.plain import plain, seconds
-from automl_transfer.reporting.ranking import Row
+from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.story import times
 from automl_transfer.reporting.study_report import StudyReport
 
 
-def _rows(report: StudyReport) -> list[Row]:
+def _rows(report: StudyReport) -> list[RankedStrategy]:
     return [row for row in report.ranking.rows if row.confirmation is not None]
 
 

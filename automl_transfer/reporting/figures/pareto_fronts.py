@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
+from automl_transfer.reporting.comparison import COSTS, front, score_of
 from automl_transfer.reporting.effects import family_of
 from automl_transfer.reporting.figures.base import (
     FAMILIES,
@@ -14,7 +15,6 @@ from automl_transfer.reporting.figures.base import (
     share_format,
     trial_points,
 )
-from automl_transfer.reporting.pareto import COSTS, front, score_of
 from automl_transfer.reporting.plain import count, seconds
 from automl_transfer.reporting.study_report import StudyReport
 

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from automl_transfer import __version__
-from automl_transfer.reporting.comparison import Comparison, compare, headline, never_ruled_out
+from automl_transfer.reporting.comparison import Comparison, compare, headline, never_ruled_out, score_of
 from automl_transfer.reporting.effects import family_of
 from automl_transfer.reporting.figures.base import BLUE, FAMILIES, GRAY, figure, percent, share_format
-from automl_transfer.reporting.html.document import page
-from automl_transfer.reporting.html.figures_of import ShownFigure, shown
-from automl_transfer.reporting.pareto import score_of
+from automl_transfer.reporting.html.document import ShownFigure, page, shown
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.study_report import StudyReport
 

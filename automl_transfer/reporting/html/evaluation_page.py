@@ -12,8 +12,7 @@ from automl_transfer.reporting.evaluation_text import (
 )
 from automl_transfer.reporting.figures import calibration as calibration_figure
 from automl_transfer.reporting.figures import confusion as confusion_figure
-from automl_transfer.reporting.html.document import page
-from automl_transfer.reporting.html.figures_of import ShownFigure, shown
+from automl_transfer.reporting.html.document import ShownFigure, page, shown
 from automl_transfer.reporting.plain import plain
 
 MOST_CLASSES = 500

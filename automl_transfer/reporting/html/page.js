@@ -33,6 +33,17 @@
     target[last] = value;
   }
 
+  // Plotly writes dark or light on a cell by the cell's colour, and takes what is translucent to lie on white.
+  const CLEAR = /^rgba\(128, ?128, ?128/;
+  const clear = {};
+  for (const [name, { data }] of Object.entries(figures)) {
+    clear[name] = data.flatMap((trace, at) => (trace.type === "heatmap" && Array.isArray(trace.colorscale)
+      ? trace.colorscale.flatMap(([, colour], place) => (CLEAR.test(colour) ? [[at, place]] : [])) : []));
+  }
+  function covered(name) {
+    for (const [at, place] of clear[name]) figures[name].data[at].colorscale[place][1] = css("--raised");
+  }
+
   const drawn = new Set();
   function draw(place) {
     const name = place.dataset.figure;
@@ -43,6 +54,7 @@
       if (trace.meta === "trials") trace.text = trace.customdata.map((number) => words[number]);
     }
     for (const [key, value] of Object.entries(themed(layout))) put(layout, key, value);
+    covered(name);
     if (touch) layout.dragmode = false;
     if (place.clientWidth < 520 && layout.legend) layout.legend.font = { size: 11 };
     Plotly.newPlot(place, data, layout, {
@@ -71,7 +83,11 @@
     ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   function recolour() {
     for (const place of places) {
-      if (drawn.has(place.dataset.figure)) Plotly.relayout(place, themed(place.layout));
+      const name = place.dataset.figure;
+      if (!drawn.has(name)) continue;
+      covered(name);
+      Plotly.relayout(place, themed(place.layout));
+      for (const [at] of clear[name]) Plotly.restyle(place, { colorscale: [figures[name].data[at].colorscale] }, [at]);
     }
     toggle.textContent = isDark() ? "Light" : "Dark";
     toggle.setAttribute("aria-label", isDark() ? "Switch to light colours" : "Switch to dark colours");

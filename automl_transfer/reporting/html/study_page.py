@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 
 from automl_transfer import __version__
 from automl_transfer.reporting.failures import failed_trials, oddities
-from automl_transfer.reporting.html.document import page
-from automl_transfer.reporting.html.figures_of import ShownFigure, figures_of, words_of
+from automl_transfer.reporting.html.document import ShownFigure, figures_of, page, words_of
 from automl_transfer.reporting.plain import count, plain, seconds
 from automl_transfer.reporting.story import caveats, headline, spent, times
 from automl_transfer.reporting.study_report import StudyReport

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.domain import methods
+from automl_transfer.models.traits import NORM_LAYERS
 from automl_transfer.transfer.initialise import fixed
 
 Initialiser = Callable[[Tensor, Tensor, torch.Generator], None]
 """Fills the first tensor in place; the second is the source's tensor of the same layer."""
-
-NORM_LAYERS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @torch.no_grad()

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.network import Backbone
 from automl_transfer.transfer.freeze import TransferModel
+from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.views import Images
 
 Rest = tuple[Tensor, Tensor | None]
 """What `TargetModel.features` goes on from: an activation, and the pooled taps below it."""
@@ -23,12 +28,22 @@ class Beginning:
         model: As training begins with it: initialised, its head too.
         source: The untouched backbone that it was made of.
         transferred: Number of leading groups whose weights are the source's.
+        images: Of the task.
+        rows: Those of the training split: no other image may be looked at.
+        labels: (N,) of all rows.
+        classes: Number of them.
+        normalise: From pixels to the network's input.
     """
 
     model: TransferModel
     source: Backbone
     transferred: int
     strategy: Strategy
+    images: Images
+    rows: np.ndarray
+    labels: np.ndarray
+    classes: int
+    normalise: Normaliser
 
     def transferred_parameters(self) -> dict[str, nn.Parameter]:
         """Those of the transferred groups, by their names in the model."""
@@ -66,6 +81,22 @@ class Term:
     def begin(self, beginning: Beginning) -> None:
         """Called once, before anything is trained or restored."""
 
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """Its own, which train with the body at the strategy's learning rate; they belong into `state`."""
+        return ()
+
+    def factors(self) -> Mapping[nn.Parameter, tuple[nn.Parameter, ...]]:
+        """Its own that train in place of a weight, at its rate and decay; in `state` as well."""
+        return {}
+
+    def hooks(self) -> Iterable[RemovableHandle]:
+        """Called before an epoch's first step, with the model in training mode: hooks until its last one.
+
+        A term that reads activations, or changes them while training, registers them here; whoever judges
+        or ships the model sees nothing of them.
+        """
+        return ()
+
     def batch(self, rest: Rest, targets: Tensor) -> tuple[Rest, Tensor]:
         """The inputs of the trained part, pixels or kept activations, and (B, C) targets; only if `mixes`."""
         return rest, targets
@@ -77,6 +108,9 @@ class Term:
         """
         return None
 
+    def differentiated(self) -> None:
+        """Called when a step's gradients are there, before they are clipped."""
+
     def pull(self, rate_of: Callable[[nn.Parameter], float]) -> None:
         """Move parameters beside the optimiser, at their present learning rates, before its step.
 
@@ -84,9 +118,34 @@ class Term:
         on every weight, however far that is from where it is pulled (Loshchilov & Hutter 2019, section 2).
         """
 
+    def stepped(self) -> None:
+        """Called after each step of the optimiser."""
+
+    def shown(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """From weights and buffers that training moves, by name, to those that are judged and shipped."""
+        return weights
+
     def state(self) -> dict[str, Tensor]:
         """What changes from step to step."""
         return {}
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `state` gave."""
+
+
+@contextmanager
+def hooked(terms: Iterable[Term]) -> Iterator[None]:
+    """With the terms' hooks in place."""
+    handles: list[RemovableHandle] = []
+    try:
+        for term in terms:
+            handles.extend(term.hooks())
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def as_probabilities(targets: Tensor, classes: int) -> Tensor:
+    """(B, C) probabilities of (B,) labels; those stay as they are."""
+    return targets if targets.dim() == 2 else nn.functional.one_hot(targets, classes).float()

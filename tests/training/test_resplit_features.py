@@ -14,7 +14,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.training.activation_cache import ActivationCache, DiskCache, MemoryCache
-from automl_transfer.training.pool_features import PoolFeatures
+from automl_transfer.training.feature_bank import ResplitFeatures
 from automl_transfer.transfer.build import build_plan
 
 HEAD = Strategy.model_validate(
@@ -45,7 +45,7 @@ def test_one_pass_serves_all_splits(
     task: LoadedTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: Strategy, where: str
 ) -> None:
     cache: ActivationCache = MemoryCache() if where == "memory" else DiskCache(tmp_path, 10**9)
-    backbone, pool = small_backbone(), PoolFeatures(task, cache)
+    backbone, pool = small_backbone(), ResplitFeatures(task, cache)
     splits = [fresh_split(task, run, seed=0) for run in range(3)]
     expected = [
         build_plan(strategy, backbone, split, seed=run, device=CPU, views_seed=7)
@@ -66,7 +66,7 @@ def test_one_pass_serves_all_splits(
 
 def test_a_changed_source_is_passed_every_time(task: LoadedTask) -> None:
     changed = HEAD.model_copy(update={"weight_scale": 2.0})
-    pool = PoolFeatures(task, MemoryCache())
+    pool = ResplitFeatures(task, MemoryCache())
     plans = [
         build_plan(changed, small_backbone(), task, seed=0, device=CPU, known=known) for known in (None, pool)
     ]
@@ -74,7 +74,7 @@ def test_a_changed_source_is_passed_every_time(task: LoadedTask) -> None:
 
 
 def test_without_room_every_split_has_its_own_pass(task: LoadedTask, monkeypatch: pytest.MonkeyPatch) -> None:
-    pool, split = PoolFeatures(task, MemoryCache(0)), fresh_split(task, 0, seed=0)
+    pool, split = ResplitFeatures(task, MemoryCache(0)), fresh_split(task, 0, seed=0)
     expected = build_plan(HEAD, small_backbone(), split, seed=0, device=CPU)
     passes = Passes(monkeypatch)
     found = build_plan(HEAD, small_backbone(), split, seed=0, device=CPU, known=pool)

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.models.heads import TargetModel
+from automl_transfer.transfer.freeze import takes_low_rank
+from automl_transfer.transfer.terms.base import Term
 
 
-def takes_low_rank(weight: nn.Parameter, rank: int) -> bool:
-    """Whether a product of that rank is less than the weight: no vectors, no depthwise kernels."""
-    return weight.dim() >= 2 and min(len(weight), weight[0].numel()) > rank
-
-
-class LowRank:
+class LowRank(Term):
     """W = W0 + B A for each weight that trains, in a model whose structure stays as it is.
 
     The model always holds the sums, so that it is saved, loaded and run as any other. Gradients of the
@@ -31,6 +28,7 @@ class LowRank:
     """
 
     def __init__(self, model: TargetModel, transferred: int, rank: int, generator: torch.Generator) -> None:
+        super().__init__()
         self._start: dict[nn.Parameter, Tensor] = {}
         self._factors: dict[nn.Parameter, tuple[nn.Parameter, nn.Parameter]] = {}
         self._names: dict[str, nn.Parameter] = {}
@@ -45,22 +43,22 @@ class LowRank:
             self._factors[weight] = (nn.Parameter(b), nn.Parameter(a))
             self._names[name] = weight
 
-    def training(self) -> Mapping[nn.Parameter, tuple[nn.Parameter, nn.Parameter]]:
+    def factors(self) -> Mapping[nn.Parameter, tuple[nn.Parameter, nn.Parameter]]:
         """The factors (B, A) of each weight that trains now."""
         return {weight: pair for weight, pair in self._factors.items() if weight.requires_grad}
 
-    def pass_gradients(self) -> None:
-        """After the backward pass: from the weights to their factors."""
-        for weight, (b, a) in self.training().items():
+    def differentiated(self) -> None:
+        """Gradients pass from the weights to their factors."""
+        for weight, (b, a) in self.factors().items():
             if weight.grad is not None:
                 moved = weight.grad.reshape(len(b), -1)
                 b.grad, a.grad = moved @ a.detach().T, b.detach().T @ moved
                 weight.grad = None
 
     @torch.no_grad()
-    def put(self) -> None:
-        """After the step: the sums into the model."""
-        for weight, (b, a) in self.training().items():
+    def stepped(self) -> None:
+        """The sums come into the model."""
+        for weight, (b, a) in self.factors().items():
             weight.copy_(self._start[weight] + (b @ a).view_as(weight))
 
     def state(self) -> dict[str, Tensor]:
@@ -72,7 +70,7 @@ class LowRank:
         }
 
     @torch.no_grad()
-    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `state` gave."""
         for name, factor in self.state().items():
             factor.copy_(tensors[name])

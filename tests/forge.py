@@ -1,0 +1,144 @@
+"""Commands as processes of their own that have nothing to import: each is forked from one that did it once.
+
+Half of what a short command takes is importing large libraries. Tests that are about what a command says and
+writes run `command()` in place of `python -m automl_transfer`; those about starting, stopping and launching
+processes start real ones.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import gc
+import importlib
+import json
+import os
+import pkgutil
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+there = socket.socket(socket.AF_UNIX)
+there.connect({place!r})
+asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
+socket.send_fds(there, [len(asked).to_bytes(8, "big")], [0, 1, 2])
+there.sendall(asked)
+code = there.recv(1)
+os._exit(code[0] if code else 70)
+"""
+
+
+@functools.cache
+def command() -> str:
+    """The program to run in place of `automl-transfer`; its forge ends with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="forge-"))
+    program, place = folder / "automl-transfer", folder / "socket"
+    program.write_text(CLIENT.format(python=sys.executable, place=str(place)))
+    program.chmod(0o755)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    forge = subprocess.Popen([sys.executable, __file__, str(place)], stdout=subprocess.PIPE, env=environment)
+
+    def end() -> None:
+        forge.kill()
+        forge.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+    assert forge.stdout is not None
+    assert forge.stdout.readline() == b"ready\n"
+    return str(program)
+
+
+def serve(place: str) -> None:
+    """Fork a process for every command that is asked for, as long as whoever started this is there."""
+    _import_all()
+    door = socket.socket(socket.AF_UNIX)
+    door.bind(place)
+    door.listen(64)
+    gc.collect()
+    gc.freeze()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    owner = os.getppid()
+    door.settimeout(1.0)
+    print("ready", flush=True)
+    while os.getppid() == owner:
+        with contextlib.suppress(TimeoutError):
+            asker, _ = door.accept()
+            if os.fork() == 0:
+                door.close()
+                _watch(asker)
+            asker.close()
+
+
+def _watch(asker: socket.socket) -> None:
+    """Run what is asked for in one more process, and tell how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    head, streams, _, _ = socket.recv_fds(asker, 8, 3)
+    text = b""
+    while len(text) < int.from_bytes(head, "big"):
+        text += asker.recv(1 << 20)
+    child = os.fork()
+    if child == 0:
+        asker.close()
+        _become(streams, *json.loads(text.decode("utf-8", "surrogateescape")))
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    with contextlib.suppress(OSError):
+        asker.sendall(bytes([code if code >= 0 else 128 - code]))
+    os._exit(0)
+
+
+def _become(streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    code: Any = 70
+    try:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+        sys.stdin, sys.stdout, sys.stderr = (
+            os.fdopen(number, mode, encoding="utf-8", errors=errors, buffering=1)
+            for number, mode, errors in ((0, "r", "strict"), (1, "w", "strict"), (2, "w", "backslashreplace"))
+        )
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        tempfile.tempdir = None
+        sys.path[:0] = [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if each]
+        sys.argv = ["automl-transfer", *arguments]
+        from automl_transfer.cli.main import main
+
+        main()
+        code = 0
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    finally:
+        with contextlib.suppress(Exception):
+            atexit._run_exitfuncs()
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _import_all() -> None:
+    import automl_transfer
+    from automl_transfer.importing import import_timm, import_torchvision
+
+    import_timm()
+    import_torchvision()
+    for found in pkgutil.walk_packages(automl_transfer.__path__, "automl_transfer."):
+        if not found.name.startswith(("automl_transfer.dashboard", "automl_transfer.__main__")):
+            importlib.import_module(found.name)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
