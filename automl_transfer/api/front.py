@@ -69,7 +69,7 @@ def search(
         columns: For a table or a frame: which column is what: `{"file": "img", "label": "species"}`.
         minutes: Time for the whole call, confirmation and shipping included.
         trials: Strategies to try.
-        preset: Space and budget for a dataset: `quick` or `core`.
+        preset: Space and budget for a dataset: `quick`, `core` or `best`.
         name: Of the study; by default made from the dataset and the preset.
         settings: Any keys of a study file, dotted: `{"search.max_epochs": 3, "space.pool": [1, 4]}`.
         output: Folder for the results; by default `runs/NAME`.

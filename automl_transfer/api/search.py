@@ -27,8 +27,10 @@ from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
+from automl_transfer.search.auto_sources import is_auto, settle, with_sources
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
-from automl_transfer.space.space import cannot_take, unknown_methods
+from automl_transfer.space.space import Space, cannot_take, unknown_methods
+from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -108,10 +110,12 @@ class SearchResult:
 class _Checked:
     """What a study needs, found in order before anything is written."""
 
+    spec: StudySpec
     task: LoadedTask
     sources: dict[str, str | None]
     backbones: Backbones
     folder: Path
+    dropped: tuple[ProfileRecord, ...]
 
 
 def _check(
@@ -129,8 +133,21 @@ def _check(
     default_budget()
     if mistakes := unknown_metric(spec.task.metric) + unknown_methods(spec.space):
         raise ConfigurationError(mistakes)
-    sources = source_digests(spec)
+    dropped: tuple[ProfileRecord, ...] = ()
+    auto = is_auto(spec)
+    if auto and (begun := _begun_with(storage, spec.name)):
+        spec, auto = with_sources(spec, begun), False
+    sources = {} if auto else source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
+    if auto:
+        spec, dropped = settle(
+            spec,
+            task,
+            device=device,
+            cache_root=cache_root,
+            on_source=lambda name, done, total: events.on_progress(f"comparing sources: {name}", done, total),
+        )
+        sources = source_digests(spec)
     backbones = Backbones(task.task.channels)
     for name in sources:
         backbones.get(name)
@@ -139,11 +156,20 @@ def _check(
         raise ConfigurationError(mistakes)
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
-    return _Checked(task, sources, backbones, output)
+    return _Checked(spec, task, sources, backbones, output, dropped)
+
+
+def _begun_with(storage: StoreURL, study: str) -> tuple[str, ...]:
+    """The sources of a study that is in the store; none where it is not."""
+    if storage.path is not None and not storage.path.exists():
+        return ()
+    with Store.open(storage) as store:
+        if not any(each.name == study and each.ours for each in store.studies()):
+            return ()
+        return Space.of_study(store.study(study).spec).sources
 
 
 def _prepare(
-    spec: StudySpec,
     store: Store,
     checked: _Checked,
     device: str,
@@ -151,6 +177,7 @@ def _prepare(
     events: SearchEvents,
 ) -> Workbench:
     """Create the study, or find it again. Idempotent."""
+    spec = checked.spec
     check_run_folder(store, spec.name, checked.folder)
     artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
@@ -161,6 +188,9 @@ def _prepare(
         handle, device=device, cache_root=cache_root, task=checked.task, backbones=checked.backbones
     )
     events.on_study(handle, Trials(store))
+    for profile in checked.dropped:
+        Evidence(store).add_profile(handle, profile)
+        events.on_profile(profile)
     return bench
 
 
@@ -180,7 +210,7 @@ def create(
     events = SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     with Store.open(storage) as store:
-        bench = _prepare(spec, store, checked, device, cache_root, events)
+        bench = _prepare(store, checked, device, cache_root, events)
         with SharedWork(store, bench.handle) as shared:
             first = SharedFirst(bench, Trials(store), shared, events.on_profile, events.on_wait)
             first.quick()
@@ -232,7 +262,7 @@ def run_study(
         with abortable(lambda: stop.asked is not None):
             checked = _check(spec, storage, output, device, data_root, cache_root, events)
             with Store.open(storage) as store:
-                bench = _prepare(spec, store, checked, device, cache_root, events)
+                bench = _prepare(store, checked, device, cache_root, events)
                 plan = _plan(spec, bench, began, refit)
                 with SharedWork(store, bench.handle) as shared:
                     reason = _run_trials(store, bench, plan, shared, stop, events, run_workers)

@@ -94,7 +94,10 @@ def run(
         profiles = []
         if loaded is not None and (profile or figure is not None):
             from automl_transfer.api.profiling import profile_sources
+            from automl_transfer.search.auto_sources import candidates, is_auto, with_sources
 
+            if is_auto(spec):
+                spec = with_sources(spec, candidates(spec, accelerated=device.startswith("cuda")))
             sources = [
                 name for name in Space.from_settings(spec.space).sources if is_pretrained({"source": name})
             ]

@@ -20,7 +20,7 @@ def run(
     ] = "digits",
     images: options.Images = None,
     columns: options.Columns = None,
-    preset: Annotated[str, typer.Option("--preset", help="quick or core.")] = "quick",
+    preset: Annotated[str, typer.Option("--preset", help="quick, core or best.")] = "quick",
 ) -> None:
     """Write a study file.
 

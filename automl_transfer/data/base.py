@@ -107,6 +107,7 @@ class Inventory(ABC):
         outside: Images that were meant to be used and cannot be, as is known before any is decoded: the
             dataset is refused for them, unless the user skips bad images.
         left_out: Files that are no images of the dataset: counted, no reason to refuse it.
+        unlabelled: Images without a label (-1 in its `labels`), if there are any; decoded when asked for.
         notes: What else had to be decided, each as one sentence.
         pixel_range: Which stored numbers are black and white; known once `prepare` has run. None for
             ordinary files of 8 bits.
@@ -131,6 +132,7 @@ class Inventory(ABC):
     left_out: tuple[Unused, ...] = ()
     fit: Fit = "squash"
     label_preserving: tuple[Change, ...] | None = None
+    unlabelled: Inventory | None = None
 
     @property
     def scratch_bytes(self) -> int:

@@ -2,6 +2,7 @@
 
     flowers/rose/1.jpg           split by seed, stratified, or by group
     flowers/train/rose/1.jpg     splits as declared: their usual names, in any case (`split_names`)
+    flowers/unlabelled/1.jpg     without a label: only preparations see it
 
 A class takes all images below its folder, however deep. Without a validation folder, validation images
 are taken from the training folder by seed; without a test folder (beside a validation folder) the test
@@ -24,9 +25,13 @@ from automl_transfer.data.layout import Layout, Place, layout_of
 from automl_transfer.data.scaling import asked_range
 from automl_transfer.data.walk import Left, Walked, suffix_of, walk
 from automl_transfer.domain.account import Reason
+from automl_transfer.domain.pixel_range import PixelRange
 
 MEANT = (Reason.UNLISTED, Reason.UNSUPPORTED, Reason.UNREADABLE, Reason.OUTSIDE)
 """Reasons for which a dataset is refused: what they leave out was meant to be used."""
+
+MOST_UNLABELLED = 4000
+"""Of more images without a label only so many are decoded: a preparation sees no more of them."""
 
 TABLES = (".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -84,6 +89,11 @@ class Folder(DatasetKind):
             Unused(key, left.reason, _class_at(layout, key, left.reason, position)) for key, left in others
         ]
         details = {key: left.detail for key, left in others}
+        without = [
+            (key, path)
+            for (key, path), place in zip(keyed, places, strict=True)
+            if place.reason is Reason.UNLABELLED
+        ]
         group_from = request.spec.group_from
         used = tuple(key for key, _, _ in inside)
         return FileInventory(
@@ -103,7 +113,27 @@ class Folder(DatasetKind):
             left_out=tuple(each for each in unused if each.reason not in MEANT),
             notes=_notes(walked, others, used, shown),
             files=tuple(path for _, path, _ in inside),
+            unlabelled=_unlabelled(without, root, shown, pixels),
         )
+
+
+def _unlabelled(
+    found: Sequence[tuple[str, Path]], root: Path, shown: str, pixels: PixelRange | None
+) -> FileInventory | None:
+    """Images without a label, evenly spread over all that there are."""
+    if not found:
+        return None
+    at = np.linspace(0, len(found) - 1, min(len(found), MOST_UNLABELLED)).astype(np.int64)
+    chosen = [found[number] for number in at]
+    return FileInventory(
+        name=shown,
+        classes=(),
+        labels=np.full(len(chosen), -1, np.int64),
+        keys=tuple(key for key, _ in chosen),
+        asked=pixels,
+        signature=signature_of(f"folder {pixels}", root, chosen),
+        files=tuple(path for _, path in chosen),
+    )
 
 
 def _without_flat_splits(places: Sequence[Place]) -> list[Place]:

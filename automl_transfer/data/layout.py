@@ -2,6 +2,7 @@
 
     flowers/rose/1.jpg           classes are the top folders
     flowers/train/rose/1.jpg     top folders are splits where all their names say so, classes lie below
+    flowers/unlabelled/1.jpg     beside either: images without a label (or unlabeled/), for preparations
 
 What could be read in two ways is refused, with the options that say it.
 """
@@ -50,7 +51,7 @@ class Layout:
         """Class and split of the image of this relative name."""
         top = key.split("/", 1)[0]
         if top in self.unlabelled and "/" in key:
-            return Place(None, None, Reason.NO_LABEL)
+            return Place(None, None, Reason.UNLABELLED)
         split: Split | None = None
         if self.splits is not None:
             split = self.splits.get(self.split_name(key) or "")
@@ -86,15 +87,17 @@ def layout_of(keys: Sequence[str], spec: TaskSpec, shown: str) -> Layout:
         splits, depth = _named(keys, find, shown), 2 if said == 1 else 1
     elif _MAPPING.match(said):
         splits, depth = _mapped(said, tops, shown), 2
+        unlabelled = frozenset(top for top in tops if top not in splits and without_labels(top))
     else:
         find = _pattern(said, "split_from", keys)
         splits = _named(keys, find, shown)
     asked = spec.classes_from
     if asked is None:
         class_of = _folder(depth)
-        _refuse_copies(keys, depth, shown)
+        labelled = [key for key in keys if key.split("/", 1)[0] not in unlabelled]
+        _refuse_copies(labelled, depth, shown)
         if said is None and splits is None:
-            _refuse_splits_within_classes(keys, shown)
+            _refuse_splits_within_classes(labelled, shown)
     elif isinstance(asked, int):
         class_of = _folder(asked)
     else:
@@ -107,7 +110,8 @@ def _by_names(
 ) -> tuple[dict[str, Split] | None, frozenset[str]]:
     """The splits that top folders are by their names (None: they are classes); those without labels."""
     splits = {top: split for top in tops if (split := split_of(top)) is not None}
-    others = [top for top in tops if top not in splits]
+    unlabelled = frozenset(top for top in tops if top not in splits and without_labels(top))
+    others = [top for top in tops if top not in splits and top not in unlabelled]
     if not splits:
         almost = almost_splits(tops)
         if almost:
@@ -115,14 +119,10 @@ def _by_names(
                 f"the top folders of {shown!r} must all be classes or all be splits, got "
                 f"{some(sorted(almost), 5)}, which may be either: {_how(almost)}"
             )
-        return None, frozenset()
+        return None, unlabelled
     direct = {key.split("/", 1)[0] for key in keys if key.count("/") == 1}
     if list(splits) == ["train"] and others and {"train", *others} <= direct:
-        return None, frozenset()  # a railway train: its images lie in it as those of the other classes do
-    unlabelled = (
-        frozenset(top for top in others if without_labels(top)) if "train" in splits.values() else frozenset()
-    )
-    others = [top for top in others if top not in unlabelled]
+        return None, unlabelled  # a railway train: its images lie in it as those of the other classes do
     if others:
         raise NoTaskError(
             f"the top folders of {shown!r} must all be classes or all be splits, got "

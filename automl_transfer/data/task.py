@@ -20,6 +20,7 @@ from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
+from automl_transfer.data.unlabelled import NO_UNLABELLED, Unlabelled, unlabelled_of
 from automl_transfer.domain.account import Reason, counted
 from automl_transfer.domain.names import classes_mistake, name_mistake
 from automl_transfer.domain.pixel_range import PixelRange
@@ -57,6 +58,7 @@ class LoadedTask:
         groups: What each image belongs to (a patient, an object), where the task says so.
         training_only: Sorted rows that no split may validate or test on: images of rare classes.
         enlarged: Gives the same rows with more pixels, to crop from; None where they have no more.
+        unlabelled: Images without a label, for preparations; not among `images`.
     """
 
     task: Task
@@ -68,6 +70,7 @@ class LoadedTask:
     groups: tuple[str, ...] | None = None
     training_only: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
     enlarged: Callable[[], Pixels | None] = lambda: None
+    unlabelled: Unlabelled = NO_UNLABELLED
 
 
 @dataclass(frozen=True)
@@ -178,9 +181,17 @@ def load_with_details(
     )
     keys = tuple(inventory.keys[row] for row in rows)
     cache = cache_root or default_cache_root()
-    enlarged = functools.cache(lambda: _enlarged(inventory, cached, cache))
     loaded = LoadedTask(
-        task, cached.images, labels, indices, keys, skipped, groups, settled.training_only, enlarged
+        task,
+        cached.images,
+        labels,
+        indices,
+        keys,
+        skipped,
+        groups,
+        settled.training_only,
+        enlarged=functools.cache(lambda: _enlarged(inventory, cached, cache)),
+        unlabelled=unlabelled_of(inventory, cached, cache, progress),
     )
     return LoadedDetails(loaded, cached, (*refused[:1], *settled.findings))
 

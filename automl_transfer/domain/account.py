@@ -24,6 +24,7 @@ class Reason(StrEnum):
     UNREADABLE = "image that cannot be read"
     OUTSIDE = "image outside the class folders"
     NO_LABEL = "image without a label"
+    UNLABELLED = "image without a label, for preparations"
     NO_SPLIT = "image outside the split folders"
     RARE = "image of a rare class"
     FEW = "image beyond the few-image version"

@@ -115,6 +115,10 @@ ANSWERS_FIRST = Condition(
     "the body is tuned and transferred under a head that is ridge or ncm",
     lambda values: _anchored(values) and values["head_init"] in ("ridge", "ncm"),
 )
+RECONSTRUCTED = Condition(
+    "prepare is neither none nor whiten",
+    lambda values: _transfers(values) and values["prepare"] not in ("none", "whiten"),
+)
 AUGMENTED = Condition("augmentation is not none", lambda values: values["augmentation"] != "none")
 
 

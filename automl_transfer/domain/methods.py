@@ -43,7 +43,12 @@ METHODS: dict[Role, dict[str, str]] = {
         "gradual": "transfer.phases:gradual",
         "freezing": "transfer.phases:freezing",
     },
-    "prepare": {"none": "transfer.prepare.base:nothing"},
+    "prepare": {
+        "none": "transfer.prepare.base:nothing",
+        "denoise": "transfer.prepare.reconstruct:denoise",
+        "masked": "transfer.prepare.reconstruct:masked",
+        "whiten": "transfer.prepare.whiten:whiten",
+    },
     "distort": {
         "none": "transfer.distort.base:nothing",
         "colour": "transfer.distort.colour:colour",

@@ -174,8 +174,9 @@ class Strategy(BaseModel):
         words=words.phased,
     )] = "one"  # fmt: skip
     prepare: Annotated[Method, Dimension(
-        "what the source does with the target's images before labels are used", "Li 2017", role="prepare",
-        when=d.TRANSFERS, since=3, words=words.prepared,
+        "what the source does with the target's images before labels are used",
+        "Vincent 2010; SimMIM, Xie 2022; Kessy 2018", role="prepare", when=d.TRANSFERS, since=3,
+        words=words.prepared,
     )] = "none"  # fmt: skip
     source_prune: Annotated[float, Field(ge=0.0, lt=1.0), Dimension(
         "share of each layer's source weights, the smallest, that become zero", "Han 2015",
@@ -237,6 +238,10 @@ class Strategy(BaseModel):
         "probability that a rectangle of a training image becomes noise", "Zhong 2020",
         choices=(0.0, 0.1, 0.25, 0.5), when=d.TRAINS, since=4, words=words.erased,
     )] = 0.0  # fmt: skip
+    prepare_steps: Annotated[int, Field(ge=1, le=100_000), Dimension(
+        "steps of 32 images that an encoder learns to reconstruct for", "SimMIM, Xie 2022",
+        choices=(50, 100, 200, 400), when=d.RECONSTRUCTED, since=4,
+    )] = 100  # fmt: skip
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

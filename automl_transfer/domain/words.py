@@ -131,7 +131,10 @@ def phased(s: Strategy) -> str:
 
 def prepared(s: Strategy) -> str:
     """What the source did before labels were used."""
-    return "" if s.active().get("prepare", "none") == "none" else f"prepared by {s.prepare}"
+    active = s.active()
+    if active.get("prepare", "none") == "none":
+        return ""
+    return f"prepared by {s.prepare}" + (f" ({s.prepare_steps} steps)" if "prepare_steps" in active else "")
 
 
 def pruned(s: Strategy) -> str:

@@ -121,7 +121,9 @@ def _digest(path: Path, size: int, mtime_ns: int) -> str:
     return files.file_sha256(path)
 
 
-BUILT_IN = frozenset({"efficientnet-lite0", "scratch", "timm", "torchvision", "checkpoint"})
+BUILT_IN = frozenset(
+    {*(f"efficientnet-lite{number}" for number in range(3)), "scratch", "timm", "torchvision", "checkpoint"}
+)
 """First parts that stay what they are, whatever plugins claim."""
 
 

@@ -74,6 +74,10 @@ RECOMMENDED: tuple[Recommended, ...] = (
     _timm("resnet18.a1_in1k", "apache-2.0", 46_796_608, "ImageNet-1k; the common baseline"),
     _timm("vit_small_patch14_dinov2.lvd142m", "apache-2.0", 88_224_768, "self-supervised; good features"),
     _timm("resnet50.a1_in1k", "apache-2.0", 102_441_032, "ImageNet-1k"),
+    _timm("convnext_tiny.in12k_ft_in1k", "apache-2.0", 114_356_512, "ImageNet-12k, then 1k; strong"),
+    _timm(
+        "vit_base_patch16_siglip_224.v2_webli", "apache-2.0", 371_536_896, "images and their texts; strong"
+    ),
     _torchvision(
         "MobileNet_V3_Small_Weights.IMAGENET1K_V1",
         "mobilenet_v3_small",
@@ -110,6 +114,20 @@ RECOMMENDED: tuple[Recommended, ...] = (
         "ImageNet-1k; two fully connected layers to transfer; images of 63 pixels or more",
     ),
 )
+
+
+STRONG: dict[str, int] = {
+    "timm/convnext_tiny.in12k_ft_in1k": 20,
+    "timm/vit_small_patch14_dinov2.lvd142m": 20,
+    "timm/vit_base_patch16_siglip_224.v2_webli": 60,
+}
+"""What "auto+downloads" fetches, and the minutes from which a search without an accelerator has time for it.
+
+One of each kind of pretraining, because which one is best differs between tasks: labels of 12,000 classes
+under convolutions (Liu et al. 2022, the surest to fine-tune), no labels at all (DINOv2, Oquab et al. 2023,
+the best frozen features of their size), and texts from the web (SigLIP 2, Tschannen et al. 2025, for what
+ImageNet does not name). All may be used for any purpose.
+"""
 
 
 def find(name: str) -> Recommended | None:

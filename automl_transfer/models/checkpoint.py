@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from automl_transfer.models.base import Source, SourceInfo, check_channels, file
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
+
+log = logging.getLogger(__name__)
 
 
 class CheckpointSource(Source):
@@ -47,20 +50,25 @@ class CheckpointSource(Source):
         return file_sha256(self.path)
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
-        """Every tensor must fit; only a classifier of another number of classes is left out, with a note."""
+        """Every tensor must fit, by name or else in order.
+
+        Only a classifier of another number of classes is left out, with a note.
+        """
         from automl_transfer.models.families.registry import cut
         from automl_transfer.models.network import adapt_channels, first_convolution
-        from automl_transfer.models.weights import fit, read_weights
+        from automl_transfer.models.weights import fit, named_in_order, read_weights
 
         check_channels(in_channels)
-        state = read_weights(self.path)
         model = create_network(self.architecture)
+        classifier = cut(model).classifier_names(model)
+        state, order = named_in_order(model, read_weights(self.path), self.path, ignorable=classifier)
+        for note in order:
+            log.warning("%s", note)
         name, _ = first_convolution(model)
         weight = state.get(f"{name}.weight")
         if weight is not None and weight.dim() == 4 and weight.shape[1] == 1:
             adapt_channels(model, 1)  # a network that was trained on gray images
-        classifier = cut(model).classifier_names(model)
-        notes = fit(model, state, str(self.path), ignorable=classifier)
+        notes = order + fit(model, state, str(self.path), ignorable=classifier)
         backbone, _ = assemble(
             model,
             self.architecture,

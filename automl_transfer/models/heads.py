@@ -173,13 +173,14 @@ def pool_activation(activation: Tensor, grid: int = 1, prefix_tokens: int = 0) -
         activation = activation[:, prefix_tokens:]
         if grid == 1:
             return activation.mean(dim=1)
-        activation = _as_map(activation)
+        activation = as_map(activation)
     if grid == 1:
         return activation.mean(dim=(2, 3))
     return F.adaptive_avg_pool2d(activation, grid).flatten(1)
 
 
-def _as_map(tokens: Tensor) -> Tensor:
+def as_map(tokens: Tensor) -> Tensor:
+    """Tokens (B, N, C) that form a square, as a map (B, C, H, W)."""
     batch, count, channels = tokens.shape
     side = math.isqrt(count)
     if side * side != count:

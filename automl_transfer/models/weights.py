@@ -113,6 +113,37 @@ def fit(
     return tuple(notes)
 
 
+def named_in_order(
+    model: nn.Module, state: State, where: Path, *, ignorable: Collection[str] = ()
+) -> tuple[State, tuple[str, ...]]:
+    """The tensors under the network's own names, where a file calls every one by a foreign name.
+
+    Other implementations of a network name its layers otherwise and hold the same tensors in the same order.
+    They are taken so where all of them, the classifier's apart, agree in kind (weight, running_mean, ...) and
+    shape; what else the network is made of (padding, epsilon), tensors do not tell, and a note says so.
+    Safetensors files are left as they are: they are sorted by name.
+
+    Returns:
+        The tensors, and notes for people.
+    """
+    own = model.state_dict()
+    if where.suffix.lower() == ".safetensors" or not state.keys().isdisjoint(own):
+        return state, ()
+    body = [name for name in own if name not in ignorable]
+    mine = body if len(state) == len(body) else list(own)
+    same = len(state) == len(mine) and all(
+        theirs.rpartition(".")[2] == name.rpartition(".")[2] and tensor.shape == own[name].shape
+        for name, (theirs, tensor) in zip(mine, state.items(), strict=True)
+    )
+    if not same:
+        return state, ()
+    note = (
+        f"{where} names its {len(state)} tensors in another way: they were taken in order, which fits in "
+        "kind and shape; compare its answers with those of the program it comes from"
+    )
+    return dict(zip(mine, state.values(), strict=True)), (note,)
+
+
 def _classifier(name: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
     if name not in state:
         return f"{name} is missing"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.task import Task
-from automl_transfer.errors import StudyError
+from automl_transfer.errors import StudyError, UserError
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed
 from automl_transfer.reporting.ranking import (
@@ -31,6 +32,20 @@ if TYPE_CHECKING:
     from automl_transfer.store.store import Store
     from automl_transfer.store.values import StudyHandle
 
+MOST_LOOKS, MOST_BYTES = 5, 1_000_000
+"""Trials whose picture is looked for, and the bytes of one."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture of one trial, a PNG, with its size in pixels."""
+
+    root: int
+    strategy: str
+    png: bytes
+    width: int
+    height: int
+
 
 @dataclass(frozen=True, eq=False)
 class StudyReport:
@@ -45,6 +60,8 @@ class StudyReport:
         profiles: Of the study's sources, as far as they were made.
         winner: What the shipped winner gets wrong; None before one was shipped, or on another machine.
         logs: Last lines of the log by trial number, where a log was found.
+        reconstructions: Of the best strategy that was prepared by reconstruction; None without one, or where
+            its picture is not at hand.
     """
 
     study: str
@@ -57,6 +74,7 @@ class StudyReport:
     profiles: tuple[ProfileRecord, ...] = ()
     winner: WinnerErrors | None = None
     logs: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    reconstructions: Picture | None = None
 
     @property
     def metric(self) -> Metric:
@@ -135,7 +153,7 @@ def read_study_report(store: Store, study: str | StudyHandle, *, stopped: str | 
     else:
         handle = store.again(study)
     evidence, trials = Evidence(store), Trials(store).read(handle)
-    return make_report(
+    report = make_report(
         handle.name,
         handle.task,
         handle.spec,
@@ -148,6 +166,26 @@ def read_study_report(store: Store, study: str | StudyHandle, *, stopped: str | 
         identity=handle.identity,
         unreadable=[*trials.unreadable, *evidence.unreadable(handle)],
     )
+    return dataclasses.replace(report, reconstructions=_reconstructions(report, handle))
+
+
+def _reconstructions(report: StudyReport, study: StudyHandle) -> Picture | None:
+    """The picture of the best ranked trial that has one, if this machine reaches the study's files."""
+    from PIL import Image
+
+    from automl_transfer.store.files import reconstructions_key, study_files
+
+    rows = [row for row in report.ranking.rows if "prepare_steps" in row.strategy.active()]
+    for row in rows[:MOST_LOOKS]:
+        try:
+            with study_files(study).open(reconstructions_key(row.root_trial)) as stream:
+                png = stream.read(MOST_BYTES)
+            with Image.open(io.BytesIO(png), formats=("PNG",)) as image:
+                width, height = image.size
+        except (OSError, ValueError, UserError, Image.DecompressionBombError):
+            continue  # a report is worth more than a picture
+        return Picture(row.root_trial, row.description, png, width, height)
+    return None
 
 
 def make_report(

@@ -17,6 +17,8 @@ from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.trials import Trials
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from automl_transfer.training.profile import Profiler
 
 PROFILE_KEY = "first:profile"
@@ -70,6 +72,8 @@ class FirstAnswers:
         self._fixed = fixed_by(bench.handle.spec.space, bench.space)
         self._profiler: Profiler | None = None
         self._profiles: dict[str, ProfileRecord] = {}
+        self._kept: tuple[str, ...] = ()
+        self._dropped: tuple[ProfileRecord, ...] = ()
         self._done = False
 
     def quick(self) -> None:
@@ -90,7 +94,7 @@ class FirstAnswers:
         left = bool(last) and not self._trials.enqueued(self._bench.handle, last[-1]) and not self._is_full()
         if left:
             self._enqueue_rest()
-        for profile in self._profiles.values():
+        for profile in (*self._profiles.values(), *self._dropped):
             Evidence(self._trials.store).add_profile(self._bench.handle, profile)
         self._done = True
         return left
@@ -120,15 +124,14 @@ class FirstAnswers:
             self._enqueue(DEFAULT_KEY, "default", default)
 
     def _look(self) -> None:
-        """Profile the pretrained sources of the study at the task's own resolution."""
+        """Profile the pretrained sources of the study at the task's own resolution: of many, the best few."""
         from automl_transfer.training.profile import Profiler
+        from automl_transfer.training.source_race import race
 
         bench = self._bench
-        sources = [each for each in bench.space.sources if not each.startswith("scratch")]
-        unknown = [each for each in sources if each not in self._profiles]
-        smaller = [] if "resolution_scale" in self._fixed else [s for s in SMALLER if self._may_be(s)]
-        for place, source in enumerate(unknown):
-            profiler = Profiler(
+
+        def profiler_of(source: str, rows: np.ndarray | None = None) -> Profiler:
+            return Profiler(
                 bench.backbone(source),
                 source,
                 bench.task,
@@ -136,9 +139,21 @@ class FirstAnswers:
                 seed=bench.handle.spec.search.seed,
                 normalise=self._fixed.get("normalise", "source"),
                 cache=bench.activations,
-                banks=bench.banks,
+                banks=bench.banks if rows is None else None,
                 fixed=self._fixed,
+                rows=rows,
             )
+
+        sources = [name for name in bench.space.sources if not name.startswith("scratch")]
+        if not self._profiles:
+            ended = race(sources, bench.task, profiler_of, seed=bench.handle.spec.search.seed)
+            self._kept, self._dropped = ended.kept, ended.dropped
+            for record in ended.dropped:
+                self._on_profile(record)
+        unknown = [name for name in self._kept if name not in self._profiles]
+        smaller = [] if "resolution_scale" in self._fixed else [s for s in SMALLER if self._may_be(s)]
+        for place, source in enumerate(unknown):
+            profiler = profiler_of(source)
             profiler.look(self._time.first(profiler, smaller, len(unknown) - place))
             self._tell(profiler.record())
             if self._best() == self._profiles[source]:

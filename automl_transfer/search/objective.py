@@ -117,7 +117,7 @@ class Objective:
             end = TrialEnd(TrialState.FAIL, classify(error))
         if not end.state.finished:
             return end
-        pictures = TrialPictures(self.bench.handle).store(self._plan, self._curve, end.stop)
+        pictures = TrialPictures(self.bench.handle).store(claim.root, self._plan, self._curve, end.stop)
         return dataclasses.replace(end, artifacts=pictures)
 
     def _run(self, claim: Claim) -> TrialEnd:

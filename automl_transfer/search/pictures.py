@@ -18,6 +18,7 @@ from automl_transfer.domain.records import EpochResult, StopReason
 
 if TYPE_CHECKING:
     from automl_transfer.transfer.plan import TransferPlan
+    from automl_transfer.transfer.prepare.base import Reconstructions
 
 _Color = tuple[int, int, int]
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -124,6 +125,28 @@ def draw_curve(epochs: Sequence[EpochResult], metric: Metric, horizon: int, stop
     said = textwrap.shorten(str(stop), 90, placeholder="…")
     pen.text((left, 31), said, fill=SOFT, font=font)
     return _png(image)
+
+
+def draw_reconstructions(found: Reconstructions) -> bytes:
+    """A PNG of some images: as they are, as the network saw them, and as it reconstructs them."""
+    rows = ("as it is", "as it is seen", "reconstructed")
+    _, count, height, width, channels = found.images.shape
+    large = max(1, 96 // max(height, width))
+    wide, tall, gap, left, top = large * width, large * height, 6, 118, 40
+    title = f"Mean squared error {found.before:.3g} before the encoder learned, {found.after:.3g} after"
+    across = max(left + count * (wide + gap), _EDGE + int(_font(15).getlength(title))) + _EDGE
+    image = Image.new("RGB", (across, top + len(rows) * (tall + gap) + _EDGE // 2), PAPER)
+    pen, font = ImageDraw.Draw(image), _font(14)
+    pen.text((_EDGE, 12), title, fill=INK, font=_font(15))
+    for number, (name, pixels) in enumerate(zip(rows, found.images, strict=True)):
+        y = top + number * (tall + gap)
+        pen.text((_EDGE, y + tall // 2 - 9), name, fill=SOFT, font=font)
+        for at, each in enumerate(pixels):
+            shown = Image.fromarray(each[:, :, 0] if channels == 1 else each).convert("RGB")
+            image.paste(shown.resize((wide, tall), Image.Resampling.NEAREST), (left + at * (wide + gap), y))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
 
 
 def _axis(low: float, high: float) -> tuple[float, float, float]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from optuna.artifacts import ArtifactMeta
 
 from automl_transfer.domain.records import EpochResult, StopReason
-from automl_transfer.store.files import study_files
+from automl_transfer.store.files import reconstructions_key, study_files
 from automl_transfer.store.values import StudyHandle
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PNG = "image/png"
+RECONSTRUCTIONS = "reconstructions.png"
 
 
 class TrialPictures:
@@ -33,28 +34,32 @@ class TrialPictures:
         self._study = study
 
     def store(
-        self, plan: TransferPlan | None, epochs: Sequence[EpochResult], stop: StopReason
+        self, root: int, plan: TransferPlan | None, epochs: Sequence[EpochResult], stop: StopReason
     ) -> tuple[ArtifactMeta, ...]:
-        """Store what there is to show; returns what was stored."""
+        """Store what there is to show of a trial of this root; returns what was stored."""
         from automl_transfer.search import pictures  # fonts and images, which a waiting worker needs not
 
         spec = self._study.spec
         wanted: dict[str, Callable[[], bytes]] = {}
         if plan is not None:
             wanted["plan.png"] = lambda: pictures.draw_plan(plan)
+            if (found := plan.reconstructions) is not None:
+                wanted[RECONSTRUCTIONS] = lambda: pictures.draw_reconstructions(found)
         if epochs:
             metric, horizon = spec.task.metric, spec.search.epochs
             wanted["curve.png"] = lambda: pictures.draw_curve(epochs, metric, horizon, stop)
         stored = []
         for name, draw in wanted.items():
             try:
-                stored.append(self._put(name, draw()))
+                content = draw()
+                stored.append(self._put(name, content, str(uuid.uuid4())))
+                if name == RECONSTRUCTIONS:  # where the report looks for it
+                    self._put(name, content, reconstructions_key(root))
             except Exception as error:
                 log.warning("the trial has no %s: %s: %s", name, type(error).__name__, error)
         return tuple(stored)
 
-    def _put(self, name: str, content: bytes) -> ArtifactMeta:
-        key = str(uuid.uuid4())
+    def _put(self, name: str, content: bytes, key: str) -> ArtifactMeta:
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
             file = Path(folder) / name
             file.write_bytes(content)

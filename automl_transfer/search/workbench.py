@@ -54,10 +54,10 @@ def check_device(name: str) -> None:
 
 
 class Backbones:
-    """The sources' networks for images of `channels`, each loaded once and kept while it is used."""
+    """The sources' networks for images of `channels`, each loaded once; the last few used are kept."""
 
-    def __init__(self, channels: int) -> None:
-        self._channels = channels
+    def __init__(self, channels: int, most: int = KEPT_BACKBONES) -> None:
+        self._channels, self._most = channels, most
         self._kept: OrderedDict[str, Backbone] = OrderedDict()
 
     def get(self, source: str) -> Backbone:
@@ -70,7 +70,7 @@ class Backbones:
             from automl_transfer.models.registry import get_source
 
             self._kept[source] = get_source(source).load(self._channels)
-            while len(self._kept) > KEPT_BACKBONES:
+            while len(self._kept) > self._most:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(source)
         return self._kept[source]

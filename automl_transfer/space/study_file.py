@@ -19,7 +19,7 @@ from automl_transfer.errors import ConfigurationError
 from automl_transfer.files import reading
 from automl_transfer.space.space import Space, unknown_methods
 
-PRESETS = ("quick", "core")
+PRESETS = ("quick", "core", "best")
 MAX_BYTES = 100_000
 MAX_LINE = 1_000
 """Characters: a reader of TOML takes memory by the square of a dotted key's length."""

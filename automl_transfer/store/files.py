@@ -2,6 +2,7 @@
 
     ARTIFACT_URL/IDENTITY/trial-000003/state-0-7     training state after epoch 7 of trial 3's first attempt
     ARTIFACT_URL/IDENTITY/trial-000003/model-0.safetensors
+    ARTIFACT_URL/IDENTITY/trial-000003/reconstructions.png
     ARTIFACT_URL/IDENTITY/0b7f...-...                a picture, under the name that Optuna's tools know
 
 All keys are composed here. One that is read from a row of the database is compared with these, never used:
@@ -42,6 +43,11 @@ def state_key(root: int, attempt: int, epoch: int) -> str:
 def model_key(root: int, attempt: int) -> str:
     """Where the trained weights of a finished trial lie: a file."""
     return f"trial-{root:06d}/model-{attempt}.safetensors"
+
+
+def reconstructions_key(root: int) -> str:
+    """Where the picture lies of what a trial's preparation reconstructs: a file."""
+    return f"trial-{root:06d}/reconstructions.png"
 
 
 def root_of(key: str) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from automl_transfer.training.cache_plan import DTYPES, choose_cut
 from automl_transfer.transfer.drawn import Drawn
 from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
+from automl_transfer.transfer.keys import rounding, rows_digest, weights_digest
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.terms.base import Rest
 from automl_transfer.transfer.views import NO_VIEWS, Augment, Images, Views
@@ -285,28 +285,13 @@ def activation_key(
     """
     views = augment.facts()
     return {
-        "weights": weights_digest(model, cut),
+        "weights": weights_digest(model.groups[:cut]),
         "task": task.task.fingerprint,
-        "rows": hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()[:32],
+        "rows": rows_digest(rows),
         "cut": cut,
         "reads": reads,
         "fused": True,
-        "transform": normalise.facts(),
         "resolution": [*task.images.shape[1:], scale],
-        "threads": torch.get_num_threads(),
-        "device": str(normalise.device),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__,
+        **rounding(normalise),
         **({} if views is None else {"views": views}),
     }
-
-
-def weights_digest(model: TargetModel | Backbone, groups: int) -> str:
-    """Digest over the weights and buffers of the leading groups, and over what they are."""
-    found = hashlib.sha256()
-    for number, group in enumerate(model.groups[:groups]):
-        found.update(repr(group).encode())
-        for name, tensor in group.state_dict().items():
-            found.update(f"{number}.{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return found.hexdigest()[:32]

@@ -41,8 +41,9 @@ def make_run(
 ) -> TrainingRun:
     """A strategy ready to train; with `refit`, on the validation images as well.
 
-    `cache` keeps activations of what is frozen; `known` may know features of the training images;
-    `views_seed` draws augmented views, where it is not `seed`; `weights` are what it was once trained.
+    `cache` keeps activations of what is frozen, and what preparations made; `known` may know features of
+    the training images; `views_seed` draws augmented views, where it is not `seed`; `weights` are what it was
+    once trained.
     """
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import build_plan
@@ -59,6 +60,7 @@ def make_run(
         known=known,
         views_seed=views_seed,
         weights=weights,
+        keep=cache,
     )
     return TrainingRun(
         plan,

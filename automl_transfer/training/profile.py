@@ -66,6 +66,7 @@ class Profiler:
         cache: Where activations are kept; by default nowhere.
         banks: Takes the activations, for heads that are solved later.
         fixed: Dimensions that a strategy must have these values of: the best head is one that can.
+        rows: Training rows to look at; by default all of them, or a part of very many.
 
     Attributes:
         scales: Resolutions that are worth a look, the cheapest first.
@@ -83,6 +84,7 @@ class Profiler:
         cache: ActivationCache | None = None,
         banks: FeatureBanks | None = None,
         fixed: Mapping[str, Any] | None = None,
+        rows: np.ndarray | None = None,
     ) -> None:
         self._source = source
         self._task = task
@@ -93,7 +95,7 @@ class Profiler:
         self._banks = banks
         mean, std = chosen_constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
         self._normaliser = Normaliser(mean, std, device)
-        self._rows = _choose(task.indices["train"], seed)
+        self._rows = _choose(task.indices["train"], seed) if rows is None else rows
         self._model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._folded = functools.cache(
             lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)

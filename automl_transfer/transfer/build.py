@@ -26,7 +26,8 @@ from automl_transfer.transfer.optimise import group_rates
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.plan import GroupRow, TransferPlan
 from automl_transfer.transfer.prepare.adabn import adabn
-from automl_transfer.transfer.prepare.base import Prepare, Subject
+from automl_transfer.transfer.prepare.base import Keep, KeepsNothing, Prepare, Prepared, Subject
+from automl_transfer.transfer.prepare.whiten import initialise_in
 from automl_transfer.transfer.select import Selection, select_groups
 from automl_transfer.transfer.terms.averages import EMA, Wise
 from automl_transfer.transfer.terms.base import Beginning, Term
@@ -53,6 +54,7 @@ def build_plan(
     known: KnownFeatures | None = None,
     views_seed: int | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    keep: Keep | None = None,
 ) -> TransferPlan:
     """Apply a strategy: the same arguments give the same weights; the backbone stays as it is.
 
@@ -66,6 +68,7 @@ def build_plan(
             plan is one to predict with, not to train.
         device: Where the model will train.
         known: Asked before a pass over the images; what it knows are the bits of that pass.
+        keep: Where the result of a preparation is kept, for whoever makes the same one again.
 
     Raises:
         ConfigurationError: The strategy names a method that is not installed; lists those that are.
@@ -107,27 +110,46 @@ def build_plan(
     mean, std = fixed if fixed is not None else (None, None)
     normalise = Normaliser(mean, std, device)
     train = task.indices["train"]
+    prepared = Prepared()
     augment = Augment.of(strategy, seed if views_seed is None else views_seed)
     terms: tuple[Term, ...] = ()
     if weights is not None:
         model.load_state_dict(weights)
     else:
         images = Views(task.images, augment)
-        subject = Subject(model, strategy, selection, images, train, normalise, generator)
+        subject = Subject(
+            model,
+            strategy,
+            selection,
+            images,
+            train,
+            normalise,
+            generator,
+            task.unlabelled.load,
+            task.task.fingerprint,
+            keep or KeepsNothing(),
+        )
         prepare: Prepare = methods.get("prepare", strategy.prepare)
-        changed = [prepare(subject), adabn(subject)]
+        did = prepare(subject)
+        prepared = did if isinstance(did, Prepared) else Prepared(did)
+        changed = adabn(subject) or prepared.changed
         unchanged = (
             selection.transferred == selection.kept
             and strategy.weight_scale == strategy.shrink == 1.0
             and strategy.source_prune == 0.0
-            and not any(changed)
+            and not changed
         )
         asked = HeadInput(strategy, model, images, train, normalise)
-        can_know = unchanged and strategy.head_init in SOLVED
-        read = known.features(asked) if known is not None and can_know else None
-        initialise_head(
-            model.head.linear, strategy, task.labels, train, read or asked.compute, generator, augment.count
-        )
+        can_know = unchanged and (strategy.head_init in SOLVED or prepared.basis is not None)
+        read = (known.features(asked) if known is not None and can_know else None) or asked.compute
+
+        def begin_head(read: Reader) -> None:
+            initialise_head(model.head.linear, strategy, task.labels, train, read, generator, augment.count)
+
+        if prepared.basis is None:
+            begin_head(read)
+        else:
+            initialise_in(prepared.basis, asked, read, task.unlabelled.load(), begin_head)
         terms = tuple(term for term in _terms(strategy) if type(term) is not Term)
         if strategy.tune_mode == "lora":
             terms = (*terms, LowRank(model, selection.transferred, strategy.rank, generator))
@@ -150,12 +172,13 @@ def build_plan(
         strategy=strategy,
         selection=selection,
         model=model,
-        rows=_rows(model, strategy, selection, backbone),
+        rows=_rows(model, strategy, selection, backbone, prepared),
         terms=terms,
         mean=mean,
         std=std,
         augment=augment,
         draw=Draw.of(strategy, seed, task.task),
+        reconstructions=prepared.reconstructions,
     )
 
 
@@ -208,7 +231,7 @@ def _head_note(model: TransferModel) -> str:
 
 
 def _rows(
-    model: TransferModel, strategy: Strategy, selection: Selection, backbone: Backbone
+    model: TransferModel, strategy: Strategy, selection: Selection, backbone: Backbone, prepared: Prepared
 ) -> tuple[GroupRow, ...]:
     rates, head_rate = group_rates(strategy, selection.kept, model.head.linear.in_features)
     rows = []
@@ -224,6 +247,8 @@ def _rows(
             init = f"source x {strategy.weight_scale:.3g}"
         if transferred and strategy.source_prune > 0.0:
             init += f", {100 * strategy.source_prune:.3g}% pruned"
+        if transferred and prepared.changed:
+            init += f", {strategy.prepare}"
         rows.append(
             GroupRow(
                 name="head" if is_head else backbone.group_names[number],

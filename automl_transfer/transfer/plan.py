@@ -16,6 +16,7 @@ from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.optimise import parameter_groups
 from automl_transfer.transfer.phases import Phase
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.prepare.base import Reconstructions
 from automl_transfer.transfer.select import Selection
 from automl_transfer.transfer.terms.base import Term
 from automl_transfer.transfer.views import NO_VIEWS, Augment, Views
@@ -47,6 +48,7 @@ class TransferPlan:
         mean, std: Normalisation constants per channel; None where each image has its own.
         augment: How training images are seen where they do not change from pass to pass.
         draw: How they are drawn anew in every pass; None where they are not.
+        reconstructions: What a preparation by reconstruction made of some images; None without one.
     """
 
     strategy: Strategy
@@ -58,6 +60,7 @@ class TransferPlan:
     std: tuple[float, ...] | None
     augment: Augment = NO_VIEWS
     draw: Draw | None = None
+    reconstructions: Reconstructions | None = None
 
     def seen(self, task: LoadedTask) -> Views | Drawn:
         """The training images as passes over them see them; the others as they are."""

@@ -85,7 +85,7 @@ CASES = [
          images("d", **{f"{s}__{c}": 3 for s in ("TRAIN", "valid2", "holdout-set") for c in "ab"}), "explore d",
          "18 images in 2 classes; 6 / 6 / 6"),
     Case("D4 train, test and unlabeled", all_of(SPLITS, images("d", unlabeled=9)), "explore d",
-         ("16 images in 2 classes", "- 9 images without a label (.png): 'unlabeled/00.png'")),
+         ("16 images in 2 classes", "- 9 images without a label, for preparations (.png): 'unlabeled/00.png'")),
     Case("D4 a second copy within", all_of(PETS, images("d/cat/copy", cat=6, dog=6)), "explore d",
          (REFUSED, "looks like a second copy")),
     Case("D4 a second copy is not searched", all_of(PETS, images("d/d", cat=6, dog=6)), "search d",

@@ -161,11 +161,11 @@ def test_an_image_without_a_suffix_is_an_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("label", ["Unlabeled", "unlabelled_images"])
-def test_unlabelled_images_beside_splits_are_left_out_in_one_line(tmp_path: Path, label: str) -> None:
+def test_unlabelled_images_beside_splits_are_counted_in_one_line(tmp_path: Path, label: str) -> None:
     counts = {f"{split}/{name}": 4 for split in ("train", "test") for name in ("a", "b")}
     loaded = load(make_folder(tmp_path / "d", counts | {label: 30}), tmp_path / "c")
     assert loaded.task.classes == ("a", "b")
-    assert left_out(account(loaded)) == {Reason.NO_LABEL: 30}
+    assert left_out(account(loaded)) == {Reason.UNLABELLED: 30}
     assert len(account(loaded).lines()) == 2
 
 

@@ -158,3 +158,33 @@ def test_wrong_options(tmp_path: Path, given: dict[str, object], message: str) -
 def test_options_of_folders_need_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="split_from works with folders of images"):
         load("digits", tmp_path / "c", split_from="none")
+
+
+@pytest.mark.parametrize("name", ["unlabelled", "Unlabeled_images"])
+@pytest.mark.parametrize("layout", ["classes", "splits", "said"])
+def test_images_without_a_label_are_for_preparations_only(tmp_path: Path, layout: str, name: str) -> None:
+    if layout == "classes":
+        root = make_folder(tmp_path / "d", {"a": 9, "b": 9})
+    else:
+        root = splits(tmp_path / "d", "train", "test", images=9)
+    before = load(root, tmp_path / "c")
+    make_folder(root, {name: 3, f"{name}/a": 4})
+    (root / name / "broken.png").write_bytes(b"no image")
+    loaded = load(root, tmp_path / "c", split_from="train=train,test=test" if layout == "said" else None)
+    assert loaded.task.classes == AB
+    assert (loaded.keys, loaded.task.fingerprint) == (before.keys, before.task.fingerprint)
+    assert loaded.task.account is not None
+    assert [(each.reason, each.files) for each in loaded.task.account.left_out] == [
+        ("image without a label, for preparations", 8)
+    ]
+    assert loaded.unlabelled.listed == 8
+    assert loaded.unlabelled.load().shape == (7, *loaded.images.shape[1:])
+    assert loaded.unlabelled.load() is loaded.unlabelled.load()
+
+
+def test_a_class_that_is_called_unlabelled_is_said(tmp_path: Path) -> None:
+    root = make_folder(tmp_path / "d", {"a": 9, "b": 9, "unlabelled": 9})
+    loaded = load(root, tmp_path / "c", split_from="none")
+    assert loaded.task.classes == ("a", "b", "unlabelled")
+    assert loaded.unlabelled.listed == 0
+    assert load(root, tmp_path / "c").task.classes == AB

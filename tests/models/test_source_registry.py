@@ -199,7 +199,7 @@ def test_damaged_downloads_leave_nothing(file: str, text: str, server: str, cach
     ("name", "text"),
     [
         ("", "a source is one of efficientnet-lite0"),
-        ("efficientnet", "close names: efficientnet-lite0"),
+        ("efficientnet", "close names: efficientnet-lite2, efficientnet-lite1, efficientnet-lite0"),
         ("imagenet/resnet18", "a source is one of"),
         ("scratch/resnet18", "must be timm/NAME or torchvision/NAME, got 'resnet18'"),
         ("scratch/timm/resnt18", "timm/resnet18"),

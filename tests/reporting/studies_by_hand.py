@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import math
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,7 @@ from automl_transfer.domain.records import StopKind, StopReason, TrialOutcome, T
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.reporting.errors_of_winner import CalibrationBin, WinnerErrors, WrongImage
-from automl_transfer.reporting.study_report import StudyReport, make_report, with_run_folder
+from automl_transfer.reporting.study_report import Picture, StudyReport, make_report, with_run_folder
 
 SPACE = {
     "truncation": "search",
@@ -195,4 +196,7 @@ def make_study(trials: int = 60, name: str = "by hand", seed: int = 0, *, extras
     )
     best = known.ranking.best
     logs = {17: ("10:15:02 warning trial=17 lost its worker",)}
+    known = dataclasses.replace(
+        known, reconstructions=Picture(3, "head trained, prepared by denoise", b"\x89PNG", 600, 300)
+    )
     return with_run_folder(known, winner(best.root_trial) if best else None, logs)

@@ -9,7 +9,7 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import SplitSizes, Task
 from automl_transfer.search.answers import FINETUNED, finetuned_from, fixed_by, keeps
 from automl_transfer.space.space import Space
-from automl_transfer.space.study_file import preset_path, read_study
+from automl_transfer.space.study_file import PRESETS, preset_path, read_study
 
 NINE = Horizon(9)
 SOLVED = Strategy(tune_mode="closed_form", truncation=6, pool=2)
@@ -32,7 +32,7 @@ def whole(settings: dict[str, object], images: Task, horizon: Horizon = NINE) ->
     return finetuned_from(SOLVED, Space.from_settings(settings), settings, images, horizon)
 
 
-@pytest.mark.parametrize("preset", ["quick", "core"])
+@pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_tries_to_fine_tune_the_whole_network_on_photographs(preset: str) -> None:
     spec = read_study(preset_path(preset))
     found = whole(dict(spec.space), task(3000, 128), spec.search.horizon(3000))

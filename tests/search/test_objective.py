@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from automl_transfer.reporting.html.figures_of import figures_of
 from search_helpers import DIGITS, DONE, digits, epoch, objective, open_study
 from watched import Watched
 
@@ -19,6 +21,7 @@ from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.records import StopKind, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import StudyError, TrialLostError
+from automl_transfer.reporting.study_report import read_study_report
 from automl_transfer.search.answers import tuned_from
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.first import FINETUNED_LABEL, FirstAnswers
@@ -34,6 +37,7 @@ HEAD = Strategy(tune_mode="head", head_init="he", learning_rate=0.01)
 SUFFIX = Strategy(freeze_depth=7, learning_rate=1e-3)
 CLOSED = Strategy(tune_mode="closed_form", truncation=4, pool=2, ridge_lambda=1.0)
 LARGER, VIEWS = "profile, larger images", "profile, augmented views"
+PREPARED = CLOSED.model_copy(update={"truncation": 2, "prepare": "denoise", "prepare_steps": 4})
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,28 @@ def test_a_closed_form_trial_is_good_after_epoch_0(tmp_path: Path, task: LoadedT
     assert end.outcome.best_epoch == 0
     assert end.outcome.predict_ms_per_image > 0
     assert list((tmp_path / "artifacts").rglob("model-0.safetensors"))
+
+
+def test_what_a_preparation_reconstructs_is_shown_in_the_report(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task)
+    with store:
+        trials = Trials(store)
+        for strategy in (CLOSED, PREPARED):
+            claim = created(store, study, strategy)
+            end = objective(store, study, task)(claim)
+            assert ("reconstructions.png" in {each.filename for each in end.artifacts}) == (
+                strategy is PREPARED
+            )
+            trials.finish(claim, end.state, end.value, end.stop, end.outcome, end.artifacts)
+        report = read_study_report(store, study)
+        shown = figures_of(report)["reconstructions"]
+        assert "prepared by denoise (4 steps)" in shown.text
+        (image,) = shown.value["layout"]["images"]
+        assert base64.b64decode(image["source"].partition(",")[2]).startswith(b"\x89PNG")
+        # A file that is no picture, or a store elsewhere, costs the figure and nothing else.
+        (file,) = (tmp_path / "artifacts").rglob("trial-000001/reconstructions.png")
+        file.write_bytes(b"nothing")
+        assert "reconstructions" not in figures_of(read_study_report(store, study))
 
 
 def test_not_a_number_is_a_failure_with_its_reason(tmp_path: Path, task: LoadedTask) -> None:
@@ -136,11 +162,11 @@ def test_a_released_trial_goes_on_to_the_same_weights(tmp_path: Path, task: Load
     assert ends[0][2] is not None
 
 
-@pytest.mark.parametrize("strategy", [CLOSED, SUFFIX.model_copy(update={"head_init": "he"})])
+@pytest.mark.parametrize("strategy", [CLOSED, SUFFIX.model_copy(update={"head_init": "he"}), PREPARED])
 def test_a_pass_over_images_is_given_up_and_begins_again(
     tmp_path: Path, task: LoadedTask, strategy: Strategy
 ) -> None:
-    """The pass that solves a head, or that fills the cache, has many batches on a large task."""
+    """The pass that solves a head, that fills the cache, or that prepares, is long on a large task."""
     images = Watched(task.images)
     watched = dataclasses.replace(task, images=images)
     ends = []

@@ -191,5 +191,5 @@ def test_a_dataset_is_named_once() -> None:
 def test_presets_are_found() -> None:
     for name in PRESETS:
         assert read_study(preset_path(name)).name == name
-    with pytest.raises(ConfigurationError, match="preset must be one of quick, core, got 'slow'"):
+    with pytest.raises(ConfigurationError, match="preset must be one of quick, core, best, got 'slow'"):
         preset_path("slow")

@@ -23,6 +23,7 @@ from automl_transfer.reporting.figures import (
     partial,
     profile,
     pruning_audit,
+    reconstructions,
 )
 from automl_transfer.reporting.figures.base import FigureSpec
 
@@ -36,6 +37,7 @@ FIGURES: dict[str, FigureSpec] = {
         partial.FIGURE,
         depth_map.FIGURE,
         profile.FIGURE,
+        reconstructions.FIGURE,
         *pareto_fronts.FIGURES,
         compute.FIGURE,
         pruning_audit.FIGURE,
