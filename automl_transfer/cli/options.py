@@ -86,9 +86,7 @@ Launcher = Annotated[
         help="What starts workers: local (processes), inprocess (threads, to debug), or a plugin's.",
     ),
 ]
-Preset = Annotated[
-    str, typer.Option("--preset", help="Space and budget for a dataset: quick, core, best.")
-]
+Preset = Annotated[str, typer.Option("--preset", help="Space and budget for a dataset: quick, core, best.")]
 StudyName = Annotated[str | None, typer.Option("--study-name", help="Name of the study.")]
 Trials = Annotated[int | None, typer.Option("--trials", help="Strategies to try.")]
 Settings = Annotated[
