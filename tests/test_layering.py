@@ -17,7 +17,6 @@ STOREYS = {
     "errors": 0,
     "importing": 0,
     "printable": 0,
-    "__init__": 0,
     "domain": 2,
     "foreign": 1,
     "plugins": 1,
@@ -35,6 +34,7 @@ STOREYS = {
     "dashboard": 9,
     "cli": 10,
     "__main__": 11,
+    "__init__": 11,  # it offers some names of the front door, when they are asked for
 }
 NO_OPTUNA = {"domain", "data", "models", "space", "transfer", "training"}
 NO_TORCH = {"domain", "data", "space", "store", "reporting", "dashboard"}

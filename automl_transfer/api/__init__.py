@@ -1,9 +1,9 @@
 """The Python front door.
 
 `search` finds the best way to transfer a network to a dataset and ships the winner; `explore` says what
-a dataset holds. `apply` trains a best-strategy file on any data, `verify` again on its own. `load`
-opens a model, whose `predict` labels images; `evaluate` judges one on labelled images; `package` writes it
-as one file for inference.
+a dataset holds. `train` trains one strategy by hand, and `ModelMigration` does it step by step. `apply`
+trains a best-strategy file on any data, `verify` again on its own. `load` opens a model, whose `predict`
+labels images; `evaluate` judges one on labelled images; `package` writes it as one file for inference.
 `TransferClassifier` is all of it as a scikit-learn estimator.
 """
 
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from automl_transfer.api.applying import Applied, apply
 from automl_transfer.api.evaluating import evaluate
 from automl_transfer.api.finish import Shipped, finish_search
-from automl_transfer.api.front import explore, search
+from automl_transfer.api.front import explore, search, train
+from automl_transfer.api.migration import ModelMigration, Trained
 from automl_transfer.api.rerun import task_of
 from automl_transfer.api.search import SearchEvents, SearchResult
 from automl_transfer.api.verifying import Verdict, verify
@@ -31,12 +32,14 @@ load = Predictor.load
 __all__ = [
     "Applied",
     "Evaluation",
+    "ModelMigration",
     "Packaged",
     "Predictor",
     "Recipe",
     "SearchEvents",
     "SearchResult",
     "Shipped",
+    "Trained",
     "TransferClassifier",
     "Verdict",
     "apply",
@@ -48,6 +51,7 @@ __all__ = [
     "read_recipe",
     "search",
     "task_of",
+    "train",
     "verify",
 ]
 

@@ -22,21 +22,17 @@ from automl_transfer.api.rerun import (
     train_again,
 )
 from automl_transfer.api.training import (
-    MODEL,
     calibration_of,
-    constants_of,
-    environment,
-    measured_cost,
-    source_facts,
-    write_results,
+    check_new_folder,
+    recipe_alone,
+    training_of,
+    write_alone,
 )
 from automl_transfer.domain.measured import Metric, score_of
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.domain.strategy import Strategy
-from automl_transfer.errors import ConfigurationError, OutputError
-from automl_transfer.recipes.best_strategy import Recipe, make_recipe
-from automl_transfer.recipes.output import check_output_folder, whole_folder
-from automl_transfer.recipes.scores import Cost, OverSeeds, RecipeMetrics, SeedScore
+from automl_transfer.errors import ConfigurationError
+from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.scores import OverSeeds, RecipeMetrics, SeedScore
 from automl_transfer.reporting.statistics import clopper_pearson
 
 if TYPE_CHECKING:
@@ -120,14 +116,14 @@ def apply(
     if seeds < 1:
         raise ConfigurationError(f"seeds must be >= 1, got {seeds}")
     recipe = recipe_of(recipe)
-    if output.exists() or output.is_symlink():
-        raise OutputError(f"the output must be a new folder, got {output}, which exists: choose another")
-    check_output_folder(output)
+    check_new_folder(output)
     with spec_of(recipe, dataset, images, columns) as spec:
         task = load_again(recipe, spec, data_root, cache_root)
     if spec.dataset == recipe.task.name:
         require_classes(recipe, task)
     backbone = load_source(recipe, source, task, same=source is None)
+    if source is not None:
+        recipe = recipe.model_copy(update={"strategy": recipe.strategy.model_copy(update={"source": source})})
     chosen: _Trained | None = None
     scores: list[RecipeMetrics] = []
     numbers = tuple(range(recipe.training.seed, recipe.training.seed + seeds))
@@ -139,10 +135,19 @@ def apply(
             chosen = _Trained(run, scores[-1], seed, seconds)
     assert chosen is not None
     over = _over_seeds(numbers, scores, spec.seed if recipe.task.split_seed is not None else None)
-    written = _written(recipe, spec, chosen, over, source or recipe.strategy.source)
-    with whole_folder(output) as folder:
-        write_results(folder, chosen.run, backbone, written, calibration_of(chosen.run))
-    return Applied(written, output / MODEL, numbers, tuple(scores))
+    run, best = chosen.run, chosen.run.best
+    written = recipe_alone(
+        run,
+        spec,
+        training_of(
+            run, recipe.training.horizon, chosen.seed, best_epoch=best.epoch if best is not None else None
+        ),
+        chosen.metrics.model_copy(update={"seeds": over}),
+        chosen.seconds,
+        recipe.provenance,
+    )
+    model = write_alone(output, run, backbone, written, calibration_of(run))
+    return Applied(written, model, numbers, tuple(scores))
 
 
 def _over_seeds(
@@ -180,35 +185,3 @@ def _over_seeds(
 def _rank(metrics: RecipeMetrics, metric: Metric) -> tuple[float, float]:
     """How good a training is on validation: by the task's metric, then by its likelihood."""
     return score_of(metrics.validation, metric), -(metrics.validation.nll or 0.0)
-
-
-def _written(recipe: Recipe, spec: TaskSpec, chosen: _Trained, over: OverSeeds | None, source: str) -> Recipe:
-    from automl_transfer.models.registry import get_source
-
-    run = chosen.run
-    strategy: Strategy = recipe.strategy.model_copy(update={"source": source})
-    cost: Cost = measured_cost(run, chosen.seconds)
-    return make_recipe(
-        strategy=strategy,
-        task=run.task.task,
-        spec=spec,
-        normalisation=constants_of(run),
-        source=source_facts(source, get_source(source).sha256()),
-        training=recipe.training.model_copy(
-            update={
-                "seed": chosen.seed,
-                "batch": run.batch,
-                "best_epoch": run.best.epoch if run.best else None,
-                "refit": False,
-                "weights_sha256": run.weights_sha256(),
-                "conditions": run.conditions(),
-            }
-        ),
-        metrics=chosen.metrics.model_copy(update={"seeds": over}),
-        cost=cost,
-        environment=environment(),
-        study=recipe.provenance.study,
-        trial=recipe.provenance.trial,
-        root_trial=recipe.provenance.root_trial,
-        identity=recipe.provenance.identity,
-    )

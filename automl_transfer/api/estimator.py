@@ -18,20 +18,17 @@ from sklearn.utils.validation import check_is_fitted
 
 from automl_transfer.api.front import search
 from automl_transfer.api.pixel_input import PixelInput
-from automl_transfer.api.training import calibration_of, constants_of
+from automl_transfer.api.training import calibration_of, predictor_of, strategy_of_any
 from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.task import LoadedDetails
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.horizon import Horizon
-from automl_transfer.domain.model_description import ModelDescription
-from automl_transfer.domain.normalisation import facts
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import MOST_SEED
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.recipes.best_strategy import Recipe, read_recipe
+from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.training.calibration import softmax
 from automl_transfer.training.making import make_run, train_to_the_end
@@ -132,8 +129,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         run = self._run(details, seed)
         train_to_the_end(run)
         self.strategy_ = run.plan.strategy
-        self.predictor_ = _predictor(
-            run, _backbone(self.strategy_.source, details.loaded.task.channels).architecture
+        self.predictor_ = predictor_of(
+            run, _backbone(self.strategy_.source, details.loaded.task.channels), calibration_of(run)
         )
         return self
 
@@ -213,7 +210,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Whether nothing is trained by gradient, so that no image need be held out."""
         if isinstance(self.strategy, str) and self.strategy in (PROFILE, SEARCH):
             return self.strategy == PROFILE
-        return _strategy(self.strategy).tune_mode == CLOSED_FORM
+        return strategy_of_any(self.strategy).tune_mode == CLOSED_FORM
 
     def _run(self, details: LoadedDetails, seed: int) -> TrainingRun:
         from automl_transfer.training.device import resolve_device
@@ -222,7 +219,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.strategy, str) and self.strategy == PROFILE:
             strategy = self._profiled(details, seed, device)
         else:
-            strategy = _strategy(self.strategy)
+            strategy = strategy_of_any(self.strategy)
         backbone = _backbone(strategy.source, details.loaded.task.channels)
         return make_run(
             strategy, details.loaded, backbone, horizon=Horizon(self.epochs), seed=seed, device=device
@@ -272,47 +269,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.predictor_.description = self.predictor_.description.model_copy(update=scaled)
 
 
-def _strategy(given: str | PathLike[str] | Strategy | Recipe | Mapping[str, Any]) -> Strategy:
-    if isinstance(given, Strategy):
-        return given
-    if isinstance(given, Recipe):
-        return given.strategy
-    if isinstance(given, Mapping):
-        return validate(Strategy, dict(given), "strategy")
-    if isinstance(given, str | PathLike):
-        return read_recipe(Path(given)).strategy
-    raise ConfigurationError(
-        "strategy must be 'profile', 'search', a Strategy, its fields, or a best-strategy file, "
-        f"got {type(given).__name__}"
-    )
-
-
 @functools.lru_cache(maxsize=2)
 def _backbone(source: str, channels: int) -> Backbone:
     """A source's network, kept for the next fit: plans work on copies."""
     from automl_transfer.models.registry import get_source
 
     return get_source(source).load(channels)
-
-
-def _predictor(run: TrainingRun, architecture: str) -> Predictor:
-    """The trained network as `load` would give it."""
-    task = run.task.task
-    description = ModelDescription(
-        architecture=architecture,
-        groups_kept=len(run.model.groups),
-        pool=run.model.head.grid,
-        taps=run.model.head.taps,
-        resolution_scale=run.model.resolution_scale,
-        in_channels=task.channels,
-        resolution=task.resolution,
-        classes=task.classes,
-        normalisation=facts(constants_of(run)),
-        pixel_range=task.pixel_range,
-        weights_sha256=run.weights_sha256(),
-        calibration=calibration_of(run),
-    )
-    return Predictor(run.model, description, run.device)
 
 
 def _names(classes: npt.NDArray[Any]) -> tuple[str, ...]:

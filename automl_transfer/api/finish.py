@@ -22,6 +22,7 @@ from automl_transfer.api.training import (
     score_on_test,
     scored,
     source_facts,
+    training_of,
     winner_errors,
     write_results,
 )
@@ -204,17 +205,13 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
         else:
             train_to_the_end(run)
     run.model.eval()
-    horizon = search.horizon(bench.task.task.splits.train)
-    training = RecipeTraining(
-        epochs=horizon.epochs if winner.strategy.tune_mode != "closed_form" else 0,
-        passes=horizon.passes,
-        steps=horizon.steps,
+    training = training_of(
+        run,
+        search.horizon(bench.task.task.splits.train),
+        search.seed,
         best_epoch=best_epoch,
-        batch=run.batch,
-        seed=search.seed,
         refit=refit,
-        weights_sha256=run.weights_sha256(),
-        conditions=winner.outcome.conditions if stored and winner.outcome else run.conditions(),
+        conditions=winner.outcome.conditions if stored and winner.outcome else None,
     )
     return run, training
 

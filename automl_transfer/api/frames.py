@@ -8,16 +8,16 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.table_columns import choose
-from automl_transfer.data.table_file import of_frame
+from automl_transfer.data.table_file import is_frame, of_frame
 from automl_transfer.domain.spec import TableColumns, TaskSpec
 from automl_transfer.domain.strict_json import validate
-from automl_transfer.errors import DataError
+from automl_transfer.errors import ConfigurationError, DataError
 from automl_transfer.machine import RUNS, path_of
 from automl_transfer.recipes.output import write_text
 
@@ -102,6 +102,31 @@ def passing(
         path = Path(temporary) / f"{root.name or 'frame'}.jsonl"
         write_text(path, "\n".join(lines) + "\n")
         yield {"dataset": str(path), "images": str(root), "columns": roles}
+
+
+@contextmanager
+def stated(
+    dataset: str | PathLike[str] | TaskSpec | Frame,
+    images: str | PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Iterator[Settings]:
+    """Fields of a `TaskSpec` for a dataset, however it is given; a frame's file is there within the block.
+
+    Raises:
+        ConfigurationError: A task and what it states itself are given.
+        DataError: The frame cannot be used as a table.
+    """
+    if isinstance(dataset, TaskSpec):
+        if images is not None or columns is not None:
+            raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
+        yield dataset.model_dump()
+    elif is_frame(dataset):
+        with passing(cast(Frame, dataset), images, columns) as table:
+            yield table
+    else:
+        named = fspath(cast("str | PathLike[str]", dataset))
+        folder = None if images is None else fspath(images)
+        yield {"dataset": named, "images": folder, "columns": dict(columns or {})}
 
 
 def _common(files: list[str]) -> Path:

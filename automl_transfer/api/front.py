@@ -1,26 +1,37 @@
-"""What people call from Python: a search from a dataset's name, and a look at a dataset."""
+"""What people call from Python: a search from a dataset's name, a look at it, one strategy trained on it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from automl_transfer.api.frames import Frame, kept, passing
+from automl_transfer.api.frames import Frame, kept, stated
+from automl_transfer.api.migration import ModelMigration, OnProgress, Trained, warn
 from automl_transfer.api.search import SearchEvents, SearchResult, run_study
+from automl_transfer.api.training import AnyStrategy, check_new_folder, strategy_of_any
 from automl_transfer.data.explore import Exploration
 from automl_transfer.data.explore import explore as explore_task
 from automl_transfer.data.table_file import is_frame
+from automl_transfer.data.task import load_task
+from automl_transfer.domain.horizon import Horizon
+from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import StudySpec, TaskSpec
+from automl_transfer.domain.strategy import Strategy, require_methods
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.machine import DEFAULT_DATABASE, RUNS, ensure_home, path_of
-from automl_transfer.space.study_file import study_spec
+from automl_transfer.search.workbench import check_device
+from automl_transfer.space.by_hand import by_hand
+from automl_transfer.space.study_file import derived_name, study_spec
 from automl_transfer.store.url import StoreURL, resolve_storage
 from automl_transfer.workers.signals import StopRequest
 
-__all__ = ["explore", "search"]
+if TYPE_CHECKING:
+    from automl_transfer.transfer.plan import TransferPlan
+
+__all__ = ["explore", "search", "train"]
 
 
 def search(
@@ -138,15 +149,82 @@ def explore(
         DataError: There is no such dataset, or it is no folder and cannot be read.
     """
     ensure_home()
-    if is_frame(dataset):
-        with passing(cast(Frame, dataset), images, columns) as table:
-            spec = validate(TaskSpec, {**table, **settings}, "the task")
-            return explore_task(spec, data_root=data_root, cache_root=cache_root)[0]
-    if isinstance(dataset, TaskSpec):
-        if images is not None or columns is not None:
-            raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
-        spec = dataset
-    else:
-        stated = {"images": None if images is None else fspath(images), "columns": dict(columns or {})}
-        spec = validate(TaskSpec, {"dataset": fspath(cast(str, dataset)), **stated, **settings}, "the task")
-    return explore_task(spec, data_root=data_root, cache_root=cache_root)[0]
+    with stated(dataset, images, columns) as fields:
+        spec = validate(TaskSpec, {**fields, **settings}, "the task")
+        return explore_task(spec, data_root=data_root, cache_root=cache_root)[0]
+
+
+def train(
+    dataset: str | PathLike[str] | TaskSpec | Frame,
+    strategy: AnyStrategy | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    output: str | PathLike[str] | None = None,
+    images: str | PathLike[str] | None = None,
+    columns: Mapping[str, str] | None = None,
+    epochs: int | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    refit: bool = True,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+    on_progress: OnProgress = lambda what, done, total: None,
+    on_plan: Callable[[TransferPlan, Horizon], None] = lambda plan, horizon: None,
+    on_epoch: Callable[[EpochResult], None] = lambda result: None,
+) -> Trained:
+    """Train one strategy on a dataset and ship it; nothing is searched, and there is no study.
+
+    >>> train("photos/cats", settings={"tune_mode": "full"}, epochs=10).model  # doctest: +SKIP
+    PosixPath('runs/cats-train/model')
+
+    Args:
+        dataset: As for a search.
+        strategy: What the dimensions that `settings` does not name are: a `Strategy`, its fields, a recipe,
+            or the file of one of them. None for the defaults.
+        settings: Dimensions (`{"tune_mode": "full"}`) and fields of the task (`{"task.resolution": 64}`).
+        output: A folder that does not exist yet, and appears whole; by default `runs/DATASET-train`.
+        images: As for a search.
+        columns: As for a search.
+        epochs: As for `ModelMigration`.
+        steps: As for `ModelMigration`.
+        seed: As for `ModelMigration`.
+        refit: Train on training and validation images together before shipping.
+        device: As for a search.
+        data_root: As for a search.
+        cache_root: As for a search.
+        on_progress: Told while images are prepared, and about each epoch of a refit.
+        on_plan: Told what will be trained, and how long.
+        on_epoch: Told about each epoch.
+
+    Raises:
+        UserError: Something about settings, data, source or output is wrong; nothing was written.
+        NotANumberError, OutOfMemoryError: It cannot be trained so.
+    """
+    from automl_transfer.models.registry import get_source
+
+    ensure_home()
+    start = Strategy() if strategy is None else strategy_of_any(strategy)
+    with stated(dataset, images, columns) as fields:
+        hand = by_hand(fields, settings or {}, start, max_epochs=epochs, max_steps=steps, seed=seed)
+        require_methods(hand.strategy)
+        folder = path_of(output or RUNS / derived_name(hand.spec.task.dataset, "train", data_root))
+        check_new_folder(folder)
+        migration = ModelMigration(
+            hand.strategy.source,
+            epochs=epochs,
+            steps=steps,
+            seed=seed,
+            refit=refit,
+            device=device,
+            data_root=data_root,
+            cache_root=cache_root,
+        )
+        check_device(device)
+        get_source(hand.strategy.source).sha256()  # before hours of decoding
+        warn(hand)
+        task = load_task(hand.spec.task, data_root=data_root, cache_root=cache_root, progress=on_progress)
+    migration.begin(hand.spec.task, task)
+    migration.generate_target_model(hand.strategy)
+    on_plan(migration.plan, migration.horizon)
+    return migration.fit(on_epoch=on_epoch, on_progress=on_progress).save(folder)

@@ -43,8 +43,10 @@ def refresh_run(store: Store, bench: Workbench) -> Refreshed | None:
         earlier = read_recipe(folder / RECIPE)
     except AutomlTransferError:
         return None
+    before = earlier.provenance.root_trial
+    if before is None:  # no study's winner
+        return None
     with SharedWork(store, bench.handle) as shared:
         shared.wait(SHIP)
         shipped = finish_search(store, bench, folder, refit=earlier.training.refit)
-    before = earlier.provenance.root_trial
-    return Refreshed(folder, shipped, earlier.provenance.trial if before is None else before)
+    return Refreshed(folder, shipped, before)

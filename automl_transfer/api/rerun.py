@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -193,7 +192,7 @@ def train_again(
     stop_after: int | None = None,
     cache_root: Path | None = None,
 ) -> tuple[TrainingRun, float]:
-    """The trained run, and the seconds that its epochs took; `stop_after` as `train_to_the_end` has it."""
+    """The trained run, and what `train_to_the_end` gives; `stop_after` as there."""
     from automl_transfer.training.activation_cache import disk_cache
     from automl_transfer.training.device import resolve_device
 
@@ -207,14 +206,7 @@ def train_again(
         refit=refit,
         cache=disk_cache(cache_root),
     )
-    seconds: list[float] = []
-
-    def ended(result: EpochResult) -> None:
-        seconds.append(result.seconds)
-        on_epoch(seed, result)
-
-    train_to_the_end(run, stop_after=stop_after, on_epoch=ended)
-    return run, math.fsum(seconds)
+    return run, train_to_the_end(run, stop_after=stop_after, on_epoch=lambda result: on_epoch(seed, result))
 
 
 def scores_of(run: TrainingRun) -> RecipeMetrics:

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from automl_transfer import __version__, plugins
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Measured
-from automl_transfer.domain.model_description import Calibration
-from automl_transfer.domain.normalisation import Constants
+from automl_transfer.domain.model_description import Calibration, ModelDescription
+from automl_transfer.domain.normalisation import Constants, facts
 from automl_transfer.domain.records import TrialOutcome
-from automl_transfer.recipes.best_strategy import Environment, Recipe, RecipeSource, write_recipe
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strict_json import validate
+from automl_transfer.errors import ConfigurationError, OutputError
+from automl_transfer.recipes.best_strategy import (
+    Environment,
+    Provenance,
+    Recipe,
+    RecipeSource,
+    RecipeTraining,
+    make_recipe,
+    read_strategy,
+    write_recipe,
+)
 from automl_transfer.recipes.model_folder import save_model
-from automl_transfer.recipes.scores import Confirmed, Cost, Score
+from automl_transfer.recipes.output import check_output_folder, whole_folder
+from automl_transfer.recipes.predict import Predictor
+from automl_transfer.recipes.scores import Confirmed, Cost, RecipeMetrics, Score
 from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
 from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.reporting.ranking import Confirmation
@@ -32,6 +50,29 @@ if TYPE_CHECKING:
 
 RECIPE, MODEL = "best_strategy.json", "model"
 PACKAGES = ("torch", "torchvision", "timm", "optuna", "numpy", "pillow")
+
+
+AnyStrategy = str | PathLike[str] | Strategy | Recipe | Mapping[str, Any]
+
+
+def strategy_of_any(given: AnyStrategy) -> Strategy:
+    """A strategy, however it is given: itself, its fields, a recipe, or a file as `read_strategy` takes it.
+
+    Raises:
+        ConfigurationError: It is none of them.
+    """
+    if isinstance(given, Strategy):
+        return given
+    if isinstance(given, Recipe):
+        return given.strategy
+    if isinstance(given, Mapping):
+        return validate(Strategy, dict(given), "strategy")
+    if isinstance(given, str | PathLike):
+        return read_strategy(Path(given))
+    raise ConfigurationError(
+        "strategy must be a Strategy, its fields, a Recipe, or a file of one of them, "
+        f"got {type(given).__name__}"
+    )
 
 
 def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
@@ -113,6 +154,100 @@ def constants_of(run: TrainingRun) -> Constants | None:
     if run.plan.mean is None or run.plan.std is None:
         return None
     return run.plan.mean, run.plan.std
+
+
+def predictor_of(run: TrainingRun, backbone: Backbone, calibration: Calibration | None) -> Predictor:
+    """The trained network as `load` would give it."""
+    task = run.task.task
+    description = ModelDescription(
+        architecture=backbone.architecture,
+        groups_kept=len(run.model.groups),
+        pool=run.model.head.grid,
+        taps=run.model.head.taps,
+        resolution_scale=run.model.resolution_scale,
+        in_channels=task.channels,
+        resolution=task.resolution,
+        classes=task.classes,
+        normalisation=facts(constants_of(run)),
+        pixel_range=task.pixel_range,
+        fit=task.fit,
+        weights_sha256=run.weights_sha256(),
+        calibration=calibration,
+    )
+    return Predictor(run.model, description, run.device)
+
+
+def training_of(
+    run: TrainingRun,
+    horizon: Horizon,
+    seed: int,
+    *,
+    best_epoch: int | None,
+    refit: bool = False,
+    conditions: Mapping[str, str | int | bool] | None = None,
+) -> RecipeTraining:
+    """What a recipe says of a run that has ended; its own conditions, unless others are given."""
+    return RecipeTraining(
+        epochs=0 if run.closed_form else horizon.epochs,
+        passes=horizon.passes,
+        steps=horizon.steps,
+        best_epoch=best_epoch,
+        batch=run.batch,
+        seed=seed,
+        refit=refit,
+        weights_sha256=run.weights_sha256(),
+        conditions=dict(run.conditions() if conditions is None else conditions),
+    )
+
+
+def recipe_alone(
+    run: TrainingRun,
+    spec: TaskSpec,
+    training: RecipeTraining,
+    metrics: RecipeMetrics,
+    seconds: float,
+    origin: Provenance | None = None,
+) -> Recipe:
+    """The recipe of a strategy that was trained without a study; `origin` says where it was found."""
+    from automl_transfer.models.registry import get_source
+
+    strategy = run.plan.strategy
+    return make_recipe(
+        strategy=strategy,
+        task=run.task.task,
+        spec=spec,
+        normalisation=constants_of(run),
+        source=source_facts(strategy.source, get_source(strategy.source).sha256()),
+        training=training,
+        metrics=metrics,
+        cost=measured_cost(run, seconds),
+        environment=environment(),
+        **({} if origin is None else origin.model_dump(exclude={"by"})),
+    )
+
+
+def write_alone(
+    output: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe, calibration: Calibration | None
+) -> Path:
+    """Write `best_strategy.json` and `model/` to a new folder, which appears whole; returns the model's.
+
+    Raises:
+        OutputError: The folder exists, or cannot be written.
+    """
+    with whole_folder(output) as folder:
+        write_results(folder, run, backbone, recipe, calibration)
+    return output / MODEL
+
+
+def check_new_folder(output: Path) -> None:
+    """Refuse, before any work, a folder that `write_alone` could not make.
+
+    Raises:
+        OutputError: It exists, or cannot be written.
+    """
+    if output.exists() or output.is_symlink():
+        raise OutputError(f"the output must be a new folder, got {output}, which exists: choose another")
+    check_output_folder(output)
 
 
 def cost_of(outcome: TrialOutcome) -> Cost:

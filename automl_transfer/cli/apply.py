@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import DatasetOption, RecipeArgument, SourceOption, columns_of, epochs_shown
+from automl_transfer.cli.options import DatasetOption, EpochsShown, RecipeArgument, SourceOption, columns_of
 from automl_transfer.cli.screen import console
 
 
@@ -58,7 +58,7 @@ def run(
         rare_classes=rare_classes,
         min_per_class=min_per_class,
     )
-    with epochs_shown(read, seeds) as on_epoch:
+    with EpochsShown(seeds * max(1, read.training.epochs)) as shown:
         applied = apply(
             read,
             spec,
@@ -68,7 +68,7 @@ def run(
             device=device,
             data_root=data_root,
             cache_root=cache,
-            on_epoch=on_epoch,
+            on_epoch=shown.on_epoch,
         )
     screen = console()
     test = applied.recipe.metrics.test

@@ -32,6 +32,7 @@ from automl_transfer.cli import (
     space,
     status,
     study,
+    train,
     verify,
     worker,
 )
@@ -55,8 +56,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    init, explore, sources, space, search, worker, launch, status, report, export, apply, verify, predict,
-    evaluate, package, dashboard, roles,
+    init, explore, sources, space, search, train, worker, launch, status, report, export, apply, verify,
+    predict, evaluate, package, dashboard, roles,
 ):  # fmt: skip
     kind = getattr(command, "Command", None)
     app.command(name=command.__name__.rpartition(".")[2], cls=kind)(command.run)

@@ -6,10 +6,9 @@ import functools
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import typer
 
@@ -18,7 +17,6 @@ from automl_transfer.machine import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
     from automl_transfer.domain.records import EpochResult
-    from automl_transfer.recipes.best_strategy import Recipe
     from automl_transfer.store.store import Store
 
 
@@ -98,7 +96,7 @@ Refit = Annotated[
     bool | None,
     typer.Option(
         "--refit/--no-refit",
-        help="Train the winner on training + validation before shipping. By default where there is time.",
+        help="Train on training + validation before shipping. By default where there is time.",
     ),
 ]
 Batch = Annotated[
@@ -252,20 +250,43 @@ SourceOption = Annotated[
 ]
 
 
-@contextmanager
-def epochs_shown(
-    recipe: Recipe, seeds: int = 1, *, quiet: bool = False
-) -> Iterator[Callable[[int, EpochResult], None]]:
-    """A progress bar over the epochs of all seeds, on stderr."""
-    from rich.progress import Progress
+class EpochsShown:
+    """A progress bar over images and then epochs, on stderr; where nobody watches, a line for each epoch.
 
-    screen = console(stderr=True)
-    with Progress(console=screen, transient=True, disable=quiet or not watched(screen)) as progress:
-        task = progress.add_task("training", total=seeds * max(1, recipe.training.epochs))
+    Args:
+        epochs: Of all seeds together; None where `begin` says it.
+        quiet: Whether nothing is shown.
+    """
 
-        def on_epoch(seed: int, result: EpochResult) -> None:
-            progress.update(
-                task, advance=1, description=f"seed {seed}, epoch {result.epoch}: {result.accuracy:.4f}"
-            )
+    def __init__(self, epochs: int | None = None, *, quiet: bool = False) -> None:
+        from rich.progress import Progress
 
-        yield on_epoch
+        self._screen = console(stderr=True)
+        self._lines = not quiet and not watched(self._screen)
+        self._progress = Progress(console=self._screen, transient=True, disable=quiet or self._lines)
+        self._task = self._progress.add_task("training", total=epochs)
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def on_progress(self, what: str, done: int, total: int) -> None:
+        """Something that is no epoch of a seed goes on."""
+        self._progress.update(self._task, description=what, completed=done, total=total)
+
+    def begin(self, epochs: int, text: str) -> None:
+        """Print a text, for people who keep it; then epochs follow."""
+        self._progress.stop()
+        console().print(text, markup=False, soft_wrap=True)
+        self._progress.reset(self._task, total=epochs, description="training")
+        self._progress.start()
+
+    def on_epoch(self, seed: int, result: EpochResult) -> None:
+        """An epoch has ended."""
+        text = f"seed {seed}, epoch {result.epoch}: {result.accuracy:.4f}"
+        self._progress.update(self._task, advance=1, description=text)
+        if self._lines:
+            self._screen.print(text, markup=False)

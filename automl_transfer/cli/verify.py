@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import DatasetOption, RecipeArgument, SourceOption, columns_of, epochs_shown
+from automl_transfer.cli.options import DatasetOption, EpochsShown, RecipeArgument, SourceOption, columns_of
 from automl_transfer.cli.screen import console, print_json
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def run(
 
     read = read_recipe(recipe)
     refit = read.training.refit
-    with epochs_shown(read, quiet=as_json) as on_epoch:
+    with EpochsShown(max(1, read.training.epochs), quiet=as_json) as shown:
         verdict = verify(
             read,
             task_of(
@@ -64,7 +64,7 @@ def run(
             device=device,
             data_root=data_root,
             cache_root=cache,
-            on_epoch=on_epoch,
+            on_epoch=shown.on_epoch,
         )
     if as_json:
         print_json(

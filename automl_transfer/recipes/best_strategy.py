@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -42,7 +42,9 @@ from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_n
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Cost, RecipeMetrics
 
-__all__ = ["SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "write_recipe"]
+__all__ = [
+    "SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "read_strategy", "write_recipe",
+]  # fmt: skip
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -160,14 +162,26 @@ class Provenance(Frozen):
     """Where the strategy comes from.
 
     Attributes:
-        study: The study's name when the file was written.
+        by: `search`, or `train`: somebody chose it, and there is no study; left out for a search.
+        study: The study's name when the file was written; None without a study, as what follows.
         identity: The study's own for ever, as in its store; None in files of versions before identities.
+        trial, root_trial: The winner's number, and that of the trial it continued.
     """
 
-    study: Name
+    by: Literal["search", "train"] = Field(default="search", exclude_if=lambda value: value == "search")
+    study: Name | None = None
     identity: Identity | None = None
-    trial: int = Field(ge=0)
-    root_trial: int = Field(ge=0)
+    trial: int | None = Field(default=None, ge=0)
+    root_trial: int | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def _study_or_none(self) -> Self:
+        needed = (self.study, self.trial, self.root_trial)
+        if self.by == "search" and None in needed:
+            raise ValueError("study, trial and root_trial must be given unless by is train, got null")
+        if self.by == "train" and (*needed, self.identity) != (None,) * 4:
+            raise ValueError("study, identity, trial and root_trial must be null where by is train")
+        return self
 
 
 class Recipe(Frozen):
@@ -193,7 +207,7 @@ class Recipe(Frozen):
             ("task.name", self.task.name),
             ("provenance.study", self.provenance.study),
         ):
-            if is_local(name):
+            if name is not None and is_local(name):
                 mistakes.append(f"{key} must be a name, not a path or an address, got {name[:80]!r}")
         if self.source.name != self.strategy.source:
             mistakes.append(
@@ -228,16 +242,16 @@ def make_recipe(
     metrics: RecipeMetrics,
     cost: Cost | None,
     environment: Environment,
-    study: str,
-    trial: int,
-    root_trial: int,
+    study: str | None = None,
+    trial: int | None = None,
+    root_trial: int | None = None,
     identity: str | None = None,
 ) -> Recipe:
     """Put a recipe together and leave everything local out of it.
 
     Paths are cut to base names and addresses are dropped, in names as in licence texts. `spec` states
     how the split was drawn (None where the dataset came with its own); `normalisation` is what
-    `domain.normalisation.constants` gave.
+    `domain.normalisation.constants` gave. Without a study, somebody chose the strategy by hand.
     """
     name = public_source(strategy.source)
     return Recipe(
@@ -272,7 +286,11 @@ def make_recipe(
             update={"versions": {name: public_text(text) for name, text in environment.versions.items()}}
         ),
         provenance=Provenance(
-            study=public_name(study), identity=identity, trial=trial, root_trial=root_trial
+            by="train" if study is None else "search",
+            study=None if study is None else public_name(study),
+            identity=identity,
+            trial=trial,
+            root_trial=root_trial,
         ),
     )
 
@@ -301,5 +319,18 @@ def read_recipe(path: str | Path) -> Recipe:
     Raises:
         ConfigurationError: It is no recipe of a version known here; every mistake is named with its key.
     """
-    value = to_newest(read_json(Path(path)), str(path))
-    return validate(Recipe, value, str(path))
+    return _recipe(read_json(Path(path)), path)
+
+
+def read_strategy(path: str | Path) -> Strategy:
+    """The strategy of a best-strategy file, or of a JSON file that holds nothing but a strategy's fields.
+
+    Raises:
+        ConfigurationError: It is neither; every mistake is named with its key.
+    """
+    value = read_json(Path(path))
+    return _recipe(value, path).strategy if "schema" in value else validate(Strategy, value, str(path))
+
+
+def _recipe(value: dict[str, Any], path: str | Path) -> Recipe:
+    return validate(Recipe, to_newest(value, str(path)), str(path))

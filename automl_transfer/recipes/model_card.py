@@ -7,7 +7,7 @@ import re
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.pixel_range import EIGHT_BITS
 from automl_transfer.printable import visible
-from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.best_strategy import Provenance, Recipe
 from automl_transfer.recipes.scores import Confirmed, Cost, OverSeeds, Score
 
 MOST_CLASSES = 50
@@ -31,7 +31,8 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         f"- **Classes** ({len(description.classes)}): {', '.join(classes)}{more}.",
         f"- **Test**: {_score(recipe.metrics.test)}",
         f"- **Validation**: {_score(recipe.metrics.validation)} "
-        "The strategy was picked by it, so it is optimistic.",
+        f"The {'epoch' if recipe.provenance.study is None else 'strategy'} was picked by it, so it is "
+        "optimistic.",
         *_confirmed(recipe.metrics.confirmation),
         *_over_seeds(recipe.metrics.seeds),
         *_cost(recipe.cost),
@@ -39,7 +40,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         f"- **Trained on**: the {trained} images of {_plain(recipe.task.name)} "
         f"(fingerprint `{recipe.task.fingerprint[:16]}`).",
         f"- **Weights transferred from**: {_plain(source.name)}; licence: {licence}.",
-        f"- **Found by**: study {_plain(recipe.provenance.study)}, trial {recipe.provenance.trial}.",
+        f"- **Found by**: {_finder(recipe.provenance)}.",
         "",
         "Predict:",
         "",
@@ -48,6 +49,12 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _finder(origin: Provenance) -> str:
+    if origin.study is None:
+        return "no search: somebody chose the strategy, and `automl-transfer train` trained it"
+    return f"study {_plain(origin.study)}, trial {origin.trial}"
 
 
 FITTED = {

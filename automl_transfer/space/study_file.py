@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -59,18 +59,33 @@ def read_study(
         ConfigurationError: Every mistake, with its key and, where the file has it, its line.
     """
     text = _read_text(path)
-    document = _parsed(text, path)
+    return checked_study(_parsed(text, path), overrides, given, text=text, where=called or str(path))
+
+
+def checked_study(
+    document: dict[str, Any],
+    overrides: Iterable[str] = (),
+    given: Mapping[str, Any] | None = None,
+    *,
+    text: str = "",
+    where: str | None = None,
+) -> StudySpec:
+    """The specification of a document, once `overrides` and `given` are put into it, as for `read_study`.
+
+    `text` is what the document was read from, and `where` its name.
+    """
     mistakes: list[str] = []
     elsewhere: set[tuple[str, ...]] = set()
     for override in overrides:
-        key, equals, value = override.partition("=")
-        if not equals or not key.strip():
-            mistakes.append(f"--set must be key=value, got {override!r}")
+        try:
+            key, value = parsed_setting(override)
+        except ConfigurationError as error:
+            mistakes += error.mistakes
             continue
-        keys = key.strip().split(".")
+        keys = key.split(".")
         elsewhere.add(tuple(keys))
-        _put(document, keys, _parse_value(value.strip()), mistakes)
-    for key, value in given.items():
+        _put(document, keys, value, mistakes)
+    for key, value in (given or {}).items():
         if value is not None:
             elsewhere.add(tuple(key.split("__")))
             _put(document, key.split("__"), value, mistakes)
@@ -99,8 +114,20 @@ def read_study(
         except ConfigurationError as error:
             mistakes.extend(lines.put_before(m, m.split(":")[0].split(".")) for m in error.mistakes)
     if mistakes or spec is None:
-        raise ConfigurationError(mistakes, called or str(path))
+        raise ConfigurationError(mistakes, where)
     return spec
+
+
+def parsed_setting(text: str) -> tuple[str, Any]:
+    """The key and the value of a `key=value` text (`--set`); the value in TOML, or else a plain word.
+
+    Raises:
+        ConfigurationError: It has no key, or no value.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise ConfigurationError(f"--set must be key=value, got {text!r}")
+    return key.strip(), _parse_value(value.strip())
 
 
 def _parsed(text: str, path: Path) -> dict[str, Any]:
@@ -260,14 +287,18 @@ def study_spec(
             raise ConfigurationError(
                 f"a dataset must be named once, got {what!r} and --set {setting}: leave one of them out"
             )
-    path, _, options = what.partition("?")
+    name = derived_name(what, preset, data_root) if name is None else name
+    given["task__dataset"] = what
+    # Nobody named the preset's file, and no mistake is in it.
+    return read_study(preset_path(preset), settings, called=f"preset {preset}", name=name, **given)
+
+
+def derived_name(dataset: str, what: str, data_root: Path | None = None) -> str:
+    """A name for what is made of a dataset, such as `digits-per_class-20-quick`."""
+    path, _, options = dataset.partition("?")
     base = Path(path.rstrip("/")).name or path
     if base.strip("./\\") == "":
         base = ((data_root or Path()) / path).resolve().name
     # A leading dot would hide the results.
     words = [base.lstrip(".") or "dataset", *re.findall(r"\w+", options)]
-    derived = f"{presentable('-'.join(words), LONGEST)}-{preset}"
-    name = derived if name is None else name
-    given["task__dataset"] = what
-    # Nobody named the preset's file, and no mistake is in it.
-    return read_study(preset_path(preset), settings, called=f"preset {preset}", name=name, **given)
+    return f"{presentable('-'.join(words), LONGEST)}-{what}"

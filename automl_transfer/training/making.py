@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -86,9 +87,15 @@ def train_to_the_end(
     *,
     stop_after: int | None = None,
     on_epoch: Callable[[EpochResult], None] = lambda result: None,
-) -> None:
-    """Train a run, and leave the weights of its best epoch; with `stop_after`, of that epoch."""
+) -> float:
+    """Train a run, and leave the weights of its best epoch; with `stop_after`, of that epoch.
+
+    Returns:
+        The seconds that its epochs took.
+    """
+    seconds: list[float] = []
     for result in run.epochs():
+        seconds.append(result.seconds)
         on_epoch(result)
         if result.epoch == stop_after:
             break
@@ -97,3 +104,4 @@ def train_to_the_end(
     else:
         run.load_shown()
     run.model.eval()
+    return math.fsum(seconds)

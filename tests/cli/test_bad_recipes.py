@@ -69,6 +69,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (put("task", "name", value="/etc/passwd"), "task.name must be a name, not a path or an address, got '/etc/passwd'"),
         (put("task", "name", value="../digits"), "task.name must be a name, not a path"),
         (put("provenance", "study", value="postgresql://a:b@host/db"), "provenance.study must be a name"),
+        (put("provenance", "by", value="train"), "must be null where by is train"),
+        (put("provenance", "trial", value=None), "trial and root_trial must be given unless by is train"),
         (put("strategy", "rest_init", value="/tmp/init.py"), "strategy.rest_init must be a name"),
         (put("strategy", "source", value="checkpoint/timm/resnet18@/etc/passwd"), "strategy.source must be a name"),
         (put("source", "sha256", value="0" * 64), "must have the recipe's sha256 (000000000000...), got 579344248a93"),
