@@ -18,7 +18,6 @@ STOREYS = {
     "importing": 0,
     "printable": 0,
     "domain": 2,
-    "foreign": 1,
     "plugins": 1,
     "data": 3,
     "models": 3,

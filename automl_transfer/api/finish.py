@@ -74,7 +74,8 @@ def finish_search(
     bench: Workbench,
     output: Path,
     *,
-    refit: bool | Callable[[TrialRecord], bool] | None = None,
+    refit: bool | None = None,
+    may_refit: Callable[[TrialRecord], bool] = lambda winner: True,
     stopped: str | None = None,
     refit_until: float = math.inf,
 ) -> Shipped:
@@ -88,8 +89,9 @@ def finish_search(
         store: Where the study is.
         bench: Its images and networks.
         output: The run's folder.
-        refit: Train the winner on training + validation images before it ships, or say whether, given the
-            winner. None does so, unless it shipped before as it was.
+        refit: Train the winner on training + validation images before it ships. None does so where that may
+            be, unless it shipped before as it was.
+        may_refit: Whether there is time to, given the winner.
         stopped: Why the confirmation ended, for the case that some of it is left undone.
         refit_until: Give a refit up at this time of `time.monotonic()`, and ship the winner without.
 
@@ -102,7 +104,7 @@ def finish_search(
     bench = dataclasses.replace(bench, handle=store.again(bench.handle))
     claim_run_folder(store, bench.handle, output)
     report = read_study_report(store, bench.handle, stopped=stopped)
-    shipped = _ship(store, bench, report, output, refit=refit, refit_until=refit_until)
+    shipped = _ship(store, bench, report, output, refit=refit, may_refit=may_refit, refit_until=refit_until)
     looks = tuple(Evidence(store).looks(bench.handle))
     ranking = report.ranking.model_copy(update={"test_looks": looks})
     report = dataclasses.replace(report, ranking=ranking)
@@ -120,7 +122,8 @@ def _ship(
     report: StudyReport,
     output: Path,
     *,
-    refit: bool | Callable[[TrialRecord], bool] | None,
+    refit: bool | None,
+    may_refit: Callable[[TrialRecord], bool],
     refit_until: float,
 ) -> Recipe | None:
     """The winner's recipe: of now, or of the earlier call that shipped it."""
@@ -129,8 +132,6 @@ def _ship(
         return None
     winner = next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
     confirmation = confirmed_of(best.confirmation)
-    if callable(refit):
-        refit = refit(winner)
     earlier = shipped_before(output, bench.handle, winner, refit=refit)
     if earlier is not None:
         return restate(output, bench.handle, earlier, confirmation)
@@ -139,7 +140,7 @@ def _ship(
     judged, before = _trained(bench, winner, refit=False)
     calibration = calibration_of(judged)
     run, trained = judged, before
-    if refit is not False:
+    if may_refit(winner) if refit is None else refit:
         try:
             with abortable_also(lambda: time.monotonic() >= refit_until):
                 run, trained = _trained(bench, winner, refit=True)

@@ -361,7 +361,8 @@ def _conclude(
         store,
         bench,
         folder,
-        refit=refit if plan is None else plan.refits,
+        refit=refit,
+        may_refit=(lambda winner: True) if plan is None else plan.refits,
         stopped=stopped,
         refit_until=plan.refit_ends() if plan is not None else math.inf,
     )

@@ -10,7 +10,6 @@ import typer
 from automl_transfer.cli import options
 from automl_transfer.cli.options import EpochsShown, columns_of
 from automl_transfer.cli.screen import console
-from automl_transfer.domain.spec import MOST_SEED
 
 if TYPE_CHECKING:
     from automl_transfer.domain.horizon import Horizon
@@ -41,7 +40,7 @@ def run(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, max=100_000_000, help="Of the optimiser, in all.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of all that is drawn.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 0,
     refit: options.Refit = None,
     images: options.Images = None,
     columns: options.Columns = None,

@@ -144,7 +144,7 @@ def test_stored_weights_ship_without_a_pass_over_the_training_images(
         finish_search(study.store, study.bench, study.out)
         return read_recipe(study.out / RECIPE).training.weights_sha256
 
-    search(SPEC, storage=study.url, output=study.out, device="cpu")
+    search(SPEC, storage=study.url, output=study.out, device="cpu", refit=False)
     before = read_recipe(study.out / RECIPE)
     assert before.strategy.head_init == "ridge"
     with monkeypatch.context() as patched:

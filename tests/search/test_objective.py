@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from automl_transfer.reporting.html.figures_of import figures_of
 from search_helpers import DIGITS, DONE, digits, epoch, objective, open_study
 from watched import Watched
 
@@ -21,6 +20,7 @@ from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.records import StopKind, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import StudyError, TrialLostError
+from automl_transfer.reporting.html.document import figures_of
 from automl_transfer.reporting.study_report import read_study_report
 from automl_transfer.search.answers import tuned_from
 from automl_transfer.search.draft import fixed_draft

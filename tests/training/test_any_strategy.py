@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from automl_transfer.models.target import build_from_description
 from safetensors.torch import save_file
 from small_runs import CPU
 
@@ -26,6 +25,7 @@ from automl_transfer.domain.spec import DimensionSetting, TaskSpec
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import NotANumberError
 from automl_transfer.models.architectures import create_network
+from automl_transfer.models.heads import build_from_description
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.models.traits import traits_of
