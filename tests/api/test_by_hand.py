@@ -154,6 +154,7 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert any("epoch 1" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
+        process.communicate()  # closed streams would end it otherwise
     assert process.returncode == 130
     assert list(here.rglob("*")) == []
 
