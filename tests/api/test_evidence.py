@@ -141,7 +141,7 @@ def test_stored_weights_ship_without_a_pass_over_the_training_images(
 
     def ship_again() -> str:
         (study.out / RECIPE).unlink()  # what was shipped before is left alone
-        finish_search(study.store, study.bench, study.out)
+        finish_search(study.store, study.bench, study.out, refit=False)
         return read_recipe(study.out / RECIPE).training.weights_sha256
 
     search(SPEC, storage=study.url, output=study.out, device="cpu", refit=False)

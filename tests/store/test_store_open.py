@@ -47,7 +47,7 @@ def test_other_settings_are_refused_with_what_differs(database_url: str) -> None
     for part in (
         "fingerprint abababababab of 'digits', now cdcdcdcdcdcd",
         "metric (accuracy, now macro_f1)",
-        "horizon (9 epochs, now 27 epochs",
+        ", now 27 epochs: max_epochs, max_steps)",
         "learning_rate: search, now [0.1, 0.2]",
         "batch: default, now 32",
         "freeze_depth: search, now default",

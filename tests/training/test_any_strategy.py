@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from small_runs import CPU
 
 from automl_transfer.data.task import LoadedTask, load_task
-from automl_transfer.domain.dimensions import Trait
+from automl_transfer.domain.dimensions import Dimension, Trait
 from automl_transfer.domain.spec import DimensionSetting, TaskSpec
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import NotANumberError
@@ -51,14 +51,11 @@ class RandomTrial:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
-    def suggest_categorical(self, name: str, choices: Any) -> Any:
-        return self._random.choice(choices)
-
-    def suggest_int(self, name: str, low: int, high: int) -> int:
-        return self._random.randint(low, high)
-
-    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float:
-        return self._random.uniform(low, high)
+    def ask(self, dimension: Dimension) -> Any:
+        if dimension.kind == "categorical":
+            return self._random.choice(dimension.choices)
+        value = self._random.uniform(dimension.low, dimension.high)
+        return round(value) if dimension.kind == "int" else value
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +90,7 @@ WHOLE: dict[str, DimensionSetting] = {"truncation": 8, "transfer_depth": 8}
 def drawn(source: str, traits: frozenset[Trait], seed: int) -> Strategy:
     settings: dict[str, DimensionSetting] = dict.fromkeys(DIMENSIONS, "search")
     settings |= {**CHANGED, "source": source} | (WHOLE if seed % 2 else {})
-    return suggest(RandomTrial(seed), Space.from_settings(settings), lambda _: traits)
+    return suggest(RandomTrial(seed).ask, Space.from_settings(settings), lambda _: traits)
 
 
 def judge(run: TrainingRun) -> np.ndarray:
@@ -179,5 +176,5 @@ def test_a_strategy_that_co_tunes_a_part_is_refused_and_never_drawn(weights: Pat
         {"source": source, "tune_mode": "full", "anchor": ("co_tuning", "bss"), "truncation": (4, 8)}
     )
     for seed in range(30):
-        strategy = suggest(RandomTrial(seed), space)
+        strategy = suggest(RandomTrial(seed).ask, space)
         assert strategy.anchor in ({"co_tuning", "bss"} if strategy.truncation == 8 else {"none", "bss"})
