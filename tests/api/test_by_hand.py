@@ -149,7 +149,13 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     here.mkdir()
     arguments = command("train", DIGITS, *TOP[:-1], "500", cwd=here)
     with subprocess.Popen(
-        arguments, cwd=here, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(here)
+        arguments,
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(here),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where tests run behind
     ) as process:
         assert process.stderr is not None
         assert any("epoch 1" in line for line in process.stderr)

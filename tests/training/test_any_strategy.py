@@ -35,7 +35,7 @@ from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
 FAMILIES = ("test_efficientnet", "test_resnet", "test_convnext", "test_vit")
-DRAWS = int(os.environ.get("ANY_STRATEGY_DRAWS", "4"))
+DRAWS = int(os.environ.get("ANY_STRATEGY_DRAWS", "3"))
 CHANGED = {
     "resolution_scale": (1.0, 1.5),
     "batch": (64, 128, 256),
