@@ -31,7 +31,7 @@ $(BIN)/python:
 	@touch $@
 
 quickstart: .venv/.installed  ## search for the best way to read handwritten digits, on SQLite
-	$(BIN)/automl-transfer search studies/quick.toml
+	$(BIN)/automl-transfer search studies/quick.toml --set search.max_epochs=9
 
 test: .venv/.developing .venv/.browser  ## the whole test suite
 	$(BIN)/python -m pytest
