@@ -40,7 +40,7 @@ from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.files import model_key
 from automl_transfer.store.store import Store
-from automl_transfer.training.making import make_run, train_to_the_end
+from automl_transfer.training.making import make_run, split_logits, train_to_the_end
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -138,7 +138,8 @@ def _ship(
     assert winner.strategy is not None
     # What is said of validation images, and learnt from them, is of the model that has not trained on them.
     judged, before = _trained(bench, winner, refit=False)
-    calibration = calibration_of(judged)
+    logits = split_logits(judged, "validation")
+    calibration = calibration_of(judged, logits)
     run, trained = judged, before
     if may_refit(winner) if refit is None else refit:
         try:
@@ -150,6 +151,7 @@ def _ship(
     recipe = _recipe(bench, winner, run, trained, test, confirmation)
     errors = winner_errors(
         judged,
+        logits,
         bench.handle,
         winner.root,
         test=test,
@@ -208,7 +210,7 @@ def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[Tra
     run.model.eval()
     training = training_of(
         run,
-        search.horizon(bench.task.task.splits.train),
+        bench.horizon,
         search.seed,
         best_epoch=best_epoch,
         refit=refit,
@@ -225,7 +227,7 @@ def _made(
         strategy,
         bench.task,
         bench.backbone(strategy.source),
-        horizon=search.horizon(bench.task.task.splits.train),
+        horizon=bench.horizon,
         seed=search.seed,
         device=bench.device,
         refit=refit,

@@ -214,7 +214,7 @@ class ModelMigration:
         hand = by_hand(self._spec.task.model_dump(), dimensions, start, **self._search)
         require_methods(hand.strategy)
         warn(hand)
-        Space((), hand.strategy.model_dump()).suited(task.task)
+        Space((), hand.strategy.model_dump()).warn_of(task.task)
         self.strategy = hand.strategy
         self._run, self._fitted, self._tested, self._predictor = self._made(), None, None, None
         self.history = []

@@ -154,6 +154,7 @@ def _check(
     traits = {name: source_traits(name) for name in sources if is_pretrained({"source": name})}
     if mistakes := cannot_take(spec.space, traits):
         raise ConfigurationError(mistakes)
+    Space.of_study(spec).warn_of(task.task)
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
     return _Checked(spec, task, sources, backbones, output, dropped)

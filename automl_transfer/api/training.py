@@ -127,17 +127,19 @@ def write_results(
     write_recipe(folder / RECIPE, recipe)
 
 
-def calibration_of(run: TrainingRun) -> Calibration | None:
+def calibration_of(run: TrainingRun, logits: np.ndarray | None = None) -> Calibration | None:
     """The temperature that fits the validation images; None for a model that was trained on them.
 
-    A refitted model takes that of the model before: it has no images left to fit one on.
+    A refitted model takes that of the model before: it has no images left to fit one on. `logits` are of the
+    validation images, where they are known.
     """
     from automl_transfer.training.calibration import fit_temperature
 
     task, rows = run.task, run.task.indices["validation"]
     if not len(rows) or np.isin(rows, task.indices["train"]).any():
         return None
-    logits = split_logits(run, "validation")
+    if logits is None:
+        logits = split_logits(run, "validation")
     if not np.isfinite(logits).all():
         return None
     found = fit_temperature(logits, task.labels[rows])
@@ -296,6 +298,7 @@ WORST = 12
 
 def winner_errors(
     run: TrainingRun,
+    logits: np.ndarray,
     study: StudyHandle,
     root_trial: int,
     *,
@@ -309,7 +312,7 @@ def winner_errors(
     `predict` gives.
     """
     task, rows = run.task, run.task.indices["validation"]
-    probabilities = softmax(split_logits(run, "validation"), temperature)
+    probabilities = softmax(logits, temperature)
     labels, answers = np.asarray(task.labels[rows]), probabilities.argmax(axis=1)
     cells = confusion_cells(labels, answers, len(task.task.classes))
     sure = probabilities[np.arange(len(rows)), answers]

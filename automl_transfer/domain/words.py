@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from automl_transfer.domain.dimensions import CLOSED_FORM, EIGHTHS
 
 Strategy = Any
 """`strategy.Strategy`, whose fields name these functions."""
+
+
+def unless(name: str, off: Any, text: str) -> Callable[[Strategy], str]:
+    """A dimension's value in a text, where it has an effect and is not the value at which it does nothing."""
+
+    def words(s: Strategy) -> str:
+        value = s.active().get(name, off)
+        return "" if value == off else text.format(value)
+
+    return words
 
 
 def source(s: Strategy) -> str:
@@ -68,16 +79,6 @@ def head(s: Strategy) -> str:
     return f"{s.head_init} head" + (f" (lambda {s.ridge_lambda:.2g})" if s.head_init == "ridge" else "")
 
 
-def scaled(s: Strategy) -> str:
-    """The factor of the source's weights."""
-    return f"weights x{s.weight_scale:.3g}" if s.active().get("weight_scale", 1.0) != 1.0 else ""
-
-
-def shrunk(s: Strategy) -> str:
-    """What is left of the source's weights."""
-    return f"shrunk to {s.shrink:.2g} and perturbed" if s.active().get("shrink", 1.0) < 1.0 else ""
-
-
 def optimised(s: Strategy) -> str:
     """The optimiser, its rate and schedule."""
     return f"{s.optimizer} {s.learning_rate:.2g} {s.schedule}" if s.tune_mode != CLOSED_FORM else ""
@@ -98,35 +99,14 @@ def seen(s: Strategy) -> str:
     return f"{s.views} {s.augmentation} views" if s.augmentation != "none" else ""
 
 
-def cropped(s: Strategy) -> str:
-    """The smallest random crop."""
-    crop = s.active().get("crop", 1.0)
-    return f"cropped to {crop:.2g} or more" if crop < 1.0 else ""
-
-
-def mirrored(s: Strategy) -> str:
-    """Whether images are mirrored at random."""
-    return "mirrored at random" if s.active().get("mirror", False) else ""
-
-
 def distorted(s: Strategy) -> str:
     """The distortion, and its strength."""
     return f"{s.distort} {s.distort_strength:.2g}" if "distort_strength" in s.active() else ""
 
 
-def erased(s: Strategy) -> str:
-    """How often a part becomes noise."""
-    return f"erased with {s.erasing:.2g}" if s.active().get("erasing", 0.0) > 0.0 else ""
-
-
 def mixed(s: Strategy) -> str:
     """How images are mixed, and how strongly."""
     return f"{s.mix} {s.mix_alpha:.2g}" if "mix_alpha" in s.active() else ""
-
-
-def phased(s: Strategy) -> str:
-    """The phases, if there are several."""
-    return "" if s.active().get("phases", "one") == "one" else f"phases {s.phases}"
 
 
 def prepared(s: Strategy) -> str:
@@ -143,31 +123,14 @@ def pruned(s: Strategy) -> str:
     return f"{100 * share:.3g}% of its weights pruned" if share else ""
 
 
-def stochastic(s: Strategy) -> str:
-    """Stochastic normalisation."""
-    share = s.active().get("stoch_norm", 0.0)
-    return f"stochastic norms {share:.2g}" if share else ""
-
-
-def dropped(s: Strategy) -> str:
-    """Dropout before the head."""
-    share = s.active().get("dropout", 0.0)
-    return f"dropout {share:.2g}" if share else ""
-
-
-def shortened(s: Strategy) -> str:
-    """Stochastic depth."""
-    share = s.active().get("drop_path", 0.0)
-    return f"drop path {share:.2g}" if share else ""
-
-
-def averaged(s: Strategy) -> str:
-    """The average of weights."""
-    decay = s.active().get("ema", 0.0)
-    return f"weights averaged {decay:.4g}" if decay else ""
-
-
-def interpolated(s: Strategy) -> str:
-    """How far the shipped weights are from the source's."""
-    alpha = s.active().get("wise_alpha", 1.0)
-    return f"{alpha:.2g} of the way from the source" if alpha != 1.0 else ""
+scaled = unless("weight_scale", 1.0, "weights x{:.3g}")
+shrunk = unless("shrink", 1.0, "shrunk to {:.2g} and perturbed")
+cropped = unless("crop", 1.0, "cropped to {:.2g} or more")
+mirrored = unless("mirror", False, "mirrored at random")
+erased = unless("erasing", 0.0, "erased with {:.2g}")
+phased = unless("phases", "one", "phases {}")
+stochastic = unless("stoch_norm", 0.0, "stochastic norms {:.2g}")
+dropped = unless("dropout", 0.0, "dropout {:.2g}")
+shortened = unless("drop_path", 0.0, "drop path {:.2g}")
+averaged = unless("ema", 0.0, "weights averaged {:.4g}")
+interpolated = unless("wise_alpha", 1.0, "{:.2g} of the way from the source")

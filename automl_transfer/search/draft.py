@@ -85,9 +85,10 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
 
 def draw(history: SamplerHistory, sampler: BaseSampler, space: Space) -> TrialDraft:
     """A new strategy from the sampler, with the parameters and distributions of its trial."""
-    before = [each.params for each in history.trials()]
     for _ in range(TRIES):
         study, trial = history.draft(sampler)
+        others = (each for each in study.get_trials(deepcopy=False) if each.number != trial.number)
+        before = [each.params for each in others]
         draft = _Draft(study, trial, sampler, history.distributions)
         strategy = suggest(draft.ask, space, source_traits)
         # A choice that cannot be stands in the strategy as what it is there: so the sampler learns it.

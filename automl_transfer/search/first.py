@@ -112,9 +112,7 @@ class FirstAnswers:
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
                 tuned = tuned_from(solved, space, spec.space)
-                task = self._bench.task.task
-                horizon = spec.search.horizon(task.splits.train)
-                whole = finetuned_from(solved, space, spec.space, task, horizon)
+                whole = finetuned_from(solved, space, spec.space, self._bench.task.task, self._bench.horizon)
                 # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
                 if whole is not None:
                     self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)

@@ -128,7 +128,7 @@ class Objective:
             claim.strategy,
             self.bench.task,
             self.bench.backbone(claim.strategy.source),
-            horizon=spec.search.horizon(self.bench.task.task.splits.train),
+            horizon=self.bench.horizon,
             seed=spec.search.seed,
             device=self.bench.device,
             cache=self.bench.activations,

@@ -8,11 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from automl_transfer.search.answers import FINETUNED
+from automl_transfer.search.answers import FINETUNED, TUNED_ON
 
 _CROPPED: Mapping[str, Any] = {
     **FINETUNED, "mirror": True, "phases": "one",
     "truncation": 8, "pool": 1, "taps": 1, "resolution_scale": 1.0,
+}  # fmt: skip
+
+_UPPER: Mapping[str, Any] = {
+    **TUNED_ON, "head_rate": "fan_in", "tune_mode": "suffix", "head_init": "ridge",
+    "optimizer": "adamw", "layer_decay": 0.75, "schedule": "cosine",
 }  # fmt: skip
 
 PORTFOLIO: Mapping[str, Mapping[str, Any]] = {
@@ -22,34 +27,21 @@ PORTFOLIO: Mapping[str, Mapping[str, Any]] = {
     "whole, gentler": {**_CROPPED, "learning_rate": 3e-4, "layer_decay": 0.8, "crop": 0.7},
     "head first": {**_CROPPED, "phases": "lp_ft", "head_init": "ridge", "learning_rate": 3e-4},
     "upper half": {
-        "tune_mode": "suffix",
-        "freeze_depth": 4,
+        **_UPPER,
         "norm_policy": "frozen",
-        "head_init": "ridge",
-        "optimizer": "adamw",
         "learning_rate": 1e-4,
-        "head_lr_mult": 0.03,
-        "head_rate": "fan_in",
         "weight_decay": 1e-4,
-        "layer_decay": 0.75,
-        "schedule": "cosine",
         "batch": 64,
         "crop": 1.0,
         "mirror": False,
         "distort": "none",
     },
     "upper half, cropped": {
-        "tune_mode": "suffix",
-        "freeze_depth": 4,
+        **_UPPER,
         "norm_policy": "train",
-        "head_init": "ridge",
-        "optimizer": "adamw",
         "learning_rate": 3e-4,
         "head_lr_mult": 0.1,
-        "head_rate": "fan_in",
         "weight_decay": 0.01,
-        "layer_decay": 0.75,
-        "schedule": "cosine",
         "batch": 32,
         "label_smoothing": 0.1,
         "crop": 0.6,

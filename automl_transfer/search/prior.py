@@ -1,9 +1,9 @@
 """A sampler that begins where the first answers ended: around the best strategies, and around known recipes.
 
 Few strategies can be trained, and most that are drawn at random are bad: TPE learns that only after as many
-as a search has. Here a draw copies a strategy that is good already and changes
-some of its dimensions, more of them and further the longer nothing better is found. Recipes stand beside the
-trials, as a prior whose weight decays as beta / (beta + n) (Hvarfner et al. 2022, piBO, section 4).
+as a search has. Here a draw copies a strategy that is good already and changes some of its dimensions, more
+of them and further the longer nothing better is found. Recipes stand beside the trials, as a prior whose
+weight decays as beta / (beta + n) (Hvarfner et al. 2022, piBO, section 4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Samplers and pruners by name. A new one is a function here and one line in a registry.
 
-Epochs are the resource; the horizon of the learning-rate schedule is always `max_epochs`, so a pruner only
-observes.
+Epochs are the resource; learning-rate schedules are always laid out over the study's whole horizon, so a
+pruner only observes.
 """
 
 from __future__ import annotations

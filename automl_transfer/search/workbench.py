@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import check_metric
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import StudyError
@@ -135,6 +136,11 @@ class Workbench:
             disk_cache(cache_root),
             FeatureBanks(),
         )
+
+    @property
+    def horizon(self) -> Horizon:
+        """How long a trial of the study trains."""
+        return self.handle.spec.search.horizon(self.task.task.splits.train)
 
     def backbone(self, source: str) -> Backbone:
         """The source's network, see `Backbones.get`."""

@@ -98,7 +98,7 @@ class Space:
         return cls.from_settings({name: value for name, value in settings.items() if name in DIMENSIONS})
 
     def suited(self, task: Task) -> Space:
-        """Without choices that would change the class of this task's images; what is fixed is warned of."""
+        """Without choices that would change the class of this task's images; what is fixed stays."""
         wrong = {} if task.may("mirror") else WRONG_MIRRORED
         searched, fixed = [], dict(self.fixed)
         for dimension in self.searched:
@@ -109,14 +109,17 @@ class Space:
                 fixed[dimension.name] = choices[0]
             else:
                 searched.append(replace(dimension, choices=choices))
-        for name, choices in wrong.items():
-            if self.fixed.get(name) in choices:
+        return Space(tuple(searched), fixed)
+
+    def warn_of(self, task: Task) -> None:
+        """Say which fixed values may change the class of this task's images."""
+        for name, choices in WRONG_MIRRORED.items():
+            if self.fixed.get(name) in choices and not task.may("mirror"):
                 log.warning(
                     "%s is %s, and mirrored images of %s may be of another class, or none: "
                     'say label_preserving = ["mirror"] for the task where they are not',
                     name, self.fixed[name], task.name,
                 )  # fmt: skip
-        return Space(tuple(searched), fixed)
 
     @property
     def sources(self) -> tuple[str, ...]:

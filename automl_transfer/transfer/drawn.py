@@ -131,13 +131,9 @@ class Drawn:
     def __getitem__(self, numbers: np.ndarray, /) -> np.ndarray:
         """uint8 (B, H, W, C) pixels of these numbers, in this order."""
         passes, rows = np.divmod(numbers, self._rows)
-        if not passes.any():
-            return self._images[rows]
-        side = self._images.shape[1]
-        found = np.empty((len(numbers), *self._images.shape[1:]), np.uint8)
-        for place, (number, row) in enumerate(zip(passes.tolist(), rows.tolist(), strict=True)):
-            if number == 0:
-                found[place] = self._images[np.array([row])][0]
-            else:
-                found[place] = self._draw(self._larger[np.array([row])][0], row, number, side, self._distort)
+        found = self._images[rows]
+        drawn = np.flatnonzero(passes)
+        for place, pixels in zip(drawn, self._larger[rows[drawn]], strict=True):
+            row, number = int(rows[place]), int(passes[place])
+            found[place] = self._draw(pixels, row, number, found.shape[1], self._distort)
         return found

@@ -194,6 +194,9 @@ def test_what_mirrors_is_not_drawn_where_it_changes_the_class(caplog: pytest.Log
     assert caplog.text == ""
     forced = Space.from_settings({"mirror": True})
     assert forced.suited(digits).fixed["mirror"] is True
+    forced.warn_of(photographs)
+    assert caplog.text == ""
+    forced.warn_of(digits)
     assert "mirror is True, and mirrored images of digits may be of another class" in caplog.text
     small = photographs.model_copy(update={"resolution": 32})
     assert not small.may("mirror")
