@@ -40,8 +40,8 @@ class WinnerErrors(Frozen):
 
     Attributes:
         identity: Of the study; None in files of versions before identities.
-        split: Which images these are about. Validation, which the search has seen, unless the model was
-            refitted on them: then the single evaluation of the test split.
+        split: Which images these are about: validation, which the search has seen, by the winner before it is
+            refitted. Test in files of earlier versions about refitted winners.
         confusion: (truth, answer, images) wherever there are images, as positions in `classes`: with many
             classes nearly all pairs have none.
         worst: The wrong answers, the surest first.

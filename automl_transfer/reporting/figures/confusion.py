@@ -105,7 +105,7 @@ FIGURE = FigureSpec(
     name="confusion",
     section="errors",
     title="What it takes for what",
-    reads="Rows are the truth, columns the answer of the shipped model; only mistakes are coloured.",
+    reads="Rows are the truth, columns the answer of the model; only mistakes are coloured.",
     describe=describe,
     draw=draw,
 )

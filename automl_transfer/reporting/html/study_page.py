@@ -138,13 +138,17 @@ def _sections(report: StudyReport, drawn: dict[str, ShownFigure], failed: bool) 
 def _errors_lead(report: StudyReport) -> str:
     winner = report.winner
     assert winner is not None
-    which = (
-        "validation images, which the search has seen (test images are not shown: nobody shall tune on them)"
-        if winner.split == "validation"
-        else "test images, in their single evaluation: the winner was refitted on training + validation"
-    )
     wrong = "none" if not winner.wrong else f"{winner.wrong}"
-    return f"The shipped model on {winner.images} {which}: {wrong} of them wrong."
+    if winner.split == "test":
+        return (
+            f"The shipped model on {winner.images} test images, in their single evaluation: the winner was "
+            f"refitted on training + validation: {wrong} of them wrong."
+        )
+    return (
+        f"The winner, trained on training images alone, on {winner.images} validation images, which the "
+        "search has seen (test images are not shown: nobody shall tune on them): "
+        f"{wrong} of them wrong."
+    )
 
 
 def _answer(report: StudyReport) -> dict[str, str]:
