@@ -154,6 +154,10 @@ class LiveSearch(SearchEvents):
 
     def on_end(self, claim: Claim, end: TrialEnd) -> None:
         """A trial ended: one line, with the reason where it is not complete."""
+        if end.paused is not None:
+            said = f"{end.value:.3f} paused {end.stop.detail}"
+            self._line(f"{self._clock()}  trial {claim.number:>3}  {said}")
+            return
         if end.state is TrialState.WAITING:
             self._line(f"{self._clock()}  trial {claim.number:>3}  released  {end.stop.detail}")
             return
