@@ -144,7 +144,10 @@ class LiveSearch(SearchEvents):
         self._line(f"{self._clock()}  waiting: {what}")
 
     def on_claim(self, claim: Claim) -> None:
-        """A trial starts."""
+        """A trial starts, or goes on."""
+        if claim.epochs:
+            at = claim.epochs[-1].epoch
+            self._line(f"{self._clock()}  trial {claim.number:>3}        goes on after epoch {at}")
         self._show(f"trial {claim.number} starts")
 
     def on_epoch(self, claim: Claim, result: EpochResult) -> None:

@@ -85,7 +85,8 @@ class Promotion:
         """The best paused trial that may end in the `left` seconds, where none is drawn any more."""
         while True:
             self._look()
-            if (mark := self._ladder.last_ones(self._fits(left))) is None:
+            mark = self._ladder.last_one(self._fits(left) if left < math.inf else None)
+            if mark is None:
                 return None
             if (claim := self._take(mark, worker)) is not None:
                 return claim

@@ -81,15 +81,18 @@ class Ladder:
                 return min(found, key=_rank)
         return None
 
-    def last_ones(self, fits: Callable[[Mark], bool]) -> Mark | None:
-        """Where no new strategy is drawn any more: the best paused one that may still get to the end.
+    def last_one(self, fits: Callable[[Mark], bool] | None = None) -> Mark | None:
+        """Where no new strategy is drawn any more: the best paused one that may still go on.
 
-        The shares are rounded up: the best one of each bracket goes on, however few there are.
+        Without a limit of time the shares are rounded up: the best one of each bracket goes on, however few
+        there are. Where time is what limits them, it is any one that comes to its end (`fits`).
         """
-        found = []
+        found: list[Mark] = []
         for (rung, _), ranks in self._order.items():
-            share = ranks[: -(-len(ranks) // self._factor)]
-            found += [mark for mark in self._paused(rung, share) if fits(mark)]
+            if fits is None:
+                found += self._paused(rung, ranks[: -(-len(ranks) // self._factor)])
+            else:
+                found += filter(fits, self._paused(rung, ranks))
         return min(found, key=_rank, default=None)
 
     def seconds_to(self, rung: int) -> float | None:

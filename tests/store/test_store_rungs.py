@@ -130,9 +130,8 @@ def test_of_many_that_want_it_exactly_one_goes_on(opened: tuple[Store, StudyHand
     def take() -> None:
         mine = Rungs(store, study)
         ready.wait()
-        for each in marks:
-            if (claim := mine.promote(each, threading.current_thread().name)) is not None:
-                taken.append(claim.root)
+        found = [mine.promote(each, threading.current_thread().name) for each in marks]
+        taken.extend(claim.root for claim in found if claim is not None)
 
     threads = [threading.Thread(target=take) for _ in range(8)]
     for thread in threads:
