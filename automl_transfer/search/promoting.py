@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from collections.abc import Callable, Iterable
 
 from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome
 from automl_transfer.search.promotion import Ladder, bracket_of, rungs_of
-from automl_transfer.store.files import study_files
+from automl_transfer.store.files import drop_states, study_files
 from automl_transfer.store.rungs import Rungs
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import Claim, Mark, StudyHandle
-
-log = logging.getLogger(__name__)
 
 
 class Promotion:
@@ -117,11 +114,6 @@ class Promotion:
         for mark in self._rungs.news():
             self._ladder.put(mark)
 
-    def _drop(self, keys: Iterable[str]) -> None:
-        """Remove checkpoints. One that stays costs space, no trial."""
-        files = study_files(self._study)
-        for key in keys:
-            try:
-                files.delete(key)
-            except OSError as error:
-                log.warning("checkpoint %s is not needed any more and cannot be removed: %s", key, error)
+    def _drop(self, roots: Iterable[int]) -> None:
+        for root in roots:
+            drop_states(study_files(self._study), root)

@@ -223,8 +223,8 @@ class Worker:
         except BaseException as error:
             self._give_back(claim, error, ready=ready)
             raise
-        if end.state.finished:
-            objective.checkpoints.forget()
+        if end.state in (TrialState.COMPLETE, TrialState.PRUNED):  # after a failure another attempt may go on
+            objective.checkpoints.forget(claim)
         self._observer.on_end(claim, end)
         if end.state.finished or end.paused is not None:
             self._after_trial()
