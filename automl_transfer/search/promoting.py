@@ -78,12 +78,14 @@ class Promotion:
             if (claim := self._take(mark, worker)) is not None:
                 return claim
 
-    def last(self, worker: str, left: float = math.inf) -> Claim | None:
-        """The best paused trial that may end in the `left` seconds, where none is drawn any more."""
+    def last(self, worker: str, left: float = math.inf, *, any_: bool = False) -> Claim | None:
+        """The best paused trial that may end in the `left` seconds, where none is drawn any more.
+
+        See `Ladder.last_one`.
+        """
         while True:
             self._look()
-            mark = self._ladder.last_one(self._fits(left) if left < math.inf else None)
-            if mark is None:
+            if (mark := self._ladder.last_one(self._fits(left), any_=any_)) is None:
                 return None
             if (claim := self._take(mark, worker)) is not None:
                 return claim

@@ -269,7 +269,7 @@ class Worker:
         limit = self._handle.spec.search.trials
         is_full = trials.counts(study).roots >= limit
         if is_full or self._promotion.is_too_late(left):
-            claim = self._promotion.last(self.worker_id, left)
+            claim = self._promotion.last(self.worker_id, left, any_=not is_full)
         if is_full or claim is not None:
             return claim
         draft = draw(history, sampler, self._space)
