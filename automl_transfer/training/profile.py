@@ -35,6 +35,7 @@ from automl_transfer.training.feature_bank import (
     folded_groups,
 )
 from automl_transfer.training.pace import seconds_an_image
+from automl_transfer.transfer.counting import Counting, counting
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge, standardised
 
@@ -239,6 +240,7 @@ class _Judge:
 
     def __init__(self, bank: FeatureBank, task: LoadedTask, groups: int, seed: int) -> None:
         self._bank = bank
+        self._task = task
         self._labels = torch.from_numpy(np.array(task.labels[bank.rows], dtype=np.int64))
         self._classes = len(task.task.classes)
         self._groups = groups
@@ -275,28 +277,29 @@ class _Judge:
         return self._score(cells, result.cut, result.grid, result.taps, FINAL_ROWS)
 
     def _score(self, cells: list[Cell], cut: int, grid: int, taps: int, most: int) -> CutRecord:
-        positions, labels = self._sample(most)
+        positions, labels, counts = self._sample(most)
         features = self._bank.features(cells, positions)
-        return self._record(Ridge(features, labels, self._classes), cut, grid, taps)
+        return self._record(Ridge(features, labels, self._classes, counts), cut, grid, taps)
 
     def _score_joint(self, cells: list[Cell], cut: int, pool: int, taps: int) -> CutRecord:
         """Many heads read the same cells: with more features than rows, each cell's kernel is made once."""
-        positions, labels = self._sample(JOINT_ROWS)
+        positions, labels, counts = self._sample(JOINT_ROWS)
         columns = [self._bank.columns[cell] for cell in cells]
         size = sum(column.stop - column.start for column in columns)
         if size <= len(positions):
             return self._score(cells, cut, pool, taps, JOINT_ROWS)
         for cell in cells:
             if cell not in self._kernels:
-                x = standardised(self._bank.features([cell], positions))
+                x = standardised(self._bank.features([cell], positions), counts.weights)
                 self._kernels[cell] = x @ x.T
         kernel = torch.stack([self._kernels[cell] for cell in cells]).sum(0)
-        return self._record(Ridge.of_kernel(kernel, size, labels, self._classes), cut, pool, taps)
+        return self._record(Ridge.of_kernel(kernel, size, labels, self._classes, counts), cut, pool, taps)
 
-    def _sample(self, most: int) -> tuple[np.ndarray, Tensor]:
-        """Positions in the bank of at most so many rows, the same ones for every head, and their labels."""
+    def _sample(self, most: int) -> tuple[np.ndarray, Tensor, Counting]:
+        """Positions in the bank of at most so many rows, the same ones for every head; labels and counts."""
         positions = np.sort(self._order[:most])
-        return positions, self._labels[torch.from_numpy(positions)]
+        counts = counting(self._task, self._bank.rows[positions])
+        return positions, self._labels[torch.from_numpy(positions)], counts
 
     def _record(self, ridge: Ridge, cut: int, grid: int, taps: int) -> CutRecord:
         check_abort()  # with kept activations a look has no other moment for it
