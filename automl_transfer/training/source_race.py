@@ -100,12 +100,16 @@ def in_turn(task: LoadedTask, seed: int) -> np.ndarray:
     """Training rows in a random order in which classes take turns, the rare ones until they are used up."""
     rows = np.asarray(task.indices["train"])
     rows = np.random.default_rng([seed, 2]).permutation(rows)
-    labels = task.labels[rows]
-    turn = np.zeros(len(rows), np.int64)
-    for label in np.unique(labels):
-        here = np.flatnonzero(labels == label)
-        turn[here] = np.arange(len(here))
-    return np.asarray(rows[np.argsort(turn, kind="stable")])
+    return np.asarray(rows[np.argsort(places_in_class(task.labels[rows]), kind="stable")])
+
+
+def places_in_class(labels: np.ndarray) -> np.ndarray:
+    """(n,) how many of the labels before each are the same."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    found = np.empty(len(labels), np.int64)
+    found[order] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return found
 
 
 def _nll(record: ProfileRecord) -> float:
