@@ -12,7 +12,7 @@ from automl_transfer.data.cache import CachedImages
 from automl_transfer.data.decode_all import digest_of
 from automl_transfer.data.task import LoadedDetails, LoadedTask, channel_statistics, check_names
 from automl_transfer.data.together import leaders_of, twins_of
-from automl_transfer.data.weights import Weights, said, trained
+from automl_transfer.data.weights import Weights, said, summary, trained
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.task import Split, SplitSizes, Task
 
@@ -79,6 +79,7 @@ def task_in_memory(
         pixel_range=pixel_range,
         channel_mean=mean,
         channel_std=std,
+        weights=summary(weights, indices["train"]),
     )
     keys = tuple(str(row) for row in range(len(images)))
     loaded = LoadedTask(task, images, labels, indices, keys, twins=twins, weights=weights)

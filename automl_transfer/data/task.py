@@ -22,7 +22,7 @@ from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
 from automl_transfer.data.together import together_of, twins_of
 from automl_transfer.data.unlabelled import NO_UNLABELLED, Unlabelled, unlabelled_of
-from automl_transfer.data.weights import Weights, note_of, said, trained
+from automl_transfer.data.weights import Weights, said, summary, trained
 from automl_transfer.domain.account import Reason, counted
 from automl_transfer.domain.names import classes_mistake, name_mistake
 from automl_transfer.domain.pixel_range import PixelRange
@@ -182,6 +182,8 @@ def load_with_details(
     if opened.per_class is not None:
         indices = few_images(indices, labels, opened.per_class, spec.seed)
     mean, std = channel_statistics(cached, indices["train"])
+    counted_by = summary(weights, indices["train"])
+    notes = (*opened.notes, *([] if counted_by is None else [counted_by.describe()]))
     task = Task(
         name=opened.name,
         fingerprint=_fingerprint(settled.classes, cached, labels, indices, weights),
@@ -194,9 +196,8 @@ def load_with_details(
         channel_mean=mean,
         channel_std=std,
         metric=spec.metric,
-        account=account_of(
-            inventory, cached, settled, indices, (*opened.notes, *note_of(weights, indices["train"]))
-        ),
+        account=account_of(inventory, cached, settled, indices, notes),
+        weights=counted_by,
         label_preserving=(
             inventory.label_preserving if spec.label_preserving is None else spec.label_preserving
         ),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.base import NoTaskError, Rows, some
-from automl_transfer.domain.task import Split
+from automl_transfer.domain.task import Split, TrainingWeights
 from automl_transfer.errors import DataError
 
 Weights = npt.NDArray[np.float64]
@@ -98,16 +98,12 @@ def trained(
     )
 
 
-def note_of(weights: Weights | None, rows: Rows) -> tuple[str, ...]:
-    """What people are told where training images have weights."""
+def summary(weights: Weights | None, rows: Rows) -> TrainingWeights | None:
+    """Those of the training rows, in short."""
     if weights is None:
-        return ()
-    low, high, mean = (
-        f"{value:.4g}" for value in (weights[rows].min(), weights[rows].max(), weights[rows].mean())
-    )
-    return (
-        f"training images count by their weights ({low} to {high}, mean {mean}); in scores each counts once",
-    )
+        return None
+    own = weights[rows]
+    return TrainingWeights(lowest=float(own.min()), highest=float(own.max()), mean=float(own.mean()))
 
 
 def balanced(labels: Rows, classes: int, weights: Weights | None = None) -> Weights:

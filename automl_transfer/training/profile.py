@@ -59,7 +59,7 @@ class Sample:
 
 
 SINGLE, JOINT, FINAL = Sample(600, 5, 1500), Sample(400, 3, 800), Sample(1000, 20, 4000)
-"""For single cuts, for many joint heads, and for the best few of both. `benchmarks/classes.py` has the times."""
+"""For single cuts, for many joint heads, and for the best few of both (times: `benchmarks/classes.py`)."""
 FINALISTS, JOINT_KEPT = 2, 5
 TAPS = (2, 3, 4, 6)
 MOST_PIXELS = 25e6
@@ -274,9 +274,7 @@ class _Judge:
         }
         self.not_finite = {cell[0] for cell in bank.cells() if cell not in self._finite}
         self.singles = [
-            self._score([cell], cell[0], cell[1], 1, SINGLE)
-            for cell in bank.cells()
-            if cell in self._finite
+            self._score([cell], cell[0], cell[1], 1, SINGLE) for cell in bank.cells() if cell in self._finite
         ]
 
     def joint(self, single: CutRecord) -> list[CutRecord]:
@@ -355,7 +353,7 @@ def _eighths(cut: int, groups: int) -> int | None:
 
 
 def _choose(task: LoadedTask, seed: int) -> np.ndarray:
-    """Training rows to look at: all where they are few enough, so that heads can be solved from the same pass.
+    """Training rows to look at; all, where they are few: heads can be solved from the same pass then.
 
     Else classes have their shares, but at least `FINAL.a_class` rows each, as far as there are so many.
     """
