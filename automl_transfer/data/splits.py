@@ -87,6 +87,24 @@ def few_images(indices: Indices, labels: Rows, per_class: int, seed: int) -> Ind
     return limited
 
 
+def in_shares(labels: Rows, random: np.random.Generator) -> Rows:
+    """A random order of which every beginning has about as large a share of each class as the whole."""
+    order = random.permutation(len(labels))
+    mixed = labels[order]
+    counts = np.bincount(mixed)
+    place = (places_in_class(mixed) + random.random(len(mixed))) / counts[mixed]
+    return np.asarray(order[np.argsort(place, kind="stable")])
+
+
+def places_in_class(labels: Rows) -> Rows:
+    """(n,) how many of the labels before each are the same."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    found = np.empty(len(labels), np.int64)
+    found[order] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return found
+
+
 def _carve(
     rows: Rows,
     labels: Rows,

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from automl_transfer.aborting import check_abort
+from automl_transfer.data.splits import in_shares, places_in_class
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import EIGHTHS, groups_at
 from automl_transfer.domain.evidence import CutRecord, ProfileRecord
@@ -36,7 +37,6 @@ from automl_transfer.training.feature_bank import (
     folded_groups,
 )
 from automl_transfer.training.pace import seconds_an_image
-from automl_transfer.training.source_race import places_in_class
 from automl_transfer.transfer.counting import Counting, counting
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge, standardised
@@ -366,12 +366,3 @@ def _choose(task: LoadedTask, seed: int) -> np.ndarray:
     first = places_in_class(labels[order]) < min(FINAL.a_class, most // classes)
     kept = np.concatenate([order[first], order[~first]])[:most]
     return np.asarray(indices[np.sort(kept)])
-
-
-def in_shares(labels: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A random order of which every beginning has about as large a share of each class as the whole."""
-    order = random.permutation(len(labels))
-    mixed = labels[order]
-    counts = np.bincount(mixed)
-    place = (places_in_class(mixed) + random.random(len(mixed))) / counts[mixed]
-    return np.asarray(order[np.argsort(place, kind="stable")])

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automl_transfer.data.splits import places_in_class
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.errors import DataError, SourceError
@@ -101,15 +102,6 @@ def in_turn(task: LoadedTask, seed: int) -> np.ndarray:
     rows = np.asarray(task.indices["train"])
     rows = np.random.default_rng([seed, 2]).permutation(rows)
     return np.asarray(rows[np.argsort(places_in_class(task.labels[rows]), kind="stable")])
-
-
-def places_in_class(labels: np.ndarray) -> np.ndarray:
-    """(n,) how many of the labels before each are the same."""
-    order = np.argsort(labels, kind="stable")
-    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
-    found = np.empty(len(labels), np.int64)
-    found[order] = np.arange(len(labels)) - np.repeat(starts, counts)
-    return found
 
 
 def _nll(record: ProfileRecord) -> float:

@@ -10,6 +10,7 @@ import torch
 from small_runs import CPU, small_backbone
 
 from automl_transfer.data.in_memory import task_in_memory
+from automl_transfer.data.splits import in_shares
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
@@ -17,7 +18,7 @@ from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.feature_bank import FeatureBanks
-from automl_transfer.training.profile import Profiler, Sample, in_shares, strategy_of
+from automl_transfer.training.profile import Profiler, Sample, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import KnownFeatures, build_plan
 from automl_transfer.transfer.heads import HeadInput, Reader
