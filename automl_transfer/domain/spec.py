@@ -65,7 +65,7 @@ class TableColumns(Frozen):
         label: Class names or numbers.
         split: Words such as train, val and test.
         group: What belongs together: one group never straddles splits.
-        weight: Not supported; an empty text leaves a column of that name out.
+        weight: How often each image counts in training; scores count each once.
     """
 
     file: str | None = Field(default=None, min_length=1)

@@ -37,7 +37,7 @@ from automl_transfer.domain.spec import (
 )
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, read_json, validate
-from automl_transfer.domain.task import SplitSizes, Task
+from automl_transfer.domain.task import SplitSizes, Task, TrainingWeights
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Cost, RecipeMetrics
@@ -88,6 +88,7 @@ class RecipeTask(Ranged):
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         reading: What the user said about classes, splits, columns and bad images; None for nothing.
         files: What became of the dataset's files; None in files of versions that did not count.
+        weights: How often training images counted; left out where that is once.
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
 
@@ -102,6 +103,7 @@ class RecipeTask(Ranged):
     split_fractions: SplitFractions | None = None
     reading: Reading | None = None
     files: Files | None = None
+    weights: TrainingWeights | None = Field(default=None, exclude_if=lambda value: value is None)
     normalisation: NormalisationFacts
 
 
@@ -268,6 +270,7 @@ def make_recipe(
             split_fractions=spec.splits if spec else None,
             reading=_reading(spec) if spec else None,
             files=_files(task.account) if task.account else None,
+            weights=task.weights,
             normalisation=facts(normalisation),
             pixel_range=task.pixel_range,
             fit=task.fit,

@@ -7,7 +7,7 @@ import re
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.pixel_range import EIGHT_BITS
 from automl_transfer.printable import visible
-from automl_transfer.recipes.best_strategy import Provenance, Recipe
+from automl_transfer.recipes.best_strategy import Provenance, Recipe, RecipeTask
 from automl_transfer.recipes.scores import Confirmed, Cost, OverSeeds, Score
 
 MOST_CLASSES = 50
@@ -38,7 +38,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         *_cost(recipe.cost),
         _calibration(description),
         f"- **Trained on**: the {trained} images of {_plain(recipe.task.name)} "
-        f"(fingerprint `{recipe.task.fingerprint[:16]}`).",
+        f"(fingerprint `{recipe.task.fingerprint[:16]}`){_counted(recipe.task)}.",
         f"- **Weights transferred from**: {_plain(source.name)}; licence: {licence}.",
         f"- **Found by**: {_finder(recipe.provenance)}.",
         "",
@@ -49,6 +49,10 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _counted(task: RecipeTask) -> str:
+    return "" if task.weights is None else f"; {task.weights.describe()}"
 
 
 def _finder(origin: Provenance) -> str:

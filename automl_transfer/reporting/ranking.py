@@ -14,7 +14,7 @@ from automl_transfer.domain.names import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen
-from automl_transfer.domain.task import Task
+from automl_transfer.domain.task import Task, TrainingWeights
 from automl_transfer.reporting.confirmed import (
     ERROR_RATE,
     Arm,
@@ -37,6 +37,7 @@ class RankedTask(Frozen):
     fingerprint: str
     metric: Metric
     account: Account | None = None
+    weights: TrainingWeights | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ValidationScore(Frozen):
@@ -191,7 +192,11 @@ def rank(
     )
     return Ranking(
         task=RankedTask(
-            name=task.name, fingerprint=task.fingerprint, metric=task.metric, account=task.account
+            name=task.name,
+            fingerprint=task.fingerprint,
+            metric=task.metric,
+            account=task.account,
+            weights=task.weights,
         ),
         study=study,
         identity=identity,

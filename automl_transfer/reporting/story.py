@@ -65,6 +65,8 @@ def caveats(report: StudyReport) -> Iterator[str]:
             f"{paused} of the strategies are paused at a rung with their checkpoints: a longer search of "
             "this study goes on with the best of them."
         )
+    if report.task is not None and report.task.weights is not None:
+        yield report.task.weights.describe().capitalize() + "."
     best = report.ranking.best
     if best is None:
         return

@@ -49,7 +49,7 @@ def make_run(
     from automl_transfer.transfer.build import build_plan
 
     if refit:
-        both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
+        both = task.to_train(np.sort(np.concatenate([task.indices["train"], task.indices["validation"]])))
         task = dataclasses.replace(task, indices={**task.indices, "train": both})
     plan = build_plan(
         strategy,

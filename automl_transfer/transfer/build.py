@@ -17,6 +17,7 @@ from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import OutOfMemoryError, SourceError
 from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
+from automl_transfer.transfer.counting import counting
 from automl_transfer.transfer.drawn import Draw
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.heads import SOLVED, HeadInput, Reader, initialise_head
@@ -144,7 +145,16 @@ def build_plan(
         read = (known.features(asked) if known is not None and can_know else None) or asked.compute
 
         def begin_head(read: Reader) -> None:
-            initialise_head(model.head.linear, strategy, task.labels, train, read, generator, augment.count)
+            initialise_head(
+                model.head.linear,
+                strategy,
+                task.labels,
+                train,
+                read,
+                generator,
+                augment.count,
+                counting(task, train),
+            )
 
         if prepared.basis is None:
             begin_head(read)
@@ -166,6 +176,7 @@ def build_plan(
                 task.labels,
                 classes,
                 normalise,
+                task.weights,
             )
         )
     return TransferPlan(
