@@ -68,6 +68,9 @@ class TargetModel(nn.Module):
         groups: They run one after the other.
         head: Reads the outputs of the last `head.taps` groups.
         resolution_scale: Images are resized by this factor first.
+
+    Attributes:
+        flips: Logits of an image are the mean of its own and its mirror image's. Never while training.
     """
 
     def __init__(self, groups: Iterable[nn.Module], head: PooledHead, resolution_scale: float = 1.0) -> None:
@@ -75,6 +78,7 @@ class TargetModel(nn.Module):
         self.groups = nn.ModuleList(groups)
         self.head = head
         self.resolution_scale = resolution_scale
+        self.flips = False
 
     def resize(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images at the size that the first group takes."""
@@ -110,6 +114,9 @@ class TargetModel(nn.Module):
     def forward(self, x: Tensor, start: int = 0, below: Tensor | None = None) -> Tensor:
         """(B, classes) logits of images, or of what `run(images, start)` gave."""
         logits: Tensor = self.head(self.features(x, start, below))
+        if self.flips and start == 0:
+            mirrored: Tensor = self.head(self.features(x.flip(3)))
+            logits = (logits + mirrored) / 2.0
         return logits
 
 
@@ -236,6 +243,7 @@ def build_from_description(
     resolution: int,
     taps: int = 1,
     resolution_scale: float = 1.0,
+    flips: bool = False,
 ) -> TargetModel:
     """The target model that a `model.json` describes, with random weights and in evaluation mode.
 
@@ -243,4 +251,6 @@ def build_from_description(
         SourceError: The architecture is unknown or cannot be cut there.
     """
     backbone = build_architecture(architecture, in_channels)
-    return truncate(backbone, groups_kept, classes, pool, resolution, taps, resolution_scale)
+    model = truncate(backbone, groups_kept, classes, pool, resolution, taps, resolution_scale)
+    model.flips = flips
+    return model

@@ -32,6 +32,11 @@ class ModelFolderSource(Source):
                 "a plain weights file is named checkpoint/ARCHITECTURE@PATH"
             )
         self.description = read_description(folder)
+        if self.description.members:
+            raise SourceError(
+                f"a source must be one network, {folder} is an ensemble of {len(self.description.members)}: "
+                "ship one with 'automl-transfer export STUDY --as winner' (or soup), and name that folder"
+            )
         self.weights = folder / WEIGHTS
         if not self.weights.is_file():
             raise SourceError(f"a model folder must hold {WEIGHTS}, {folder} has none: export it again")

@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from automl_transfer.domain.normalisation import NormalisationFacts, constants
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.together import Ensemble
 
 
 class Inference(nn.Module):
@@ -32,7 +33,7 @@ class Inference(nn.Module):
 
     def __init__(
         self,
-        model: TargetModel,
+        model: TargetModel | Ensemble,
         normalisation: NormalisationFacts | None = None,
         temperature: float = 1.0,
     ) -> None:
@@ -54,7 +55,7 @@ class Inference(nn.Module):
         return torch.softmax(self.model(self._normalise(images)) / self._temperature, dim=1)
 
 
-def _without_parameters(model: TargetModel) -> TargetModel:
+def _without_parameters(model: TargetModel | Ensemble) -> TargetModel | Ensemble:
     for module in model.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:
