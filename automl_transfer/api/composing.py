@@ -16,7 +16,7 @@ from automl_transfer.domain.model_description import Member, Network
 from automl_transfer.domain.normalisation import constants, facts
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import StudyError
-from automl_transfer.recipes.shipped_as import Kind, Part
+from automl_transfer.recipes.shipped_as import Kind, Part, offer_name
 from automl_transfer.training.calibration import fit_temperature, log_likelihood, softmax
 from automl_transfer.training.making import Composed, Constants, Judged, split_logits
 
@@ -48,6 +48,11 @@ class Ingredient:
         """Higher is better: by the task's metric, then by its likelihood."""
         return score_of(self.scores, self.run.task.task.metric), -self.scores.nll
 
+    @property
+    def words(self) -> str:
+        """Its strategy."""
+        return self.run.plan.strategy.describe()
+
     def part(self, share: float) -> Part:
         """What a recipe says of it."""
         assert self.record.strategy is not None
@@ -67,6 +72,10 @@ class Composition:
     kind: Kind
     judged: Judged
     chosen: tuple[tuple[Ingredient, float], ...]
+
+    def name(self, *, flips: bool = False) -> str:
+        """In words."""
+        return offer_name(self.kind, len(self.chosen), flips)
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -106,25 +115,28 @@ def soup(pool: Sequence[Ingredient], *, of_all: bool = False) -> Composition:
     groups: dict[tuple[object, ...], list[Ingredient]] = {}
     for each in pool:
         groups.setdefault(_shape(each.run), []).append(each)
-    kin = next((group for group in groups.values() if len(group) > 1), None)
-    if kin is None or (of_all and len(groups) > 1):
-        told = "; ".join(f"trial {g[0].record.number}: {g[0].record.strategy.describe()}"  # type: ignore[union-attr]
-                         for g in groups.values())  # fmt: skip
+    kin = [group for group in groups.values() if len(group) > 1]
+    if not kin or (of_all and len(groups) > 1):
+        told = "; ".join(f"trial {group[0].record.number}: {group[0].words}" for group in groups.values())
         raise StudyError(
             "a soup must be of trials that share a source and a shape (groups kept, pooling, outputs read, "
             f"resolution, normalisation), got {told}: take --as ensemble, or other --trials"
         )
-    chosen, run = kin[:1], kin[0].run
+    return max((_greedy(group) for group in kin), key=lambda made: made[0])[1]
+
+
+def _greedy(kin: Sequence[Ingredient]) -> tuple[float, Composition]:
+    """The soup of some that can be averaged, and its validation score."""
+    chosen, run, best = [kin[0]], kin[0].run, kin[0].order[0]
     model, metric = copy.deepcopy(run.model), run.task.task.metric
     tasted = Composed(run.task, model, run.device, run.plan)
-    best = kin[0].order[0]
     for each in kin[1:]:
         _average([*chosen, each], model)
         score = score_of(scores_on_validation(tasted, split_logits(tasted, "validation")), metric)
         if score >= best:
             chosen, best = [*chosen, each], score
     _average(chosen, model)
-    return Composition("soup", tasted, tuple((each, 1.0 / len(chosen)) for each in chosen))
+    return best, Composition("soup", tasted, tuple((each, 1.0 / len(chosen)) for each in chosen))
 
 
 def _average(ingredients: Sequence[Ingredient], model: TargetModel) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,10 +27,11 @@ from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError, StudyError
 from automl_transfer.recipes.scores import Cost
-from automl_transfer.recipes.shipped_as import Kind, Offered, ShippedAs, offer_name
+from automl_transfer.recipes.shipped_as import Kind, Offered, ShippedAs
 from automl_transfer.reporting.ranking import one_per_strategy
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.search.workbench import Workbench
+from automl_transfer.training.calibration import fit_temperature
 from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from automl_transfer.transfer.together import Ensemble
 
 log = logging.getLogger(__name__)
+
+TURNS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +69,9 @@ class Offer:
                 "the ranking says who that is"
             )
         if self.trials and len(set(self.trials)) < 2:
-            mistakes.append(f"a {self.kind} is of at least two trials, got {list(self.trials)}: name another")
+            mistakes.append(
+                f"{self.kind}: it is made of at least two trials, got {list(self.trials)}: name another"
+            )
         if refit and self.kind != "winner":
             mistakes.append(
                 f"only the winner can be refitted, got --refit for a {self.kind}: its parts ship as their "
@@ -125,43 +131,65 @@ def make(bench: Workbench, report: StudyReport, winner: TrialRecord, run: Traini
     if offer.flips:
         warn_of_flips(bench.task.task)
     first = _ingredient(bench, winner, run)
-    measured = [_offered("winner", run, first.logits)]
-    ways: list[Composition] = []
-    if offer.kind != "winner":
-        pool = _pool(bench, report, first, offer)
-        makers: dict[Kind, Callable[[], Composition]] = {
-            "soup": lambda: soup(pool, of_all=bool(offer.trials) and offer.kind == "soup"),
-            "ensemble": lambda: ensemble(pool),
-        }
-        for kind, maker in makers.items():
-            try:
-                ways.append(maker())
-            except StudyError:
-                if kind == offer.kind:
-                    raise
-                log.info("no %s is possible here, so none is measured", kind)
-    for way in ways:
-        name = offer_name(way.kind, len(way.chosen), False)
-        measured.append(_offered(name, way.judged, split_logits(way.judged, "validation")))
-    asked = next((way for way in ways if way.kind == offer.kind), None) or Composition("winner", run, ())
-    if offer.flips and offer.kind != "winner":
-        with _flipping(run.model):
-            measured.append(_offered("winner, flips", run, split_logits(run, "validation")))
-    for network in _networks(asked.judged.model) if offer.flips else ():
-        network.flips = True
-    logits = split_logits(asked.judged, "validation")
+    made = _composed(_pool(bench, report, first, offer), offer) if offer.kind != "winner" else []
+    plain = [Composition("winner", run, ()), *made]
+    asked = next(each for each in plain if each.kind == offer.kind)
+    ways = [_Way(each.name(), each.judged) for each in plain]
+    if offer.flips:
+        mirrored = [each for each in plain if each.kind in ("winner", offer.kind)]
+        ways += [_Way(each.name(flips=True), each.judged, flips=True) for each in mirrored]
     shipped = ShippedAs(
         kind=offer.kind,
         flips=offer.flips,
         parts=asked.parts,
+        offered=tuple(_offered(ways)),
         images=len(bench.task.indices["validation"]),
     )
-    if offer.flips:
-        measured.append(_offered(shipped.name, asked.judged, logits))
-    shipped = shipped.model_copy(update={"offered": tuple(measured)})
-    ms = next(each.predict_ms_per_image for each in measured if each.name == shipped.name)
+    for network in _networks(asked.judged.model):
+        network.flips = offer.flips
+    mine = next(each for each in shipped.offered if each.name == shipped.name)
+    cost = _cost(asked, winner, mine.predict_ms_per_image)
     source = asked.chosen[0][0].run.plan.strategy.source if asked.chosen else run.plan.strategy.source
-    return Made(asked.judged, shipped, logits, _cost(asked, winner, ms), source)
+    return Made(asked.judged, shipped, split_logits(asked.judged, "validation"), cost, source)
+
+
+def _composed(pool: Sequence[Ingredient], offer: Offer) -> list[Composition]:
+    """Soup and ensemble; one that is not asked for is measured where it is possible."""
+    makers: dict[Kind, Callable[[], Composition]] = {
+        "soup": lambda: soup(pool, of_all=bool(offer.trials) and offer.kind == "soup"),
+        "ensemble": lambda: ensemble(pool),
+    }
+    made = []
+    for kind, maker in makers.items():
+        try:
+            made.append(maker())
+        except StudyError:
+            if kind == offer.kind:
+                raise
+            log.info("no %s is possible here, so none is measured", kind)
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """One way to ship."""
+
+    name: str
+    judged: Judged
+    flips: bool = False
+
+    @contextmanager
+    def ready(self) -> Iterator[Judged]:
+        """Its model, flipping where it is to."""
+        networks = _networks(self.judged.model)
+        before = [network.flips for network in networks]
+        for network in networks:
+            network.flips = self.flips
+        try:
+            yield self.judged
+        finally:
+            for network, flips in zip(networks, before, strict=True):
+                network.flips = flips
 
 
 def _networks(model: TargetModel | Ensemble) -> list[TargetModel]:
@@ -170,13 +198,28 @@ def _networks(model: TargetModel | Ensemble) -> list[TargetModel]:
     return model.networks if isinstance(model, Ensemble) else [model]
 
 
-@contextmanager
-def _flipping(model: TargetModel) -> Iterator[None]:
-    model.flips = True
-    try:
-        yield
-    finally:
-        model.flips = False
+def _offered(ways: Sequence[_Way]) -> Iterator[Offered]:
+    """Scores on the validation images, and what a prediction takes, measured in turns."""
+    from automl_transfer.training.evaluate import measure_latency
+
+    taken: list[list[float]] = [[] for _ in ways]
+    for _ in range(TURNS):
+        for way, found in zip(ways, taken, strict=True):
+            with way.ready() as judged:
+                normalise = judged.plan.normaliser(judged.device)
+                images = judged.task.images
+                found.append(measure_latency(judged.model, images, normalise, judged.device, repeats=1))
+    for way, found in zip(ways, taken, strict=True):
+        with way.ready() as judged:
+            logits = split_logits(judged, "validation")
+        scores, labels = scores_on_validation(judged, logits), judged.task.labels
+        fitted = fit_temperature(logits, labels[judged.task.indices["validation"]])
+        yield Offered(
+            name=way.name,
+            score=score_of(scores, judged.task.task.metric),
+            nll=fitted.nll_after,
+            predict_ms_per_image=statistics.median(found),
+        )
 
 
 def _pool(bench: Workbench, report: StudyReport, first: Ingredient, offer: Offer) -> list[Ingredient]:
@@ -202,7 +245,7 @@ def _pool(bench: Workbench, report: StudyReport, first: Ingredient, offer: Offer
         log.warning("left out, because their weights are gone or changed: %s", ", ".join(gone))
     if len(found) < 2:
         raise StudyError(
-            f"a {offer.kind} must be of at least two complete trials with kept weights, got {len(found)} in "
+            f"{offer.kind}: it is made of at least two trials with kept weights, got {len(found)} in "
             f"study {bench.handle.name!r}: search on for more trials, or take --as winner"
         )
     return sorted(found, key=lambda each: each.order, reverse=True)
@@ -223,19 +266,6 @@ def _ingredient(bench: Workbench, record: TrialRecord, run: TrainingRun) -> Ingr
     logits = split_logits(run, "validation")
     architecture = bench.backbone(run.plan.strategy.source).architecture
     return Ingredient(record, run, architecture, logits, scores_on_validation(run, logits))
-
-
-def _offered(name: str, judged: Judged, logits: Logits) -> Offered:
-    from automl_transfer.training.evaluate import measure_latency
-
-    found = scores_on_validation(judged, logits)
-    normalise = judged.plan.normaliser(judged.device)
-    return Offered(
-        name=name,
-        score=score_of(found, judged.task.task.metric),
-        nll=found.nll,
-        predict_ms_per_image=measure_latency(judged.model, judged.task.images, normalise, judged.device),
-    )
 
 
 def _cost(asked: Composition, winner: TrialRecord, ms: float) -> Cost:

@@ -35,6 +35,7 @@ from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.output import check_output_folder, whole_folder
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.scores import Confirmed, Cost, RecipeMetrics, Score
+from automl_transfer.recipes.shipped_as import ShippedAs
 from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
 from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.reporting.ranking import Confirmation
@@ -222,8 +223,15 @@ def recipe_alone(
         metrics=metrics,
         cost=measured_cost(run, seconds),
         environment=environment(),
+        shipped_as=_flipped(run),
         **({} if origin is None else origin.model_dump(exclude={"by"})),
     )
+
+
+def _flipped(run: TrainingRun) -> ShippedAs | None:
+    if not run.model.flips:
+        return None
+    return ShippedAs(kind="winner", flips=True, images=len(run.task.indices["validation"]))
 
 
 def write_alone(

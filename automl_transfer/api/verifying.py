@@ -83,7 +83,7 @@ def verify(
     recipe = recipe_of(recipe)
     if recipe.shipped_as is not None and recipe.shipped_as.kind != "winner":
         raise ConfigurationError(
-            f"a recipe of one training can be verified, got one of a {recipe.shipped_as.name}, made of "
+            f"a recipe of one training can be verified, got {recipe.shipped_as.name}: "
             f"trials {', '.join(str(each.trial) for each in recipe.shipped_as.parts)}: export the study "
             "again with --as winner, and verify that"
         )

@@ -64,7 +64,7 @@ def _shipped_as(found: ShippedAs | None) -> list[str]:
     parts = ", ".join(f"trial {each.trial} ({100 * each.share:.0f}%)" for each in found.parts)
     flips = "; each image is looked at together with its mirror image" if found.flips else ""
     text = f"- **Ships as**: {of}{': ' + parts if parts else ''}{flips}."
-    return [f"{text} Chosen and compared {found.comparison()}."]
+    return [f"{text} Chosen and compared {found.comparison()}." if found.offered else text]
 
 
 def _finder(origin: Provenance) -> str:

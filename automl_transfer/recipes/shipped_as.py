@@ -43,6 +43,7 @@ class Offered(Frozen):
     Attributes:
         name: "winner", "soup of 3", "ensemble of 4, flips".
         score: By the task's metric.
+        nll: In nats, of probabilities that are calibrated on the same images.
         predict_ms_per_image: On the machine that measured it, from stored pixels to logits.
     """
 
@@ -78,11 +79,12 @@ class ShippedAs(Frozen):
 
     def comparison(self) -> str:
         """What was measured, on one line."""
+        if not self.offered:
+            return "on no images"
         told = ", ".join(f"{each.name} {each.score:.4f}" for each in self.offered)
         mine = next((each for each in self.offered if each.name == self.name), None)
-        first = self.offered[0] if self.offered else None
-        slower = ""
-        if mine is not None and first is not None and first.predict_ms_per_image > 0.0:
+        first, slower = self.offered[0], ""
+        if mine is not None and first.predict_ms_per_image > 0.0:
             times = mine.predict_ms_per_image / first.predict_ms_per_image
             slower = f"; the {self.name} predicts {times:.1f} x as long as the winner alone"
         return f"on validation: {told} (n = {self.images}){slower}"

@@ -200,6 +200,13 @@ def _value(graph: fx.GraphModule, node: Any) -> Tensor | None:
 
 
 def _constant(graph: fx.GraphModule, value: Tensor) -> fx.Node:
+    # Several passes through one network share its weights.
+    for name, known in graph._buffers.items():
+        if known is None or not name.startswith("constant_"):
+            continue
+        if (known.shape, known.dtype) == (value.shape, value.dtype) and torch.equal(known, value):
+            shared: fx.Node = graph.graph.get_attr(name)
+            return shared
     number = sum(name.startswith("constant_") for name in graph._buffers)
     graph.register_buffer(f"constant_{number}", value)
     node: fx.Node = graph.graph.get_attr(f"constant_{number}")
