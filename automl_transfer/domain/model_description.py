@@ -23,7 +23,7 @@ FILES = frozenset({WEIGHTS, DESCRIPTION, CARD})
 
 SCHEMA = "automl-transfer/model/1"
 SCHEMA_TOGETHER = "automl-transfer/model/2"
-"""Of models that earlier versions would run, but not rightly: with flips, or of several networks."""
+"""Of models that earlier versions cannot run rightly: with flips, adapters, or of several networks."""
 MOST_MEMBERS = 16
 
 
@@ -56,6 +56,9 @@ def check_side(resolution: int, scale: float) -> None:
         )
 
 
+AdapterWidth = Annotated[int, Field(ge=0, le=1024, exclude_if=lambda width: width == 0)]
+
+
 def check_members(members: Sequence[Member], resolution: int, channels: int) -> None:
     """Refuse an ensemble that cannot be.
 
@@ -82,6 +85,7 @@ class Network(Frozen):
         pool: Height and width of the grid in front of the head.
         taps: Number of topmost group outputs that the head reads.
         resolution_scale: Images are resized by this factor in front of the first group.
+        adapter: Width of the bottleneck behind each branch of its residual blocks; 0 where there is none.
     """
 
     architecture: str = Field(min_length=1, max_length=300)
@@ -89,6 +93,7 @@ class Network(Frozen):
     pool: Literal[1, 2, 4]
     taps: int = Field(default=1, ge=1, le=8)
     resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
+    adapter: AdapterWidth = 0
 
 
 class Member(Network):
@@ -113,7 +118,8 @@ class ModelDescription(Ranged):
     """The content of `model.json`.
 
     Attributes:
-        architecture, groups_kept, pool, taps, resolution_scale: As of a `Network`; of an ensemble's first.
+        architecture, groups_kept, pool, taps, resolution_scale, adapter: As of a `Network`; of an ensemble's
+            first.
         flips: Each network's logits are the mean of those of an image and of its mirror image.
         members: Of an ensemble, whose logits are the logarithm of the members' mean probabilities; empty for
             one network.
@@ -141,11 +147,12 @@ class ModelDescription(Ranged):
     calibration: Calibration | None = None
     flips: Flips = False
     members: Members = ()
+    adapter: AdapterWidth = 0
 
     @model_validator(mode="after")
     def _together(self) -> Self:
         check_members(self.members, self.resolution, self.in_channels)
-        together = self.flips or bool(self.members)
+        together = self.flips or bool(self.members) or self.adapter > 0
         if together != (self.schema_ == SCHEMA_TOGETHER):
             needed = SCHEMA_TOGETHER if together else SCHEMA
             raise ValueError(f"schema must be {needed} for this model, got {self.schema_}")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl_transfer.errors import SourceError
+from automl_transfer.models.adapters import insert_adapters
 from automl_transfer.models.architectures import build_architecture
 from automl_transfer.models.network import Backbone
 
@@ -71,6 +72,7 @@ class TargetModel(nn.Module):
 
     Attributes:
         flips: Logits of an image are the mean of its own and its mirror image's. Never while training.
+        adapter: Width of the adapters that its groups hold; 0 where they hold none.
     """
 
     def __init__(self, groups: Iterable[nn.Module], head: PooledHead, resolution_scale: float = 1.0) -> None:
@@ -79,6 +81,7 @@ class TargetModel(nn.Module):
         self.head = head
         self.resolution_scale = resolution_scale
         self.flips = False
+        self.adapter = 0
 
     def resize(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images at the size that the first group takes."""
@@ -244,6 +247,7 @@ def build_from_description(
     taps: int = 1,
     resolution_scale: float = 1.0,
     flips: bool = False,
+    adapter: int = 0,
 ) -> TargetModel:
     """The target model that a `model.json` describes, with random weights and in evaluation mode.
 
@@ -251,6 +255,8 @@ def build_from_description(
         SourceError: The architecture is unknown or cannot be cut there.
     """
     backbone = build_architecture(architecture, in_channels)
+    if adapter:
+        insert_adapters(backbone, adapter, scaled(resolution, resolution_scale))
     model = truncate(backbone, groups_kept, classes, pool, resolution, taps, resolution_scale)
-    model.flips = flips
+    model.flips, model.adapter = flips, adapter
     return model

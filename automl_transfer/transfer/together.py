@@ -78,7 +78,9 @@ def common(members: Sequence[Member]) -> NormalisationFacts:
 
 def structure(model: TargetModel | Ensemble, architecture: str) -> dict[str, Any]:
     """How a model is built: these fields of a `ModelDescription`. An ensemble knows its architectures."""
-    stated: dict[str, Any] = {"schema_": SCHEMA_TOGETHER, "flips": model.flips} if model.flips else {}
+    stated: dict[str, Any] = {"flips": model.flips}
+    if model.flips or (isinstance(model, TargetModel) and model.adapter):
+        stated["schema_"] = SCHEMA_TOGETHER
     if isinstance(model, Ensemble):
         first = {name: getattr(model.facts[0], name) for name in Network.model_fields}
         return {**stated, **first, "schema_": SCHEMA_TOGETHER, "members": model.facts}
@@ -89,6 +91,7 @@ def structure(model: TargetModel | Ensemble, architecture: str) -> dict[str, Any
         "pool": model.head.grid,
         "taps": model.head.taps,
         "resolution_scale": model.resolution_scale,
+        "adapter": model.adapter,
     }
 
 
@@ -119,6 +122,7 @@ def build_described(
             classes=classes,
             resolution=resolution,
             flips=flips,
+            adapter=each.adapter,
         )
         for each in described
     ]

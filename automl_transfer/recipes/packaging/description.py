@@ -101,9 +101,9 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
 def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
     """A package that names its network, described like a model folder."""
     assert package.network is not None
-    together: dict[str, Any] = (
-        {"schema_": SCHEMA_TOGETHER} if package.flips or package.network.members else {}
-    )
+    network = package.network
+    newer = package.flips or network.members or network.adapter
+    together: dict[str, Any] = {"schema_": SCHEMA_TOGETHER} if newer else {}
     return ModelDescription(
         **together,
         **package.network.model_dump(),
