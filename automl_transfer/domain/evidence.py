@@ -61,6 +61,7 @@ class TestLook(Measured):
         weights_sha256: Of the model: the same weights need not be judged again.
         interval: 95% Clopper-Pearson interval of the accuracy.
         images: How many were judged.
+        shipped_as: What the weights were put to, where they did not answer alone: "soup of 3, flips".
     """
 
     __test__: ClassVar[bool] = False  # pytest: no test class
@@ -71,6 +72,7 @@ class TestLook(Measured):
     nll: float | None
     interval: tuple[float, float]
     images: int = Field(ge=1)
+    shipped_as: str = Field(default="", max_length=100, exclude_if=lambda value: not value)
 
 
 def pack_bits(bits: Iterable[bool]) -> str:

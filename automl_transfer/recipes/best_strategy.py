@@ -41,6 +41,7 @@ from automl_transfer.domain.task import SplitSizes, Task, TrainingWeights
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Cost, RecipeMetrics
+from automl_transfer.recipes.shipped_as import ShippedAs
 
 __all__ = [
     "SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "read_strategy", "write_recipe",
@@ -187,7 +188,12 @@ class Provenance(Frozen):
 
 
 class Recipe(Frozen):
-    """The content of `best_strategy.json`."""
+    """The content of `best_strategy.json`.
+
+    Attributes:
+        strategy: The winner's: what `apply` trains, whatever ships.
+        shipped_as: Where the model is not the winner as it was trained: a soup, an ensemble, with flips.
+    """
 
     schema_: Literal["automl-transfer/recipe/2"] = Field(default="automl-transfer/recipe/2", alias="schema")
     strategy: Strategy
@@ -198,6 +204,7 @@ class Recipe(Frozen):
     cost: Cost | None = None
     environment: Environment
     provenance: Provenance
+    shipped_as: ShippedAs | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _names_are_names(self) -> Self:
@@ -208,6 +215,10 @@ class Recipe(Frozen):
             ("source.name", self.source.name),
             ("task.name", self.task.name),
             ("provenance.study", self.provenance.study),
+            *(
+                ("shipped_as.parts.strategy.source", each.strategy.source)
+                for each in (self.shipped_as.parts if self.shipped_as else ())
+            ),
         ):
             if name is not None and is_local(name):
                 mistakes.append(f"{key} must be a name, not a path or an address, got {name[:80]!r}")
@@ -248,6 +259,7 @@ def make_recipe(
     trial: int | None = None,
     root_trial: int | None = None,
     identity: str | None = None,
+    shipped_as: ShippedAs | None = None,
 ) -> Recipe:
     """Put a recipe together and leave everything local out of it.
 
@@ -295,6 +307,7 @@ def make_recipe(
             trial=trial,
             root_trial=root_trial,
         ),
+        shipped_as=shipped_as,
     )
 
 

@@ -125,7 +125,8 @@ def _test(report: StudyReport) -> Iterator[str]:
     )
     if len(looks) > 1:
         told = [
-            f"trial {look.root}{' refitted' if look.refit else ''} {100 * look.accuracy:.2f}%"
+            f"trial {look.root}{' refitted' if look.refit else ''}"
+            f"{f' ({look.shipped_as})' if look.shipped_as else ''} {100 * look.accuracy:.2f}%"
             for look in looks
         ]
         yield (

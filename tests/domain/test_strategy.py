@@ -30,7 +30,9 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "taps": st.integers(1, 8),
     "resolution_scale": st.floats(0.25, 4.0),
     "transfer_depth": EIGHTHS,
-    "tune_mode": st.sampled_from(["head", "suffix", "full", "body", "norm", "bias", "surgical", "lora"]),
+    "tune_mode": st.sampled_from(
+        ["head", "suffix", "full", "body", "norm", "bias", "surgical", "lora", "adapter"]
+    ),
     "freeze_depth": EIGHTHS,
     "rest_init": st.text(min_size=1, max_size=64).filter(lambda s: s.isprintable()),
     "head_init": st.sampled_from(["zero", "he", "xavier", "ncm", "ridge"]),
@@ -63,6 +65,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "prepare_steps": st.integers(1, 100_000),
     "block": st.sampled_from(["first", "middle", "last"]),
     "rank": st.integers(1, 256),
+    "adapter_width": st.integers(1, 1024),
     "head_rate": st.sampled_from(["plain", "fan_in"]),
     "crop": st.floats(0.05, 1.0),
     "mirror": st.booleans(),
