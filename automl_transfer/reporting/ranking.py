@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -11,7 +11,7 @@ from automl_transfer.domain.account import Account
 from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import public_source
-from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
+from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState, order_among
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import Task
@@ -48,6 +48,8 @@ class ValidationScore(Frozen):
             The best row was picked for its score: expect its accuracy on new images to be lower, and
             see its confirmation.
         nll: Mean negative log-likelihood in nats.
+        calibrated_nll: The same after one temperature was fitted on these images, which decides between
+            equal scores; None where an earlier version trained the strategy.
         n: Number of images.
         seeds: Number of training runs behind the row.
     """
@@ -56,6 +58,7 @@ class ValidationScore(Frozen):
     accuracy: float
     interval: tuple[float, float]
     nll: float
+    calibrated_nll: float | None = None
     n: int
     seeds: int = 1
 
@@ -159,7 +162,7 @@ def rank(
     Only COMPLETE trials count: a pruned trial's last value says little about where it would have
     ended. Confirmed strategies come first, by their confirmed score: those that may be the best, then
     those that were ruled out. The others follow by their validation score, ties broken by validation
-    NLL, then by prediction time, then by training time.
+    NLL after calibration (`records.order_among`), then by prediction time, then by training time.
 
     Args:
         records: Trials of the study.
@@ -271,21 +274,32 @@ def ranked_epoch(record: TrialRecord, metric: Metric) -> EpochResult:
     return best
 
 
+def order_of_validation(scores: Sequence[ValidationScore]) -> list[int]:
+    """Places of these scores, the best first, as `by_validation` orders the trials that they are of."""
+    losses = [score.calibrated_nll for score in scores if score.calibrated_nll is not None]
+    if len(losses) < len(scores):
+        losses = [score.nll for score in scores]
+    return sorted(range(len(scores)), key=lambda place: (-round(scores[place].score, 12), losses[place]))
+
+
 def by_validation(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
     """One complete trial for each strategy, the best by its validation score first."""
-    return sorted(one_per_strategy(records), key=lambda record: _order(record, metric))
+    chosen = one_per_strategy(records)
+    return sorted(chosen, key=_order(chosen, metric))
 
 
-def _order(record: TrialRecord, metric: Metric) -> tuple[float, float, float, float, int]:
-    epoch = ranked_epoch(record, metric)
-    outcome = record.outcome
-    return (
-        -round(epoch.score(metric), 12),
-        epoch.validation_loss,
-        outcome.predict_ms_per_image if outcome else float("inf"),
-        _train_seconds(record),
-        record.root,
-    )
+def _order(
+    chosen: Iterable[TrialRecord], metric: Metric
+) -> Callable[[TrialRecord], tuple[float, float, float, float, int]]:
+    """By what these trials are compared on the validation split; lower is better."""
+    of_epoch = order_among((ranked_epoch(record, metric) for record in chosen), metric)
+
+    def order(record: TrialRecord) -> tuple[float, float, float, float, int]:
+        score, likelihood = of_epoch(ranked_epoch(record, metric))
+        ms = record.outcome.predict_ms_per_image if record.outcome else float("inf")
+        return -score, -likelihood, ms, _train_seconds(record), record.root
+
+    return order
 
 
 def _train_seconds(record: TrialRecord) -> float:
@@ -304,6 +318,7 @@ def _validation(record: TrialRecord, task: Task) -> ValidationScore:
         accuracy=epoch.accuracy,
         interval=clopper_pearson(_correct(epoch.accuracy, n), n),
         nll=epoch.validation_loss,
+        calibrated_nll=epoch.calibrated_loss,
         n=n,
     )
 
@@ -347,8 +362,9 @@ def _timeline(
     )
     points: list[TimelinePoint] = []
     incumbent: TrialRecord | None = None
+    order = _order(ranked, metric)
     for finished, record in ends:
-        if incumbent is None or _order(record, metric) < _order(incumbent, metric):
+        if incumbent is None or order(record) < order(incumbent):
             incumbent = record
             points.append(
                 TimelinePoint(

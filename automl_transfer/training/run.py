@@ -16,10 +16,11 @@ from torch import Tensor
 from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
-from automl_transfer.domain.records import EpochResult
+from automl_transfer.domain.records import EpochResult, order_among
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import split_batches, split_micro
+from automl_transfer.training.calibration import calibrated_nll
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.crew import ALONE, Crew
 from automl_transfer.training.evaluate import Scores, scores
@@ -75,7 +76,7 @@ class TrainingRun:
 
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
-        best: The best epoch so far by the task's metric, ties by validation loss.
+        best: The best epoch so far by the task's metric, ties by calibrated loss (`records.order_among`).
     """
 
     def __init__(
@@ -162,15 +163,18 @@ class TrainingRun:
             Aborted: That was asked for (`aborting`); the run stands after its last finished epoch.
             TrialDataError: Images could not be read.
         """
-        metric = self.task.task.metric
         while not self.finished:
             result = self._next_epoch()
             self.epoch = result.epoch
-            if self.best is None or result.order(metric) > self.best.order(metric):
+            if self.best is None or self._is_better(result, self.best):
                 self.best = result
                 with showing(self.plan.terms, self._moves):
                     self._best_tensors = clone(self._moves)
             yield result
+
+    def _is_better(self, result: EpochResult, than: EpochResult) -> bool:
+        order = order_among((result, than), self.task.task.metric)
+        return order(result) > order(than)
 
     def train_to(self, epoch: int) -> None:
         """Train on to this epoch without judging any: the weights that `epochs` has there, and no `best`.
@@ -261,13 +265,13 @@ class TrainingRun:
         epoch = self.epoch + 1
         if self.closed_form:
             train_loss, rate = None, 0.0
-            _, found = self._judge(epoch)
+            logits, found = self._judge(epoch)
         else:
             self._enter_phase_of(epoch)
             before = self._state()
             train_loss, rate = self._train_until_it_fits(epoch, before)
             try:
-                _, found = self._judge(epoch)
+                logits, found = self._judge(epoch)
             except Aborted:  # the weights have moved on
                 self._go_back(*before)
                 raise
@@ -277,6 +281,7 @@ class TrainingRun:
             learning_rate=rate,
             seconds=time.perf_counter() - start,
             validation_loss=found.nll,
+            calibrated_loss=calibrated_nll(logits, self.task.labels[self.task.indices["validation"]]),
             **found.shares(),
         )
 
