@@ -70,7 +70,13 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
 
     trials, evidence, handle = Trials(store), Evidence(store), store.study(study)
     read = trials.read(handle)
-    ranking = rank(read.records, handle.task, handle.name, evidence.runs(handle, "confirm"))
+    ranking = rank(
+        read.records,
+        handle.task,
+        handle.name,
+        evidence.runs(handle, "confirm"),
+        confirm_runs=handle.spec.search.confirm_runs,
+    )
     summary = summarise(read.records, ranking, [*read.unreadable, *evidence.unreadable(handle)])
     best = ranking.best
     return {

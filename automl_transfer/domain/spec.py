@@ -21,6 +21,8 @@ RareClasses = Literal["refuse", "drop", "merge", "keep"]
 OnBadImage = Literal["refuse", "skip"]
 DimensionSetting = Scalar | tuple[Scalar, ...]
 
+CONFIRM_RUNS = 4
+"""Trainings of each strategy that is confirmed, at most, where a study says nothing else."""
 MOST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 """Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
@@ -188,7 +190,7 @@ class SearchSpec(Frozen):
     profile: bool = True
     default_first: bool = True
     confirm: int = Field(default=3, ge=0, le=100)
-    confirm_runs: int = Field(default=4, ge=2, le=100)
+    confirm_runs: int = Field(default=CONFIRM_RUNS, ge=2, le=100)
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:

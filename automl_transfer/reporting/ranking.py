@@ -12,18 +12,12 @@ from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState, order_among
+from automl_transfer.domain.spec import CONFIRM_RUNS
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import Task
-from automl_transfer.reporting.confirmed import (
-    ERROR_RATE,
-    Arm,
-    accuracy_interval,
-    arms_of,
-    difference,
-    estimate,
-    may_be_best,
-)
+from automl_transfer.reporting.confirmed import BY_VALIDATION, ERROR_RATE, accuracy_interval, arms_of
+from automl_transfer.reporting.panel import Panel
 from automl_transfer.reporting.racing import ConfirmationProgress
 from automl_transfer.reporting.statistics import best_set, clopper_pearson
 
@@ -67,12 +61,17 @@ class Confirmation(Frozen):
     """A strategy trained again with fresh seeds, each on a fresh split of training + validation images.
 
     Attributes:
-        score, accuracy: Means over the runs; the score is the task's metric.
+        score, accuracy: Means over the runs (`Panel.score`), on images that did not choose the candidates,
+            less the flattery; the score is the task's metric.
         interval: 95% interval of the accuracy over seeds and images (`confirmed.accuracy_interval`).
         runs: Trainings.
-        images: Different images that they were judged on.
-        behind: By how much the best row's score is higher, on the runs that both have; and its 95%
-            interval, paired. None for the best row itself.
+        images: Different images that the score is a mean over.
+        left_out: Different images that were judged as well, but had chosen the candidates; 0 where earlier
+            versions trained, which did not say.
+        flattery: What was taken off the score: by how much the best of several looks too good for being the
+            best of these runs.
+        behind: By how much the best row's score is higher, image by image on the runs that both have; and its
+            95% interval. These are over all judged images. None for the best row itself.
         seconds: All runs together.
     """
 
@@ -81,6 +80,8 @@ class Confirmation(Frozen):
     interval: tuple[float, float]
     runs: int
     images: int
+    left_out: int = 0
+    flattery: float = 0.0
     behind: float | None = None
     behind_interval: tuple[float, float] | None = None
     seconds: float
@@ -91,7 +92,7 @@ class RankedStrategy(Frozen):
 
     Attributes:
         set: "a" where the strategy cannot be told apart from the best, else None: by its confirmation
-            (`confirmed.may_be_best`), or by its validation score where it was not confirmed
+            (`Panel.kept`), or by its validation score where it was not confirmed
             (`statistics.best_set`); 5% error over all comparisons. For metrics other than the accuracy
             the curve of a trial does not hold what their spread depends on: there only confirmed
             strategies have a set.
@@ -156,13 +157,15 @@ def rank(
     runs: Iterable[ExtraRun] = (),
     *,
     identity: str | None = None,
+    confirm_runs: int = CONFIRM_RUNS,
 ) -> Ranking:
     """Order the strategies of a study by the task's metric.
 
     Only COMPLETE trials count: a pruned trial's last value says little about where it would have
-    ended. Confirmed strategies come first, by their confirmed score: those that may be the best, then
-    those that were ruled out. The others follow by their validation score, ties broken by validation
-    NLL after calibration (`records.order_among`), then by prediction time, then by training time.
+    ended. Confirmed strategies come first, compared on the same runs and images (`Panel.order`): those that
+    may be the best, then those that were ruled out. The others follow by their validation score, ties broken
+    by validation NLL after calibration (`records.order_among`), then by prediction time, then by training
+    time.
 
     Args:
         records: Trials of the study.
@@ -170,23 +173,25 @@ def rank(
         study: Its name.
         runs: Confirmation runs (`domain.evidence.ExtraRun`).
         identity: Of the study.
+        confirm_runs: At most so many of each were to be made (`search.confirm_runs`).
     """
     everything = list(records)
     chosen = by_validation(everything, task.metric)
     arms = arms_of(runs)
     confirmed = [arms[record.root] for record in chosen if record.root in arms]
+    panel = Panel(confirmed, task.metric)
     scores = {record.root: _validation(record, task) for record in chosen}
-    together = _sets(chosen, scores, confirmed, task)
-    means = {arm.root: estimate(arm, task.metric).mean for arm in confirmed}
-    chosen.sort(key=lambda r: (r.root not in means, r.root in means and not together[r.root],
-                               -means.get(r.root, 0.0)))  # fmt: skip
-    best = arms.get(chosen[0].root) if chosen else None
+    together = _sets(chosen, scores, panel, task, confirm_runs)
+    place = {root: at for at, root in enumerate(panel.order)}
+    chosen.sort(key=lambda r: (r.root not in place, r.root in place and not together[r.root],
+                               place.get(r.root, 0)))  # fmt: skip
+    confirmations = _confirmations(panel, chosen[0].root) if confirmed else {}
     rows = tuple(
         _row(
             position,
             record,
             scores[record.root],
-            _confirmation(arms.get(record.root), best, task.metric),
+            confirmations.get(record.root),
             together[record.root],
             task.metric,
         )
@@ -204,40 +209,40 @@ def rank(
 
 
 def _sets(
-    chosen: list[TrialRecord], scores: dict[int, ValidationScore], confirmed: list[Arm], task: Task
+    chosen: list[TrialRecord], scores: dict[int, ValidationScore], panel: Panel, task: Task, confirm_runs: int
 ) -> dict[int, bool]:
     """Which strategies are in the set of the best, by root. The error rate is shared by both stages."""
     if task.metric == "accuracy":
-        rate = ERROR_RATE / 2.0 if confirmed else ERROR_RATE
+        rate = BY_VALIDATION if panel.roots else ERROR_RATE
         n = task.splits.validation
         kept = best_set([_correct(scores[record.root].accuracy, n) for record in chosen], n, rate)
         together = {record.root: keep for record, keep in zip(chosen, kept, strict=True)}
     else:
-        together = {record.root: False for record in chosen}
-        together |= {arm.root: True for arm in confirmed}
-    if confirmed:
-        looks = max(len(arm.runs) for arm in confirmed) - 1
-        for arm, keep in zip(confirmed, may_be_best(confirmed, looks, task.metric), strict=True):
-            together[arm.root] = keep
-    return together
+        together = {record.root: record.root in panel.roots for record in chosen}
+    return together | dict(zip(panel.roots, panel.kept(confirm_runs), strict=True))
 
 
-def _confirmation(arm: Arm | None, best: Arm | None, metric: Metric) -> Confirmation | None:
-    if arm is None:
-        return None
-    accuracy = estimate(arm)
-    gap = difference(best, arm, metric) if best is not None and best is not arm else None
-    known = gap is not None and gap.variance < float("inf")
-    return Confirmation(
-        score=estimate(arm, metric).mean,
-        accuracy=accuracy.mean,
-        interval=accuracy_interval(accuracy),
-        runs=accuracy.runs,
-        images=accuracy.images,
-        behind=gap.mean if gap is not None else None,
-        behind_interval=gap.interval() if gap is not None and known else None,
-        seconds=sum(run.seconds for run in arm.runs.values()),
-    )
+def _confirmations(panel: Panel, best: int) -> dict[int, Confirmation]:
+    """What is said of each confirmed strategy, by root."""
+    of_accuracy = panel if panel.metric == "accuracy" else Panel(panel.arms, "accuracy")
+    found = {}
+    for arm in panel.arms:
+        accuracy = of_accuracy.score(arm.root)
+        gap = panel.gap(best, arm.root) if arm.root != best else None
+        known = gap is not None and gap.variance < float("inf")
+        found[arm.root] = Confirmation(
+            score=panel.score(arm.root).mean,
+            accuracy=accuracy.mean,
+            interval=accuracy_interval(accuracy),
+            runs=accuracy.runs,
+            images=accuracy.images,
+            left_out=panel.judged(arm.root) - accuracy.images,
+            flattery=panel.flattery,
+            behind=gap.mean if gap is not None else None,
+            behind_interval=gap.interval() if gap is not None and known else None,
+            seconds=sum(run.seconds for run in arm.runs.values()),
+        )
+    return found
 
 
 def can_be_ranked(record: TrialRecord) -> bool:

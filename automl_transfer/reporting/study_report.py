@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord, TestLook
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
-from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.spec import CONFIRM_RUNS, StudySpec
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import StudyError, UserError
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
@@ -205,7 +205,14 @@ def make_report(
     """Put a report together from what is known."""
     confirmed = [run for run in runs or () if run.kind == "confirm"]
     if task is not None:
-        ranking = rank(records, task, study, confirmed, identity=identity).model_copy(
+        ranking = rank(
+            records,
+            task,
+            study,
+            confirmed,
+            identity=identity,
+            confirm_runs=spec.search.confirm_runs if spec is not None else CONFIRM_RUNS,
+        ).model_copy(
             update={
                 "confirmation": _progress(spec, records, confirmed, failures or [], task.metric, stopped),
                 "test_looks": tuple(looks or ()),

@@ -163,18 +163,16 @@ class TrainingRun:
             Aborted: That was asked for (`aborting`); the run stands after its last finished epoch.
             TrialDataError: Images could not be read.
         """
+        metric = self.task.task.metric
         while not self.finished:
             result = self._next_epoch()
             self.epoch = result.epoch
-            if self.best is None or self._is_better(result, self.best):
+            both = (self.best or result, result)
+            if self.best is None or max(both, key=order_among(both, metric)) is result:
                 self.best = result
                 with showing(self.plan.terms, self._moves):
                     self._best_tensors = clone(self._moves)
             yield result
-
-    def _is_better(self, result: EpochResult, than: EpochResult) -> bool:
-        order = order_among((result, than), self.task.task.metric)
-        return order(result) > order(than)
 
     def train_to(self, epoch: int) -> None:
         """Train on to this epoch without judging any: the weights that `epochs` has there, and no `best`.
