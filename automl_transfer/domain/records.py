@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -59,6 +59,11 @@ def order_among(
         return round(epoch.score(metric), 12), -(epoch.validation_loss if loss is None else loss)
 
     return order
+
+
+def best_of(epochs: Sequence[EpochResult], metric: Metric) -> EpochResult:
+    """The best of some epochs (at least one) by `order_among`; of equal ones the first."""
+    return max(epochs, key=order_among(epochs, metric))
 
 
 class StopKind(StrEnum):
@@ -167,7 +172,7 @@ class TrialRecord(Frozen):
 
     def best_epoch(self, metric: Metric) -> EpochResult | None:
         """The best epoch by the metric, ties broken as `order_among` says, then by being earlier."""
-        return max(self.epochs, key=order_among(self.epochs, metric), default=None)
+        return best_of(self.epochs, metric) if self.epochs else None
 
     @property
     def seconds(self) -> float:

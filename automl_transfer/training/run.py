@@ -16,7 +16,7 @@ from torch import Tensor
 from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
-from automl_transfer.domain.records import EpochResult, order_among
+from automl_transfer.domain.records import EpochResult, best_of
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import split_batches, split_micro
@@ -76,7 +76,7 @@ class TrainingRun:
 
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
-        best: The best epoch so far by the task's metric, ties by calibrated loss (`records.order_among`).
+        best: The best epoch so far by the task's metric, ties by calibrated loss (`records.best_of`).
     """
 
     def __init__(
@@ -163,12 +163,10 @@ class TrainingRun:
             Aborted: That was asked for (`aborting`); the run stands after its last finished epoch.
             TrialDataError: Images could not be read.
         """
-        metric = self.task.task.metric
         while not self.finished:
             result = self._next_epoch()
             self.epoch = result.epoch
-            both = (self.best or result, result)
-            if self.best is None or max(both, key=order_among(both, metric)) is result:
+            if self.best is None or best_of((self.best, result), self.task.task.metric) is result:
                 self.best = result
                 with showing(self.plan.terms, self._moves):
                     self._best_tensors = clone(self._moves)
