@@ -128,6 +128,7 @@ class Ranking(Frozen):
     Attributes:
         identity: The study's, which its name may not be for ever.
         confirmation: None where the study asks for none, and in files of earlier versions.
+        ended: Why the search ended before its budget; None where it did not, or goes on.
         test_looks: Evaluations on the test split, in order; the last one need not be of today's best row.
     """
 
@@ -138,6 +139,7 @@ class Ranking(Frozen):
     rows: tuple[RankedStrategy, ...]
     timeline: tuple[TimelinePoint, ...]
     confirmation: ConfirmationProgress | None = None
+    ended: str | None = None
     test_looks: tuple[TestLook, ...] = ()
 
     def to_json(self) -> str:

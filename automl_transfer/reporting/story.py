@@ -60,6 +60,8 @@ def caveats(report: StudyReport) -> Iterator[str]:
     account = report.task.account if report.task is not None else None
     if account is not None and account.summary:
         yield plain(account.summary, 600)
+    if report.ranking.ended is not None:
+        yield f"The search ended before its budget: {plain(report.ranking.ended, 400)}."
     best = report.ranking.best
     if best is None:
         return

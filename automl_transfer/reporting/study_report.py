@@ -27,6 +27,7 @@ from automl_transfer.reporting.ranking import (
     ranked_epoch,
 )
 from automl_transfer.reporting.summary import StudySummary, summarise
+from automl_transfer.search.noise import nothing_left
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -215,6 +216,7 @@ def make_report(
         ).model_copy(
             update={
                 "confirmation": _progress(spec, records, confirmed, failures or [], task.metric, stopped),
+                "ended": _ended(spec, task, records),
                 "test_looks": tuple(looks or ()),
             }
         )
@@ -231,6 +233,16 @@ def make_report(
         runs=tuple(runs or ()),
         profiles=tuple(profiles or ()),
     )
+
+
+def _ended(spec: StudySpec | None, task: Task, records: list[TrialRecord]) -> str | None:
+    """Why a study that has budget left draws no more strategies."""
+    if spec is None or spec.search.stop_when == "budget" or any(not r.state.finished for r in records):
+        return None
+    if len({record.root for record in records}) >= spec.search.trials:
+        return None
+    complete = [r.value for r in records if r.state is TrialState.COMPLETE and r.value is not None]
+    return nothing_left(max(complete, default=None), task.splits.validation, task.metric)
 
 
 def _progress(

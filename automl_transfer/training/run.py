@@ -289,8 +289,7 @@ class TrainingRun:
         with showing(self.plan.terms, self._moves):
             logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
         plain = logits.float().numpy()
-        task = self.task.task
-        found = scores(plain, self.task.labels[rows], len(task.classes), task.metric)
+        found = scores(plain, self.task.labels[rows], len(self.task.task.classes), self.task.task.metric)
         if not math.isfinite(found.nll):
             raise NotANumberError(
                 f"validation loss must be finite, got {found.nll} after epoch {epoch}: "

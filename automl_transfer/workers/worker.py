@@ -19,6 +19,7 @@ from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopR
 from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.draft import draw
+from automl_transfer.search.noise import search_is_over, why_finished
 from automl_transfer.search.objective import Objective, TrialEnd
 from automl_transfer.search.samplers import make_pruner, make_sampler
 from automl_transfer.search.workbench import Workbench
@@ -182,7 +183,7 @@ class Worker:
                 if claim is None:
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
-                        return WorkerReport(self.worker_id, done, "the study is finished", finished=True)
+                        return WorkerReport(self.worker_id, done, why_finished(trials, study), finished=True)
                     if newer := trials.need_newer(study):
                         return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
                     now = time.monotonic()
@@ -262,7 +263,7 @@ class Worker:
         if claim is not None:
             return claim
         limit = self._handle.spec.search.trials
-        if trials.counts(study).roots >= limit:
+        if trials.counts(study).roots >= limit or search_is_over(trials, study):
             return None
         draft = draw(history, sampler, self._space)
         return trials.create(study, draft, self.worker_id, limit=limit)

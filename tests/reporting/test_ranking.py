@@ -148,7 +148,7 @@ def test_json_as_published() -> None:
     ranking = rank([trial(0, 0.8), trial(1, 0.9)], TASK, "s")
     text = ranking.to_json()
     data = json.loads(text)
-    keys = ["schema", "task", "study", "identity", "rows", "timeline", "confirmation", "test_looks"]
+    keys = ["schema", "task", "study", "identity", "rows", "timeline", "confirmation", "ended", "test_looks"]
     assert list(data) == keys
     assert data["schema"] == "automl-transfer/ranking/1"
     assert data["task"] == {"name": "digits", "fingerprint": "0" * 64, "metric": "accuracy", "account": None}
