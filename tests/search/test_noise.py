@@ -28,7 +28,9 @@ def spec(**settings: object) -> StudySpec:
         "sampler": "random",
         **settings,
     }
-    return StudySpec(name="easy", task=TaskSpec(dataset="digits?per_class=100"), search=SearchSpec(**values), space=EASY)
+    return StudySpec(
+        name="easy", task=TaskSpec(dataset="digits?per_class=100"), search=SearchSpec(**values), space=EASY
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,9 @@ def test_a_search_ends_where_no_strategy_could_be_shown_to_be_better(tmp_path: P
     console.print(Report(result.shipped.report))
     assert f"The search ended before its budget: {said}" in console.export_text()
 
-    again = search(spec(trials=9), storage=url, output=out, device="cpu", refit=False)  # finished, and stays so
+    again = search(
+        spec(trials=9), storage=url, output=out, device="cpu", refit=False
+    )  # finished, and stays so
     assert (len(again.shipped.report.records) if again.shipped else 0, again.reason) == (1, result.reason)
 
     on = search(spec(stop_when="budget"), storage=url, output=out, device="cpu", refit=False)
