@@ -143,7 +143,9 @@ class Panel:
         return [not any(self._is_behind(root, other, levels) for other in self.roots) for root in self.roots]
 
     def _is_behind(self, root: int, other: int, levels: Mapping[int, float]) -> bool:
-        gap = self.gap(other, root) if other != root else None
+        if self.standing[other] <= self.standing[root]:
+            return False
+        gap = self.gap(other, root)
         return gap is not None and gap.runs > 1 and gap.interval(1.0 - 2.0 * levels[gap.runs])[0] > 0.0
 
     @cached_property

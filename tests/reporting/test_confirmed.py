@@ -15,7 +15,7 @@ from automl_transfer.reporting.panel import Panel
 from automl_transfer.reporting.racing import next_round
 from automl_transfer.reporting.statistics import clopper_pearson, spent_levels
 
-DRAWS = 2000
+DRAWS = 800
 
 
 def panel_of(runs: list[ExtraRun]) -> Panel:
@@ -192,7 +192,7 @@ def test_the_set_drops_the_clearly_worse() -> None:
 def test_a_gap_of_three_points_is_seen() -> None:
     """On 4 x 200 images, where two strategies disagree on one image of eight: half the time, at least."""
     rng = np.random.default_rng(2)
-    draws, seen, lost = 150, 0, 0
+    draws, seen, lost = 100, 0, 0
     for _ in range(draws):
         common, runs = rng.random(800), []
         one = common < 0.90
