@@ -67,6 +67,8 @@ def caveats(report: StudyReport) -> Iterator[str]:
         )
     if report.task is not None and report.task.weights is not None:
         yield report.task.weights.describe().capitalize() + "."
+    if report.ranking.ended is not None:
+        yield f"The search ended before its budget: {plain(report.ranking.ended, 400)}."
     best = report.ranking.best
     if best is None:
         return
@@ -92,6 +94,13 @@ def caveats(report: StudyReport) -> Iterator[str]:
             yield (
                 f"Its validation score was {100 * best.validation.score:.2f}%: "
                 f"{abs(100 * fell):.2f} points {'more' if fell > 0 else 'less'} than the confirmed one."
+            )
+        if best.confirmation.left_out:
+            won = best.confirmation.flattery
+            yield (
+                f"Confirmed scores are of {best.confirmation.images} images that did not choose the "
+                f"candidates; {best.confirmation.left_out} that did are left out"
+                + (f", and {100 * won:.2f} points are taken off for having won." if won >= 0.00005 else ".")
             )
     yield from _test(report)
 

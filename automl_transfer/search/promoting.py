@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable
 
-from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome
+from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome, order_among
 from automl_transfer.search.promotion import Ladder, bracket_of, rungs_of
 from automl_transfer.store.files import drop_states, study_files
 from automl_transfer.store.rungs import Rungs
@@ -37,7 +37,7 @@ class Promotion:
         self._look()
         if self._rungs.knows(claim.root, epoch):
             return None
-        value, minus_loss = best.order(self._study.task.metric)
+        value, minus_loss = order_among((best,), self._study.task.metric)(best)
         return Mark(claim.root, epoch, bracket_of(claim.strategy), value, -minus_loss, seconds)
 
     def goes_on(self, claim: Claim, mark: Mark, *, always: bool) -> bool:
