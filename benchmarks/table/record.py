@@ -37,6 +37,7 @@ from images import GIVEN, TASKS, load, spec_of
 from strategies import REPEATED, SEEDS, listed, strategy, told
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import NotANumberError, OutOfMemoryError
@@ -54,20 +55,24 @@ from automl_transfer.training.making import make_run
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.training.state import showing
 
-SEARCH = SearchSpec(max_epochs=9, max_steps=180)
-"""A third of the steps that a search takes by default, so that the whole table takes some hours."""
+EPOCHS, IMAGES = 9, 5400
+"""A trial's images, over all epochs: a third of what a search takes by default (500 steps of 32), so that the
+whole table takes some hours. Strategies of any batch see as many."""
 CPU = torch.device("cpu")
 NAMES = {"profile": "profile", "profile, larger images": "larger", "profile, augmented views": "views",
          "profile, tuned": "tuned", "default": "default", "fine-tuned whole": "finetuned"}  # fmt: skip
 """What the search calls its first answers, and what the table does."""
 
 
+def horizon_of(images: int) -> Horizon:
+    """As many passes an epoch as come nearest to these images."""
+    return Horizon(EPOCHS, passes=max(1, round(IMAGES / (EPOCHS * images))))
+
+
 def first_answers(spec: TaskSpec, task: LoadedTask) -> dict[str, Any]:
     """What a search would try first on a task, in that order, and the CPU seconds until it knows."""
     settings = read_study(preset_path("quick")).space
-    study = StudySpec(
-        name="table", task=spec, search=SEARCH.model_copy(update={"trials": 30}), space=settings
-    )
+    study = StudySpec(name="table", task=spec, search=SearchSpec(max_epochs=EPOCHS), space=settings)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with Store.open(StoreURL.parse(str(folder / "study.db"))) as store:
@@ -92,7 +97,7 @@ def first_answers(spec: TaskSpec, task: LoadedTask) -> dict[str, Any]:
 def facts_of(name: str, spec: TaskSpec, task: LoadedTask) -> dict[str, Any]:
     """What `task.json` says: the task, its first answers, the horizon, the machine."""
     plain = task.task
-    horizon = SEARCH.horizon(plain.splits.train)
+    horizon = horizon_of(plain.splits.train)
     return {
         "task": name, "fingerprint": plain.fingerprint, "classes": len(plain.classes),
         "splits": plain.splits.model_dump(), "resolution": plain.resolution, "channels": plain.channels,
@@ -108,7 +113,7 @@ def record_cell(name: str, seed: int, chosen: Strategy, task: LoadedTask, backbo
     prepared, failed = 0.0, ""
     try:
         run = make_run(
-            chosen, task, backbone, horizon=SEARCH.horizon(task.task.splits.train), seed=seed, device=CPU
+            chosen, task, backbone, horizon=horizon_of(task.task.splits.train), seed=seed, device=CPU
         )
         now = time.process_time()
         prepared, began = now - began, now

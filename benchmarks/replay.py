@@ -1,0 +1,353 @@
+"""Replays searches over the recorded table: which sampler, which pruner, how many workers.
+
+    python benchmarks/replay.py                                  the comparison of docs/evidence.md
+    python benchmarks/replay.py --arms prior+promote tpe+hyperband --seeds 30 --workers 1 8
+    python benchmarks/replay.py --recipes                        recipes chosen on the other tasks
+
+An arm is SAMPLER+ORDER, and `+cost`, `+improve` (one of eight draws by expected improvement, a predicted second
+or not) or `+cold` (no first answers). Samplers, pruners, first answers and the draw itself are the project's own;
+time is the CPU seconds that were recorded. A task's regret is 0 where the incumbent is the table's best by
+validation, and 1 where it is as the median strategy or worse; so it is for test, which nothing chooses by. Seconds
+until .05 count as the whole budget where it was never reached. Intervals: 95%, by bootstrap over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(1, str(Path(__file__).resolve().parent / "table"))
+import numpy as np
+import optuna
+from cost import by_improvement, left_one_out
+from elsewhere import chosen_elsewhere, searching_with
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler
+from orders import ORDERS
+from simulate import Arm, Incumbent, Replay, at_time, horizon_seconds, seconds_until
+from stored import RECORDED, TableError, TaskTable, read_all
+from strategies import quick_space
+
+from automl_transfer.search.samplers import PRUNERS, SAMPLERS
+from automl_transfer.space.space import Space
+
+BASELINE = "tpe+hyperband"
+ARMS = (
+    "prior+promote", "prior+asha", "prior+hyperband", "prior+median", "prior+none", "prior+1-epoch top K",
+    "tpe+promote", BASELINE, "tpe+hyperband+cold", "tpe+asha", "tpe+none", "random+promote", "random+asha",
+    "gp+promote", "gp+asha", "prior+promote+improve", "prior+promote+cost",
+)  # fmt: skip
+TRAININGS = 20
+"""A search's budget, as so many whole trainings of a task's median strategy, on one worker."""
+ENOUGH = 0.05
+MOMENTS = (2, 5, 10, 20)
+"""Whole trainings after which the regret is told."""
+
+
+def gp(seed: int) -> BaseSampler:
+    """Optuna's Gaussian process, which the project does not offer; it needs dimensions that are always there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return GPSampler(
+            seed=seed, n_startup_trials=8, independent_sampler=RandomSampler(seed=seed),
+            warn_independent_sampling=False,
+        )  # fmt: skip
+
+
+MADE: dict[str, Callable[[int], BaseSampler]] = {"gp": gp}
+"""Samplers that the project does not offer."""
+
+
+def arm_of(name: str, tables: list[TaskTable]) -> Arm:
+    """The arm of a name."""
+    sampler, order, *more = name.split("+")
+    if sampler not in {*SAMPLERS, *MADE} or order not in {*PRUNERS, *ORDERS}:
+        sys.exit(
+            f"an arm must be SAMPLER+ORDER, of the samplers {', '.join({**SAMPLERS, **MADE})} and the orders "
+            f"{', '.join({**PRUNERS, **ORDERS})}, got {name!r}"
+        )
+    is_order = order in ORDERS
+    found = Arm(
+        sampler="random" if sampler in MADE else sampler, pruner="none" if is_order else order,
+        order=order if is_order else "none", first="cold" not in more, make=MADE.get(sampler),
+    )  # fmt: skip
+    if "cost" in more or "improve" in more:
+        costs = left_one_out(tables) if "cost" in more else None
+        found = dataclasses.replace(found, choose=by_improvement(costs))
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """What regret is measured by on a task: the best strategy's figures and the median ones.
+
+    Attributes:
+        seconds: Of a whole training of the median strategy.
+    """
+
+    best_validation: float
+    best_test: float
+    median_validation: float
+    median_test: float
+    seconds: float
+
+    @classmethod
+    def of(cls, table: TaskTable) -> Scale:
+        """The best is that of the whole table, as a search would choose it."""
+        ends = []
+        for cell in table.cells:
+            epochs = range(len(cell.seconds))
+            best = max(epochs, key=lambda e: (cell.validation[e], -cell.nll[e], -e), default=None)
+            if best is not None and not cell.failed:
+                ends.append((cell.validation[best], -cell.nll[best], cell.test[best]))
+        validation, _, test = max(ends)
+        medians = [float(np.median([end[place] for end in ends])) for place in (0, 2)]
+        return cls(validation, test, *medians, horizon_seconds(table))
+
+    @property
+    def tells(self) -> bool:
+        """Whether the best strategy is better than the median one on both splits."""
+        return self.best_validation > self.median_validation and self.best_test > self.median_test
+
+    def regret(self, incumbent: Incumbent | None, of: str) -> float:
+        """From 0 to 1; `of` is validation or test."""
+        if incumbent is None:
+            return 1.0
+        best, median = getattr(self, f"best_{of}"), getattr(self, f"median_{of}")
+        return min(1.0, max(0.0, (best - getattr(incumbent, of)) / (best - median)))
+
+
+@dataclasses.dataclass
+class Replays:
+    """All replays of an arm on a task."""
+
+    scale: Scale
+    budget: float
+    incumbents: list[list[Incumbent]] = dataclasses.field(default_factory=list)
+    trials: list[int] = dataclasses.field(default_factory=list)
+    complete: list[int] = dataclasses.field(default_factory=list)
+    lost: list[float] = dataclasses.field(default_factory=list)
+    distances: list[float] = dataclasses.field(default_factory=list)
+
+    def until(self, of: str) -> np.ndarray:
+        """Seconds until regret .05, or the budget."""
+        found = [
+            seconds_until(path, lambda one: self.scale.regret(one, of) <= ENOUGH) for path in self.incumbents
+        ]
+        return np.minimum(found, self.budget)
+
+    def reached(self, of: str) -> float:
+        """Share of replays that came there."""
+        return float(np.mean(self.until(of) < self.budget))
+
+    def regrets(self, trainings: float, of: str) -> np.ndarray:
+        """After so many whole trainings' time."""
+        moment = trainings * self.scale.seconds
+        return np.array([self.scale.regret(at_time(path, moment), of) for path in self.incumbents])
+
+
+def replayed(
+    table: TaskTable, arm: Arm, space: Space, seeds: Iterable[int], workers: int, trainings: float
+) -> Replays:
+    """Replay one arm on one task."""
+    scale = Scale.of(table)
+    found = Replays(scale, trainings * scale.seconds)
+    suited = suit(space, table)
+    for seed in seeds:
+        out = Replay(table, arm, suited, seed=seed, workers=workers, budget=found.budget).run()
+        found.incumbents.append(out.incumbents)
+        found.trials.append(out.trials)
+        found.complete.append(out.complete)
+        found.lost.append(out.lost / max(1e-9, out.spent))
+        found.distances += out.distances
+    return found
+
+
+def suit(space: Space, table: TaskTable) -> Space:
+    """The study's space without what would change the class of this task's images, as `Space.suited` has it."""
+
+    class May:
+        name = table.name
+
+        def may(self, change: str) -> bool:
+            return bool(table.facts["mirror"]) if change == "mirror" else False
+
+    task: Any = May()
+    return space.suited(task)
+
+
+Results = dict[tuple[str, str, int], Replays]
+"""By arm, task and workers."""
+
+
+def log_mean(values: np.ndarray) -> float:
+    return float(np.mean(np.log(np.maximum(values, 1e-3))))
+
+
+def ratio(ours: list[np.ndarray], theirs: list[np.ndarray], draws: int = 1000) -> tuple[float, float, float]:
+    """Geometric mean over tasks and seeds of ours / theirs, with its 95% interval over seeds."""
+    generator = np.random.default_rng(0)
+
+    def once(resampled: bool) -> float:
+        logs = []
+        for mine, other in zip(ours, theirs, strict=True):
+            if resampled:
+                mine, other = (generator.choice(values, len(values)) for values in (mine, other))
+            logs.append(log_mean(mine) - log_mean(other))
+        return math.exp(float(np.mean(logs)))
+
+    low, high = np.quantile([once(True) for _ in range(draws)], [0.025, 0.975])
+    return once(False), float(low), float(high)
+
+
+def interval(values: list[np.ndarray], draws: int = 1000) -> tuple[float, float, float]:
+    """Mean over tasks and seeds, with its 95% interval over seeds."""
+    generator = np.random.default_rng(0)
+    means = [np.mean([generator.choice(task, len(task)).mean() for task in values]) for _ in range(draws)]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(np.mean([task.mean() for task in values])), float(low), float(high)
+
+
+def table_lines(results: Results, arms: list[str], tasks: list[str], baseline: str) -> Iterator[str]:
+    """One line an arm, over all tasks, on one worker."""
+    heads = [f"regret after {moment}" for moment in MOMENTS]
+    yield (
+        "| arm | "
+        + " | ".join(heads)
+        + " | test regret after 20 | there by 20 | time to .05 / baseline | by test | slower on | lost | trials |"
+    )
+    yield "|---" * (len(heads) + 8) + "|"
+    for arm in arms:
+        mine = [results[arm, task, 1] for task in tasks]
+        cells = [
+            "{:.3f} ({:.3f} to {:.3f})".format(*interval([m.regrets(x, "validation") for m in mine]))
+            for x in MOMENTS
+        ]
+        cells.append(
+            "{:.3f} ({:.3f} to {:.3f})".format(*interval([m.regrets(MOMENTS[-1], "test") for m in mine]))
+        )
+        cells.append(f"{np.mean([m.reached('validation') for m in mine]):.0%}")
+        for of in ("validation", "test"):
+            theirs = [results[baseline, task, 1] for task in tasks]
+            found = ratio([m.until(of) for m in mine], [t.until(of) for t in theirs])
+            cells.append("{:.2f} ({:.2f} to {:.2f})".format(*found))
+        slower = [
+            task for task, m in zip(tasks, mine, strict=True)
+            if log_mean(m.until("validation")) > log_mean(results[baseline, task, 1].until("validation")) + 1e-9
+        ]  # fmt: skip
+        cells.append(f"{len(slower)} of {len(tasks)}")
+        cells.append(f"{np.mean([np.mean(m.lost) for m in mine]):.0%}")
+        cells.append(f"{np.mean([np.mean(m.trials) for m in mine]):.0f}")
+        yield f"| {arm} | " + " | ".join(cells) + " |"
+
+
+def speed_up(results: Results, arm: str, tasks: list[str], workers: int) -> tuple[float, float, float]:
+    """How much sooner many workers are there than one."""
+    one, many = ([results[arm, task, n].until("validation") for task in tasks] for n in (1, workers))
+    return ratio(one, many)
+
+
+def run_all(
+    tables: list[TaskTable], arms: list[str], workers: list[int], seeds: int, trainings: float,
+    recipes: bool = False, say: Callable[[str], None] = lambda line: None,
+) -> Results:  # fmt: skip
+    """Every arm on every task."""
+    results: Results = {}
+    space = quick_space()
+    for name in arms:
+        arm = arm_of(name, tables)
+        began = time.process_time()
+        for table in tables:
+            elsewhere = chosen_elsewhere(tables, table) if recipes else None
+            for count in workers:
+                with searching_with(elsewhere):
+                    results[name, table.name, count] = replayed(
+                        table, arm, space, range(seeds), count, trainings
+                    )
+        say(f"{name}: {time.process_time() - began:.0f} s")
+    return results
+
+
+def plain(results: Results) -> dict[str, Any]:
+    """For the picture: mean regrets over time, by arm and task, on one worker."""
+    moments = [round(float(x), 3) for x in np.geomspace(0.1, TRAININGS, 60)]
+    curves = {}
+    for (arm, task, workers), found in results.items():
+        if workers == 1:
+            curves.setdefault(arm, {})[task] = {
+                of: [round(float(found.regrets(x, of).mean()), 4) for x in moments]
+                for of in ("validation", "test")
+            }
+    return {"trainings": moments, "curves": curves}
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), metavar="SAMPLER+ORDER")
+    parser.add_argument("--baseline", default=BASELINE)
+    parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--workers", type=int, nargs="+", default=[1])
+    parser.add_argument("--trainings", type=float, default=TRAININGS)
+    parser.add_argument("--tasks", nargs="+")
+    parser.add_argument("--recorded", type=Path, default=RECORDED)
+    parser.add_argument(
+        "--recipes", action="store_true", help="recipes chosen on the other tasks, not the project's"
+    )
+    parser.add_argument("--curves", type=Path, help="write mean regrets over time as JSON, for the picture")
+    asked = parser.parse_args()
+    try:
+        tables = read_all(asked.recorded)
+    except TableError as error:
+        sys.exit(str(error))
+    if asked.tasks and (unknown := [task for task in asked.tasks if task not in tables]):
+        sys.exit(f"--tasks must be of {', '.join(tables)}, got {', '.join(unknown)}")
+    chosen = [tables[task] for task in asked.tasks or tables]
+    silent = [table.name for table in chosen if not Scale.of(table).tells]
+    chosen = [table for table in chosen if table.name not in silent]
+    if not chosen:
+        sys.exit("no task of the table tells strategies apart yet: record more of them")
+    cells = sum(len(table.cells) for table in chosen)
+    print(f"{cells} cells of {len(chosen)} tasks, {asked.seeds} seeds, {asked.trainings:g} trainings")
+    if silent:
+        print(f"left out, the best strategy is no better than the median one: {', '.join(silent)}")
+    workers = sorted({1, *asked.workers})
+    arms = list(dict.fromkeys([*asked.arms, asked.baseline]))
+    results = run_all(
+        chosen, arms, workers, asked.seeds, asked.trainings, asked.recipes,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    tasks = [table.name for table in chosen]
+    print(*table_lines(results, arms, tasks, asked.baseline), sep="\n")
+    far = np.concatenate([found.distances for found in results.values()])
+    print(f"strategies that the table lacks: {np.mean(far > 0):.0%} of {len(far)} drawn, answered by the nearest "
+          f"(distance {np.median(far[far > 0]) if (far > 0).any() else 0:.1f}, median)")  # fmt: skip
+    for count in workers[1:]:
+        for arm in asked.arms:
+            found = speed_up(results, arm, tasks, count)
+            print(
+                f"{arm}: {count} workers are there {found[0]:.1f} ({found[1]:.1f} to {found[2]:.1f}) times as soon"
+            )
+    if asked.curves is not None:
+        asked.curves.write_text(json.dumps(plain(results)), encoding="utf-8")
+    first = asked.arms[0]
+    best = ratio(
+        *([results[arm, task, 1].until("validation") for task in tasks] for arm in (first, asked.baseline))
+    )
+    after = interval([results[first, task, 1].regrets(MOMENTS[-1], "validation") for task in tasks])
+    print(f"REPLAY {first}: time to regret {ENOUGH:g} is {best[0]:.2f} ({best[1]:.2f} to {best[2]:.2f}) of {asked.baseline}, "
+          f"regret {after[0]:.3f} after {MOMENTS[-1]} trainings ({len(tasks)} tasks, {asked.seeds} seeds)")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
