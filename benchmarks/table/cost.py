@@ -18,7 +18,7 @@ from automl_transfer.store.values import TrialDraft
 if TYPE_CHECKING:
     from simulate import Replay
 
-TRIED = 8
+TRIED = 4
 """Draws of which one is trained."""
 REACH = 4.0
 """Distance (`near`) at which half of what one strategy had says nothing of another."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -17,6 +17,8 @@ WEIGHTS = {
 }  # fmt: skip
 """Of differences in a dimension, over its whole range; the others weigh 1."""
 UNLIKE = 100.0
+AMONG = 3
+"""So many of the nearest may stand for a strategy."""
 RATES = 2.0
 """Decades of a learning rate that count as its whole range."""
 
@@ -38,12 +40,16 @@ class Nearest:
         self._closed = np.array([one.tune_mode == CLOSED_FORM for one in known])
         self._exact = {one.key(): number for number, one in reversed(list(enumerate(known)))}
 
-    def find(self, strategy: Strategy) -> tuple[int, float]:
-        """Its number, and how far it is: 0 for the same one, about 1 for one important dimension."""
+    def find(self, strategy: Strategy, met: Collection[int] = ()) -> tuple[int, float]:
+        """Its number, and how far it is: 0 for the same one, about 2 for one important dimension.
+
+        Of the nearest few one that was not `met` is preferred: two strategies that differ do not end alike.
+        """
         if (number := self._exact.get(strategy.key())) is not None:
             return number, 0.0
         distances = self.distances(strategy)
-        number = int(distances.argmin())
+        nearest = [int(at) for at in np.argsort(distances, kind="stable")[:AMONG] if distances[at] < UNLIKE]
+        number = next((at for at in nearest if at not in met), nearest[0])
         return number, float(distances[number])
 
     def distances(self, strategy: Strategy) -> np.ndarray:

@@ -29,7 +29,13 @@ class At:
 
 
 class Order(Protocol):
-    """Decides for all workers of a study."""
+    """Decides for all workers of a study.
+
+    Attributes:
+        draws_late: Whether a new one is drawn all the same where it is too late and nothing is paused.
+    """
+
+    draws_late: bool
 
     def pauses(self, at: At) -> bool:
         """Whether a trial waits after this epoch."""
@@ -46,6 +52,8 @@ class Order(Protocol):
 
 class Through:
     """Nothing pauses."""
+
+    draws_late = True
 
     def __init__(self, spec: SearchSpec, budget: float) -> None:
         pass
@@ -68,6 +76,8 @@ class TopK:
 
     Half of the time is for the first part.
     """
+
+    draws_late = False
 
     def __init__(self, spec: SearchSpec, budget: float, epochs: int = 1) -> None:
         self._epochs, self._half = epochs, budget / 2
@@ -95,6 +105,8 @@ class TopK:
 
 class Promoting:
     """The project's promotion (`search.promotion`)."""
+
+    draws_late = True
 
     def __init__(self, spec: SearchSpec, budget: float) -> None:
         from automl_transfer.search.promotion import Ladder, rungs_of

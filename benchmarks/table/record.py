@@ -106,6 +106,24 @@ def facts_of(name: str, spec: TaskSpec, task: LoadedTask) -> dict[str, Any]:
     }  # fmt: skip
 
 
+class Yardstick:
+    """How fast the machine is just now: a loaded one slows what it runs at once, in CPU seconds, too."""
+
+    def __init__(self) -> None:
+        layers = torch.nn.Conv2d(16, 64, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(64, 64, 3, padding=1)
+        self._network = torch.nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self._images = torch.rand(16, 16, 32, 32).contiguous(memory_format=torch.channels_last)
+
+    def milliseconds(self) -> float:
+        """CPU milliseconds of a fixed step, median of 15."""
+        taken = []
+        for _ in range(15):
+            began = time.process_time()
+            self._network(self._images).square().mean().backward()
+            taken.append(1000 * (time.process_time() - began))
+        return round(sorted(taken)[7], 2)
+
+
 def record_cell(name: str, seed: int, chosen: Strategy, task: LoadedTask, backbone: Backbone) -> stored.Cell:
     """Train a strategy to the end of the horizon, and judge every epoch; of what fails, what there was."""
     began = time.process_time()
@@ -148,6 +166,7 @@ class Recorder:
 
     def __init__(self, data: Path, photos: Path | None) -> None:
         self._data, self._photos = data, photos
+        self._yardstick = Yardstick()
         self._tasks: dict[str, LoadedTask] = {}
         self._answers: dict[str, dict[str, Strategy]] = {}
         self._backbones: dict[tuple[str, int], Backbone] = {}
@@ -190,6 +209,7 @@ class Recorder:
                 if (chosen.key(), seed) in stored.keys_of(file):
                     return None
                 cell = record_cell(name, seed, chosen, loaded, self._backbone(chosen.source, loaded))
+                cell = dataclasses.replace(cell, yardstick=self._yardstick.milliseconds())
                 stored.append(file, cell.document())
                 return cell
         except Timeout:

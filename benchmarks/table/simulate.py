@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -140,7 +140,6 @@ class Replay:
         seed: Of samplers, and of which repetition of a strategy is met.
         workers: Processes at once.
         budget: Simulated seconds.
-        known: Strategies of the table that the search may meet; by default all of them.
     """
 
     def __init__(
@@ -157,6 +156,7 @@ class Replay:
         self.order = ORDERS[arm.order](self.spec, budget)
         self.trials: dict[int, _Trial] = {}
         self.outcome = Outcome()
+        self._met: set[int] = set()
         self._waiting: list[TrialDraft] = []
         self._rest_is_due = arm.first
         self._now = 0.0
@@ -214,7 +214,7 @@ class Replay:
         number = self.order.next(left)
         if number is None and self.order.is_too_late(left):
             number = self.order.last(left)
-            if number is None and isinstance_of_top_k(self.arm.order):
+            if number is None and not self.order.draws_late:
                 return None
         if number is not None:
             self.history.tell(number, TrialState.RUNNING, None)
@@ -228,7 +228,8 @@ class Replay:
         return self._begin(drawn() if self.arm.choose is None else self.arm.choose(drawn, self))
 
     def _begin(self, draft: TrialDraft) -> _Trial:
-        at, distance = self.nearest.find(draft.strategy)
+        at, distance = self.nearest.find(draft.strategy, self._met)
+        self._met.add(at)
         number = self.history.create(draft)
         trial = self.trials[number] = _Trial(number, draft.strategy, self.cells[at], draft.label)
         self.outcome.trials += 1
@@ -271,11 +272,6 @@ class Replay:
             known.append(Incumbent(self._now, validation, nll, test))
 
 
-def isinstance_of_top_k(order: str) -> bool:
-    """Whether an order draws nothing in its second part."""
-    return order.endswith("top K")
-
-
 def repetitions(table: TaskTable, seed: int) -> list[Cell]:
     """Of every recorded strategy one cell; which of its repetitions depends on the seed."""
     found: dict[str, list[Cell]] = {}
@@ -308,8 +304,3 @@ def at_time(incumbents: list[Incumbent], seconds: float) -> Incumbent | None:
 def seconds_until(incumbents: list[Incumbent], reached: Callable[[Incumbent], bool]) -> float:
     """When an incumbent was first good enough; infinity where none was."""
     return next((one.seconds for one in incumbents if reached(one)), math.inf)
-
-
-def paths(replays: list[Outcome]) -> Iterator[list[Incumbent]]:
-    """The incumbents of each."""
-    return (replay.incumbents for replay in replays)

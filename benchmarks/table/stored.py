@@ -43,6 +43,7 @@ class Cell:
         seconds: CPU seconds of one thread of each epoch, training and validation.
         validation, nll, test: After each epoch; one value where nothing is trained.
         failed: Why it ended early; empty where it did not.
+        yardstick: CPU milliseconds that a fixed step took right after it; 0 where nobody measured.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Cell:
     nll: tuple[float, ...]
     test: tuple[float, ...]
     failed: str = ""
+    yardstick: float = 0.0
 
     @cached_property
     def key(self) -> Key:
@@ -77,7 +79,7 @@ class Cell:
         strategy = Strategy.model_validate(document["strategy"]).canonical()
         return cls(
             name=document["name"], seed=document["seed"], strategy=strategy, prepared=document["prepared"],
-            failed=document.get("failed", ""), **curves,
+            failed=document.get("failed", ""), yardstick=document.get("yardstick", 0.0), **curves,
         )  # fmt: skip
 
 
