@@ -4,8 +4,9 @@
     python benchmarks/replay.py --arms prior+promote tpe+hyperband --seeds 30 --workers 1 8
     python benchmarks/replay.py --recipes                        recipes chosen on the other tasks
 
-An arm is SAMPLER+ORDER, and `+cost`, `+improve` (one of eight draws by expected improvement, a predicted second
-or not) or `+cold` (no first answers). Samplers, pruners, first answers and the draw itself are the project's own;
+An arm is SAMPLER+ORDER, and `+cost`, `+improve` (one of four draws by expected improvement, a predicted second
+or not), `+cold` (no first answers), a setting of the study (`+min_epochs=1`) or a constant of the sampler
+(`+RECIPES=0.6`). Samplers, pruners, first answers and the draw itself are the project's own;
 time is the CPU seconds that were recorded. A task's regret is 0 where the incumbent is the table's best by
 validation, and 1 where it is as the median strategy or worse; so it is for test, which nothing chooses by. Seconds
 until .05 count as the whole budget where it was never reached. Intervals: 95%, by bootstrap over seeds.
@@ -16,7 +17,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import math
 import sys
 import time
 import warnings
@@ -31,10 +31,13 @@ from cost import by_improvement, left_one_out
 from elsewhere import chosen_elsewhere, searching_with
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from orders import ORDERS
-from simulate import Arm, Incumbent, Replay, at_time, horizon_seconds, seconds_until
+from regret import ENOUGH, Replays, Scale, interval, log_mean, ratio
+from simulate import Arm, Replay
 from stored import RECORDED, TableError, TaskTable, read_all
 from strategies import quick_space
 
+from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.search import prior
 from automl_transfer.search.samplers import PRUNERS, SAMPLERS
 from automl_transfer.space.space import Space
 
@@ -46,7 +49,6 @@ ARMS = (
 )  # fmt: skip
 TRAININGS = 20
 """A search's budget, as so many whole trainings of a task's median strategy, on one worker."""
-ENOUGH = 0.05
 MOMENTS = (2, 5, 10, 20)
 """Whole trainings after which the regret is told."""
 
@@ -81,76 +83,22 @@ def arm_of(name: str, tables: list[TaskTable]) -> Arm:
     if "cost" in more or "improve" in more:
         costs = left_one_out(tables) if "cost" in more else None
         found = dataclasses.replace(found, choose=by_improvement(costs))
+    for part in more:
+        name_of, equals, text = part.partition("=")
+        if not equals and part not in ("cold", "cost", "improve"):
+            sys.exit(f"an arm must end in cost, improve, cold, SETTING=VALUE or CONSTANT=VALUE, got {part!r}")
+        if not equals:
+            continue
+        value = json.loads(text)
+        if hasattr(prior, name_of) and name_of.isupper():
+            found = dataclasses.replace(found, constants={**found.constants, name_of: value})
+        elif name_of in SearchSpec.model_fields:
+            found = dataclasses.replace(found, settings={**found.settings, name_of: value})
+        else:
+            sys.exit(
+                f"{name_of} must be a setting of a search or a constant of search/prior.py, got {part!r}"
+            )
     return found
-
-
-@dataclasses.dataclass(frozen=True)
-class Scale:
-    """What regret is measured by on a task: the best strategy's figures and the median ones.
-
-    Attributes:
-        seconds: Of a whole training of the median strategy.
-    """
-
-    best_validation: float
-    best_test: float
-    median_validation: float
-    median_test: float
-    seconds: float
-
-    @classmethod
-    def of(cls, table: TaskTable) -> Scale:
-        """The best is that of the whole table, as a search would choose it."""
-        ends = []
-        for cell in table.cells:
-            epochs = range(len(cell.seconds))
-            best = max(epochs, key=lambda e: (cell.validation[e], -cell.nll[e], -e), default=None)
-            if best is not None and not cell.failed:
-                ends.append((cell.validation[best], -cell.nll[best], cell.test[best]))
-        validation, _, test = max(ends)
-        medians = [float(np.median([end[place] for end in ends])) for place in (0, 2)]
-        return cls(validation, test, *medians, horizon_seconds(table))
-
-    @property
-    def tells(self) -> bool:
-        """Whether the best strategy is better than the median one on both splits."""
-        return self.best_validation > self.median_validation and self.best_test > self.median_test
-
-    def regret(self, incumbent: Incumbent | None, of: str) -> float:
-        """From 0 to 1; `of` is validation or test."""
-        if incumbent is None:
-            return 1.0
-        best, median = getattr(self, f"best_{of}"), getattr(self, f"median_{of}")
-        return min(1.0, max(0.0, (best - getattr(incumbent, of)) / (best - median)))
-
-
-@dataclasses.dataclass
-class Replays:
-    """All replays of an arm on a task."""
-
-    scale: Scale
-    budget: float
-    incumbents: list[list[Incumbent]] = dataclasses.field(default_factory=list)
-    trials: list[int] = dataclasses.field(default_factory=list)
-    complete: list[int] = dataclasses.field(default_factory=list)
-    lost: list[float] = dataclasses.field(default_factory=list)
-    distances: list[float] = dataclasses.field(default_factory=list)
-
-    def until(self, of: str) -> np.ndarray:
-        """Seconds until regret .05, or the budget."""
-        found = [
-            seconds_until(path, lambda one: self.scale.regret(one, of) <= ENOUGH) for path in self.incumbents
-        ]
-        return np.minimum(found, self.budget)
-
-    def reached(self, of: str) -> float:
-        """Share of replays that came there."""
-        return float(np.mean(self.until(of) < self.budget))
-
-    def regrets(self, trainings: float, of: str) -> np.ndarray:
-        """After so many whole trainings' time."""
-        moment = trainings * self.scale.seconds
-        return np.array([self.scale.regret(at_time(path, moment), of) for path in self.incumbents])
 
 
 def replayed(
@@ -185,34 +133,6 @@ def suit(space: Space, table: TaskTable) -> Space:
 
 Results = dict[tuple[str, str, int], Replays]
 """By arm, task and workers."""
-
-
-def log_mean(values: np.ndarray) -> float:
-    return float(np.mean(np.log(np.maximum(values, 1e-3))))
-
-
-def ratio(ours: list[np.ndarray], theirs: list[np.ndarray], draws: int = 1000) -> tuple[float, float, float]:
-    """Geometric mean over tasks and seeds of ours / theirs, with its 95% interval over seeds."""
-    generator = np.random.default_rng(0)
-
-    def once(resampled: bool) -> float:
-        logs = []
-        for mine, other in zip(ours, theirs, strict=True):
-            if resampled:
-                mine, other = (generator.choice(values, len(values)) for values in (mine, other))
-            logs.append(log_mean(mine) - log_mean(other))
-        return math.exp(float(np.mean(logs)))
-
-    low, high = np.quantile([once(True) for _ in range(draws)], [0.025, 0.975])
-    return once(False), float(low), float(high)
-
-
-def interval(values: list[np.ndarray], draws: int = 1000) -> tuple[float, float, float]:
-    """Mean over tasks and seeds, with its 95% interval over seeds."""
-    generator = np.random.default_rng(0)
-    means = [np.mean([generator.choice(task, len(task)).mean() for task in values]) for _ in range(draws)]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(np.mean([task.mean() for task in values])), float(low), float(high)
 
 
 def table_lines(results: Results, arms: list[str], tasks: list[str], baseline: str) -> Iterator[str]:
@@ -267,7 +187,7 @@ def run_all(
         for table in tables:
             elsewhere = chosen_elsewhere(tables, table) if recipes else None
             for count in workers:
-                with searching_with(elsewhere):
+                with searching_with(elsewhere, arm.constants):
                     results[name, table.name, count] = replayed(
                         table, arm, space, range(seeds), count, trainings
                     )

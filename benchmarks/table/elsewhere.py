@@ -50,12 +50,14 @@ def _values(table: TaskTable) -> dict[str, float]:
 
 
 @contextmanager
-def searching_with(recipes: Recipes | None) -> Iterator[None]:
-    """Within the block the sampler has these recipes; None for its own."""
-    before = prior.PORTFOLIO
+def searching_with(recipes: Recipes | None, constants: Mapping[str, float] | None = None) -> Iterator[None]:
+    """Within the block the sampler has these recipes (None for its own) and constants of `search.prior`."""
+    wanted = {**(constants or {}), **({} if recipes is None else {"PORTFOLIO": recipes})}
+    before = {name: getattr(prior, name) for name in wanted}
     try:
-        if recipes is not None:
-            prior.PORTFOLIO = recipes
+        for name, value in wanted.items():
+            setattr(prior, name, value)
         yield
     finally:
-        prior.PORTFOLIO = before
+        for name, value in before.items():
+            setattr(prior, name, value)

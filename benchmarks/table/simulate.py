@@ -49,6 +49,8 @@ class Arm:
         first: Whether it begins with the first answers.
         make: A sampler that the project does not have, instead.
         choose: Which of several draws is trained; by default the first one.
+        settings: Of the study's `[search]` table.
+        constants: Of `search.prior`.
     """
 
     sampler: str = "prior"
@@ -58,6 +60,7 @@ class Arm:
     make: Callable[[int], BaseSampler] | None = None
     choose: Chooser | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    constants: dict[str, float] = field(default_factory=dict)
 
     def spec(self, horizon: dict[str, Any], seed: int) -> SearchSpec:
         """As a study would have it."""
