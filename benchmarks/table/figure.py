@@ -20,7 +20,7 @@ from picture import ROOT, lay_out, save
 from plotly.subplots import make_subplots
 
 WIDTH, HEIGHT = 1240, 400
-COLORS = ("#0d7a66", "#c2571a", "#5b6b7d", "#3b6fb6", "#a03a6a", "#8a7a2f", "#222222")
+COLORS = ("#0d7a66", "#c2571a", "#5b6b7d", "#3b6fb6", "#a03a6a", "#8a7a2f", "#222222", "#7fb069", "#6a4c93")
 
 
 def panels(arms: list[str]) -> dict[str, list[str]]:
@@ -36,17 +36,20 @@ def draw(document: dict[str, Any]) -> go.Figure:
     """Both panels, of regret by validation (lines) and by test (dots)."""
     curves, moments = document["curves"], document["trainings"]
     chosen = {title: arms for title, arms in panels(list(curves)).items() if arms}
+    colors = dict(zip(dict.fromkeys(arm for arms in chosen.values() for arm in arms), COLORS, strict=False))
     picture = make_subplots(
-        1, len(chosen), subplot_titles=list(chosen), horizontal_spacing=0.06, shared_yaxes=True
+        1, len(chosen), subplot_titles=list(chosen), horizontal_spacing=0.05, shared_yaxes=True
     )
+    shown = set[str]()
     for column, arms in enumerate(chosen.values(), start=1):
-        for color, arm in zip(COLORS, arms, strict=False):
+        for arm in (arm for arm in arms if arm in colors):
             for of, dash, width in (("validation", "solid", 2.5), ("test", "dot", 1.5)):
                 mean = np.mean([task[of] for task in curves[arm].values()], axis=0)
                 picture.add_scatter(
-                    x=moments, y=mean, mode="lines", name=arm, showlegend=of == "validation", legendgroup=arm,
-                    line={"color": color, "dash": dash, "width": width}, row=1, col=column,
+                    x=moments, y=mean, mode="lines", name=arm, showlegend=arm not in shown, row=1, col=column,
+                    line={"color": colors[arm], "dash": dash, "width": width, "shape": "hv"},
                 )  # fmt: skip
+                shown.add(arm)
     picture.update_yaxes(range=[0, 1.02], title_text="mean regret", row=1, col=1)
     picture.update_xaxes(
         type="log", range=[-1, float(np.log10(moments[-1]))], tickvals=[0.1, 0.3, 1, 3, 10, 20],
