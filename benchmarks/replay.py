@@ -51,6 +51,8 @@ ARMS = (
 """`gp` is not among them: a draw of it takes seconds, so that a search takes a minute and not a tenth of a second."""
 TRAININGS = 20
 """A search's budget, as so many whole trainings of a task's median strategy, on one worker."""
+FEWEST = 20
+"""Recorded strategies of a task, below which a search on it says little."""
 MOMENTS = (2, 5, 10, 20)
 """Whole trainings after which the regret is told."""
 
@@ -234,6 +236,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1])
     parser.add_argument("--trainings", type=float, default=TRAININGS)
     parser.add_argument("--tasks", nargs="+")
+    parser.add_argument("--fewest", type=int, default=FEWEST, help="strategies that a task must have")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--recorded", type=Path, default=RECORDED)
     parser.add_argument(
@@ -248,12 +251,18 @@ def main() -> None:
     if asked.tasks and (unknown := [task for task in asked.tasks if task not in tables]):
         sys.exit(f"--tasks must be of {', '.join(tables)}, got {', '.join(unknown)}")
     chosen = [tables[task] for task in asked.tasks or tables]
-    silent = [table.name for table in chosen if not Scale.of(table).tells]
-    chosen = [table for table in chosen if table.name not in silent]
+    few = [table.name for table in chosen if len({cell.key[0] for cell in table.cells}) < asked.fewest]
+    silent = [table.name for table in chosen if table.name not in few and not Scale.of(table).tells]
+    chosen = [table for table in chosen if table.name not in {*few, *silent}]
     if not chosen:
-        sys.exit("no task of the table tells strategies apart yet: record more of them")
+        sys.exit(
+            f"a task must have {asked.fewest} recorded strategies, and a best one that is better than the median "
+            "one, to be searched on, got none: record more with benchmarks/table/record.py, or say --fewest"
+        )
     cells = sum(len(table.cells) for table in chosen)
     print(f"{cells} cells of {len(chosen)} tasks, {asked.seeds} seeds, {asked.trainings:g} trainings")
+    if few:
+        print(f"left out, fewer than {asked.fewest} strategies: {', '.join(few)}")
     if silent:
         print(f"left out, the best strategy is no better than the median one: {', '.join(silent)}")
     workers = sorted({1, *asked.workers})
