@@ -68,10 +68,12 @@ def lines(tables: dict[str, TaskTable]) -> Iterator[str]:
 def task_lines(tables: dict[str, TaskTable]) -> Iterator[str]:
     """A row a strategy, a column a task; the best of a task by validation is bold."""
     named = {name: by_name(table) for name, table in tables.items()}
+
+    def order(cell: Cell) -> tuple[float, float]:
+        return chosen(cell)[0], -min(cell.nll)
+
     best = {
-        task: max(cells, key=lambda name: (chosen(cells[name])[0], -min(cells[name].nll)))
-        for task, cells in named.items()
-        if cells
+        task: max(cells, key=lambda name, c=cells: order(c[name])) for task, cells in named.items() if cells
     }
     yield "| strategy | " + " | ".join(named) + " |"
     yield "|---" * (len(named) + 1) + "|"
@@ -79,9 +81,7 @@ def task_lines(tables: dict[str, TaskTable]) -> Iterator[str]:
         cells = [tasks.get(strategy) for tasks in named.values()]
         if not any(cells):
             continue
-        texts = [
-            "" if cell is None else f"{chosen(cell)[1]:.3f}"[1 - (chosen(cell)[1] == 1.0) :] for cell in cells
-        ]
+        texts = ["" if cell is None else f"{chosen(cell)[1]:.3f}".removeprefix("0") for cell in cells]
         texts = [
             f"**{text}**" if best[task] == strategy else text for task, text in zip(named, texts, strict=True)
         ]
