@@ -144,7 +144,10 @@ class LiveSearch(SearchEvents):
         self._line(f"{self._clock()}  waiting: {what}")
 
     def on_claim(self, claim: Claim) -> None:
-        """A trial starts."""
+        """A trial starts, or goes on."""
+        if claim.epochs:
+            at = claim.epochs[-1].epoch
+            self._line(f"{self._clock()}  trial {claim.number:>3}        goes on after epoch {at}")
         self._show(f"trial {claim.number} starts")
 
     def on_epoch(self, claim: Claim, result: EpochResult) -> None:
@@ -154,6 +157,10 @@ class LiveSearch(SearchEvents):
 
     def on_end(self, claim: Claim, end: TrialEnd) -> None:
         """A trial ended: one line, with the reason where it is not complete."""
+        if end.paused is not None:
+            said = f"{end.value:.3f} paused {end.stop.detail}"
+            self._line(f"{self._clock()}  trial {claim.number:>3}  {said}")
+            return
         if end.state is TrialState.WAITING:
             self._line(f"{self._clock()}  trial {claim.number:>3}  released  {end.stop.detail}")
             return

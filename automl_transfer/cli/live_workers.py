@@ -92,6 +92,8 @@ def progress_line(counts: Counts, study: StudyHandle, best: float | None) -> str
     done = counts.complete + counts.pruned + counts.given_up
     parts = [f"{done}/{study.spec.search.trials} strategies", f"{counts.complete} complete"]
     parts += [f"{counts.pruned} pruned", f"{counts.running} running", f"{counts.waiting} waiting"]
+    if counts.paused:
+        parts.append(f"{counts.paused} paused")
     if counts.failed:
         parts.append(f"{counts.failed} failed ({counts.given_up} given up)")
     if best is not None:

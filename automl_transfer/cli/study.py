@@ -75,13 +75,15 @@ def list_studies(
 
     \b
     $ automl-transfer study list
-    study  task    complete  pruned  failed  running  waiting  best
-    quick  digits         4      12       0        0        0  0.9944
+    study  task    complete  pruned  failed  running  waiting  paused  best
+    quick  digits         4      12       0        0        0       0  0.9944
     """
     from dataclasses import asdict
 
     from rich.table import Table
     from rich.text import Text
+
+    from automl_transfer.store.values import PAUSED
 
     with open_store(storage, storage_file, create=False, read_only=True) as store:
         studies = store.studies()
@@ -93,7 +95,7 @@ def list_studies(
     table.add_column("task", overflow="fold")
     states = {
         "complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING",
-        "waiting": "WAITING",
+        "waiting": "WAITING", "paused": PAUSED,
     }  # fmt: skip
     for column in (*states, "best"):
         table.add_column(column, justify="right")
@@ -143,7 +145,9 @@ def delete(
     with open_store(storage, storage_file, create=False) as store:
         handle = store.study(study)
         counts = Trials(store).counts(handle)
-        total = counts.waiting + counts.running + counts.complete + counts.pruned + counts.failed
+        total = (
+            counts.waiting + counts.paused + counts.running + counts.complete + counts.pruned + counts.failed
+        )
         question = f"delete {study} with its {total} trials ({counts.running} running)?"
         if not yes and not typer.confirm(question):
             typer.echo("nothing was deleted")

@@ -44,6 +44,7 @@ class StopKind(StrEnum):
     COMPLETED = "completed"
     PRUNED = "pruned"
     RELEASED = "released"
+    PAUSED = "paused"
     CRASHED = "crashed"
     OUT_OF_MEMORY = "out_of_memory"
     NOT_A_NUMBER = "not_a_number"
@@ -114,7 +115,7 @@ class UnreadableRow(Frozen):
 
 
 class TrialRecord(Frozen):
-    """One trial as the store knows it.
+    """One trial as the store knows it. One that is paused at a rung is PRUNED here, for a reason of its kind.
 
     Attributes:
         trial_id: The store's key. `number` counts within the study.
@@ -145,6 +146,11 @@ class TrialRecord(Frozen):
     def best_epoch(self, metric: Metric) -> EpochResult | None:
         """The best epoch by the metric, ties broken by validation loss, then by being earlier."""
         return max(self.epochs, key=lambda epoch: epoch.order(metric), default=None)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it waits at a rung with its checkpoint, and may go on."""
+        return self.stop is not None and self.stop.kind is StopKind.PAUSED
 
     @property
     def seconds(self) -> float:

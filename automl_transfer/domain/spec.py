@@ -155,11 +155,15 @@ class SearchSpec(Frozen):
             more and more as `tpe` does, which learns from earlier trials alone (Bergstra 2011); `random` does
             not learn.
         startup_trials: Trials that `tpe` draws at random before it learns.
-        pruner: Who stops trials that are behind: `asha` (Li 2020), `hyperband` (Li 2018), `median`
-            (Golovin 2017) or `none`.
-        min_epochs: Epochs before a trial may be pruned. None: a third of the horizon. Earlier, starts are
-            compared and not ends.
-        reduction_factor: For `asha` and `hyperband`: about one trial in so many passes each rung.
+        pruner: What becomes of trials that are behind. `promote` pauses every trial at each rung, and goes
+            on with the best of those that came there (Li 2020). Others stop what is behind, for good: `asha`
+            (Li 2020), `hyperband` (Li 2018), `median` (Golovin 2017). `none` runs all to the end.
+        min_epochs: Epochs before a trial may be paused or pruned: the first rung. None: a third of the
+            horizon. Earlier, starts are compared and not ends.
+        reduction_factor: About one trial in so many goes on from each rung, which is so many times further
+            than the one before.
+        paused_gb: For `promote`: 10^9 bytes that checkpoints of paused trials may take. Beyond that the
+            worst of these trials end.
         max_attempts: How often a trial is tried whose worker dies or whose data cannot be read.
         seed: Of the sampler, of initial weights and of the order of images.
         profile: Whether the search begins with the profile's answer, that answer tuned on and, where images
@@ -180,9 +184,10 @@ class SearchSpec(Frozen):
     max_steps: int | None = Field(default=None, ge=1, le=100_000_000, exclude_if=_unsaid)
     sampler: Literal["prior", "tpe", "random"] = "prior"
     startup_trials: int = Field(default=8, ge=0)
-    pruner: Literal["asha", "hyperband", "median", "none"] = "asha"
+    pruner: Literal["promote", "asha", "hyperband", "median", "none"] = "promote"
     min_epochs: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
+    paused_gb: float = Field(default=4.0, gt=0.0, exclude_if=lambda value: value == 4.0)
     max_attempts: int = Field(default=3, ge=1, le=100)
     seed: Seed = 0
     profile: bool = True

@@ -60,6 +60,11 @@ def caveats(report: StudyReport) -> Iterator[str]:
     account = report.task.account if report.task is not None else None
     if account is not None and account.summary:
         yield plain(account.summary, 600)
+    if paused := sum(record.is_paused for record in report.records):
+        yield (
+            f"{paused} of the strategies are paused at a rung with their checkpoints: a longer search of this "
+            "study goes on with the best of them."
+        )
     best = report.ranking.best
     if best is None:
         return

@@ -32,10 +32,10 @@ VIEWED_PIXELS = 70e6
 LEAST_VIEWS = 4
 VIEWED_PENALTY = 0.3
 """With views a head needs less of the penalty that leave-one-out chose without them."""
-FINETUNED_LABEL = "fine-tuned whole"
-RUN_TO_THE_END = frozenset({FINETUNED_LABEL})
-"""Labels of trials that no pruner is asked about: with a fresh head they begin far behind a solved one, and
-are ahead of it only when their learning rate has come down."""
+FINETUNED_LABEL, TUNED_LABEL = "fine-tuned whole", "profile, tuned"
+RUN_TO_THE_END = frozenset({FINETUNED_LABEL, TUNED_LABEL})
+"""Labels of trials that neither pause nor stop: what others are to be better than must be known, and with a
+fresh head they are ahead of a solved one only when their learning rate has come down."""
 
 
 class FirstAnswers:
@@ -117,7 +117,7 @@ class FirstAnswers:
                 if whole is not None:
                     self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
                 if tuned != default or not spec.search.default_first:
-                    self._enqueue(TUNED_KEY, "profile, tuned", tuned)
+                    self._enqueue(TUNED_KEY, TUNED_LABEL, tuned)
         if spec.search.default_first:
             self._enqueue(DEFAULT_KEY, "default", default)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,11 +27,12 @@ from automl_transfer.domain.records import (
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.first import RUN_TO_THE_END
+from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.shown import TrialPictures
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.trials import Trials
-from automl_transfer.store.values import Claim
+from automl_transfer.store.values import Claim, Mark
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
@@ -49,7 +51,8 @@ class TrialEnd:
     """How a trial ended.
 
     Attributes:
-        state: COMPLETE or PRUNED; FAIL with a reason; WAITING where it was released for another worker.
+        state: COMPLETE or PRUNED; FAIL with a reason; WAITING where it was released for another worker, or
+            is `paused` at a rung.
         value: The task's metric: of the best epoch when complete, of the last one when pruned.
         artifacts: Pictures that are in the artifact store, to be named with the end.
     """
@@ -59,6 +62,7 @@ class TrialEnd:
     value: float | None = None
     outcome: TrialOutcome | None = None
     artifacts: tuple[ArtifactMeta, ...] = ()
+    paused: Mark | None = None
 
 
 class ShouldStop(Protocol):
@@ -84,11 +88,13 @@ class Objective:
     trials: Trials
     history: SamplerHistory
     pruner: BasePruner
+    promotion: Promotion
     checkpoints: Checkpoints
     should_stop: ShouldStop
     on_epoch: Callable[[Claim, EpochResult], None]
     checkpoint_seconds: float = 30.0
     _started: float = field(default=0.0, init=False)
+    _earlier: float = field(default=0.0, init=False)
     _answer_due: bool = field(default=False, init=False)
     _plan: TransferPlan | None = field(default=None, init=False)
     _curve: list[EpochResult] = field(default_factory=list, init=False)
@@ -101,6 +107,7 @@ class Objective:
             StoreUnavailableError: The store did not answer for too long.
         """
         self._started = time.monotonic()
+        self._earlier = math.fsum(epoch.seconds for epoch in claim.epochs)
         self._plan, self._curve = None, list(claim.epochs)
         # A study without an answer gets one: a solved head, or the epoch under way, whatever the time.
         self._answer_due = self._is_answer_due()
@@ -140,6 +147,9 @@ class Objective:
         last: EpochResult | None = claim.epochs[-1] if claim.epochs else None
         epochs = run.epochs()
         while True:
+            # Before an epoch, not after one: a trial that comes back may stand at its rung already.
+            if (mark := self._stays_at(claim, run)) is not None:
+                return self._paused(claim, run, mark, identical)
             try:
                 result = next(epochs, None)
             except Aborted:
@@ -154,8 +164,7 @@ class Objective:
             self.on_epoch(claim, result)
             if run.finished:
                 break
-            stoppable = claim.label not in RUN_TO_THE_END
-            if stoppable and self.history.should_prune(self.pruner, claim.trial_id):
+            if not self._runs_through(claim) and self.history.should_prune(self.pruner, claim.trial_id):
                 return TrialEnd(
                     TrialState.PRUNED,
                     StopReason(
@@ -177,6 +186,25 @@ class Objective:
         if last is None:
             raise RuntimeError("training ended without a single epoch")
         return self._complete(claim, run, identical)
+
+    def _runs_through(self, claim: Claim) -> bool:
+        return claim.label in RUN_TO_THE_END
+
+    def _stays_at(self, claim: Claim, run: TrainingRun) -> Mark | None:
+        """What the trial has at the rung where it is to wait; None where it trains on."""
+        if run.best is None or run.finished:
+            return None
+        seconds = math.fsum(epoch.seconds for epoch in self._curve)
+        mark = self.promotion.at_rung(claim, run.epoch, run.best, seconds)
+        if mark is None or self.promotion.goes_on(claim, mark, always=self._runs_through(claim)):
+            return None
+        return mark
+
+    def _paused(self, claim: Claim, run: TrainingRun, mark: Mark, identical: bool) -> TrialEnd:
+        self.checkpoints.save(claim, run)
+        stop = StopReason(kind=StopKind.PAUSED, detail=f"after epoch {run.epoch} of {run.max_epochs}")
+        outcome = self._outcome(run, identical)
+        return TrialEnd(TrialState.WAITING, stop, mark.value, outcome, paused=mark)
 
     def _is_answer_due(self) -> bool:
         return not self._completed(default=[0.0])
@@ -251,7 +279,7 @@ class Objective:
             parameters=run.plan.parameters,
             trained_parameters=run.plan.trained_parameters,
             predict_ms_per_image=_latency(run) if measure else 0.0,
-            train_seconds=time.monotonic() - self._started,
+            train_seconds=self._earlier + time.monotonic() - self._started,
             best_epoch=run.best.epoch if run.best is not None else None,
             identical=identical,
             weights_sha256=run.weights_sha256() if measure else None,

@@ -53,6 +53,11 @@ def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
     return SAMPLERS[spec.sampler](spec, seed)
 
 
+def _promote(spec: SearchSpec) -> BasePruner:
+    """Stops nothing: trials pause at rungs, and the best go on (`search.promotion`)."""
+    return NopPruner()
+
+
 def _asha(spec: SearchSpec) -> BasePruner:
     """Asynchronous successive halving (Li 2020)."""
     return SuccessiveHalvingPruner(min_resource=spec.first_rung, reduction_factor=spec.reduction_factor)
@@ -78,6 +83,7 @@ def _none(spec: SearchSpec) -> BasePruner:
 
 
 PRUNERS: dict[str, Callable[[SearchSpec], BasePruner]] = {
+    "promote": _promote,
     "asha": _asha,
     "hyperband": _hyperband,
     "median": _median,

@@ -49,7 +49,7 @@ def take_oldest(
             if error.newer:
                 passed.add(trial_id)
             else:
-                _give_up(connection, trial_id, error)
+                give_up(connection, trial_id, error)
             continue
         rows.set_state(connection, trial_id, rows.RUNNING, expected=rows.WAITING)
         connection.execute(
@@ -132,7 +132,7 @@ def checkpoints(connection: sa.Connection, study_id: int) -> list[tuple[int, Che
     return found
 
 
-def _give_up(connection: sa.Connection, trial_id: int, error: UnreadableRowError) -> None:
+def give_up(connection: sa.Connection, trial_id: int, error: UnreadableRowError) -> None:
     """Fail a WAITING trial that no program can read, without a child: it would be as unreadable."""
     stop = StopReason(kind=StopKind.STORE, detail=f"no worker can run it: {error}"[:1800])
     rows.set_state(connection, trial_id, rows.to_optuna(TrialState.FAIL), expected=rows.WAITING)

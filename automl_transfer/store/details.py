@@ -53,6 +53,8 @@ class Details:
             raise self._odd[row.trial_id]
         number, state = parsing.whole(row.number, "number"), parsing.state(row.state)
         values = self._values.get(row.trial_id)
+        if row.paused is not None:
+            state, values = OptunaState.PRUNED, {0: parsing.number(row.paused, "FINITE", "value at a rung")}
         if values is not None and list(values) != [0]:
             raise UnreadableRowError(f"it must have one objective, got {len(values)} values")
         if values is None and state is OptunaState.COMPLETE:

@@ -15,7 +15,7 @@ from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
-from automl_transfer.store.values import Counts, StudyEntry, StudyHandle, WorkerRow
+from automl_transfer.store.values import PAUSED, Counts, StudyEntry, StudyHandle, WorkerRow
 
 _FINISHED = (OptunaState.COMPLETE, OptunaState.PRUNED)
 _OPEN = (OptunaState.WAITING, OptunaState.RUNNING)
@@ -28,7 +28,7 @@ def is_there(connection: sa.Connection, study: StudyHandle) -> bool:
 
 
 def waiting(study: StudyHandle) -> sa.Select[int]:
-    """Trials of ours that wait for a worker."""
+    """Trials of ours that wait for any worker: no paused ones."""
     return (
         sa.select(t.trials.c.trial_id)
         .join(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
@@ -37,6 +37,7 @@ def waiting(study: StudyHandle) -> sa.Select[int]:
             t.trials.c.study_id == study.study_id,
             t.at_studies.c.identity == study.identity,
             t.trials.c.state == rows.WAITING,
+            ~t.is_paused(t.trials.c.trial_id),
         )
     )
 
@@ -89,9 +90,11 @@ def counts(connection: sa.Connection, study_id: int) -> Counts:
     states = sa.select(parsing.raw(t.trials.c.state), sa.func.count()).group_by(t.trials.c.state)
     states = states.where(t.trials.c.study_id == study_id)
     by_state = {str(row[0]): int(row[1]) for row in connection.execute(states)}
+    paused = sa.and_(t.trials.c.state == rows.WAITING, t.is_paused(t.trials.c.trial_id))
     per_root = (
         sa.select(
-            sa.func.max(sa.case((t.trials.c.state.in_(_OPEN), 1), else_=0)).label("open"),
+            sa.func.max(sa.case((paused, 0), (t.trials.c.state.in_(_OPEN), 1), else_=0)).label("open"),
+            sa.func.max(sa.case((paused, 1), else_=0)).label("paused"),
             sa.func.max(sa.case((t.trials.c.state.in_(_FINISHED), 1), else_=0)).label("finished"),
         )
         .join(t.trials, t.trials.c.trial_id == t.at_trials.c.trial_id)
@@ -99,12 +102,19 @@ def counts(connection: sa.Connection, study_id: int) -> Counts:
         .group_by(t.at_trials.c.root)
         .subquery()
     )
-    lost = sa.case((sa.and_(per_root.c.open == 0, per_root.c.finished == 0), 1), else_=0)
-    roots, still_open, given_up = connection.execute(
-        sa.select(sa.func.count(), sa.func.sum(per_root.c.open), sa.func.sum(lost))
+    gone = sa.and_(per_root.c.open == 0, per_root.c.paused == 0, per_root.c.finished == 0)
+    roots, still_open, paused_roots, given_up = connection.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.sum(per_root.c.open),
+            sa.func.sum(per_root.c.paused),
+            sa.func.sum(sa.case((gone, 1), else_=0)),
+        )
     ).one()
+    paused_trials = int(paused_roots or 0)
     return Counts(
-        waiting=by_state.get("WAITING", 0),
+        waiting=by_state.get("WAITING", 0) - paused_trials,
+        paused=paused_trials,
         running=by_state.get("RUNNING", 0),
         complete=by_state.get("COMPLETE", 0),
         pruned=by_state.get("PRUNED", 0),
@@ -145,6 +155,11 @@ def study_entries(connection: sa.Connection) -> list[StudyEntry]:
         )
     ):
         states[study_id][str(state)] = number
+    waits = (t.trials.c.state == rows.WAITING, t.is_paused(t.trials.c.trial_id))
+    paused = sa.select(t.trials.c.study_id, sa.func.count()).where(*waits).group_by(t.trials.c.study_id)
+    for study_id, number in connection.execute(paused):
+        states[study_id][rows.WAITING.name] -= number
+        states[study_id][PAUSED] = number
     extremes = {
         study_id: (low, high)
         for study_id, low, high in connection.execute(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -48,8 +49,11 @@ def study_trials(connection: sa.Connection, study_id: int) -> StudyTrials:
             t.at_trials.c.stop,
             t.at_trials.c.outcome,
             t.at_trials.c.worker,
+            t.at_rungs.c.value.label("paused"),
+            t.at_rungs.c.changed,
         )
         .outerjoin(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
+        .outerjoin(t.at_rungs, t.pauses())
         .where(t.trials.c.study_id == study_id)
         .order_by(t.trials.c.number, t.trials.c.trial_id)
     ).all()
@@ -90,7 +94,11 @@ def _record(row: Any, value: tuple[Any, Any] | None, curve: list[str], numbers: 
     if number in numbers:
         raise UnreadableRowError(f"its number must be its own, got {number}, which another trial has")
     numbers.add(number)
-    state = TrialState(parsing.state(row.state).name)
+    state, finished = TrialState(parsing.state(row.state).name), parsing.moment(row.datetime_complete)
+    if row.paused is not None:
+        # For whoever compares strategies it stands where it was stopped; it may still go on from there.
+        value = (row.paused, "FINITE")
+        state, finished = TrialState.PRUNED, datetime.fromtimestamp(row.changed, UTC)
     if state is TrialState.COMPLETE and value is None:
         raise UnreadableRowError("a complete trial must have a value, it has none")
     try:
@@ -107,7 +115,7 @@ def _record(row: Any, value: tuple[Any, Any] | None, curve: list[str], numbers: 
             outcome=parsing.model(TrialOutcome, row.outcome, "outcome") if row.outcome else None,
             epochs=tuple(parsing.model(EpochResult, text, "curve") for text in curve),
             started=parsing.moment(row.datetime_start),
-            finished=parsing.moment(row.datetime_complete),
+            finished=finished,
             worker=row.worker,
         )
     except ValidationError as error:

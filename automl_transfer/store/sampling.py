@@ -4,13 +4,15 @@ Optuna's samplers call `get_all_trials` several times for each suggestion, and i
 reads every unfinished trial again on each call, through the ORM. Here a refresh reads what is new,
 once; suggesting then costs no query, and the finished draft is written in one transaction
 (`Trials.create`). A strategy that crashed and was continued is several trials of one root: it is
-shown once, under its root's number (from which Hyperband derives its bracket).
+shown once, under its root's number (from which Hyperband derives its bracket). One that is paused at a rung
+is PRUNED here, with what it had there, so that samplers learn from it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -28,6 +30,7 @@ from automl_transfer.errors import TrialLostError, UnreadableRowError
 from automl_transfer.store import parsing, soundness
 from automl_transfer.store import tables as t
 from automl_transfer.store.details import Details, chunks
+from automl_transfer.store.rungs import OVERLAP
 from automl_transfer.store.snapshot import DRAFT_ID, Snapshot
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
@@ -35,6 +38,28 @@ from automl_transfer.store.values import StudyHandle
 log = logging.getLogger(__name__)
 
 _OPEN = (OptunaState.WAITING.name, OptunaState.RUNNING.name)
+
+
+class Paused:
+    """Which trials came to a rung, or went on from one, since the last look."""
+
+    def __init__(self) -> None:
+        self._since = -math.inf
+        self._known: dict[tuple[int, int], bool] = {}
+
+    def moved(self, connection: sa.Connection, study_id: int) -> set[int]:
+        """Their ids; at the first look all that ever were at one."""
+        r = t.at_rungs
+        query = sa.select(r.c.trial_id, r.c.rung, r.c.taken, r.c.changed).where(r.c.study_id == study_id)
+        if self._known:
+            query = query.where(r.c.changed >= self._since - OVERLAP)
+        found = set()
+        for trial_id, rung, taken, changed in connection.execute(query):
+            self._since = max(self._since, changed)
+            if self._known.get((trial_id, rung)) != (taken is None):
+                self._known[trial_id, rung] = taken is None
+                found.add(trial_id)
+        return found
 
 
 class SamplerHistory:
@@ -51,6 +76,7 @@ class SamplerHistory:
         self._snapshot = Snapshot(store, study)
         self._seen = -1
         self._open: set[int] = set()
+        self._paused = Paused()
         self._known: dict[str, BaseDistribution] = {}
         self._left_out: dict[int, str] = {}
 
@@ -125,13 +151,17 @@ class SamplerHistory:
             parsing.raw(t.trials.c.datetime_start),
             parsing.raw(t.trials.c.datetime_complete),
             t.at_trials.c.root,
+            t.at_rungs.c.value.label("paused"),
         ).outerjoin(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
+        columns = columns.outerjoin(t.at_rungs, t.pauses())
         mine = t.trials.c.study_id == self.handle.study_id
         first = self._seen < 0
         found = list(connection.execute(columns.where(mine, t.trials.c.trial_id > self._seen)))
-        for chunk in chunks(sorted(self._open)):
+        moved = self._paused.moved(connection, self.handle.study_id)
+        seen = {row.trial_id for row in found}
+        for chunk in chunks(sorted((self._open | moved) - seen)):
             found += connection.execute(columns.where(t.trials.c.trial_id.in_(chunk)))
-        changed = [row for row in found if curves or self._is_news(row)]
+        changed = [row for row in found if curves or row.trial_id in moved or self._is_news(row)]
         if not changed:
             return
         if first:
@@ -141,7 +171,7 @@ class SamplerHistory:
         for row in changed:
             self._seen = max(self._seen, row.trial_id)
             self._snapshot.count(row.number)
-            if row.state in _OPEN:
+            if row.state in _OPEN and row.paused is None:
                 self._open.add(row.trial_id)
             else:
                 self._open.discard(row.trial_id)

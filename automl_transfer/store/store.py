@@ -124,6 +124,25 @@ class Store:
 
         return self._run(self.patience, attempt, what)
 
+    def write_once(self, step: Callable[[sa.Connection, bool], T], what: str) -> T:
+        """Run a step that must happen once; from its second try on `repeat` is true.
+
+        The first may have been committed then, and only its answer lost.
+        """
+        tries = 0
+
+        def attempt(connection: sa.Connection) -> T:
+            nonlocal tries
+            tries += 1
+            return step(connection, tries > 1)
+
+        try:
+            return self.write(attempt, what)
+        except IntegrityError:
+            # Our own first try was still being committed while we tried again, or the study was
+            # deleted in between: the second look tells which.
+            return self.write(attempt, what)
+
     def read(self, step: Callable[[sa.Connection], T], what: str, *, patience: Patience | None = None) -> T:
         """Run one transaction that only reads: on SQLite it does not wait for writers."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from optuna.study import StudyDirection
 
-from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.spec import SearchSpec, StudySpec
 from automl_transfer.domain.strict_json import parse_json
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError, StudyError, UnreadableRowError
@@ -112,6 +112,9 @@ def _differences(
     theirs, ours = (each.horizon(old.task.splits.train) for each in (old.spec.search, spec.search))
     if theirs != ours:
         found.append(f"horizon ({theirs.text}, now {ours.text}: max_epochs, max_steps)")
+    rungs = [_rungs(each.search) for each in (old.spec, spec)]
+    if rungs[0] != rungs[1] and old.spec.search.pruner == spec.search.pruner == "promote":
+        found.append(f"set of rungs ({rungs[0]}, now {rungs[1]})")
     if old.spec.space_signature() != spec.space_signature():
         names = sorted(set(old.spec.space) | set(spec.space))
         changed = [n for n in names if _setting(old.spec, n) != _setting(spec, n)]
@@ -125,6 +128,10 @@ def _differences(
         if sha is not None and before is not None and sha != before:
             found.append(f"source {name} (weights {before[:12]}, now {sha[:12]})")
     return found
+
+
+def _rungs(search: SearchSpec) -> str:
+    return f"min_epochs {search.first_rung}, reduction_factor {search.reduction_factor}"
 
 
 def _setting(spec: StudySpec, name: str) -> object:

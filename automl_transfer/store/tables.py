@@ -8,6 +8,7 @@ keys are a setting of each connection, off in other programs, and row numbers ar
 from __future__ import annotations
 
 import sqlalchemy as sa
+from optuna.trial import TrialState as OptunaState
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from automl_transfer.store import optuna_names
@@ -178,6 +179,27 @@ class ClaimRow(Base):
     ends: Mapped[float | None] = mapped_column(sa.Float(53))
 
 
+class RungRow(Base):
+    """What a strategy had at a rung, where trials pause and the best of them go on; once for each rung.
+
+    `taken` is the token of the claim that went on from here, `ENDED` where none ever will, and None as long
+    as the trial is paused. `changed` is when that was written, on the database's clock.
+    """
+
+    __tablename__ = "at_rungs"
+
+    study_id: Mapped[int] = mapped_column(_study_key(), primary_key=True, autoincrement=False)
+    root: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    rung: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    trial_id: Mapped[int] = mapped_column(_trial_key(), index=True)
+    bracket: Mapped[str] = mapped_column(sa.String(32))
+    value: Mapped[float] = mapped_column(sa.Float(53))
+    loss: Mapped[float] = mapped_column(sa.Float(53))
+    seconds: Mapped[float] = mapped_column(sa.Float(53))
+    taken: Mapped[str | None] = mapped_column(sa.String(32))
+    changed: Mapped[float] = mapped_column(sa.Float(53))
+
+
 class FailedRunRow(Base):
     """A confirmation or audit that failed, with its reason; a later success takes it away."""
 
@@ -210,8 +232,20 @@ at_sightings: sa.Table = SightingRow.__table__  # type: ignore[assignment]
 at_confirmations: sa.Table = ConfirmationRow.__table__  # type: ignore[assignment]
 at_profiles: sa.Table = ProfileRow.__table__  # type: ignore[assignment]
 at_claims: sa.Table = ClaimRow.__table__  # type: ignore[assignment]
+at_rungs: sa.Table = RungRow.__table__  # type: ignore[assignment]
 at_failed_runs: sa.Table = FailedRunRow.__table__  # type: ignore[assignment]
 at_test_looks: sa.Table = TestLookRow.__table__  # type: ignore[assignment]
+
+
+def is_paused(trial_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Whether a WAITING trial is paused at a rung, within a query."""
+    return sa.exists().where(at_rungs.c.trial_id == trial_id, at_rungs.c.taken.is_(None))
+
+
+def pauses() -> sa.ColumnElement[bool]:
+    """What joins a paused trial with the rung where it is; no other trial has any."""
+    waits = trials.c.state == OptunaState.WAITING
+    return sa.and_(at_rungs.c.trial_id == trials.c.trial_id, at_rungs.c.taken.is_(None), waits)
 
 
 def _delete_along(name: str, owner: str, key: str, *tables: sa.Table) -> None:
@@ -231,3 +265,4 @@ _delete_along("at_profiles_deleted", "studies", "study_id", at_profiles)
 _delete_along("at_claims_deleted", "studies", "study_id", at_claims)
 _delete_along("at_failed_runs_deleted", "trials", "trial_id", at_failed_runs)
 _delete_along("at_test_looks_deleted", "studies", "study_id", at_test_looks)
+_delete_along("at_rungs_deleted", "trials", "trial_id", at_rungs)

@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from optuna.artifacts import ArtifactMeta
-from sqlalchemy.exc import IntegrityError
 
 from automl_transfer.domain.records import (
     EpochResult,
@@ -51,8 +49,6 @@ from automl_transfer.store.values import (
     TrialDraft,
     WorkerRow,
 )
-
-T = TypeVar("T")
 
 
 class Trials:
@@ -100,7 +96,7 @@ class Trials:
                 return None
             return creating.insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
 
-        return self._write(step, "enqueue a trial")
+        return self.store.write_once(step, "enqueue a trial")
 
     def enqueued(self, study: StudyHandle, once: str) -> bool:
         """Whether a trial was enqueued under this key."""
@@ -139,7 +135,7 @@ class Trials:
             leases.take(connection, study.study_id, trial_id, worker, token)
             return trial_id, number
 
-        made = self._write(step, "create a trial")
+        made = self.store.write_once(step, "create a trial")
         if made is None:
             return None
         return Claim(
@@ -174,7 +170,7 @@ class Trials:
                     return read_claim(connection, trial_id, token)
             return take_oldest(connection, study, worker, token, passed)
 
-        return self._write(step, "claim a trial")
+        return self.store.write_once(step, "claim a trial")
 
     def beat(self, claims: Sequence[Claim | str]) -> list[str]:
         """Say that these claims (or tokens) are alive.
@@ -210,7 +206,7 @@ class Trials:
             rows.upsert(connection, t.at_epochs, ("trial_id", "epoch"), row)
             rows.set_intermediate(connection, claim.trial_id, result.epoch, value)
 
-        self._write(step, "record an epoch")
+        self.store.write_once(step, "record an epoch")
 
     def save_checkpoint_ref(self, claim: Claim, checkpoint: CheckpointRef) -> None:
         """Note a checkpoint that is whole in the artifact store; counts as a beat. A repeat overwrites.
@@ -231,7 +227,7 @@ class Trials:
             leases.fence(connection, claim)
             rows.upsert(connection, t.at_checkpoints, ("trial_id", "epoch"), row)
 
-        self._write(step, "note a checkpoint")
+        self.store.write_once(step, "note a checkpoint")
 
     def finish(
         self,
@@ -268,7 +264,7 @@ class Trials:
             if value is not None:
                 rows.set_value(connection, claim.trial_id, value)
 
-        self._write(step, "finish a trial")
+        self.store.write_once(step, "finish a trial")
 
     def release(self, claim: Claim, stop: StopReason | None = None) -> None:
         """Give the same trial back: WAITING again, its curve kept up to its last checkpoint.
@@ -286,7 +282,7 @@ class Trials:
             leases.must(rows.set_state(connection, claim.trial_id, rows.WAITING), claim)
             continuing.trim_to_checkpoint(connection, claim.trial_id)
 
-        self._write(step, "release a trial")
+        self.store.write_once(step, "release a trial")
 
     def restart(self, claim: Claim) -> None:
         """Start a claimed trial over because its checkpoint is gone: curve and checkpoints are cleared.
@@ -313,7 +309,7 @@ class Trials:
                 .values(restarts=t.at_trials.c.restarts + 1)
             )
 
-        self._write(step, "restart a trial")
+        self.store.write_once(step, "restart a trial")
 
     def fail(
         self,
@@ -342,7 +338,7 @@ class Trials:
             leases.must(rows.set_state(connection, claim.trial_id, rows.to_optuna(TrialState.FAIL)), claim)
             return continuing.make_child(connection, claim.trial_id) if retry else None
 
-        return self._write(step, "fail a trial")
+        return self.store.write_once(step, "fail a trial")
 
     def reap(self, study: StudyHandle, *, grace: float, dead: Sequence[str] = ()) -> list[Reaped]:
         """Fail trials whose workers are lost, each with its one child. See `reaper.reap`."""
@@ -376,19 +372,3 @@ class Trials:
     def workers(self, study: StudyHandle) -> list[WorkerRow]:
         """Who runs what now. Reads only."""
         return self.store.read(lambda c: reading.workers(c, study.study_id), "read workers")
-
-    def _write(self, step: Callable[[sa.Connection, bool], T], what: str) -> T:
-        """Run a step; `repeat` is true from its second try on, when the first may have been committed."""
-        tries = 0
-
-        def attempt(connection: sa.Connection) -> T:
-            nonlocal tries
-            tries += 1
-            return step(connection, tries > 1)
-
-        try:
-            return self.store.write(attempt, what)
-        except IntegrityError:
-            # Our own first try was still being committed while we tried again, or the study was
-            # deleted in between: the second look tells which.
-            return self.store.write(attempt, what)

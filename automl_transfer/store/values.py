@@ -13,6 +13,9 @@ from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Task
 
+PAUSED = "PAUSED"
+"""How trials at a rung are counted, beside those of Optuna's states: for Optuna they are WAITING."""
+
 
 @dataclass(frozen=True)
 class StudyHandle:
@@ -40,7 +43,7 @@ class StudyEntry:
 
     Attributes:
         ours: False for a study that plain Optuna made.
-        trials: Number of trials by state name.
+        trials: Number of trials by state name, `PAUSED` among them.
         created: Seconds since 1970 on the database's clock; None for plain Optuna's studies.
         identity: As in `StudyHandle`; None for plain Optuna's studies.
     """
@@ -104,6 +107,29 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """What a strategy had when it came to a rung.
+
+    Attributes:
+        root: Number of the strategy's first trial.
+        rung: The epoch.
+        bracket: Of those that are compared with each other.
+        value: The best value so far; the higher, the better.
+        loss: Validation loss there, which tells equal values apart.
+        seconds: That it had trained by then.
+        paused: It waits here with its checkpoint. Else it went on, or was ended.
+    """
+
+    root: int
+    rung: int
+    bracket: str
+    value: float
+    loss: float
+    seconds: float
+    paused: bool = True
+
+
+@dataclass(frozen=True)
 class Reaped:
     """A trial whose worker was lost, and the child that continues it (None: attempts are used up)."""
 
@@ -122,6 +148,8 @@ class Counts:
 
     Attributes:
         roots: Strategies begun by automl-transfer; the budget counts these.
+        waiting: For any worker to take; `paused` ones are not among them.
+        paused: At a rung, with a checkpoint: they go on where they are among the best there.
         open_roots: Roots with a trial that is waiting or running: what keeps a study unfinished.
         given_up: Roots of which every trial failed and none is left to run.
     """
@@ -134,6 +162,7 @@ class Counts:
     roots: int
     open_roots: int
     given_up: int
+    paused: int = 0
 
 
 @dataclass(frozen=True)

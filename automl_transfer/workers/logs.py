@@ -70,6 +70,7 @@ class LogObserver:
         level = logging.WARNING if end.state is TrialState.FAIL else logging.INFO
         value = f" {end.value:.4f}" if end.value is not None else ""
         state = "released" if end.state is TrialState.WAITING else end.state.value.lower()
+        state = "paused" if end.paused is not None else state
         log.log(level, "%s%s: %s", state, value, end.stop)
         self._claim = None
         self.pulse.doing("")

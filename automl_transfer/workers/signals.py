@@ -6,6 +6,7 @@ the SIGTERM that counts (Slurm's --signal, Grid Engine's -notify).
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -60,6 +61,12 @@ class StopRequest:
         """Whether the deadline has passed."""
         deadline = self._deadline
         return deadline is not None and time.monotonic() >= deadline
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the deadline; infinite where there is none."""
+        deadline = self._deadline
+        return math.inf if deadline is None else deadline - time.monotonic()
 
     @property
     def reason(self) -> str | None:

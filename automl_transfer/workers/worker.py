@@ -20,6 +20,7 @@ from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostEr
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.draft import draw
 from automl_transfer.search.objective import Objective, TrialEnd
+from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.samplers import make_pruner, make_sampler
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
@@ -139,6 +140,7 @@ class Worker:
         self._bench: Workbench | None = None
         self._trials = Trials(store)
         self._space = Space.of_study(handle.spec).suited(handle.task)
+        self._promotion = Promotion(store, handle)
         self._late = False
         self.worker_id = new_worker_id()
 
@@ -182,6 +184,7 @@ class Worker:
                 if claim is None:
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
+                        self._promotion.end()
                         return WorkerReport(self.worker_id, done, "the study is finished", finished=True)
                     if newer := trials.need_newer(study):
                         return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
@@ -223,7 +226,7 @@ class Worker:
         if end.state.finished:
             objective.checkpoints.forget()
         self._observer.on_end(claim, end)
-        if end.state.finished:
+        if end.state.finished or end.paused is not None:
             self._after_trial()
         return end.state is not TrialState.WAITING
 
@@ -249,7 +252,7 @@ class Worker:
             log.warning("trial %d was not given back: %s", claim.number, trouble)
 
     def _next(self, history: SamplerHistory, sampler: BaseSampler) -> Claim | None:
-        """A waiting trial, or a new one while the budget lasts."""
+        """A waiting trial, a paused one that is among the best, or a new one while the budget lasts."""
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
         if claim is None:
@@ -259,11 +262,16 @@ class Worker:
             except Aborted:
                 return None
             claim = trials.claim(study, self.worker_id) if enqueued else None
+        left = self._stop.seconds_left
+        claim = claim or self._promotion.next(self.worker_id, left)
         if claim is not None:
             return claim
         limit = self._handle.spec.search.trials
-        if trials.counts(study).roots >= limit:
-            return None
+        is_full = trials.counts(study).roots >= limit
+        if is_full or self._promotion.is_too_late(left):
+            claim = self._promotion.last(self.worker_id, left)
+        if is_full or claim is not None:
+            return claim
         draft = draw(history, sampler, self._space)
         return trials.create(study, draft, self.worker_id, limit=limit)
 
@@ -286,6 +294,7 @@ class Worker:
             trials,
             history,
             make_pruner(self._handle.spec.search),
+            self._promotion,
             Checkpoints(self._handle, trials),
             should_stop,
             self._observer.on_epoch,
@@ -304,6 +313,9 @@ class Worker:
 
     def _hand_in(self, claim: Claim, end: TrialEnd) -> None:
         trials = self._trials
+        if end.paused is not None and end.outcome is not None:
+            self._promotion.pause(claim, end.paused, end.stop, end.outcome)
+            return
         if end.state is TrialState.WAITING:
             trials.release(claim, end.stop)
             return

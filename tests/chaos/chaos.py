@@ -32,6 +32,9 @@ from worker_helpers import TinyStudy, tiny_study  # noqa: E402
 from automl_transfer.domain.records import TrialRecord, TrialState  # noqa: E402
 from automl_transfer.domain.strategy import Strategy  # noqa: E402
 from automl_transfer.errors import StoreUnavailableError  # noqa: E402
+from automl_transfer.store import claiming  # noqa: E402
+from automl_transfer.store.files import study_files  # noqa: E402
+from automl_transfer.store.rungs import Rungs  # noqa: E402
 from automl_transfer.workers.heartbeat import reap_lost  # noqa: E402
 from automl_transfer.workers.signals import StopRequest  # noqa: E402
 from automl_transfer.workers.worker import Worker  # noqa: E402
@@ -114,7 +117,9 @@ class Chaos:
                 break
             while len(self.processes) < self.workers:
                 self.start()
-            share = min(1.0, counts.complete / (0.8 * number))  # the last ones need trials to hit, too
+            share = min(
+                1.0, (counts.complete + counts.pruned + counts.paused) / (0.8 * number)
+            )  # the last ones need trials to hit, too
             due = waiting and (waiting[0] in ARMED or (total - len(waiting)) / total <= share)
             if due and self.do(waiting[0]):
                 waiting.pop(0)
@@ -180,9 +185,11 @@ def judge(
     twice = 0.0
     for line in roots.values():
         complete = [r for r in line if r.state is TrialState.COMPLETE]
-        wrong["LOST"] += not complete
+        ended = [r for r in line if r.state is TrialState.PRUNED and not r.is_paused]
+        wrong["LOST"] += not complete and not ended
+        wrong["DUPLICATE"] += len(ended) > 1 or bool(complete and ended)
         wrong["DUPLICATE"] += len(complete) > 1 or len({r.attempt for r in line}) < len(line)
-        wrong["STUCK"] += any(not r.state.finished for r in line)
+        wrong["STUCK"] += any(not r.state.finished or r.is_paused for r in line)
         for record in line:
             children = [r for r in line if r.attempt == record.attempt + 1]
             if record.state is TrialState.FAIL:
@@ -199,6 +206,22 @@ def judge(
             wrong["UNEXPLAINED"] += found != expected[record.strategy.key()]
     wrong["LOST"] += len(expected) - len(roots)
     return wrong, twice
+
+
+def judge_rungs(study: TinyStudy, say: Callable[[str], None]) -> dict[str, int]:
+    """Count rungs at which somebody still waits, and checkpoints that nothing needs any more."""
+    files = [key for key in study_files(study.handle).list() if "/state-" in key]
+    marks = Rungs(study.store, study.handle).news()
+    went_on = {mark.root for mark in marks} & {
+        r.root for r in study.records() if r.state is TrialState.COMPLETE
+    }
+    say(f"{len(marks)} strategies came to the rung, {len(went_on)} of them went on to their end")
+    # A killed worker's own checkpoint may stay behind, for `study gc`; the store must not name any.
+    named = study.store.read(lambda c: claiming.checkpoints(c, study.handle.study_id), "look")
+    paused_roots = {r.root for r in study.records() if r.state is TrialState.PRUNED}
+    left = [root for root, _ in named if root in paused_roots]
+    say(f"{len(files)} files of checkpoints are left, of killed attempts")
+    return {"PAUSED": sum(mark.paused for mark in marks), "LEFT": len(left)}
 
 
 def undisturbed(folder: Path, items: list[Strategy], epochs: int) -> dict[str, Any]:
@@ -224,6 +247,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=600)
     parser.add_argument("--long-every", type=int, default=10)
     parser.add_argument("--faults", nargs="+", default=FAULTS, choices=sorted(set(FAULTS)), metavar="FAULT")
+    parser.add_argument("--pruner", choices=["none", "promote"], default="none", help="promote: with rungs")
     parser.add_argument("--limit", type=float, default=540.0, help="seconds")
     parser.add_argument("--progress", type=Path, default=Path("chaos-progress.txt"))
     options = parser.parse_args()
@@ -247,7 +271,7 @@ def main() -> int:
             server = PostgresServer()
             url = server.new_database()[1]
         try:
-            search = {"max_epochs": options.epochs, "max_attempts": ATTEMPTS}
+            search = {"max_epochs": options.epochs, "max_attempts": ATTEMPTS, "pruner": options.pruner}
             with tiny_study(url, folder, items, **search) as study:
 
                 def outage(seconds: float) -> None:
@@ -269,6 +293,8 @@ def main() -> int:
                         if process.poll() is None:
                             process.kill()
                 wrong, twice = judge(study.records(), expected)
+                if options.pruner == "promote":
+                    wrong |= judge_rungs(study, say)
                 crashed = [r for r in study.records() if r.state is TrialState.FAIL]
                 say(f"{options.database}: {len(crashed)} failed attempts, {twice:.1f} s trained twice")
         finally:

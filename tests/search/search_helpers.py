@@ -13,6 +13,7 @@ from automl_transfer.domain.records import EpochResult, StopKind, StopReason
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.objective import Objective
+from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.samplers import make_pruner
 from automl_transfer.search.workbench import Workbench, source_digests
 from automl_transfer.store.sampling import SamplerHistory
@@ -66,6 +67,7 @@ def objective(
         trials,
         SamplerHistory(store, study),
         make_pruner(study.spec.search),
+        Promotion(store, study),
         Checkpoints(study, trials),
         should_stop,
         _nothing,

@@ -58,7 +58,7 @@ def spending(report: StudyReport) -> Spending:
 def rungs_of(report: StudyReport) -> list[tuple[int, int]]:
     """The stretches of epochs between the pruner's rungs; epoch 0 (closed form) stands alone."""
     last = report.max_epochs
-    if report.spec is None or report.spec.search.pruner not in ("asha", "hyperband"):
+    if report.spec is None or report.spec.search.pruner not in ("promote", "asha", "hyperband"):
         edges = [last]
     else:
         search = report.spec.search

@@ -1,0 +1,257 @@
+"""Rungs: where trials pause with a checkpoint, and from which each goes on at most once.
+
+A paused trial is WAITING for Optuna, so that every tool sees one trial a strategy, and one that is not
+finished. What tells it from a trial that waits for any worker is its row here, which nobody has taken yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+
+from automl_transfer.domain.records import StopKind, StopReason, TrialOutcome, TrialState
+from automl_transfer.errors import UnreadableRowError
+from automl_transfer.store import continuing, leases, parsing
+from automl_transfer.store import optuna_rows as rows
+from automl_transfer.store import tables as t
+from automl_transfer.store.claiming import checkpoint_of, give_up, read_claim
+from automl_transfer.store.engine import now
+from automl_transfer.store.files import state_key
+from automl_transfer.store.store import Store
+from automl_transfer.store.values import Claim, Mark, StudyHandle
+
+log = logging.getLogger(__name__)
+
+ENDED = "ended"
+OVERLAP = 120.0
+"""Seconds before the newest row seen in which others may have been written that were not committed then."""
+
+
+class Rungs:
+    """The rungs of one study, each step one transaction as those of `Trials` are.
+
+    Not safe from several threads.
+    """
+
+    def __init__(self, store: Store, study: StudyHandle) -> None:
+        self._store = store
+        self._study = study
+        self._since = -math.inf
+        self._known: dict[tuple[int, int], Mark] = {}
+        self._newer: set[int] = set()
+
+    def news(self) -> list[Mark]:
+        """What came to rungs, or went on from them, since the last call; all of it at the first one."""
+        r = t.at_rungs
+        query = sa.select(r).where(r.c.study_id == self._study.study_id)
+        if self._known:
+            query = query.where(r.c.changed >= self._since - OVERLAP)
+        found = []
+        for row in self._store.read(lambda c: c.execute(query).all(), "read rungs"):
+            try:
+                mark, changed = _mark(row)
+            except UnreadableRowError as error:
+                log.debug("a rung is left out: %s", error)
+                continue
+            self._since = max(self._since, changed)
+            if row.root in self._newer:
+                continue
+            if self._known.get((mark.root, mark.rung)) != mark:
+                self._known[mark.root, mark.rung] = mark
+                found.append(mark)
+        return found
+
+    def knows(self, root: int, rung: int) -> bool:
+        """Whether a strategy has been at a rung, as of the last look."""
+        return (root, rung) in self._known
+
+    def go_on(self, claim: Claim, mark: Mark) -> None:
+        """Note that a trial came to a rung and trains on at once; counts as a beat. A repeat overwrites.
+
+        Raises:
+            TrialLostError: The claim is lost.
+        """
+
+        def step(connection: sa.Connection, _repeat: bool) -> None:
+            leases.fence(connection, claim)
+            _note(connection, claim, mark, claim.token)
+
+        self._store.write_once(step, "note a rung")
+
+    def pause(self, claim: Claim, mark: Mark, stop: StopReason, outcome: TrialOutcome) -> None:
+        """Give a trial back at a rung, where it stays until it is among the best. Repeated, it does nothing.
+
+        Its checkpoint must be noted already.
+
+        Raises:
+            TrialLostError: The claim is lost.
+        """
+
+        def step(connection: sa.Connection, _repeat: bool) -> None:
+            if not leases.close(connection, claim, stop, outcome):
+                return
+            leases.must(rows.set_state(connection, claim.trial_id, rows.WAITING), claim)
+            continuing.trim_to_checkpoint(connection, claim.trial_id)
+            _note(connection, claim, mark, None)
+
+        self._store.write_once(step, "pause a trial")
+
+    def promote(self, mark: Mark, worker: str) -> Claim | None:
+        """Go on with a paused trial; exactly one worker gets it.
+
+        One of a newer program that this one cannot read stays paused, and is not seen here any more; one that
+        no program can read fails.
+
+        Returns:
+            The claim with its curve and checkpoint; None where somebody else was quicker, or it cannot run.
+        """
+        token, study, r = uuid.uuid4().hex, self._study, t.at_rungs
+        mine = sa.select(t.at_studies.c.study_id).where(
+            t.at_studies.c.study_id == r.c.study_id, t.at_studies.c.identity == study.identity
+        )
+        here = sa.and_(
+            r.c.study_id == study.study_id,
+            r.c.root == mark.root,
+            r.c.rung == mark.rung,
+            r.c.taken.is_(None),
+            mine.exists(),
+        )
+
+        def take(connection: sa.Connection, by: str) -> int | None:
+            statement = sa.update(r).where(here).values(taken=by, changed=now()).returning(r.c.trial_id)
+            return connection.execute(statement).scalar()
+
+        def step(connection: sa.Connection, repeat: bool) -> Claim | None:
+            if repeat:
+                held = sa.select(t.at_leases.c.trial_id).where(t.at_leases.c.token == token)
+                if (known := connection.execute(held).scalar()) is not None:
+                    return read_claim(connection, known, token)
+            trial_id = take(connection, token)
+            if trial_id is None:
+                return None
+            claim = read_claim(connection, trial_id, token)
+            if not rows.set_state(connection, trial_id, rows.RUNNING, expected=rows.WAITING):
+                return None  # something else than automl-transfer ended it
+            connection.execute(
+                sa.update(t.at_trials).where(t.at_trials.c.trial_id == trial_id).values(worker=worker[:200])
+            )
+            leases.take(connection, study.study_id, trial_id, worker, token)
+            return claim
+
+        try:
+            return self._store.write_once(step, "go on with a paused trial")
+        except UnreadableRowError as error:
+            unreadable = error
+        self._known.pop((mark.root, mark.rung), None)
+        self._newer.add(mark.root)
+        if not unreadable.newer:
+
+            def fail(connection: sa.Connection) -> None:
+                if (trial_id := take(connection, ENDED)) is not None:
+                    give_up(connection, trial_id, unreadable)
+
+            self._store.write(fail, "fail a paused trial")
+        return None
+
+    def end(self, reason: str, *, keep_bytes: int = 0) -> list[str]:
+        """End paused trials as PRUNED, the least promising first, until their checkpoints take no more.
+
+        Args:
+            reason: Why, for people; where they paused is said as well.
+            keep_bytes: What checkpoints of paused trials may take; with 0 all of them end.
+
+        Returns:
+            Keys of the checkpoints that nothing needs any more.
+        """
+        r, c = t.at_rungs, t.at_checkpoints
+        size = sa.select(sa.func.sum(c.c.bytes)).where(c.c.trial_id == r.c.trial_id).scalar_subquery()
+        query = sa.select(r, size.label("bytes"))
+        query = query.where(r.c.study_id == self._study.study_id, r.c.taken.is_(None))
+
+        def step(connection: sa.Connection) -> list[str]:
+            found = connection.execute(query).all()
+            kept = sum(row.bytes or 0 for row in found)
+            keys: list[str] = []
+            for row in sorted(found, key=lambda row: (row.rung, row.value, -row.root)):
+                if keep_bytes and kept <= keep_bytes:
+                    break
+                kept -= row.bytes or 0
+                keys += _end(connection, row, reason)
+            return keys
+
+        if keep_bytes and self._store.read(lambda c: _bytes(c, self._study), "look at rungs") <= keep_bytes:
+            return []
+        return self._store.write(step, "end paused trials")
+
+
+def _bytes(connection: sa.Connection, study: StudyHandle) -> int:
+    r, c = t.at_rungs, t.at_checkpoints
+    query = sa.select(sa.func.sum(c.c.bytes)).join(r, r.c.trial_id == c.c.trial_id)
+    query = query.where(r.c.study_id == study.study_id, r.c.taken.is_(None))
+    return int(connection.execute(query).scalar() or 0)
+
+
+def _note(connection: sa.Connection, claim: Claim, mark: Mark, taken: str | None) -> None:
+    row = {
+        "study_id": claim.study_id,
+        "root": mark.root,
+        "rung": mark.rung,
+        "trial_id": claim.trial_id,
+        "bracket": mark.bracket,
+        "value": mark.value,
+        "loss": mark.loss,
+        "seconds": mark.seconds,
+        "taken": taken,
+    }
+    rows.upsert(connection, t.at_rungs, ("study_id", "root", "rung"), row, clocks=("changed",))
+
+
+def _end(connection: sa.Connection, row: Any, reason: str) -> list[str]:
+    """End one paused trial; keys of its checkpoints."""
+    r = t.at_rungs
+    connection.execute(
+        sa.update(r)
+        .where(r.c.study_id == row.study_id, r.c.root == row.root, r.c.rung == row.rung)
+        .values(taken=ENDED, changed=now())
+    )
+    if not rows.set_state(connection, row.trial_id, rows.to_optuna(TrialState.PRUNED), expected=rows.WAITING):
+        return []
+    stop = StopReason(kind=StopKind.PRUNED, detail=f"paused after epoch {row.rung}; {reason}")
+    mine = t.at_trials.c.trial_id == row.trial_id
+    connection.execute(sa.update(t.at_trials).where(mine).values(stop=stop.model_dump_json()))
+    rows.set_value(connection, row.trial_id, float(row.value))
+    rows.describe_end(connection, row.trial_id, stop, None)
+    attempt = connection.execute(sa.select(t.at_trials.c.attempt).where(mine)).scalar_one()
+    saved = t.at_checkpoints.c.trial_id == row.trial_id
+    keys = []
+    for each in connection.execute(sa.select(t.at_checkpoints).where(saved)).all():
+        try:
+            uri, epoch = checkpoint_of(each).uri, checkpoint_of(each).epoch
+        except UnreadableRowError:
+            continue
+        if uri in {state_key(row.root, number, epoch) for number in range(attempt + 1)}:
+            keys.append(uri)
+    connection.execute(sa.delete(t.at_checkpoints).where(saved))
+    return keys
+
+
+def _mark(row: Any) -> tuple[Mark, float]:
+    """A row as it is, with the time of its last change."""
+    for name in ("value", "loss", "seconds", "changed"):
+        number = getattr(row, name)
+        if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
+            raise UnreadableRowError(f"{name} of a rung must be a number, got {number!r}")
+    mark = Mark(
+        root=parsing.whole(row.root, "root"),
+        rung=parsing.whole(row.rung, "rung"),
+        bracket=str(row.bracket),
+        value=float(row.value),
+        loss=float(row.loss),
+        seconds=float(row.seconds),
+        paused=row.taken is None,
+    )
+    return mark, float(row.changed)

@@ -1,0 +1,200 @@
+"""Workers pause trials at rungs and go on with the best: nothing is trained twice, nothing is left over."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from worker_helpers import Process, TinyStudy, strategy, tiny_study, until
+
+from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
+from automl_transfer.search.promoting import Promotion
+from automl_transfer.store.files import study_files
+from automl_transfer.store.rungs import Rungs
+from automl_transfer.store.values import Claim, Mark
+from automl_transfer.workers.signals import StopRequest
+from automl_transfer.workers.worker import SilentObserver, Worker, WorkerOptions, WorkerReport
+
+RATES = [10.0 ** (-6 + number / 2) for number in range(9)]
+STUDY = {"max_epochs": 3, "min_epochs": 1, "pruner": "promote"}
+
+
+class Epochs(SilentObserver):
+    """Counts what is trained; asks to stop after so many epochs."""
+
+    def __init__(self, stop: StopRequest, most: int = 10_000) -> None:
+        self.seen: Counter[tuple[int, int]] = Counter()
+        self.order: list[int] = []
+        self._stop, self._most = stop, most
+
+    def on_epoch(self, claim: Claim, result: EpochResult) -> None:
+        self.seen[claim.root, result.epoch] += 1
+        self.order.append(claim.root)
+        if len(self.order) >= self._most:
+            self._stop.ask("enough")
+
+
+def run(study: TinyStudy, most: int = 10_000, **options: object) -> tuple[Epochs, WorkerReport]:
+    stop = StopRequest()
+    observer = Epochs(stop, most)
+    settings = WorkerOptions(**options)  # type: ignore[arg-type]
+    report = Worker(
+        study.store, study.handle, study.bench, stop=stop, options=settings, observer=observer
+    ).run()
+    return observer, report
+
+
+def weights(study: TinyStudy) -> dict[str, str | None]:
+    """Of what ran to its end, by strategy."""
+    return {
+        r.strategy.key(): r.outcome.weights_sha256
+        for r in study.records()
+        if r.state is TrialState.COMPLETE and r.outcome is not None and r.strategy is not None
+    }
+
+
+def states_left(study: TinyStudy) -> list[str]:
+    return [key for key in study_files(study.handle).list() if "/state-" in key]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+    folder = tmp_path_factory.mktemp("whole")
+    items = [strategy(rate) for rate in RATES]
+    with tiny_study(f"sqlite:///{folder / 's.db'}", folder, items, pruner="none") as study:
+        run(study)
+        return weights(study)
+
+
+def test_the_best_third_goes_on_and_ends_as_if_it_had_never_paused(
+    tmp_path: Path, uninterrupted: dict[str, str | None]
+) -> None:
+    items = [strategy(rate) for rate in RATES]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
+        observer, report = run(study)
+        records = study.records()
+        assert report.finished
+        assert max(observer.seen.values()) == 1  # no epoch is trained twice
+        whole = {r.root for r in records if r.state is TrialState.COMPLETE}
+        assert {r.root for r in records if r.state is TrialState.PRUNED} == set(range(9)) - whole
+        assert len(records) == 9
+        # The third that is best after epoch 1, and those that were among the best when few had come there.
+        first = sorted(records, key=lambda r: (-r.epochs[0].accuracy, r.epochs[0].validation_loss))
+        assert {r.root for r in first[:3]} <= whole
+        assert 3 <= len(whole) <= 6
+        stopped = next(r for r in records if r.state is TrialState.PRUNED)
+        assert stopped.stop is not None
+        assert str(stopped.stop) == "pruned: paused after epoch 1; others were better there"
+        done = weights(study)
+        assert done == {key: uninterrupted[key] for key in done}
+        assert states_left(study) == []
+        ran = next(r for r in records if r.root in whole)
+        assert ran.outcome is not None
+        assert ran.outcome.train_seconds >= ran.seconds * 0.9  # what it trained before its pause counts
+
+
+def test_a_stopped_search_keeps_what_is_paused_and_goes_on_with_it(
+    tmp_path: Path, uninterrupted: dict[str, str | None]
+) -> None:
+    items = [strategy(rate) for rate in RATES]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
+        before, _ = run(study, most=4)
+        paused = [r for r in study.records() if r.is_paused]
+        assert paused
+        assert len(states_left(study)) >= len(paused)
+        after, report = run(study)
+        assert report.finished
+        assert max((before.seen + after.seen).values()) == 1
+        done = weights(study)
+        assert done == {key: uninterrupted[key] for key in done}
+        assert states_left(study) == []
+
+
+def test_a_killed_worker_loses_no_rung_and_none_is_claimed_twice(
+    tmp_path: Path, postgres_url: str, uninterrupted: dict[str, str | None]
+) -> None:
+    items = [strategy(rate) for rate in RATES]
+    with tiny_study(postgres_url, tmp_path, items, max_attempts=10, **STUDY) as study:
+        command = ("worker", "tiny", "--device", "cpu", "--threads", "1", "--beat", "0.5", "--grace", "3")
+        first = Process(postgres_url, *command, log=tmp_path / "first.log")
+        try:
+            until(lambda: study.trials.counts(study.handle).paused >= 2, first)
+            first.signal(signal.SIGKILL)
+            first.wait()
+        finally:
+            first.close()
+        others = [Process(postgres_url, *command, log=tmp_path / f"{n}.log") for n in range(2)]
+        try:
+            assert [each.wait() for each in others] == [0, 0], [each.said()[-2000:] for each in others]
+        finally:
+            for each in others:
+                each.close()
+        rungs = Rungs(study.store, study.handle).news()
+        assert sorted(mark.root for mark in rungs) == list(range(9))
+        assert not any(mark.paused for mark in rungs)
+        finished = [r for r in study.records() if r.state.finished and r.state is not TrialState.FAIL]
+        assert sorted(r.root for r in finished) == list(range(9))
+        done = weights(study)
+        assert len(done) >= 3
+        assert done == {key: uninterrupted[key] for key in done}
+
+
+def test_where_the_time_is_short_the_best_paused_one_that_may_end_goes_on(tmp_path: Path) -> None:
+    items = [strategy(rate) for rate in RATES[:2]]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
+        seconds = (10.0, 4.0)  # to the first of three epochs
+        for value in (0.9, 0.5):
+            claim = study.trials.claim(study.handle, "w")
+            assert claim is not None
+            at = Mark(claim.root, 1, "fresh head", value, 1.0, seconds[claim.root])
+            stop = StopReason(kind=StopKind.PAUSED)
+            Rungs(study.store, study.handle).pause(claim, at, stop, TrialOutcome())
+        promotion = Promotion(study.store, study.handle)
+        assert promotion.is_too_late(9.0)  # a new strategy would not even come to the rung
+        assert not promotion.is_too_late(11.0)
+        assert not promotion.is_too_late(float("inf"))
+        assert promotion.next("w") is None  # two are too few to choose from
+        assert promotion.last("w", 7.0) is None  # twice as long as to the rung, and nothing is that short
+        second = promotion.last("w", 9.0)
+        assert second is not None
+        assert second.root == 1
+        first = promotion.last("w")
+        assert first is not None
+        assert first.root == 0
+
+
+def test_a_checkpoint_that_is_gone_starts_its_trial_over_once_and_counts(tmp_path: Path) -> None:
+    items = [strategy(rate) for rate in RATES[:2]]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
+        run(study, most=2)
+        files = study_files(study.handle)
+        for key in states_left(study):
+            files.delete(key.rsplit("/", 1)[0])
+        observer, report = run(study)
+        assert report.finished
+        assert sum(r.restarts for r in study.records()) == len(
+            [r for r in study.records() if r.state is TrialState.COMPLETE]
+        )
+        assert max(observer.seen.values()) == 1
+        assert Counter(r.stop.kind for r in study.records() if r.stop) <= Counter(
+            {StopKind.COMPLETED: 2, StopKind.PRUNED: 2}
+        )
+
+
+def test_a_study_that_lets_paused_trials_go_brings_them_to_an_end(tmp_path: Path) -> None:
+    """A pruner may change: what paused before goes on by the same rule, and nothing new pauses."""
+    items = [strategy(rate) for rate in RATES[:4]]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
+        run(study, most=2)
+        assert any(r.is_paused for r in study.records())
+        spec = study.handle.spec
+        none = spec.model_copy(update={"search": spec.search.model_copy(update={"pruner": "none"})})
+        study.handle = study.store.create_study(
+            none, study.task.task, artifact_url=study.handle.artifact_url, sources=study.handle.sources
+        )
+        _, report = run(study)
+        assert report.finished
+        assert all(r.state.finished and not r.is_paused for r in study.records())
+        assert {2, 3} <= {r.root for r in study.records() if r.state is TrialState.COMPLETE}
