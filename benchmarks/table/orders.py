@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.domain.strategy import Strategy
-
-if TYPE_CHECKING:
-    from automl_transfer.store.values import Mark
+from automl_transfer.search.promotion import Ladder, bracket_of, rungs_of
+from automl_transfer.store.values import Mark
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,17 +108,11 @@ class Promoting:
     draws_late = True
 
     def __init__(self, spec: SearchSpec, budget: float) -> None:
-        from automl_transfer.search.promotion import Ladder, rungs_of
-
         self._ladder = Ladder(spec.reduction_factor)
         self._rungs = rungs_of(spec.first_rung, spec.reduction_factor, spec.epochs)
         self._epochs = spec.epochs
 
     def pauses(self, at: At) -> bool:
-        from automl_transfer.search.promotion import bracket_of
-
-        from automl_transfer.store.values import Mark
-
         if at.epoch not in self._rungs:
             return False
         mark = Mark(at.number, at.epoch, bracket_of(at.strategy), at.value, at.loss, at.seconds)
@@ -132,7 +125,7 @@ class Promoting:
         return self._take(self._ladder.promising(self._fits(left)))
 
     def last(self, left: float) -> int | None:
-        return self._take(self._ladder.last_ones(self._fits(left)))
+        return self._take(self._ladder.last_one(self._fits(left)))
 
     def is_too_late(self, left: float) -> bool:
         takes = self._ladder.seconds_to(self._rungs[0]) if self._rungs else None

@@ -84,7 +84,6 @@ def test_top_k_trains_all_for_some_epochs_and_the_best_to_the_end() -> None:
 
 
 def test_promotion_is_the_project_s_own(table: stored.TaskTable) -> None:
-    pytest.importorskip("automl_transfer.search.promotion")
     out = run(table, Arm(order="promote"), budget=300.0)
     assert out == run(table, Arm(order="promote"), budget=300.0)
     assert out.complete < out.trials
