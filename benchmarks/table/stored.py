@@ -7,6 +7,7 @@ whole and read whole: gzip's own length and checksum tell of one that was cut sh
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -23,6 +24,9 @@ from automl_transfer.files import locked
 SCHEMA = "automl-transfer/table/1"
 HERE = Path(__file__).resolve().parent
 RECORDED, DATA = HERE / "recorded", HERE / "data"
+
+YARDSTICK = 40.0
+"""CPU milliseconds of the fixed step, about as when the first cells were recorded, beside much other work."""
 
 Key = tuple[str, int]
 """A strategy's key and a seed."""
@@ -61,6 +65,14 @@ class Cell:
     def key(self) -> Key:
         """What identifies it on its task."""
         return self.strategy.key(), self.seed
+
+    def steady(self) -> Cell:
+        """The same with the seconds that it would have had where the fixed step takes `YARDSTICK`."""
+        if not self.yardstick:
+            return self
+        factor = YARDSTICK / self.yardstick
+        seconds = tuple(round(factor * each, 3) for each in self.seconds)
+        return dataclasses.replace(self, prepared=round(factor * self.prepared, 3), seconds=seconds)
 
     def document(self) -> dict[str, Any]:
         """As it is written; of the strategy what differs from the defaults."""
@@ -145,7 +157,7 @@ def read(file: Path) -> TaskTable:
             f"{space!r}: read it with the program that recorded it"
         )
     try:
-        cells = tuple(Cell.of(cell) for cell in document["cells"])
+        cells = tuple(Cell.of(cell).steady() for cell in document["cells"])
         table = TaskTable(document["task"], document, cells)
         _ = table.answers
     except (KeyError, TypeError, ValueError) as error:

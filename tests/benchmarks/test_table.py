@@ -44,6 +44,14 @@ def test_what_is_packed_is_read_again_and_is_small(packed: Path) -> None:
     assert packed.with_name("again.json.gz").read_bytes() == packed.read_bytes()
 
 
+def test_seconds_are_those_of_a_machine_that_is_as_busy_for_every_cell(packed: Path) -> None:
+    plain = made_table.cells()[1]
+    busy = dataclasses.replace(plain, yardstick=2 * stored.YARDSTICK)
+    (found,) = stored.read(rewritten(packed, cells=[busy.document()])).cells
+    assert found.seconds == pytest.approx([each / 2 for each in plain.seconds])
+    assert found.prepared == plain.prepared / 2
+
+
 def test_a_file_that_was_cut_short_is_refused(packed: Path) -> None:
     whole = packed.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 4, len(whole) - 1):
