@@ -1,4 +1,7 @@
-"""What a strategy costs, predicted from what it is; and draws chosen by expected improvement a second."""
+"""What a strategy costs, predicted from what it is; and draws chosen by expected improvement a second.
+
+python benchmarks/table/cost.py     how far predictions are off, on tasks that nothing was learnt from
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from near import Nearest
 from scipy import stats
-from stored import Cell, TaskTable
+from stored import Cell, TaskTable, read_all
 
 from automl_transfer.domain.dimensions import CLOSED_FORM, is_pretrained
 from automl_transfer.domain.strategy import Strategy
@@ -127,3 +130,21 @@ def by_improvement(costs: dict[str, Cost] | None) -> Callable[[Callable[[], Tria
         return max(drafts, key=worth)
 
     return choose
+
+
+def main() -> None:
+    """How well seconds are predicted on a task that nothing was learnt from."""
+    tables = list(read_all().values())
+    costs = left_one_out(tables)
+    errors = {table.name: costs[table.name].errors(table) for table in tables}
+    for task, found in errors.items():
+        off = math.exp(float(np.median(found))) if found else math.nan
+        print(f"{task}: off by a factor of {off:.2f}, median of {len(found)} trainings")
+    every = [error for found in errors.values() for error in found]
+    print(
+        f"all: a factor of {math.exp(float(np.median(every))):.2f}, 90% within {math.exp(float(np.quantile(every, 0.9))):.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -244,14 +244,17 @@ def pack_all(data: Path, target: Path) -> None:
 
 
 def status(data: Path, tasks: list[str]) -> str:
-    """How much there is, in one line a task."""
-    lines = []
+    """How much there is, in one line a task, and about how much is left."""
+    lines, there, trained = [], 0, list[float]()
     for task in tasks:
         cells = [stored.Cell.of(json.loads(line)) for line in stored.whole_lines(data / task / "cells.jsonl")]
-        spent = math.fsum(cell.prepared + math.fsum(cell.seconds) for cell in cells)
+        spent = [cell.prepared + math.fsum(cell.seconds) for cell in cells]
         failed = sum(bool(cell.failed) for cell in cells)
-        lines.append(f"{task}: {len(cells)} cells, {spent / 60:.1f} CPU minutes, {failed} failed")
-    return "\n".join(lines)
+        lines.append(f"{task}: {len(cells)} cells, {math.fsum(spent) / 60:.1f} CPU minutes, {failed} failed")
+        there, trained = there + len(cells), trained + [each for each in spent if each > 5]
+    every = sum(1 for _ in order(tasks))
+    hours = (every - there) * math.fsum(trained) / max(1, len(trained)) / 3600
+    return "\n".join([*lines, f"{there} of at most {every} cells, at most {hours:.1f} CPU hours left"])
 
 
 def main() -> None:
