@@ -206,7 +206,7 @@ def _part(tables: list[TaskTable], seeds: int, trainings: float, recipes: bool, 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     arm = arm_of(name, tables)
     (table,) = (table for table in tables if table.name == task)
-    elsewhere = chosen_elsewhere(tables, table) if recipes else None
+    elsewhere = (chosen_elsewhere(tables, table) or None) if recipes else None
     with searching_with(elsewhere, arm.constants):
         return replayed(table, arm, quick_space(), range(seeds), workers, trainings)
 

@@ -102,7 +102,7 @@ def test_recipes_that_other_tasks_chose_are_drawn_from(table: stored.TaskTable) 
 
 
 def test_the_comparison_has_a_line_an_arm(table: stored.TaskTable, tmp_path: Path) -> None:
-    arms = ["prior+asha", "tpe+hyperband"]
+    arms = ["prior+promote+cost", "tpe+hyperband"]
     results = run_all([table], arms, [1], 2, 5.0)
     lines = list(table_lines(results, arms, ["made"], "tpe+hyperband"))
     assert len(lines) == 4
