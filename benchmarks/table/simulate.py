@@ -1,0 +1,309 @@
+"""A search on a simulated clock: the project's own sampler, pruner and order of work over recorded curves.
+
+A strategy that is drawn is answered by the nearest recorded one. Not simulated: seconds that a draw takes (some
+hundredths), caches that trials share, and confirmation.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from memory_study import MemoryHistory
+from near import Nearest
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+from orders import ORDERS, At
+from stored import Cell, TaskTable
+
+from automl_transfer.domain.dimensions import CLOSED_FORM
+from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.search.draft import draw, fixed_draft
+from automl_transfer.search.first import RUN_TO_THE_END
+from automl_transfer.search.samplers import make_pruner, make_sampler
+from automl_transfer.space.space import Space
+from automl_transfer.store.values import TrialDraft
+from automl_transfer.workers.worker import _seed
+
+LABELS = {"profile": "profile", "larger": "profile, larger images", "views": "profile, augmented views",
+          "tuned": "profile, tuned", "finetuned": "fine-tuned whole", "default": "default"}  # fmt: skip
+"""What the search calls the first answers that the table names."""
+
+Chooser = Callable[[Callable[[], TrialDraft], "Replay"], TrialDraft]
+"""Takes one of several draws; may look at all that the replay knows."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A way to search.
+
+    Attributes:
+        sampler, pruner: Of the project, by name.
+        order: A line of `orders.ORDERS`.
+        first: Whether it begins with the first answers.
+        make: A sampler that the project does not have, instead.
+        choose: Which of several draws is trained; by default the first one.
+        settings: Of the study's `[search]` table.
+        constants: Of `search.prior`.
+    """
+
+    sampler: str = "prior"
+    pruner: str = "none"
+    order: str = "none"
+    first: bool = True
+    make: Callable[[int], BaseSampler] | None = None
+    choose: Chooser | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    constants: dict[str, float] = field(default_factory=dict)
+
+    def spec(self, horizon: dict[str, Any], seed: int) -> SearchSpec:
+        """As a study would have it."""
+        given = {
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+            "max_epochs": horizon["epochs"],
+            "seed": seed,
+        }
+        return SearchSpec.model_validate({**given, **self.settings})
+
+    def samplers(self, spec: SearchSpec, workers: int) -> list[BaseSampler]:
+        """One a worker, seeded as workers do."""
+        seeds = [_seed(spec.seed, 0, index) for index in range(workers)]
+        return [self.make(seed) if self.make is not None else make_sampler(spec, seed) for seed in seeds]
+
+
+@dataclass(frozen=True)
+class Incumbent:
+    """The best complete trial from `seconds` on, as validation sees it, and what it has on test."""
+
+    seconds: float
+    validation: float
+    nll: float
+    test: float
+
+
+@dataclass
+class Outcome:
+    """What a replay came to.
+
+    Attributes:
+        distances: How far each drawn strategy was from the one that stood for it.
+        lost: Seconds of trials that did not come to their end.
+    """
+
+    incumbents: list[Incumbent] = field(default_factory=list)
+    trials: int = 0
+    complete: int = 0
+    distances: list[float] = field(default_factory=list)
+    spent: float = 0.0
+    lost: float = 0.0
+
+
+@dataclass
+class _Trial:
+    number: int
+    strategy: Strategy
+    cell: Cell
+    label: str = ""
+    done: int = 0
+    spent: float = 0.0
+
+    @property
+    def closed(self) -> bool:
+        return self.cell.strategy.tune_mode == CLOSED_FORM
+
+    @property
+    def finished(self) -> bool:
+        return self.done == len(self.cell.seconds)
+
+    @property
+    def epoch(self) -> int:
+        """The last one that is done."""
+        return 0 if self.closed else self.done
+
+    def best(self) -> int:
+        """Of the epochs that are done, as a search takes it."""
+        order = [(self.cell.validation[e], -self.cell.nll[e], -e) for e in range(self.done)]
+        return -max(order)[2]
+
+
+class Replay:
+    """One search.
+
+    Args:
+        table: The task.
+        arm: How to search.
+        space: Of the study; suited to the task here.
+        seed: Of samplers, and of which repetition of a strategy is met.
+        workers: Processes at once.
+        budget: Simulated seconds.
+    """
+
+    def __init__(
+        self, table: TaskTable, arm: Arm, space: Space, *, seed: int, workers: int = 1, budget: float,
+    ) -> None:  # fmt: skip
+        self.table, self.arm, self.workers, self.budget = table, arm, workers, budget
+        self.spec = arm.spec(dict(table.facts["horizon"]), seed)
+        self.space = space
+        self.cells = repetitions(table, seed)
+        self.nearest = Nearest([cell.strategy for cell in self.cells])
+        self.history = MemoryHistory(f"{table.name}-{seed}")
+        self.samplers = arm.samplers(self.spec, workers)
+        self.pruner: BasePruner = make_pruner(self.spec)
+        self.order = ORDERS[arm.order](self.spec, budget)
+        self.trials: dict[int, _Trial] = {}
+        self.outcome = Outcome()
+        self._met: set[int] = set()
+        self._waiting: list[TrialDraft] = []
+        self._rest_is_due = arm.first
+        self._now = 0.0
+
+    def run(self) -> Outcome:
+        """Search until the time is up."""
+        began = 0.0
+        if self.arm.first:
+            began = float(self.table.facts["answer_seconds"]["profile"])
+            self._waiting = [self._first("profile")]
+        busy: list[_Trial | None] = [None] * self.workers
+        events = [(began, worker) for worker in range(self.workers)]
+        heapq.heapify(events)
+        while events:
+            self._now, worker = heapq.heappop(events)
+            if self._now > self.budget:
+                break
+            trial = busy[worker]
+            if trial is not None:
+                self._end_epoch(trial)
+                if trial.number in self.trials and not self._is_over(trial):
+                    heapq.heappush(events, (self._now + trial.cell.seconds[trial.done], worker))
+                    continue
+            busy[worker] = None
+            if worker == 0 and self._rest_is_due and trial is not None:
+                # The process that profiles looks closer before it goes on.
+                self._rest_is_due = False
+                names = [name for name in self.table.answers if name != "profile"]
+                self._waiting += [self._first(name) for name in names]
+                heapq.heappush(events, (self._now + float(self.table.facts["answer_seconds"]["rest"]), 0))
+                continue
+            busy[worker] = begun = self._next(worker)
+            if begun is None:
+                if worker == 0 or any(busy):
+                    heapq.heappush(events, (self._now + self.budget / 200, worker))
+                continue
+            seconds = (begun.cell.seconds or (0.0,))[begun.done]
+            prepared = begun.cell.prepared if begun.done == 0 else 0.0
+            begun.spent += prepared
+            heapq.heappush(events, (self._now + prepared + seconds, worker))
+        self.outcome.spent = math.fsum(trial.spent for trial in self.trials.values())
+        self.outcome.lost = self.outcome.spent - math.fsum(
+            trial.spent for trial in self.trials.values() if trial.finished
+        )
+        return self.outcome
+
+    def _first(self, answer: str) -> TrialDraft:
+        return fixed_draft(self.table.answers[answer], self.space, LABELS[answer])
+
+    def _next(self, worker: int) -> _Trial | None:
+        """As `workers.worker` has it: what waits, a paused trial, a new one."""
+        left = self.budget - self._now
+        if self._waiting:
+            return self._begin(self._waiting.pop(0))
+        number = self.order.next(left)
+        if number is None and self.order.is_too_late(left):
+            number = self.order.last(left)
+            if number is None and not self.order.draws_late:
+                return None
+        if number is not None:
+            self.history.tell(number, TrialState.RUNNING, None)
+            return self.trials[number]
+        sampler = self.samplers[worker]
+        history: Any = self.history
+
+        def drawn() -> TrialDraft:
+            return draw(history, sampler, self.space)
+
+        return self._begin(drawn() if self.arm.choose is None else self.arm.choose(drawn, self))
+
+    def _begin(self, draft: TrialDraft) -> _Trial:
+        at, distance = self.nearest.find(draft.strategy, self._met)
+        self._met.add(at)
+        number = self.history.create(draft)
+        trial = self.trials[number] = _Trial(number, draft.strategy, self.cells[at], draft.label)
+        self.outcome.trials += 1
+        self.outcome.distances.append(distance)
+        return trial
+
+    def _end_epoch(self, trial: _Trial) -> None:
+        if trial.done < len(trial.cell.seconds):
+            trial.spent += trial.cell.seconds[trial.done]
+            trial.done += 1
+            self.history.report(trial.number, trial.epoch, trial.cell.validation[trial.done - 1])
+
+    def _is_over(self, trial: _Trial) -> bool:
+        """Whether a trial ends or pauses after the epoch that it just had."""
+        cell = trial.cell
+        if trial.finished:
+            if cell.failed:
+                self.history.tell(trial.number, TrialState.FAIL, None)
+                return True
+            best = trial.best()
+            self.history.tell(trial.number, TrialState.COMPLETE, cell.validation[best])
+            self.outcome.complete += 1
+            self._note(cell.validation[best], cell.nll[best], cell.test[best])
+            return True
+        if trial.label in RUN_TO_THE_END:
+            return False
+        if self.history.should_prune(self.pruner, trial.number):
+            self.history.tell(trial.number, TrialState.PRUNED, cell.validation[trial.done - 1])
+            return True
+        best = trial.best()
+        at = At(trial.number, trial.strategy, trial.epoch, cell.validation[best], cell.nll[best], trial.spent)
+        if self.order.pauses(at):
+            self.history.tell(trial.number, TrialState.PRUNED, at.value)
+            return True
+        return False
+
+    def _note(self, validation: float, nll: float, test: float) -> None:
+        known = self.outcome.incumbents
+        if not known or (validation, -nll) > (known[-1].validation, -known[-1].nll):
+            known.append(Incumbent(self._now, validation, nll, test))
+
+
+def repetitions(table: TaskTable, seed: int) -> list[Cell]:
+    """Of every recorded strategy one cell; which of its repetitions depends on the seed."""
+    found: dict[str, list[Cell]] = {}
+    for cell in table.cells:
+        found.setdefault(cell.key[0], []).append(cell)
+    generator = np.random.default_rng([seed, 20])
+    return [cells[int(generator.integers(len(cells)))] for cells in found.values()]
+
+
+def horizon_seconds(table: TaskTable) -> float:
+    """Median CPU seconds of a strategy that trains to its end."""
+    spent = [
+        cell.prepared + math.fsum(cell.seconds)
+        for cell in table.cells
+        if cell.strategy.tune_mode != CLOSED_FORM and not cell.failed
+    ]
+    return float(np.median(spent)) if spent else math.nan
+
+
+def at_time(incumbents: list[Incumbent], seconds: float) -> Incumbent | None:
+    """The incumbent at a time; None before the first one."""
+    found = None
+    for one in incumbents:
+        if one.seconds > seconds:
+            break
+        found = one
+    return found
+
+
+def seconds_until(incumbents: list[Incumbent], reached: Callable[[Incumbent], bool]) -> float:
+    """When an incumbent was first good enough; infinity where none was."""
+    return next((one.seconds for one in incumbents if reached(one)), math.inf)

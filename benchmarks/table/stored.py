@@ -1,0 +1,217 @@
+"""The recorded table on disk.
+
+While it is recorded, a task has a folder of its own: `task.json`, written once, and `cells.jsonl`, to which each
+cell is appended whole. What the repository keeps of it is one file, `recorded/TASK.json.gz`, which is written
+whole and read whole: gzip's own length and checksum tell of one that was cut short.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from automl_transfer.domain.strategy import SPACE_VERSION, Strategy
+from automl_transfer.files import locked
+
+SCHEMA = "automl-transfer/table/1"
+HERE = Path(__file__).resolve().parent
+RECORDED, DATA = HERE / "recorded", HERE / "data"
+
+YARDSTICK = 40.0
+"""CPU milliseconds of the fixed step, about as when the first cells were recorded, beside much other work."""
+
+Key = tuple[str, int]
+"""A strategy's key and a seed."""
+
+
+class TableError(Exception):
+    """A file of the table cannot be used."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training of one strategy on one task.
+
+    Attributes:
+        name: What the list called the strategy.
+        strategy: Its values.
+        prepared: CPU seconds until its first epoch: building the network, solving the head.
+        seconds: CPU seconds of one thread of each epoch, training and validation.
+        validation, nll, test: After each epoch; one value where nothing is trained.
+        failed: Why it ended early; empty where it did not.
+        yardstick: CPU milliseconds that a fixed step took right after it; 0 where nobody measured.
+    """
+
+    name: str
+    seed: int
+    strategy: Strategy
+    prepared: float
+    seconds: tuple[float, ...]
+    validation: tuple[float, ...]
+    nll: tuple[float, ...]
+    test: tuple[float, ...]
+    failed: str = ""
+    yardstick: float = 0.0
+
+    @cached_property
+    def key(self) -> Key:
+        """What identifies it on its task."""
+        return self.strategy.key(), self.seed
+
+    def steady(self) -> Cell:
+        """The same with the seconds that it would have had where the fixed step takes `YARDSTICK`."""
+        if not self.yardstick:
+            return self
+        factor = YARDSTICK / self.yardstick
+        seconds = tuple(round(factor * each, 3) for each in self.seconds)
+        return dataclasses.replace(self, prepared=round(factor * self.prepared, 3), seconds=seconds)
+
+    def document(self) -> dict[str, Any]:
+        """As it is written; of the strategy what differs from the defaults."""
+        from strategies import told
+
+        plain = {name: value for name, value in vars(self).items() if name in self.__dataclass_fields__}
+        return {**plain, "strategy": told(self.strategy)}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Cell:
+        """What `document` wrote."""
+        curves = {name: tuple(document[name]) for name in ("seconds", "validation", "nll", "test")}
+        lengths = {len(curve) for curve in curves.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"curves must have one length, got {sorted(lengths)}")
+        strategy = Strategy.model_validate(document["strategy"]).canonical()
+        return cls(
+            name=document["name"], seed=document["seed"], strategy=strategy, prepared=document["prepared"],
+            failed=document.get("failed", ""), yardstick=document.get("yardstick", 0.0), **curves,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """A task's part of the table.
+
+    Attributes:
+        facts: Of the task, its first answers, their seconds, and the machine; see `record.py`.
+        cells: In the order in which they were recorded.
+    """
+
+    name: str
+    facts: Mapping[str, Any]
+    cells: tuple[Cell, ...]
+
+    @cached_property
+    def answers(self) -> dict[str, Strategy]:
+        """First answers by name, in the order in which a search tries them."""
+        return {n: Strategy.model_validate(v).canonical() for n, v in self.facts["answers"].items()}
+
+
+def pack(folder: Path, file: Path) -> TaskTable:
+    """Make the repository's file of what has been recorded in a folder so far."""
+    facts = json.loads((folder / "task.json").read_text(encoding="utf-8"))
+    lines = whole_lines(folder / "cells.jsonl")
+    document = {
+        **facts,
+        "schema": SCHEMA,
+        "space": SPACE_VERSION,
+        "cells": [json.loads(line) for line in lines],
+    }
+    text = json.dumps(document, separators=(",", ":"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(file.name + ".part")
+    # No name and no time: the same cells give the same bytes.
+    part.write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    part.replace(file)
+    return read(file)
+
+
+def read(file: Path) -> TaskTable:
+    """A task's part of the table.
+
+    Raises:
+        TableError: The file was cut short, is damaged, or of another space or version; says which.
+    """
+    try:
+        document = json.loads(gzip.decompress(file.read_bytes()))
+    except FileNotFoundError:
+        raise TableError(f"{file} must be there: record it with benchmarks/table/record.py") from None
+    except (EOFError, OSError, zlib.error, ValueError) as error:
+        raise TableError(
+            f"{file} must be a whole gzip file of JSON, got one that was cut short or damaged ({error}): "
+            "take it from the repository again, or pack it again with benchmarks/table/record.py --pack"
+        ) from error
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        got = document.get("schema") if isinstance(document, dict) else type(document).__name__
+        raise TableError(f"the schema of {file} must be {SCHEMA}, got {got!r}")
+    if not isinstance(space := document.get("space"), int) or space > SPACE_VERSION:
+        raise TableError(
+            f"the strategies of {file} must be of a space that is known here (version {SPACE_VERSION}), got "
+            f"{space!r}: read it with the program that recorded it"
+        )
+    try:
+        cells = tuple(Cell.of(cell).steady() for cell in document["cells"])
+        table = TaskTable(document["task"], document, cells)
+        _ = table.answers
+    except (KeyError, TypeError, ValueError) as error:
+        raise TableError(
+            f"{file} must hold strategies and curves that can be read here, got {error}"
+        ) from error
+    return table
+
+
+def read_all(folder: Path = RECORDED) -> dict[str, TaskTable]:
+    """All tasks that are there, by name.
+
+    Raises:
+        TableError: See `read`; or there is none.
+    """
+    found = [read(file) for file in sorted(folder.glob("*.json.gz"))]
+    if not found:
+        raise TableError(f"{folder} must hold a recorded table, found none: record one with record.py")
+    return {table.name: table for table in found}
+
+
+def whole_lines(file: Path) -> list[str]:
+    """The lines of a file that is appended to, without one that a killed process left unfinished."""
+    if not file.exists():
+        return []
+    text = file.read_text(encoding="utf-8")
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def append(file: Path, document: Mapping[str, Any]) -> None:
+    """Append a line whole; what a killed process left unfinished goes first."""
+    line = (json.dumps(document, separators=(",", ":")) + "\n").encode()
+    with locked(file.with_suffix(".lock")), file.open("ab+") as stream:
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        stream.truncate(stream.read().rfind(b"\n") + 1 if size else 0)
+        stream.seek(0, os.SEEK_END)
+        stream.write(line)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def keys_of(file: Path) -> set[Key]:
+    """The cells that a file of lines has."""
+    return {Cell.of(json.loads(line)).key for line in whole_lines(file)}
+
+
+def write_whole(file: Path, document: Any) -> None:
+    """Write JSON under a temporary name, then rename it."""
+    part = file.with_name(f"{file.name}.{os.getpid()}.part")
+    part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    part.replace(file)
+
+
+def rounded(values: Iterable[float], digits: int) -> list[float]:
+    """Short enough to store."""
+    return [round(float(value), digits) for value in values]
