@@ -71,7 +71,7 @@ def test_frames_that_cannot_be_used_leave_nothing_behind(frame: pd.DataFrame) ->
         (frame[:0], "a data frame must have a row for each image"),
         (frame.assign(label=[["a", "b"]] * 24), "one value a row, got list"),
         (frame.assign(img="nosuch.png"), "images must be there, got none of 1"),
-        (frame.assign(weight=1.0), "weights in column 'weight'"),
+        (frame.assign(weight=-1.0), "a weight must be 0, or .* got '-1.0' in row 1"),
         (pd.concat([frame, frame], axis=1), "different names"),
     ):
         with pytest.raises(DataError, match=message):
