@@ -37,6 +37,7 @@ SPEC = f"""name = "{STUDY}"
 dataset = "digits?per_class=60"
 [search]
 trials = {TRIALS}
+stop_when = "budget"
 max_epochs = 6
 pruner = "none"
 [space]
