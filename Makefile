@@ -95,6 +95,7 @@ bench-store: .venv/.developing  ## trials a second beside plain study.optimize, 
 chaos: .venv/.developing  ## kills workers and databases, and counts what was lost
 	$(BIN)/python tests/chaos/chaos.py --database sqlite --progress chaos-sqlite.txt
 	$(BIN)/python tests/chaos/chaos.py --database postgresql --progress chaos-postgresql.txt
+	$(BIN)/python tests/chaos/chaos.py --database postgresql --pruner promote --workers 4 --epochs 60 --long-every 2 --progress chaos-promote.txt
 
 compose-secrets:  ## passwords and settings for docker-compose.yml
 	$(PYTHON) scripts/compose_secrets.py

@@ -196,8 +196,8 @@ def choice(images: int) -> None:
         profile.MOST_PIXELS = 0.0  # one resolution: all heads on all rows take minutes already
         for words in ("as it is", "all rows"):
             if words == "all rows":
-                profile.MOST_IMAGES = profile.FINAL_ROWS = everything
-                profile.SINGLE_ROWS = profile.JOINT_ROWS = everything
+                profile.MOST_IMAGES = everything
+                profile.SINGLE = profile.JOINT = profile.FINAL = profile.Sample(everything, 0, everything)
             record = profile.Profiler(backbone, SOURCE, task, device=cpu).whole()
             strategy = profile.strategy_of(record)
             run = make_run(strategy, task, backbone, horizon=Horizon(1), seed=0, device=cpu)

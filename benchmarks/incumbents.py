@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from automl_transfer.api.training import score_of
-from automl_transfer.domain.records import TrialRecord, TrialState
+from automl_transfer.domain.records import TrialRecord
+from automl_transfer.reporting.ranking import one_per_strategy, rank
 from automl_transfer.search.checkpoints import fetch, weights_are
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.files import model_key
@@ -21,19 +21,10 @@ from automl_transfer.store.values import StudyHandle
 from automl_transfer.training.making import make_run, train_to_the_end
 
 
-def incumbents(records: list[TrialRecord]) -> list[TrialRecord]:
-    """Complete trials that were the best so far when they ended (ties by cross-entropy, as in the ranking)."""
-    done = [r for r in records if r.state is TrialState.COMPLETE and r.finished is not None]
-    best: tuple[float, float] | None = None
-    found = []
-    for record in sorted(done, key=lambda r: r.finished or datetime.max.replace(tzinfo=UTC)):
-        epoch = record.best_epoch("accuracy")
-        assert epoch is not None
-        key = (epoch.accuracy, -epoch.validation_loss)
-        if best is None or key > best:
-            best = key
-            found.append(record)
-    return found
+def incumbents(records: list[TrialRecord], study: StudyHandle) -> list[TrialRecord]:
+    """Complete trials that were the best so far when they ended, as the ranking's timeline has them."""
+    by_root = {record.root: record for record in one_per_strategy(records)}
+    return [by_root[point.root_trial] for point in rank(records, study.task, study.name).timeline]
 
 
 def judged(
@@ -49,7 +40,7 @@ def judged(
         handle = store.study(study)
         records = list(Trials(store).records(handle))
         bench = Workbench.open(handle, device="cpu", cache_root=folder / "cache")
-        for record in incumbents(records):
+        for record in incumbents(records, handle):
             assert record.strategy is not None
             assert record.finished is not None
             epoch = record.best_epoch("accuracy")

@@ -1,6 +1,7 @@
 """The Python front door.
 
-`search` finds the best way to transfer a network to a dataset and ships the winner; `explore` says what
+`search` finds the best way to transfer a network to a dataset and ships the winner, `export` ships it again,
+or an average, an ensemble, with flips; `explore` says what
 a dataset holds. `train` trains one strategy by hand, and `ModelMigration` does it step by step. `apply`
 trains a best-strategy file on any data, `verify` again on its own. `load` opens a model, whose `predict`
 labels images; `evaluate` judges one on labelled images; `package` writes it as one file for inference.
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from automl_transfer.api.applying import Applied, apply
 from automl_transfer.api.evaluating import evaluate
+from automl_transfer.api.exporting import export
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.api.front import explore, search, train
 from automl_transfer.api.migration import ModelMigration, Trained
@@ -45,6 +47,7 @@ __all__ = [
     "apply",
     "evaluate",
     "explore",
+    "export",
     "finish_search",
     "load",
     "package",

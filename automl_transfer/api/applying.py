@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.api.frames import Frame
+from automl_transfer.api.offers import warn_of_flips
 from automl_transfer.api.rerun import (
     OnEpoch,
     load_again,
@@ -88,7 +89,8 @@ def apply(
 
     Depths are fractions, so that the source may be another one; classes, channels and resolution are
     those of the task. Of several seeds the best on validation by the task's metric is shipped, and so
-    validation images are never trained on, also where the recipe's own model was refitted.
+    validation images are never trained on, also where the recipe's own model was refitted. Of a soup or an
+    ensemble the best trial's strategy is trained; flips stay flips.
 
     >>> apply("runs/quick/best_strategy.json", "photos/cats", "cats", seeds=3)  # doctest: +SKIP
 
@@ -124,6 +126,8 @@ def apply(
     backbone = load_source(recipe, source, task, same=source is None)
     if source is not None:
         recipe = recipe.model_copy(update={"strategy": recipe.strategy.model_copy(update={"source": source})})
+    if recipe.shipped_as is not None and recipe.shipped_as.flips:
+        warn_of_flips(task.task)
     chosen: _Trained | None = None
     scores: list[RecipeMetrics] = []
     numbers = tuple(range(recipe.training.seed, recipe.training.seed + seeds))

@@ -113,15 +113,22 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.device = device
 
-    def fit(self, X: Any, y: Any) -> Self:  # noqa: N803  (scikit-learn's names)
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803  (scikit-learn's names)
         """Transfer the network to images X with labels y.
 
+        Args:
+            X: The images.
+            y: Their labels.
+            sample_weight: How often each image counts in training (2: as if it were there twice, 0: not at
+                all); None: once. Images that are held out, or choose a search's winner, count once each.
+
         Raises:
-            ValueError: X is no array of images, y no labels of them, or there is only one class.
+            ValueError: X is no array of images, y no labels or sample_weight no weights of them, or there is
+                only one class.
             ConfigurationError: A parameter cannot be.
             SourceError: The source is not on this machine.
         """
-        details, seed = self._prepared(X, y)
+        details, seed = self._prepared(X, y, sample_weight)
         self.recipe_: Recipe | None = None
         if isinstance(self.strategy, str) and self.strategy == SEARCH:
             self._search(details, seed)
@@ -174,7 +181,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.three_d_array = True
         return tags
 
-    def _prepared(self, X: Any, y: Any) -> tuple[LoadedDetails, int]:  # noqa: N803
+    def _prepared(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[LoadedDetails, int]:  # noqa: N803
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None")
         if not 0.0 <= self.held_out < 1.0:
@@ -182,7 +189,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.epochs < 1:
             raise ConfigurationError(f"epochs must be >= 1, got {self.epochs}")
         self._input = PixelInput(self.resolution, self.image_shape, self.pixel_range)
-        pixels, labels = self._input.fit(self, X, y)
+        pixels, labels, weights = self._input.fit(self, X, y, sample_weight)
         self.pixel_range_ = self._input.pixel_range
         check_classification_targets(labels)
         self.classes_, encoded = np.unique(labels, return_inverse=True)
@@ -201,6 +208,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             encoded.astype(np.int64),
             _names(self.classes_),
             pixel_range=self.pixel_range_,
+            weights=weights,
             held_out=0.0 if self._solves() else self.held_out,
             seed=int(seed),
         )
@@ -240,6 +248,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 for split in ("train", "validation")
                 for kind, array in (("images", loaded.images), ("labels", loaded.labels))
             }
+            if loaded.weights is not None:
+                both = [loaded.indices["train"], loaded.indices["validation"]]
+                splits["weights"] = loaded.weights[np.concatenate(both)]
             np.savez(place / "arrays.npz", classes=np.array(loaded.task.classes), **splits)
             found = search(
                 f"{place / 'arrays.npz'}?range=0..255",

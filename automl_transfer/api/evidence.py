@@ -15,6 +15,7 @@ from automl_transfer.api.time_plan import Costs
 from automl_transfer.data.folds import fresh_split, resplit_rows
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
+from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.records import TrialRecord, TrialState, classify
 from automl_transfer.errors import StoreUnavailableError
 from automl_transfer.reporting.racing import FIRST_RUNS, most_seconds, next_round
@@ -206,6 +207,8 @@ def audited(records: Sequence[TrialRecord], seed: int) -> list[TrialRecord]:
 
 def _confirm(bench: Workbench, known: ResplitFeatures, record: TrialRecord, number: int) -> ExtraRun:
     assert record.strategy is not None
+    from automl_transfer.training.evaluate import scores
+
     search = bench.handle.spec.search
     began = time.perf_counter()
     seed = (search.seed * 1_000_003 + 104_729 * (number + 1)) % 2**31
@@ -225,7 +228,13 @@ def _confirm(bench: Workbench, known: ResplitFeatures, record: TrialRecord, numb
     run.train_to(kept)
     logits, found = run.judge()
     rows = task.indices["validation"]
-    judged, correct = _bits(bench.task, rows, logits.argmax(axis=1) == task.labels[rows])
+    labels = task.labels[rows]
+    chose = bench.task.indices["validation"]
+    new = ~np.isin(rows, chose)
+    unseen = None
+    if new.any():
+        plain = scores(logits[new], labels[new], len(task.task.classes), task.task.metric)
+        unseen = Measured(**plain.shares())
     return ExtraRun(
         kind="confirm",
         root=record.root,
@@ -236,8 +245,10 @@ def _confirm(bench: Workbench, known: ResplitFeatures, record: TrialRecord, numb
         **found.shares(),
         nll=found.nll,
         seconds=time.perf_counter() - began,
-        judged=judged,
-        correct=correct,
+        judged=_bits(bench.task, rows),
+        correct=_bits(bench.task, rows[logits.argmax(axis=1) == labels]),
+        chose=_bits(bench.task, chose),
+        unseen=unseen,
     )
 
 
@@ -270,11 +281,6 @@ def _audit(bench: Workbench, record: TrialRecord) -> ExtraRun:
     )
 
 
-def _bits(task: LoadedTask, rows: np.ndarray, right: np.ndarray) -> tuple[str, str]:
-    """Which images of training and validation were judged, and which answers were right."""
-    both = resplit_rows(task)
-    judged, correct = np.zeros(len(both), bool), np.zeros(len(both), bool)
-    places = np.searchsorted(both, rows)
-    judged[places] = True
-    correct[places] = right
-    return pack_bits(judged), pack_bits(correct)
+def _bits(task: LoadedTask, rows: np.ndarray) -> str:
+    """One bit an image of training and validation: whether it is among these rows."""
+    return pack_bits(np.isin(resplit_rows(task), rows).tolist())

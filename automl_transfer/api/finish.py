@@ -4,50 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
+from automl_transfer.api.offers import Made, Offer, make
 from automl_transfer.api.report import ERRORS, PAGE, look_into
 from automl_transfer.api.run_folder import claim_run_folder, restate, shipped_before
+from automl_transfer.api.stored import trained
 from automl_transfer.api.training import (
     calibration_of,
     confirmed_of,
     constants_of,
     cost_of,
     environment,
+    score_of,
     score_on_test,
     scored,
     source_facts,
-    training_of,
     winner_errors,
     write_results,
 )
 from automl_transfer.domain.evidence import TestLook
 from automl_transfer.domain.records import TrialRecord
-from automl_transfer.domain.strategy import Strategy
 from automl_transfer.recipes.best_strategy import Recipe, RecipeTraining, make_recipe
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
 from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
-from automl_transfer.search.checkpoints import fetch, weights_are
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
-from automl_transfer.store.files import model_key
 from automl_transfer.store.store import Store
-from automl_transfer.training.making import make_run, split_logits, train_to_the_end
+from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from automl_transfer.training.run import TrainingRun
 
 RANKING = "ranking.json"
+_Composed = tuple["TrainingRun", RecipeTraining, Made]
+"""The winner as it was trained, and what ships in its place."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +76,7 @@ def finish_search(
     may_refit: Callable[[TrialRecord], bool] = lambda winner: True,
     stopped: str | None = None,
     refit_until: float = math.inf,
+    offer: Offer | None = None,
 ) -> Shipped:
     """Write `ranking.json` and `report.html`, and for the winner `best_strategy.json` and `model/`.
 
@@ -94,17 +93,35 @@ def finish_search(
         may_refit: Whether there is time to, given the winner.
         stopped: Why the confirmation ended, for the case that some of it is left undone.
         refit_until: Give a refit up at this time of `time.monotonic()`, and ship the winner without.
+        offer: What ships: the winner, with flips or without, a soup or an ensemble. None leaves the
+            winner's model as it shipped before, else ships the winner.
 
     Raises:
+        ConfigurationError, StudyError: What is offered cannot be; nothing was written.
         StudyError: The study was deleted meanwhile. (Renamed, it is written under its new name.)
         OutputError: The folder belongs to another study by now, or cannot be written.
     """
     from automl_transfer.reporting.html.study_page import study_page
 
+    if offer is not None:
+        offer.check(refit)
     bench = dataclasses.replace(bench, handle=store.again(bench.handle))
-    claim_run_folder(store, bench.handle, output)
     report = read_study_report(store, bench.handle, stopped=stopped)
-    shipped = _ship(store, bench, report, output, refit=refit, may_refit=may_refit, refit_until=refit_until)
+    composed = None  # before anything is written: it may not be possible
+    if offer is not None and not offer.plain and (winner := _winner(report)) is not None:
+        composed = _compose(bench, report, winner, offer)
+    claim_run_folder(store, bench.handle, output)
+    shipped = _ship(
+        store,
+        bench,
+        report,
+        output,
+        refit=refit,
+        may_refit=may_refit,
+        refit_until=refit_until,
+        offer=offer,
+        composed=composed,
+    )
     looks = tuple(Evidence(store).looks(bench.handle))
     ranking = report.ranking.model_copy(update={"test_looks": looks})
     report = dataclasses.replace(report, ranking=ranking)
@@ -125,30 +142,38 @@ def _ship(
     refit: bool | None,
     may_refit: Callable[[TrialRecord], bool],
     refit_until: float,
+    offer: Offer | None,
+    composed: _Composed | None,
 ) -> Recipe | None:
     """The winner's recipe: of now, or of the earlier call that shipped it."""
-    best = report.ranking.best
-    if best is None:
+    best, winner = report.ranking.best, _winner(report)
+    if best is None or winner is None:
         return None
-    winner = next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
     confirmation = confirmed_of(best.confirmation)
-    earlier = shipped_before(output, bench.handle, winner, refit=refit)
+    earlier = shipped_before(output, bench.handle, winner, refit=refit, offer=offer)
     if earlier is not None:
         return restate(output, bench.handle, earlier, confirmation)
+    from automl_transfer.training.state import sha256_of
+
     assert winner.strategy is not None
     # What is said of validation images, and learnt from them, is of the model that has not trained on them.
-    judged, before = _trained(bench, winner, refit=False)
-    logits = split_logits(judged, "validation")
+    before, training, made = composed or (*trained(bench, winner, refit=False), None)
+    judged: Judged = before if made is None else made.judged
+    logits = split_logits(judged, "validation") if made is None else made.logits
     calibration = calibration_of(judged, logits)
-    run, trained = judged, before
-    if may_refit(winner) if refit is None else refit:
+    run = judged
+    if made is not None and made.shipped_as.kind != "winner":
+        training = training.model_copy(update={"weights_sha256": sha256_of(judged.model)})
+    elif may_refit(winner) if refit is None else refit:
         try:
             with abortable_also(lambda: time.monotonic() >= refit_until):
-                run, trained = _trained(bench, winner, refit=True)
+                refitted, training = trained(bench, winner, refit=True)
+                refitted.model.flips = before.model.flips
+                run = refitted
         except Aborted:
             check_abort()
-    test = _judged(store, bench, winner, run, trained)
-    recipe = _recipe(bench, winner, run, trained, test, confirmation)
+    test = _judged(store, bench, winner, run, training, made)
+    recipe = _recipe(bench, winner, judged, training, test, confirmation, made)
     errors = winner_errors(
         judged,
         logits,
@@ -158,24 +183,40 @@ def _ship(
         temperature=1.0 if calibration is None else calibration.temperature,
     )
     write_text(output / ERRORS, errors.to_json())
-    write_results(output, run, bench.backbone(winner.strategy.source), recipe, calibration)
+    source = winner.strategy.source if made is None else made.source
+    write_results(output, run, bench.backbone(source), recipe, calibration)
     return recipe
 
 
+def _winner(report: StudyReport) -> TrialRecord | None:
+    best = report.ranking.best
+    if best is None:
+        return None
+    return next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
+
+
+def _compose(bench: Workbench, report: StudyReport, winner: TrialRecord, offer: Offer) -> _Composed:
+    run, training = trained(bench, winner, refit=False)
+    return run, training, make(bench, report, winner, run, offer)
+
+
 def _judged(
-    store: Store, bench: Workbench, winner: TrialRecord, run: TrainingRun, training: RecipeTraining
+    store: Store,
+    bench: Workbench,
+    winner: TrialRecord,
+    run: Judged,
+    training: RecipeTraining,
+    made: Made | None,
 ) -> Score | None:
     """The winner on the test split, and a note of that in the store; the same model is judged once.
 
     None where the task has no test split.
     """
     evidence = Evidence(store)
+    shipped_as = made.shipped_as.name if made is not None else ""
+    asked = (winner.root, training.refit, training.weights_sha256, shipped_as)
     for look in evidence.looks(bench.handle):
-        if (look.root, look.refit, look.weights_sha256) == (
-            winner.root,
-            training.refit,
-            training.weights_sha256,
-        ):
+        if (look.root, look.refit, look.weights_sha256, look.shipped_as) == asked:
             return Score(**look.shares(), nll=look.nll, interval=look.interval, n=look.images)
     found = score_on_test(run)
     if found is not None:
@@ -187,97 +228,43 @@ def _judged(
             nll=found.nll,
             interval=found.interval,
             images=found.n,
+            shipped_as=shipped_as,
         )
         if not store.read_only:
             evidence.add_look(bench.handle, look)
     return found
 
 
-def _trained(bench: Workbench, winner: TrialRecord, *, refit: bool) -> tuple[TrainingRun, RecipeTraining]:
-    """The winner's trained model: its stored weights, or trained again where there are none."""
-    assert winner.strategy is not None
-    search = bench.handle.spec.search
-    best_epoch = winner.outcome.best_epoch if winner.outcome else None
-    run = None if refit else _stored(bench, winner)
-    stored = run is not None
-    if run is None:
-        run = _made(bench, winner.strategy, refit=refit)
-        if best_epoch is not None:  # of a refit the validation images judge nothing; else it is known
-            run.train_to(best_epoch)
-            run.load_shown()
-        else:
-            train_to_the_end(run)
-    run.model.eval()
-    training = training_of(
-        run,
-        bench.horizon,
-        search.seed,
-        best_epoch=best_epoch,
-        refit=refit,
-        conditions=winner.outcome.conditions if stored and winner.outcome else None,
-    )
-    return run, training
-
-
-def _made(
-    bench: Workbench, strategy: Strategy, *, refit: bool = False, weights: Mapping[str, Tensor] | None = None
-) -> TrainingRun:
-    search = bench.handle.spec.search
-    return make_run(
-        strategy,
-        bench.task,
-        bench.backbone(strategy.source),
-        horizon=bench.horizon,
-        seed=search.seed,
-        device=bench.device,
-        refit=refit,
-        cache=bench.activations,
-        known=bench.banks,
-        weights=weights,
-    )
-
-
-def _stored(bench: Workbench, winner: TrialRecord) -> TrainingRun | None:
-    """The winner with the weights that its trial left; None where they are gone, or not what they were."""
-    from safetensors.torch import load_file
-
-    assert winner.strategy is not None
-    is_right = weights_are(winner.outcome.weights_sha256 if winner.outcome else None)
-    with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
-        file = Path(folder) / "model.safetensors"
-        try:
-            if not fetch(bench.handle, model_key(winner.root, winner.attempt), file, is_right):
-                return None
-            return _made(bench, winner.strategy, weights=load_file(str(file)))
-        except (OSError, RuntimeError):
-            return None
-
-
 def _recipe(
     bench: Workbench,
     winner: TrialRecord,
-    run: TrainingRun,
+    judged: Judged,
     training: RecipeTraining,
     test: Score | None,
     confirmation: Confirmed | None,
+    made: Made | None,
 ) -> Recipe:
     assert winner.strategy is not None
     handle = bench.handle
-    best = ranked_epoch(winner, handle.task.metric)
-    n = handle.task.splits.validation
-    validation = scored(best, best.validation_loss, n)
+    if made is None:
+        best = ranked_epoch(winner, handle.task.metric)
+        validation = scored(best, best.validation_loss, handle.task.splits.validation)
+        cost = cost_of(winner.outcome) if winner.outcome else None
+    else:
+        validation, cost = score_of(judged, "validation"), made.cost
     return make_recipe(
         strategy=winner.strategy,
         task=handle.task,
         spec=handle.spec.task,
-        normalisation=constants_of(run),
+        normalisation=constants_of(judged),
         source=source_facts(winner.strategy.source, handle.sources.get(winner.strategy.source)),
         training=training,
         metrics=RecipeMetrics(validation=validation, test=test, confirmation=confirmation),
-        cost=cost_of(winner.outcome) if winner.outcome else None,
+        cost=cost,
         environment=environment(),
         study=handle.name,
         trial=winner.number,
         root_trial=winner.root,
         identity=handle.identity,
+        shipped_as=None if made is None else made.shipped_as,
     )

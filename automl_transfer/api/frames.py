@@ -52,7 +52,7 @@ def kept(frame: Frame, images: str | PathLike[str] | None, columns: Mapping[str,
         frame: A row for each image.
         images: The folder that its file names are relative to. None: the folder that all have in common
             where they are absolute, else the current directory.
-        columns: Which column is file, label, split, group; None guesses as for any table.
+        columns: Which column is file, label, split, group, weight; None guesses as for any table.
 
     Raises:
         DataError: The frame cannot be used as a table, or none of its images is there; nothing is written.
@@ -84,7 +84,7 @@ def passing(
         raise DataError(f"images must be an existing folder, got {str(root)!r}")
     root = root.resolve()
     written = {chosen.file: [_relative(file, root) for file in files]}
-    for column in (chosen.label, chosen.split, chosen.group):
+    for column in (chosen.label, chosen.split, chosen.group, chosen.weight):
         if column is not None:
             written[column] = table.column(column)
     lines = [
@@ -96,7 +96,7 @@ def passing(
         "label": chosen.label,
         "split": chosen.split or "",
         "group": chosen.group or "",
-        "weight": "",
+        "weight": chosen.weight or "",
     }
     with tempfile.TemporaryDirectory() as temporary:
         path = Path(temporary) / f"{root.name or 'frame'}.jsonl"

@@ -16,6 +16,7 @@ from automl_transfer.data.decode import from_array
 from automl_transfer.data.image_shape import ImageShape, of_sides, square_of, which_shapes
 from automl_transfer.data.labels import is_one_hot
 from automl_transfer.data.scaling import see, to_pixels
+from automl_transfer.data.weights import Weights, of_values
 from automl_transfer.domain.pixel_range import PixelRange, Seen, asked, refuse_another_scale, usual
 from automl_transfer.errors import ConfigurationError, DataError
 
@@ -52,18 +53,32 @@ class PixelInput:
         self._asked = _range(pixel_range)
         self._row = None if image_shape is None or self._padded else _row(image_shape)
 
-    def fit(self, estimator: Any, X: Any, y: Any) -> tuple[Pixels, Array]:  # noqa: N803
-        """Pixels (n, resolution, resolution, channels) of the training images, and checked labels.
+    def fit(
+        self,
+        estimator: Any,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+    ) -> tuple[Pixels, Array, Weights | None]:
+        """Pixels (n, resolution, resolution, channels) of the training images, checked labels and weights.
+
+        Images of weight 0 are left out.
 
         Raises:
-            ValueError: X is no array of images, or y is none of labels.
+            ValueError: X is no array of images, y is none of labels, or sample_weight none of weights.
         """
         values, labels = validate_data(estimator, _plain(X), _labels(y), **_RULES)
+        weights = None
+        if sample_weight is not None:
+            weights = _weights(_plain(sample_weight), len(values))
+            counts = weights > 0.0
+            if not counts.all():
+                values, labels, weights = values[counts], labels[counts], weights[counts]
         self.shape = values.shape[1:]
         self.pixel_range = self._asked or _judged(_see(values))
         images = self._images(to_pixels(values, self.pixel_range))
         self.resolution = self._wanted or fitting_resolution(math.sqrt(images.shape[1] * images.shape[2]))
-        return self._resized(images), labels
+        return self._resized(images), labels, weights
 
     def pixels(self, estimator: Any, X: Any) -> Pixels:  # noqa: N803
         """Pixels of other images, which must have the shape and the scale of the training images.
@@ -164,6 +179,16 @@ def _labels(y: Any) -> Any:
         )
     if labels.dtype == object and labels.ndim == 1 and len({type(each) for each in labels}) > 1:
         raise ValueError("y must hold labels of one type, got a mixture of types: pass y.astype(str)")
+    return found
+
+
+def _weights(values: Any, images: int) -> Weights:
+    try:
+        found = of_values(values, images, "sample_weight")
+    except DataError as error:
+        raise ValueError(str(error)) from None
+    if not (found > 0.0).any():
+        raise ValueError(f"sample_weight must not be zero for all images, got zero {images:,} times")
     return found
 
 

@@ -26,6 +26,23 @@ class Sized:
 
 
 @dataclass(frozen=True)
+class AtResolution:
+    """The best solved head on single cuts at one resolution, and what it costs.
+
+    Attributes:
+        scale: Images of the task were resized by it: no detail of the files is added.
+        pixels: Height and width that the network takes.
+        accuracy: By leave-one-out.
+        milliseconds: To predict one image, on this machine at this moment.
+    """
+
+    scale: float
+    pixels: int
+    accuracy: float
+    milliseconds: float
+
+
+@dataclass(frozen=True)
 class SourceProfile:
     """One source on a task.
 
@@ -33,12 +50,14 @@ class SourceProfile:
         record: Accuracy over cuts.
         strategy: The best solved head, as a strategy.
         winner, whole: What it costs, and what the whole source with a new head costs.
+        resolutions: Those that were looked at, the cheapest first.
     """
 
     record: ProfileRecord
     strategy: Strategy
     winner: Sized
     whole: Sized
+    resolutions: tuple[AtResolution, ...] = ()
 
 
 def profile_sources(
@@ -69,8 +88,25 @@ def profile_sources(
         best = strategy_of(profile)
         whole = Strategy(source=name, tune_mode="closed_form")
         winner_size, whole_size = (_size(strategy, backbone, task, where) for strategy in (best, whole))
-        found.append(SourceProfile(profile, best, winner_size, whole_size))
+        resolutions = _resolutions(profile, backbone, task, where)
+        found.append(SourceProfile(profile, best, winner_size, whole_size, resolutions))
     return found
+
+
+def _resolutions(
+    profile: ProfileRecord, backbone: Backbone, task: LoadedTask, device: torch.device
+) -> tuple[AtResolution, ...]:
+    from automl_transfer.models.heads import scaled
+    from automl_transfer.training.profile import strategy_of
+
+    reached = [cut for cut in profile.cuts if cut.truncation is not None]
+    found = []
+    for scale in sorted({cut.resolution_scale for cut in reached}):
+        best = min((cut for cut in reached if cut.resolution_scale == scale), key=lambda cut: cut.loo_nll)
+        cost = _size(strategy_of(profile, best), backbone, task, device)
+        pixels = scaled(task.task.resolution, scale)
+        found.append(AtResolution(scale, pixels, best.loo_accuracy, cost.milliseconds))
+    return tuple(found)
 
 
 def _size(strategy: Strategy, backbone: Backbone, task: LoadedTask, device: torch.device) -> Sized:

@@ -192,7 +192,7 @@ def train_again(
     stop_after: int | None = None,
     cache_root: Path | None = None,
 ) -> tuple[TrainingRun, float]:
-    """The trained run, and what `train_to_the_end` gives; `stop_after` as there."""
+    """The trained run, which flips as its recipe says, and what `train_to_the_end` gives."""
     from automl_transfer.training.activation_cache import disk_cache
     from automl_transfer.training.device import resolve_device
 
@@ -206,7 +206,9 @@ def train_again(
         refit=refit,
         cache=disk_cache(cache_root),
     )
-    return run, train_to_the_end(run, stop_after=stop_after, on_epoch=lambda result: on_epoch(seed, result))
+    seconds = train_to_the_end(run, stop_after=stop_after, on_epoch=lambda result: on_epoch(seed, result))
+    run.model.flips = recipe.shipped_as is not None and recipe.shipped_as.flips
+    return run, seconds
 
 
 def scores_of(run: TrainingRun) -> RecipeMetrics:

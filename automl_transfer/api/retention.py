@@ -62,7 +62,13 @@ def collect_garbage(store: Store, study: StudyHandle, *, dry_run: bool = False) 
     unfinished = {record.root for record in records if not record.state.finished or record.is_paused}
     unfinished |= {row.root for row in read.unreadable if row.root is not None}
     closed = {record.root for record in records} - unfinished
-    ranking = rank(records, study.task, study.name, Evidence(store).runs(study, "confirm"))
+    ranking = rank(
+        records,
+        study.task,
+        study.name,
+        Evidence(store).runs(study, "confirm"),
+        confirm_runs=study.spec.search.confirm_runs,
+    )
     best = {row.root_trial for row in ranking.rows[:KEPT_STRATEGIES]}
     dropped = [key for key in keys if root_of(key) in closed - best]
     freed = sum(files.size(key) for key in dropped)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from automl_transfer.api.offers import Offer
 from automl_transfer.api.report import ERRORS
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.domain.model_description import WEIGHTS, read_description
@@ -120,13 +121,14 @@ def _name_aside(folder: Path) -> Path:
 
 
 def shipped_before(
-    output: Path, study: StudyHandle, winner: TrialRecord, *, refit: bool | None
+    output: Path, study: StudyHandle, winner: TrialRecord, *, refit: bool | None, offer: Offer | None = None
 ) -> Recipe | None:
     """The recipe in a folder, where it and the model beside it are this winner's; None for anything else.
 
     The same study by its identity, the same trial with the same strategy, the same data, trained on the
     same splits, and the very weights that the recipe states. Files of versions before identities count
-    where their weights are those that the trial left. With `refit` None it may be refitted or not.
+    where their weights are those that the trial left. With `refit` None it may be refitted or not, and with
+    `offer` None be a soup, an ensemble or flip; those are made anew where they are asked for.
     """
     assert winner.strategy is not None
     try:
@@ -146,6 +148,7 @@ def shipped_before(
         and recipe.strategy.key() == public.key()
         and recipe.task.fingerprint == study.task.fingerprint
         and refit in (None, training.refit)
+        and (offer is None or (offer.plain and recipe.shipped_as is None))
     )
     return recipe if same and _holds(output / MODEL / WEIGHTS, training.weights_sha256) else None
 

@@ -35,12 +35,13 @@ from automl_transfer.recipes.model_folder import save_model
 from automl_transfer.recipes.output import check_output_folder, whole_folder
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.scores import Confirmed, Cost, RecipeMetrics, Score
+from automl_transfer.recipes.shipped_as import ShippedAs
 from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
 from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.training.calibration import softmax
-from automl_transfer.training.making import split_logits
+from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -75,7 +76,7 @@ def strategy_of_any(given: AnyStrategy) -> Strategy:
     )
 
 
-def score_of(run: TrainingRun, split: Literal["validation", "test"]) -> Score:
+def score_of(run: Judged, split: Literal["validation", "test"]) -> Score:
     """The model as it is now on a split of its task."""
     from automl_transfer.training.evaluate import scores
 
@@ -90,7 +91,7 @@ def scored(found: Measured, nll: float, n: int) -> Score:
     return Score(**found.shares(), nll=nll, interval=interval, n=n)
 
 
-def score_on_test(run: TrainingRun) -> Score | None:
+def score_on_test(run: Judged) -> Score | None:
     """The model on the test split; None where the task has none."""
     return score_of(run, "test") if len(run.task.indices["test"]) else None
 
@@ -104,7 +105,7 @@ def source_facts(name: str, sha256: str | None) -> RecipeSource:
 
 
 def write_results(
-    folder: Path, run: TrainingRun, backbone: Backbone, recipe: Recipe, calibration: Calibration | None
+    folder: Path, run: Judged, backbone: Backbone, recipe: Recipe, calibration: Calibration | None
 ) -> None:
     """Write `model/` and `best_strategy.json`, replacing earlier ones."""
     task = run.task.task
@@ -127,7 +128,7 @@ def write_results(
     write_recipe(folder / RECIPE, recipe)
 
 
-def calibration_of(run: TrainingRun, logits: np.ndarray | None = None) -> Calibration | None:
+def calibration_of(run: Judged, logits: np.ndarray | None = None) -> Calibration | None:
     """The temperature that fits the validation images; None for a model that was trained on them.
 
     A refitted model takes that of the model before: it has no images left to fit one on. `logits` are of the
@@ -151,7 +152,7 @@ def calibration_of(run: TrainingRun, logits: np.ndarray | None = None) -> Calibr
     )
 
 
-def constants_of(run: TrainingRun) -> Constants | None:
+def constants_of(run: Judged) -> Constants | None:
     """Mean and standard deviation that the plan normalises with; None for per-image normalisation."""
     if run.plan.mean is None or run.plan.std is None:
         return None
@@ -160,13 +161,11 @@ def constants_of(run: TrainingRun) -> Constants | None:
 
 def predictor_of(run: TrainingRun, backbone: Backbone, calibration: Calibration | None) -> Predictor:
     """The trained network as `load` would give it."""
+    from automl_transfer.transfer.together import structure
+
     task = run.task.task
     description = ModelDescription(
-        architecture=backbone.architecture,
-        groups_kept=len(run.model.groups),
-        pool=run.model.head.grid,
-        taps=run.model.head.taps,
-        resolution_scale=run.model.resolution_scale,
+        **structure(run.model, backbone.architecture),
         in_channels=task.channels,
         resolution=task.resolution,
         classes=task.classes,
@@ -224,8 +223,15 @@ def recipe_alone(
         metrics=metrics,
         cost=measured_cost(run, seconds),
         environment=environment(),
+        shipped_as=_flipped(run),
         **({} if origin is None else origin.model_dump(exclude={"by"})),
     )
+
+
+def _flipped(run: TrainingRun) -> ShippedAs | None:
+    if not run.model.flips:
+        return None
+    return ShippedAs(kind="winner", flips=True, images=len(run.task.indices["validation"]))
 
 
 def write_alone(
@@ -297,7 +303,7 @@ WORST = 12
 
 
 def winner_errors(
-    run: TrainingRun,
+    run: Judged,
     logits: np.ndarray,
     study: StudyHandle,
     root_trial: int,

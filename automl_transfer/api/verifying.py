@@ -21,7 +21,7 @@ from automl_transfer.api.rerun import (
 )
 from automl_transfer.api.training import environment
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.errors import DataError
+from automl_transfer.errors import ConfigurationError, DataError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.scores import RecipeMetrics
 
@@ -76,11 +76,17 @@ def verify(
         on_epoch: Told about each epoch with the seed.
 
     Raises:
-        ConfigurationError: The file is no recipe.
+        ConfigurationError: The file is no recipe, or of a soup or an ensemble.
         DataError: The data are not those of the recipe.
         SourceError: The source's weights are not those of the recipe, or not on this machine.
     """
     recipe = recipe_of(recipe)
+    if recipe.shipped_as is not None and recipe.shipped_as.kind != "winner":
+        raise ConfigurationError(
+            f"a recipe of one training can be verified, got {recipe.shipped_as.name}: "
+            f"trials {', '.join(str(each.trial) for each in recipe.shipped_as.parts)}: export the study "
+            "again with --as winner, and verify that"
+        )
     with spec_of(recipe, dataset, images, columns) as spec:
         task = load_again(recipe, spec, data_root, cache_root)
     require_classes(recipe, task)

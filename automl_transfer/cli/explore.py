@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -110,6 +111,8 @@ def run(
         draw_page(profiles, figure)
     if as_json:
         records = [each.record.model_dump(mode="json") for each in profiles]
+        for record, each in zip(records, profiles, strict=True):
+            record["resolutions"] = [dataclasses.asdict(at) for at in each.resolutions]
         facts = found.model_dump(mode="json") | ({"profiles": records} if profiles else {})
         print_json(facts)
         return
@@ -238,6 +241,13 @@ def print_profile(screen: Console, profile: SourceProfile) -> None:
     for number, joint in enumerate(record.joint[:3]):
         screen.print(
             f"{'several outputs: ' if number == 0 else ' ' * 17}{100 * joint.loo_accuracy:.1f} {joint.where}",
+            markup=False,
+        )
+    for at in profile.resolutions if len(profile.resolutions) > 1 else ():
+        enlarged = "" if at.scale == 1.0 else f", the task's images x{at.scale:g}"
+        screen.print(
+            f"at {at.pixels} pixels{enlarged}: {100 * at.accuracy:.1f} at best on one cut, "
+            f"{at.milliseconds:.2f} ms an image",
             markup=False,
         )
     if record.best is not None:

@@ -52,7 +52,7 @@ Columns = Annotated[
     typer.Option(
         "--columns",
         metavar="ROLE=COLUMN,...",
-        help="For a table of labels: which column is file, label, split, group; split= for none.",
+        help="For a table of labels: which column is file, label, split, group, weight; split= for none.",
     ),
 ]
 OnBadImage = Annotated[

@@ -72,11 +72,14 @@ def run(
     kind = "uint8" if described.preprocessing else "float32"
     normalised = "" if described.preprocessing else ", normalised"
     latency, of_model = made.latency, made.model_latency
+    several = f"{described.networks} networks" if described.networks > 1 else ""
+    passes = " and ".join(filter(None, (several, "a pass over the mirror image" if described.flips else "")))
     for line in (
         f"wrote {made.path}: {_size(made.size_bytes)} "
         f"(the model folder's weights: {_size(made.model_bytes)})",
         f"takes {kind} (batch, {taken}){normalised}; gives {described.output} of "
         f"{len(described.classes)} classes",
+        *([f"in the file, and run by whoever runs it: {passes}"] if passes else []),
         f"parity: differs from the model by at most {made.difference:.2g}",
         f"latency, ms an image: {latency.alone:.2g} alone, {latency.batched:.2g} in batches of 32 "
         f"(the model: {of_model.alone:.2g}, {of_model.batched:.2g})",

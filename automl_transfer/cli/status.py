@@ -65,18 +65,27 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
 
     from automl_transfer.reporting.ranking import rank
     from automl_transfer.reporting.summary import summarise
+    from automl_transfer.search.noise import search_is_over
     from automl_transfer.store.evidence import Evidence
     from automl_transfer.store.trials import Trials
 
     trials, evidence, handle = Trials(store), Evidence(store), store.study(study)
     read = trials.read(handle)
-    ranking = rank(read.records, handle.task, handle.name, evidence.runs(handle, "confirm"))
+    ranking = rank(
+        read.records,
+        handle.task,
+        handle.name,
+        evidence.runs(handle, "confirm"),
+        confirm_runs=handle.spec.search.confirm_runs,
+    )
     summary = summarise(read.records, ranking, [*read.unreadable, *evidence.unreadable(handle)])
-    best = ranking.best
+    best, counts = ranking.best, trials.counts(handle)
+    stays = counts.open_roots == 0 and counts.roots < handle.spec.search.trials
     return {
         "study": handle.name,
         "budget": handle.spec.search.trials,
-        "counts": asdict(trials.counts(handle)),
+        "ended": search_is_over(trials, handle) if stays else None,
+        "counts": asdict(counts),
         "incumbent": best.model_dump(mode="json") if best else None,
         "workers": [asdict(worker) for worker in trials.workers(handle)],
         "restarted": list(summary.restarted),
@@ -98,6 +107,8 @@ def _shown(store: Store, study: str) -> Group:
         f"{counts[fate]} {fate}" for fate in ("complete", "pruned", "failed", "running", "waiting")
     )
     lines = [f"{facts['study']}: {counts['roots']} of {facts['budget']} strategies begun; {fates}"]
+    if facts["ended"] is not None:
+        lines.append(f"no more are drawn: {facts['ended']}")
     best = facts["incumbent"]
     if best is not None:
         lines.append(

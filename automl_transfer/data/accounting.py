@@ -47,9 +47,14 @@ def account_of(
     unused += [
         Unused(bad.key, bad.kind, inventory.classes[inventory.labels[row_of[bad.key]]]) for bad in cached.bad
     ]
+    weightless = (
+        set() if inventory.weights is None else set(np.flatnonzero(inventory.weights == 0.0).tolist())
+    )
     for row in cached.rows[~used]:
         name = inventory.classes[inventory.labels[row]]
         reason = Reason.RARE if name in settled.rare else Reason.FEW
+        if reason is Reason.FEW and row in weightless:
+            reason = Reason.WEIGHTLESS
         unused.append(Unused(inventory.keys[row], reason, name))
     keys = [inventory.keys[row] for row in cached.rows]
     return Account(
@@ -107,9 +112,7 @@ def _oddities(
     used: npt.NDArray[np.bool_],
     indices: Mapping[Split, Rows],
 ) -> Iterable[Oddity]:
-    size = cached.images.shape[1] * cached.images.shape[2]
-    sums, squares = cached.moments[:, :, 0], cached.moments[:, :, 1]
-    blank = (size * squares == sums**2).all(axis=1) & used
+    blank = cached.blank & used
     long = (cached.sizes.max(axis=1) > LONG * cached.sizes.min(axis=1)) & used
     conflicting, across = _twins(labels, cached, used, indices)
     for what, found in (

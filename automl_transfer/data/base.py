@@ -102,6 +102,7 @@ class Inventory(ABC):
 
     Attributes:
         groups: Row i's group (a patient, an object), or None. A group never straddles splits.
+        weights: How often row i counts in training (`data.weights`), or None: once.
         splits: Row i's split where the dataset declares it, or None where rows are split by seed.
             Splits that no row declares are carved out of the training rows (see `splits.assign`).
         outside: Images that were meant to be used and cannot be, as is known before any is decoded: the
@@ -133,6 +134,7 @@ class Inventory(ABC):
     fit: Fit = "squash"
     label_preserving: tuple[Change, ...] | None = None
     unlabelled: Inventory | None = None
+    weights: npt.NDArray[np.float64] | None = None
 
     @property
     def scratch_bytes(self) -> int:

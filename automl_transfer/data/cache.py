@@ -63,6 +63,14 @@ class CachedImages:
     bad: tuple[BadImage, ...]
     pixel_range: PixelRange | None = None
 
+    @property
+    def blank(self) -> npt.NDArray[np.bool_]:
+        """Whether each image is of one colour only, (N,)."""
+        size = self.images.shape[1] * self.images.shape[2]
+        sums, squares = self.moments[:, :, 0], self.moments[:, :, 1]
+        found: npt.NDArray[np.bool_] = (size * squares == sums**2).all(axis=1)
+        return found
+
 
 def default_cache_root() -> Path:
     """The user's cache folder."""

@@ -5,6 +5,7 @@
     labels (N,) or (N, 1)                       integers or strings
     classes (K,)                                optional names of the labels 0..K-1
     groups (N,)                                 optional, split by group
+    weights (N,)                                optional, how often each image counts in training
 
 or, with declared splits, `images_train`, `labels_train`, `images_val`, ... (`x_train`, `y_train` and
 `train_images`, `train_labels` too). Which numbers are black and white is judged by the values of all images
@@ -33,6 +34,7 @@ from automl_transfer.data.memory_budget import DECODING
 from automl_transfer.data.npy import Header, read_header
 from automl_transfer.data.scaling import asked_range, see, to_pixels
 from automl_transfer.data.split_names import SPLIT_NAMES
+from automl_transfer.data.weights import of_values
 from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange, Seen, judge, refuse_another_scale
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
@@ -172,6 +174,9 @@ def _inventory(
             raise DataError(
                 f"{path.name}: groups must hold one value an image ({len(numbers)}), got {len(groups)}"
             )
+    weights = None
+    if "weights" in names:
+        weights = of_values(_read_small(path.name, archive, "weights"), len(numbers), f"{path.name}: weights")
     stat = path.stat()
     return NpzInventory(
         name=path.name,
@@ -182,6 +187,7 @@ def _inventory(
         ),
         signature=f"npz {path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {row} {pixels}",
         groups=groups,
+        weights=weights,
         splits=None
         if splits is None
         else tuple(x for x, s in zip(splits, shapes, strict=True) for _ in range(s[0])),

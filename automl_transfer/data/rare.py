@@ -9,6 +9,7 @@ import numpy as np
 
 from automl_transfer.data.base import NoTaskError, Rows, some
 from automl_transfer.data.splits import Indices, LackingError, assign
+from automl_transfer.data.together import together_of
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SPLITS, Split
 from automl_transfer.errors import DataError
@@ -50,6 +51,7 @@ def settle(
     *,
     groups: Sequence[str] | None,
     declared: Sequence[Split] | None,
+    together: Rows | None = None,
     describe: bool = False,
 ) -> Settled:
     """Split a dataset, and do with its rare classes what the task says.
@@ -62,6 +64,7 @@ def settle(
         spec: `splits`, `seed`, `min_per_class` and `rare_classes`.
         groups: As for `splits.assign`.
         declared: As for `splits.assign`.
+        together: As for `splits.assign`.
         describe: Refuse nothing that can be described: rare classes stay where they are, and are findings.
 
     Raises:
@@ -93,6 +96,7 @@ def settle(
                 spec.seed,
                 groups=None if groups is None else [groups[row] for row in kept.rows],
                 declared=None if declared is None else [declared[row] for row in kept.rows],
+                together=None if together is None else together[kept.rows],
             )
             break
         except LackingError as error:
@@ -128,9 +132,10 @@ def settle(
             raise NoTaskError(findings[0])
         return Settled(tuple(classes), labels, indices, _no_rows(), names, findings=tuple(findings))
     only = added if declared is None else _where(added, declared, "train")
-    if groups is not None:
-        elsewhere = {groups[row] for split in ("validation", "test") for row in indices[split]}
-        only = np.array([row for row in only if groups[row] not in elsewhere], np.int64)
+    blocks = together_of(groups) if together is None else together
+    if blocks is not None:
+        elsewhere = np.concatenate([indices[split] for split in ("validation", "test")])
+        only = only[~np.isin(blocks[only], blocks[elsewhere])]
     indices["train"] = np.sort(np.concatenate([indices["train"], only]))
     learnt = {int(label) for label in np.unique(labels[indices["train"]])}
     after = np.full(len(classes), -1, np.int64)

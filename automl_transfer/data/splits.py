@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.base import NoTaskError, Rows, some
+from automl_transfer.data.together import leaders_of, together_of
 from automl_transfer.domain.spec import SplitFractions
 from automl_transfer.domain.task import SPLITS, Split
 from automl_transfer.errors import DataError
@@ -34,13 +35,15 @@ def assign(
     *,
     groups: Sequence[str] | None = None,
     declared: Sequence[Split] | None = None,
+    together: Rows | None = None,
 ) -> Indices:
     """Sorted rows of each split.
 
     Without declared splits, rows are split by seed: each class in the same fractions (at least one
     image a class and split), or, with groups, whole groups so that the classes come out as near to the
     fractions as can be. Declared splits stay; where validation is not declared it is carved out of the
-    training rows in the ratio of the two fractions (and so is test where neither is declared).
+    training rows in the ratio of the two fractions (and so is test where neither is declared). Rows that
+    belong `together` (`data.together`) go into one split, unless a class has too few others.
 
     Raises:
         LackingError: A class has too few images or groups, or is missing in a declared split.
@@ -52,13 +55,13 @@ def assign(
     everything = np.arange(len(labels), dtype=np.int64)
     indices: Indices = {split: np.zeros(0, np.int64) for split in SPLITS}
     if declared is None:
-        return {**indices, **_carve(everything, labels, classes, parts, seed, groups)}
+        return {**indices, **_carve(everything, labels, classes, parts, seed, groups, together)}
     kinds = np.array(declared)
     for split in SPLITS:
         indices[split] = everything[kinds == split]
     if len(indices["validation"]) == 0:
         taken = {split: part for split, part in parts.items() if len(indices["test"]) == 0 or split != "test"}
-        indices.update(_carve(indices["train"], labels, classes, taken, seed, groups))
+        indices.update(_carve(indices["train"], labels, classes, taken, seed, groups, together))
     _refuse_missing(indices, labels, classes)
     if groups is not None:
         _refuse_straddling(indices, groups)
@@ -84,6 +87,24 @@ def few_images(indices: Indices, labels: Rows, per_class: int, seed: int) -> Ind
     return limited
 
 
+def in_shares(labels: Rows, random: np.random.Generator) -> Rows:
+    """A random order of which every beginning has about as large a share of each class as the whole."""
+    order = random.permutation(len(labels))
+    mixed = labels[order]
+    counts = np.bincount(mixed)
+    place = (places_in_class(mixed) + random.random(len(mixed))) / counts[mixed]
+    return np.asarray(order[np.argsort(place, kind="stable")])
+
+
+def places_in_class(labels: Rows) -> Rows:
+    """(n,) how many of the labels before each are the same."""
+    order = np.argsort(labels, kind="stable")
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    found = np.empty(len(labels), np.int64)
+    found[order] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return found
+
+
 def _carve(
     rows: Rows,
     labels: Rows,
@@ -91,18 +112,28 @@ def _carve(
     parts: Mapping[Split, float],
     seed: int,
     groups: Sequence[str] | None,
+    together: Rows | None,
 ) -> Indices:
     total = sum(parts.values())
     shares = {split: part / total for split, part in parts.items()}
     if groups is None:
-        return _stratified(rows, labels, classes, shares, seed)
-    return _by_group(rows, labels, classes, shares, seed, groups)
+        return _stratified(rows, labels, classes, shares, seed, together)
+    named = together_of(groups)
+    assert named is not None
+    try:
+        return _by_group(rows, labels, classes, shares, seed, named if together is None else together)
+    except LackingError:  # too few are left where duplicates join groups
+        return _by_group(rows, labels, classes, shares, seed, named)
 
 
 def _stratified(
-    rows: Rows, labels: Rows, classes: Sequence[str], shares: Mapping[Split, float], seed: int
+    rows: Rows,
+    labels: Rows,
+    classes: Sequence[str],
+    shares: Mapping[Split, float],
+    seed: int,
+    together: Rows | None,
 ) -> Indices:
-    found: dict[Split, list[Rows]] = {split: [] for split in shares}
     counts = np.bincount(labels[rows], minlength=len(classes))
     small = [f"{classes[label]} ({count})" for label, count in enumerate(counts) if count < len(shares)]
     if small:
@@ -111,19 +142,27 @@ def _stratified(
             f"got {some(small)}",
             np.flatnonzero(counts < len(shares)),
         )
-    for label, count in enumerate(counts):
-        mixed = np.random.default_rng([seed, 0, label]).permutation(rows[labels[rows] == label])
+    first, place = leaders_of(rows, together)
+    numbers = {split: number for number, split in enumerate(shares)}
+    where = np.full(len(labels), -1, np.int64)
+    for label in range(len(classes)):
+        own = first[labels[first] == label]
+        if len(own) < len(shares):
+            own = rows[labels[rows] == label]
+        count = len(own)
+        mixed = np.random.default_rng([seed, 0, label]).permutation(own)
         start, left = 0, len(shares) - 1
         for split, share in shares.items():
             if split == "train":
                 continue
             # Every split that is still to come, the training split too, needs one image.
-            size = min(max(1, round(share * int(count))), int(count) - start - left)
+            size = min(max(1, round(share * count)), count - start - left)
             left -= 1
-            found[split].append(mixed[start : start + size])
+            where[mixed[start : start + size]] = numbers[split]
             start += size
-        found["train"].append(mixed[start:])
-    return {split: np.sort(np.concatenate(parts)) for split, parts in found.items()}
+        where[mixed[start:]] = numbers["train"]
+    found = np.where(where[rows] >= 0, where[rows], where[first][place])
+    return {split: rows[found == number] for split, number in numbers.items()}
 
 
 def _by_group(
@@ -132,9 +171,9 @@ def _by_group(
     classes: Sequence[str],
     shares: Mapping[Split, float],
     seed: int,
-    groups: Sequence[str],
+    groups: Rows,
 ) -> Indices:
-    names, member = np.unique(np.array([groups[row] for row in rows]), return_inverse=True)
+    names, member = np.unique(groups[rows], return_inverse=True)
     table = np.zeros((len(names), len(classes)), np.int64)
     np.add.at(table, (member, labels[rows]), 1)
     present = (table > 0).sum(axis=0)

@@ -1,10 +1,10 @@
 """A table of labels: one row an image, with columns of file names and labels.
 
-    file,label,split,group          CSV (comma, semicolon or tab), TSV, JSON lines or Parquet
-    a/1.jpg,cat,train,p01           names are relative to `images`, by default the table's own folder
+    file,label,split,group,weight   CSV (comma, semicolon or tab), TSV, JSON lines or Parquet
+    a/1.jpg,cat,train,p01,2         names are relative to `images`, by default the table's own folder
 
-Split and group are optional. Every row is used or accounted for: what is missing, outside of the folder,
-named twice with different labels or not readable is bad (`on_bad_image`); images without a label and
+Split, group and weight are optional. Every row is used or accounted for: what is missing, outside of the
+folder, named twice with different labels or not readable is bad (`on_bad_image`); images without a label and
 images that no row names are left out and counted; rows that repeat another count once, which is said.
 """
 
@@ -24,8 +24,9 @@ from automl_transfer.data.image_files import RANGE, FileInventory, signature_of
 from automl_transfer.data.scaling import asked_range
 from automl_transfer.data.split_names import SPLIT_NAMES, split_of, twice
 from automl_transfer.data.table_columns import Chosen, choose
-from automl_transfer.data.table_file import FORMATS, read_table
+from automl_transfer.data.table_file import FORMATS, RawTable, read_table
 from automl_transfer.data.table_images import ImageFolder
+from automl_transfer.data.weights import Weights, of_texts
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Split
@@ -41,6 +42,7 @@ class _Row:
     label: str
     split: str
     group: str
+    weight: float
 
 
 @dataclass
@@ -92,6 +94,7 @@ class Table(DatasetKind):
             labels=table.column(chosen.label),
             splits=table.column(chosen.split) if chosen.split else None,
             groups=table.column(chosen.group) if chosen.group else None,
+            weights=_weights(table, chosen),
         )
         if not found.images:
             raise _nothing(found, folder, path.name, spec)
@@ -106,6 +109,7 @@ class Table(DatasetKind):
             asked=pixels,
             signature=signature_of(f"table {pixels}", root, [(key, found.files[key]) for key in keys]),
             groups=_groups(spec, chosen, keys, rows, root),
+            weights=None if chosen.weight is None else np.array([row.weight for row in rows]),
             splits=None if chosen.split is None else _splits([row.split for row in rows], chosen.split),
             outside=tuple(found.bad[key] for key in sorted(found.bad)),
             left_out=_left_out(found, folder),
@@ -143,6 +147,7 @@ def _rows(
     labels: Sequence[str],
     splits: Sequence[str] | None,
     groups: Sequence[str] | None,
+    weights: Weights | None,
 ) -> _Rows:
     found = _Rows()
     empty: list[str] = []
@@ -151,6 +156,7 @@ def _rows(
             unicodedata.normalize("NFC", label.strip()),
             splits[number].strip() if splits else "",
             unicodedata.normalize("NFC", groups[number].strip()) if groups else "",
+            1.0 if weights is None else float(weights[number]),
         )
         image = folder.find(file) if file.strip() else "names no file"
         if row.label.casefold() in NO_LABEL:
@@ -169,7 +175,9 @@ def _rows(
             found.twins += 1
         else:
             what = next(
-                name for name in ("label", "split", "group") if getattr(before, name) != getattr(row, name)
+                name
+                for name in ("label", "split", "group", "weight")
+                if getattr(before, name) != getattr(row, name)
             )
             both = f"{getattr(before, what)!r} and {getattr(row, what)!r}"
             found.refuse(key, f"must have one {what}, got {both} in different rows", Reason.CONTRADICTED)
@@ -177,6 +185,17 @@ def _rows(
     named = found.images.keys() | found.bad.keys()
     found.unlabelled = set(empty) - named
     found.twins += len(empty) - len(found.unlabelled)
+    return found
+
+
+def _weights(table: RawTable, chosen: Chosen) -> Weights | None:
+    """The weight of each row; rows without a label, which are not used, need none."""
+    if chosen.weight is None:
+        return None
+    texts, labels = table.column(chosen.weight), table.column(chosen.label)
+    used = [row for row, label in enumerate(labels) if label.strip().casefold() not in NO_LABEL]
+    found = np.ones(len(texts))
+    found[used] = of_texts([texts[row] for row in used], [row + 1 for row in used], chosen.weight, table.name)
     return found
 
 

@@ -42,6 +42,7 @@ class Chosen:
     label: str
     split: str | None
     group: str | None
+    weight: str | None
     guessed: tuple[str, ...]
 
     def sentence(self) -> str:
@@ -49,6 +50,7 @@ class Chosen:
         parts = [f"files from column {self.file!r}", f"labels from {self.label!r}"]
         parts += [f"splits from {self.split!r}"] if self.split else []
         parts += [f"groups from {self.group!r}"] if self.group else []
+        parts += [f"weights from {self.weight!r}"] if self.weight else []
         guess = f" ({', '.join(self.guessed)} guessed from the names; --columns ROLE=COLUMN says "
         guess += "otherwise, --columns ROLE= that there is none)"
         return ", ".join(parts) + (guess if self.guessed else "")
@@ -58,8 +60,7 @@ def choose(table: RawTable, stated: TableColumns) -> Chosen:
     """The columns of a table.
 
     Raises:
-        DataError: A stated column is not there, a needed one is missing or could be several, or images
-            have weights.
+        DataError: A stated column is not there, or a needed one is missing or could be several.
     """
     found: dict[str, str | None] = {}
     for role in NAMES:
@@ -100,13 +101,7 @@ def choose(table: RawTable, stated: TableColumns) -> Chosen:
             f"a table of labels must have a column of file names and one of labels, got no clear {wanted} in "
             f"{table.name!r} with the columns {some(table.columns)}: {hint or HOW}"
         )
-    if found.get("weight"):
-        raise DataError(
-            f"all images count the same in training, got weights in column {found['weight']!r} of "
-            f"{table.name!r}, which are not supported: leave them out with --columns weight= "
-            '(task.columns.weight = "" in a study file)'
-        )
-    return Chosen(file, label, found.get("split"), found.get("group"), tuple(guessed))
+    return Chosen(file, label, found.get("split"), found.get("group"), found.get("weight"), tuple(guessed))
 
 
 def _fitting(columns: tuple[str, ...], role: str, taken: list[str]) -> list[str]:

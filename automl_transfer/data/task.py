@@ -20,7 +20,9 @@ from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
+from automl_transfer.data.together import together_of, twins_of
 from automl_transfer.data.unlabelled import NO_UNLABELLED, Unlabelled, unlabelled_of
+from automl_transfer.data.weights import Weights, said, summary, trained
 from automl_transfer.domain.account import Reason, counted
 from automl_transfer.domain.names import classes_mistake, name_mistake
 from automl_transfer.domain.pixel_range import PixelRange
@@ -59,6 +61,8 @@ class LoadedTask:
         training_only: Sorted rows that no split may validate or test on: images of rare classes.
         enlarged: Gives the same rows with more pixels, to crop from; None where they have no more.
         unlabelled: Images without a label, for preparations; not among `images`.
+        twins: The same number for images of the same pixels, int64 (N,); None where all differ.
+        weights: How often each image counts in training; None: once. No row of the training split has 0.
     """
 
     task: Task
@@ -71,6 +75,17 @@ class LoadedTask:
     training_only: Rows = field(default_factory=lambda: np.zeros(0, np.int64))
     enlarged: Callable[[], Pixels | None] = lambda: None
     unlabelled: Unlabelled = NO_UNLABELLED
+    twins: Rows | None = None
+    weights: Weights | None = None
+
+    @functools.cached_property
+    def together(self) -> Rows | None:
+        """A number for each image, the same one for those that belong together (`data.together`); or None."""
+        return together_of(self.groups, self.twins)
+
+    def to_train(self, rows: Rows) -> Rows:
+        """Those of the rows that may be trained on: images of weight 0 may not."""
+        return rows if self.weights is None else rows[self.weights[rows] > 0.0]
 
 
 @dataclass(frozen=True)
@@ -150,21 +165,28 @@ def load_with_details(
         raise DataError("\n".join(refused))
     rows = cached.rows
     groups = None if inventory.groups is None else tuple(inventory.groups[row] for row in rows)
+    twins = twins_of(cached.digests, cached.blank)
     settled = settle(
         inventory.labels[rows],
         inventory.classes,
         spec,
         groups=groups,
         declared=None if inventory.splits is None else [inventory.splits[row] for row in rows],
+        together=together_of(groups, twins),
         describe=describe,
     )
-    labels, indices = settled.labels, settled.indices
+    labels, weights = settled.labels, said(None if inventory.weights is None else inventory.weights[rows])
+    indices, unlearnt = trained(settled.indices, weights, labels, settled.classes)
+    if unlearnt and not describe:
+        raise NoTaskError(unlearnt)
     if opened.per_class is not None:
         indices = few_images(indices, labels, opened.per_class, spec.seed)
     mean, std = channel_statistics(cached, indices["train"])
+    counted_by = summary(weights, indices["train"])
+    notes = (*opened.notes, *([] if counted_by is None else [counted_by.describe()]))
     task = Task(
         name=opened.name,
-        fingerprint=_fingerprint(settled.classes, cached, labels, indices),
+        fingerprint=_fingerprint(settled.classes, cached, labels, indices, weights),
         classes=settled.classes,
         splits=SplitSizes(**{split: len(indices[split]) for split in SPLITS}),
         channels=3 if cached.images.shape[3] == 3 else 1,
@@ -174,7 +196,8 @@ def load_with_details(
         channel_mean=mean,
         channel_std=std,
         metric=spec.metric,
-        account=account_of(inventory, cached, settled, indices, opened.notes),
+        account=account_of(inventory, cached, settled, indices, notes),
+        weights=counted_by,
         label_preserving=(
             inventory.label_preserving if spec.label_preserving is None else spec.label_preserving
         ),
@@ -192,8 +215,11 @@ def load_with_details(
         settled.training_only,
         enlarged=functools.cache(lambda: _enlarged(inventory, cached, cache)),
         unlabelled=unlabelled_of(inventory, cached, cache, progress),
+        twins=twins,
+        weights=weights,
     )
-    return LoadedDetails(loaded, cached, (*refused[:1], *settled.findings))
+    findings = (*refused[:1], *settled.findings, *filter(None, [unlearnt]))
+    return LoadedDetails(loaded, cached, findings)
 
 
 def _enlarged(inventory: Inventory, cached: CachedImages, cache_root: Path) -> Pixels | None:
@@ -277,9 +303,13 @@ def _refusals(inventory: Inventory, skipped: tuple[BadImage, ...], name: str, sk
 
 
 def _fingerprint(
-    classes: tuple[str, ...], cached: CachedImages, labels: Rows, indices: Mapping[Split, Rows]
+    classes: tuple[str, ...],
+    cached: CachedImages,
+    labels: Rows,
+    indices: Mapping[Split, Rows],
+    weights: Weights | None,
 ) -> str:
-    """Sha256 over classes, labels, splits and pixels: no name, no path, no time."""
+    """Sha256 over classes, labels, splits, pixels and weights, if any: no name, no path, no time."""
     digest = hashlib.sha256()
     digest.update(json.dumps([classes, cached.images.shape]).encode())
     digest.update(labels.astype("<i8").tobytes())
@@ -287,4 +317,6 @@ def _fingerprint(
         digest.update(f"\n{split} {len(indices[split])}\n".encode())
         digest.update(indices[split].astype("<i8").tobytes())
     digest.update(cached.digests.tobytes())
+    if weights is not None:
+        digest.update(b"\nweights\n" + weights.astype("<f8").tobytes())
     return digest.hexdigest()

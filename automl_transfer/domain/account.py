@@ -27,6 +27,7 @@ class Reason(StrEnum):
     UNLABELLED = "image without a label, for preparations"
     NO_SPLIT = "image outside the split folders"
     RARE = "image of a rare class"
+    WEIGHTLESS = "image of weight 0"
     FEW = "image beyond the few-image version"
     UNDECIDED = "image whose class is not clear"
     NO_FILE = "file missing below the images"

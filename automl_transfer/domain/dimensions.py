@@ -34,8 +34,10 @@ ALL_TRAITS: frozenset[Trait] = frozenset(TRAITS)
 CLOSED_FORM = "closed_form"
 CO_TUNING = "co_tuning"
 EIGHTHS = 8
-BODY_MODES = ("suffix", "full", "body", "norm", "bias", "surgical", "lora")
+BODY_MODES = ("suffix", "full", "body", "norm", "bias", "surgical", "lora", "adapter")
 """Tune modes in which weights below the head are trained."""
+ADDING_MODES = ("lora", "adapter")
+"""Those in which the source's own weights stay, and something is added."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _body_tuned(values: Values) -> bool:
 
 
 def _anchored(values: Values) -> bool:
-    return _body_tuned(values) and values["tune_mode"] != "lora" and _transfers(values)
+    return _body_tuned(values) and values["tune_mode"] not in ADDING_MODES and _transfers(values)
 
 
 def co_tunes_a_part(values: Values) -> bool:
@@ -99,6 +101,7 @@ BODY_WEIGHTS = Condition(
 )
 SURGICAL = Condition("tune_mode = surgical", lambda values: values["tune_mode"] == "surgical")
 LOW_RANK = Condition("tune_mode = lora", lambda values: values["tune_mode"] == "lora")
+ADAPTED = Condition("tune_mode = adapter", lambda values: values["tune_mode"] == "adapter")
 WARMS_UP = Condition(
     "schedule is not one_cycle", lambda values: _trains(values) and values["schedule"] != "one_cycle"
 )

@@ -29,6 +29,9 @@ class ExtraRun(Measured):
         images: How many were judged.
         judged, correct: One bit an image of the pool (sorted rows of training and validation): whether
             this run judged it, and whether the answer was right; `pack_bits`. Empty for audits.
+        chose: One bit an image of the pool: whether the search validated on it, and so chose the candidates
+            by it. Empty, and not written, for audits and in runs of earlier versions; there `unseen` is None.
+        unseen: Scores of the judged images that did not choose; None where every judged one did.
     """
 
     kind: RunKind
@@ -41,6 +44,8 @@ class ExtraRun(Measured):
     seconds: float = Field(ge=0.0)
     judged: str = ""
     correct: str = ""
+    chose: str = Field(default="", exclude_if=lambda value: not value)
+    unseen: Measured | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class FailedRun(Frozen):
@@ -61,6 +66,7 @@ class TestLook(Measured):
         weights_sha256: Of the model: the same weights need not be judged again.
         interval: 95% Clopper-Pearson interval of the accuracy.
         images: How many were judged.
+        shipped_as: What the weights were put to, where they did not answer alone: "soup of 3, flips".
     """
 
     __test__: ClassVar[bool] = False  # pytest: no test class
@@ -71,6 +77,7 @@ class TestLook(Measured):
     nll: float | None
     interval: tuple[float, float]
     images: int = Field(ge=1)
+    shipped_as: str = Field(default="", max_length=100, exclude_if=lambda value: not value)
 
 
 def pack_bits(bits: Iterable[bool]) -> str:

@@ -20,6 +20,8 @@ Metric = Annotated[str, Field(pattern=_NAME)]
 """The name of a metric; whether it is installed is asked where it is measured. What was measured can be read
 without it."""
 MEASURED = ("accuracy", "balanced_accuracy", "macro_f1")
+BALANCED = ("balanced_accuracy", "macro_f1")
+"""Those that count every class the same, however many images it has."""
 
 _HERE = dict.fromkeys(MEASURED, "")
 _NOUN = "metric"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import traceback
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -25,17 +26,44 @@ class EpochResult(Measured):
     """One epoch of one trial. Losses are mean cross-entropies in nats; scores lie in [0, 1].
 
     Epoch 0 is the model before any gradient step (closed-form strategies end there).
+
+    Attributes:
+        calibrated_loss: The validation loss after one temperature was fitted on the same logits, as it is
+            before a model ships. None in records of earlier versions, and then not written.
     """
 
     epoch: int = Field(ge=0)
     train_loss: float | None
     validation_loss: float
+    calibrated_loss: float | None = Field(default=None, exclude_if=lambda value: value is None)
     learning_rate: float = Field(ge=0.0)
     seconds: float = Field(ge=0.0)
 
-    def order(self, metric: Metric) -> tuple[float, float]:
-        """Higher is better: by the metric, then by validation loss. Of equal epochs the first one is kept."""
-        return self.score(metric), -self.validation_loss
+
+def order_among(
+    compared: Iterable[EpochResult], metric: Metric
+) -> Callable[[EpochResult], tuple[float, float]]:
+    """By what epochs are compared, of one trial or of several; higher is better.
+
+    By the metric; equal ones by the validation loss after calibration. Without calibration the loss says how
+    sure a model is as well as what it knows: label smoothing, mixup and regularised heads make it larger,
+    and a temperature takes that back before a model ships (Guo et al. 2017, ICML, section 4.2). One scalar is
+    fitted for each on the same images, so all gain as much by the fit: about 1 / (2n) nats. Where one of them
+    has none, because an earlier version trained it, all are compared by the plain loss.
+    """
+    calibrated = all(epoch.calibrated_loss is not None for epoch in compared)
+
+    def order(epoch: EpochResult) -> tuple[float, float]:
+        loss = epoch.calibrated_loss if calibrated else None
+        # As many right answers are the same score, however it was added up.
+        return round(epoch.score(metric), 12), -(epoch.validation_loss if loss is None else loss)
+
+    return order
+
+
+def best_of(epochs: Sequence[EpochResult], metric: Metric) -> EpochResult:
+    """The best of some epochs (at least one) by `order_among`; of equal ones the first."""
+    return max(epochs, key=order_among(epochs, metric))
 
 
 class StopKind(StrEnum):
@@ -144,8 +172,8 @@ class TrialRecord(Frozen):
     worker: str | None = None
 
     def best_epoch(self, metric: Metric) -> EpochResult | None:
-        """The best epoch by the metric, ties broken by validation loss, then by being earlier."""
-        return max(self.epochs, key=lambda epoch: epoch.order(metric), default=None)
+        """The best epoch by the metric, ties broken as `order_among` says, then by being earlier."""
+        return best_of(self.epochs, metric) if self.epochs else None
 
     @property
     def is_paused(self) -> bool:

@@ -21,6 +21,8 @@ RareClasses = Literal["refuse", "drop", "merge", "keep"]
 OnBadImage = Literal["refuse", "skip"]
 DimensionSetting = Scalar | tuple[Scalar, ...]
 
+CONFIRM_RUNS = 4
+"""Trainings of each strategy that is confirmed, at most, where a study says nothing else."""
 MOST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 """Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
@@ -65,7 +67,7 @@ class TableColumns(Frozen):
         label: Class names or numbers.
         split: Words such as train, val and test.
         group: What belongs together: one group never straddles splits.
-        weight: Not supported; an empty text leaves a column of that name out.
+        weight: How often each image counts in training; scores count each once.
     """
 
     file: str | None = Field(default=None, min_length=1)
@@ -151,6 +153,9 @@ class SearchSpec(Frozen):
             steps of 32 images take.
         max_steps: Steps of a trial that is not pruned, whatever its batch. Epochs, at whose ends a trial is
             judged, are equal parts of them.
+        stop_when: `noise`: no more strategies are drawn once the best one gets so few validation images
+            wrong that not even a flawless one could be told from it (four at most, and at most two points).
+            `budget`: the search goes on to the end of its budget whatever it has found.
         sampler: Who proposes strategies: `prior` draws around the best ones and around known recipes, and
             more and more as `tpe` does, which learns from earlier trials alone (Bergstra 2011); `random` does
             not learn.
@@ -182,6 +187,7 @@ class SearchSpec(Frozen):
     minutes: float | None = Field(default=None, gt=0.0)
     max_epochs: int | None = Field(default=None, ge=1, le=10_000)
     max_steps: int | None = Field(default=None, ge=1, le=100_000_000, exclude_if=_unsaid)
+    stop_when: Literal["noise", "budget"] = Field(default="noise", exclude_if=lambda value: value == "noise")
     sampler: Literal["prior", "tpe", "random"] = "prior"
     startup_trials: int = Field(default=8, ge=0)
     pruner: Literal["promote", "asha", "hyperband", "median", "none"] = "promote"
@@ -193,7 +199,7 @@ class SearchSpec(Frozen):
     profile: bool = True
     default_first: bool = True
     confirm: int = Field(default=3, ge=0, le=100)
-    confirm_runs: int = Field(default=4, ge=2, le=100)
+    confirm_runs: int = Field(default=CONFIRM_RUNS, ge=2, le=100)
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:

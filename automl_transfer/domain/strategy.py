@@ -16,7 +16,9 @@ from automl_transfer.domain.dimensions import CLOSED_FORM, EIGHTHS, Dimension, i
 
 Eighths = Annotated[int, Field(ge=0, le=EIGHTHS)]
 PositiveEighths = Annotated[int, Field(ge=1, le=EIGHTHS)]
-TuneMode = Literal["closed_form", "head", "suffix", "full", "body", "norm", "bias", "surgical", "lora"]
+TuneMode = Literal[
+    "closed_form", "head", "suffix", "full", "body", "norm", "bias", "surgical", "lora", "adapter"
+]
 HeadInit = Literal["zero", "he", "xavier", "ncm", "ridge"]
 Normalisation = Literal["source", "dataset", "per_image"]
 Augmentation = Literal["none", "affine", "flip_affine"]
@@ -71,9 +73,12 @@ class Strategy(BaseModel):
         words=words.transferred,
     )] = EIGHTHS  # fmt: skip
     tune_mode: Annotated[TuneMode, Dimension(
-        "what trains", "Yosinski 2014; Lee 2022; BitFit, Ben Zaken 2022; LoRA, Hu 2022",
-        choices=("head", "suffix", "full", "body", "norm", "bias", "surgical", "lora", "closed_form"),
-        words=words.trained,
+        "what trains",
+        "Yosinski 2014; Lee 2022; BitFit, Ben Zaken 2022; LoRA, Hu 2022; adapters, Houlsby 2019",
+        choices=(
+            "head", "suffix", "full", "body", "norm", "bias", "surgical", "lora", "adapter", "closed_form",
+        ),
+        choice_needs={"adapter": "residual_blocks"}, words=words.trained,
     )] = "suffix"  # fmt: skip
     freeze_depth: Annotated[Eighths, Dimension(
         "transferred groups that stay frozen", "Quick-Tune", low=0, high=8, unit="/8", when=d.FREEZES,
@@ -242,6 +247,11 @@ class Strategy(BaseModel):
         "steps of 32 images that an encoder learns to reconstruct for", "SimMIM, Xie 2022",
         choices=(50, 100, 200, 400), when=d.RECONSTRUCTED, since=4,
     )] = 100  # fmt: skip
+
+    adapter_width: Annotated[int, Field(ge=1, le=1024), Dimension(
+        "channels of the bottleneck behind each branch of a residual block",
+        "Houlsby 2019; on maps Rebuffi 2018", low=4, high=64, log=True, when=d.ADAPTED, since=5,
+    )] = 16  # fmt: skip
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -29,12 +29,36 @@ class SplitSizes(Frozen):
     test: int = Field(ge=0)
 
 
+class TrainingWeights(Frozen):
+    """How often training images count, where a dataset says so; in scores each counts once."""
+
+    lowest: float = Field(gt=0.0)
+    highest: float = Field(gt=0.0)
+    mean: float = Field(gt=0.0)
+
+    def describe(self) -> str:
+        """What it means, as a sentence without its end.
+
+        >>> TrainingWeights(lowest=0.5, highest=3.0, mean=1.25).describe()
+        'training images count by their weights (0.5 to 3, mean 1.25); in scores each counts once'
+        """
+        return (
+            f"training images count by their weights ({self.lowest:.4g} to {self.highest:.4g}, mean "
+            f"{self.mean:.4g}); in scores each counts once"
+        )
+
+
+def _unsaid(value: object) -> bool:
+    """Whether a field stays out of what is written, as versions before wrote it."""
+    return value is None
+
+
 class Task(Ranged):
     """What is to be learnt, without the images themselves.
 
     Attributes:
         name: The dataset as a person named it, without a local path.
-        fingerprint: Hex sha256 over classes, labels, splits and pixels at the working resolution;
+        fingerprint: Hex sha256 over classes, labels, splits, weights and pixels at the working resolution;
             equal on every machine that sees the same data, wherever it lies.
         classes: Class names; the position is the label.
         channels: 1 (gray) or 3 (RGB).
@@ -43,6 +67,7 @@ class Task(Ranged):
         channel_mean, channel_std: Over the training split, of pixels in [0, 1], one per channel.
         account: What became of every file; None where an earlier version did not count.
         label_preserving: What leaves an image's class as it is; None where nobody said.
+        weights: How often training images count; None: once.
     """
 
     name: str = Field(min_length=1)
@@ -55,7 +80,8 @@ class Task(Ranged):
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"
     account: Account | None = None
-    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=lambda value: value is None)
+    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=_unsaid)
+    weights: TrainingWeights | None = Field(default=None, exclude_if=_unsaid)
 
     def may(self, change: Change) -> bool:
         """Whether images may be changed so in training; of colour photographs only mirroring is assumed."""

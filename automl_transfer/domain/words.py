@@ -71,6 +71,7 @@ def trained(s: Strategy) -> str:
         "bias": "biases and head trained",
         "surgical": f"{s.block} third and head trained",
         "lora": f"rank {s.rank} and head trained",
+        "adapter": f"adapters of width {s.adapter_width} and head trained",
     }[s.tune_mode]
 
 

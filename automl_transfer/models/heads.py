@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from automl_transfer.errors import SourceError
+from automl_transfer.models.adapters import insert_adapters
 from automl_transfer.models.architectures import build_architecture
 from automl_transfer.models.network import Backbone
 
@@ -68,6 +69,10 @@ class TargetModel(nn.Module):
         groups: They run one after the other.
         head: Reads the outputs of the last `head.taps` groups.
         resolution_scale: Images are resized by this factor first.
+
+    Attributes:
+        flips: Logits of an image are the mean of its own and its mirror image's. Never while training.
+        adapter: Width of the adapters that its groups hold; 0 where they hold none.
     """
 
     def __init__(self, groups: Iterable[nn.Module], head: PooledHead, resolution_scale: float = 1.0) -> None:
@@ -75,6 +80,8 @@ class TargetModel(nn.Module):
         self.groups = nn.ModuleList(groups)
         self.head = head
         self.resolution_scale = resolution_scale
+        self.flips = False
+        self.adapter = 0
 
     def resize(self, images: Tensor) -> Tensor:
         """(B, C, H, W) images at the size that the first group takes."""
@@ -110,6 +117,9 @@ class TargetModel(nn.Module):
     def forward(self, x: Tensor, start: int = 0, below: Tensor | None = None) -> Tensor:
         """(B, classes) logits of images, or of what `run(images, start)` gave."""
         logits: Tensor = self.head(self.features(x, start, below))
+        if self.flips and start == 0:
+            mirrored: Tensor = self.head(self.features(x.flip(3)))
+            logits = (logits + mirrored) / 2.0
         return logits
 
 
@@ -236,6 +246,8 @@ def build_from_description(
     resolution: int,
     taps: int = 1,
     resolution_scale: float = 1.0,
+    flips: bool = False,
+    adapter: int = 0,
 ) -> TargetModel:
     """The target model that a `model.json` describes, with random weights and in evaluation mode.
 
@@ -243,4 +255,8 @@ def build_from_description(
         SourceError: The architecture is unknown or cannot be cut there.
     """
     backbone = build_architecture(architecture, in_channels)
-    return truncate(backbone, groups_kept, classes, pool, resolution, taps, resolution_scale)
+    if adapter:
+        insert_adapters(backbone, adapter, scaled(resolution, resolution_scale))
+    model = truncate(backbone, groups_kept, classes, pool, resolution, taps, resolution_scale)
+    model.flips, model.adapter = flips, adapter
+    return model

@@ -32,6 +32,16 @@ class ModelFolderSource(Source):
                 "a plain weights file is named checkpoint/ARCHITECTURE@PATH"
             )
         self.description = read_description(folder)
+        if self.description.members:
+            raise SourceError(
+                f"a source must be one network, {folder} is an ensemble of {len(self.description.members)}: "
+                "ship one with 'automl-transfer export STUDY --as winner' (or soup), and name that folder"
+            )
+        if self.description.adapter:
+            raise SourceError(
+                f"a source must be a plain network, {folder} holds adapters of width "
+                f"{self.description.adapter}: ship a model of another tune_mode, and name that folder"
+            )
         self.weights = folder / WEIGHTS
         if not self.weights.is_file():
             raise SourceError(f"a model folder must hold {WEIGHTS}, {folder} has none: export it again")

@@ -37,10 +37,11 @@ from automl_transfer.domain.spec import (
 )
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, read_json, validate
-from automl_transfer.domain.task import SplitSizes, Task
+from automl_transfer.domain.task import SplitSizes, Task, TrainingWeights
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Cost, RecipeMetrics
+from automl_transfer.recipes.shipped_as import ShippedAs
 
 __all__ = [
     "SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "read_strategy", "write_recipe",
@@ -88,6 +89,7 @@ class RecipeTask(Ranged):
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         reading: What the user said about classes, splits, columns and bad images; None for nothing.
         files: What became of the dataset's files; None in files of versions that did not count.
+        weights: How often training images counted; left out where that is once.
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
 
@@ -102,6 +104,7 @@ class RecipeTask(Ranged):
     split_fractions: SplitFractions | None = None
     reading: Reading | None = None
     files: Files | None = None
+    weights: TrainingWeights | None = Field(default=None, exclude_if=lambda value: value is None)
     normalisation: NormalisationFacts
 
 
@@ -185,7 +188,12 @@ class Provenance(Frozen):
 
 
 class Recipe(Frozen):
-    """The content of `best_strategy.json`."""
+    """The content of `best_strategy.json`.
+
+    Attributes:
+        strategy: The winner's: what `apply` trains, whatever ships.
+        shipped_as: Where the model is not the winner as it was trained: a soup, an ensemble, with flips.
+    """
 
     schema_: Literal["automl-transfer/recipe/2"] = Field(default="automl-transfer/recipe/2", alias="schema")
     strategy: Strategy
@@ -196,6 +204,7 @@ class Recipe(Frozen):
     cost: Cost | None = None
     environment: Environment
     provenance: Provenance
+    shipped_as: ShippedAs | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @model_validator(mode="after")
     def _names_are_names(self) -> Self:
@@ -206,6 +215,10 @@ class Recipe(Frozen):
             ("source.name", self.source.name),
             ("task.name", self.task.name),
             ("provenance.study", self.provenance.study),
+            *(
+                ("shipped_as.parts.strategy.source", each.strategy.source)
+                for each in (self.shipped_as.parts if self.shipped_as else ())
+            ),
         ):
             if name is not None and is_local(name):
                 mistakes.append(f"{key} must be a name, not a path or an address, got {name[:80]!r}")
@@ -246,6 +259,7 @@ def make_recipe(
     trial: int | None = None,
     root_trial: int | None = None,
     identity: str | None = None,
+    shipped_as: ShippedAs | None = None,
 ) -> Recipe:
     """Put a recipe together and leave everything local out of it.
 
@@ -268,6 +282,7 @@ def make_recipe(
             split_fractions=spec.splits if spec else None,
             reading=_reading(spec) if spec else None,
             files=_files(task.account) if task.account else None,
+            weights=task.weights,
             normalisation=facts(normalisation),
             pixel_range=task.pixel_range,
             fit=task.fit,
@@ -292,6 +307,7 @@ def make_recipe(
             trial=trial,
             root_trial=root_trial,
         ),
+        shipped_as=shipped_as,
     )
 
 

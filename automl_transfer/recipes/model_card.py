@@ -7,8 +7,9 @@ import re
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.pixel_range import EIGHT_BITS
 from automl_transfer.printable import visible
-from automl_transfer.recipes.best_strategy import Provenance, Recipe
+from automl_transfer.recipes.best_strategy import Provenance, Recipe, RecipeTask
 from automl_transfer.recipes.scores import Confirmed, Cost, OverSeeds, Score
+from automl_transfer.recipes.shipped_as import ShippedAs
 
 MOST_CLASSES = 50
 
@@ -27,6 +28,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         f"# {_plain(recipe.task.name)}: an image classifier",
         "",
         f"- **What**: {_plain(recipe.strategy.describe())}.",
+        *_shipped_as(recipe.shipped_as),
         f"- **Input**: images of any size; they are {size}.{_range(description)}",
         f"- **Classes** ({len(description.classes)}): {', '.join(classes)}{more}.",
         f"- **Test**: {_score(recipe.metrics.test)}",
@@ -38,7 +40,7 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         *_cost(recipe.cost),
         _calibration(description),
         f"- **Trained on**: the {trained} images of {_plain(recipe.task.name)} "
-        f"(fingerprint `{recipe.task.fingerprint[:16]}`).",
+        f"(fingerprint `{recipe.task.fingerprint[:16]}`){_counted(recipe.task)}.",
         f"- **Weights transferred from**: {_plain(source.name)}; licence: {licence}.",
         f"- **Found by**: {_finder(recipe.provenance)}.",
         "",
@@ -49,6 +51,24 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         "```",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _counted(task: RecipeTask) -> str:
+    return "" if task.weights is None else f"; {task.weights.describe()}"
+
+
+def _shipped_as(found: ShippedAs | None) -> list[str]:
+    if found is None:
+        return []
+    of = {
+        "winner": "the winner of the search",
+        "soup": "the mean of the weights of several trials",
+        "ensemble": "several trials' networks; probabilities are the mean of theirs",
+    }[found.kind]
+    parts = ", ".join(f"trial {each.trial} ({100 * each.share:.0f}%)" for each in found.parts)
+    flips = "; each image is looked at together with its mirror image" if found.flips else ""
+    text = f"- **Ships as**: {of}{': ' + parts if parts else ''}{flips}."
+    return [f"{text} Chosen and compared {found.comparison()}." if found.offered else text]
 
 
 def _finder(origin: Provenance) -> str:

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     import torch
 
     from automl_transfer.models.heads import TargetModel
+    from automl_transfer.transfer.together import Ensemble
 
 
 def save_model(
     folder: Path,
-    model: TargetModel,
+    model: TargetModel | Ensemble,
     *,
     architecture: str,
     in_channels: int,
@@ -50,6 +51,8 @@ def save_model(
     Raises:
         OutputError: Something is in the way or cannot be written; what was there is as it was.
     """
+    from automl_transfer.transfer.together import structure
+
     _check_target(folder, replace)
     with whole_folder(folder, replace=replace) as temporary:
         weights = temporary / WEIGHTS
@@ -59,11 +62,7 @@ def save_model(
             weights,
         )
         description = ModelDescription(
-            architecture=architecture,
-            groups_kept=len(model.groups),
-            pool=model.head.grid,
-            taps=model.head.taps,
-            resolution_scale=model.resolution_scale,
+            **structure(model, architecture),
             in_channels=in_channels,
             resolution=resolution,
             classes=classes,
@@ -91,8 +90,10 @@ def restate_model(folder: Path, recipe: Recipe) -> None:
     write_text(folder / CARD, model_card(description, recipe))
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, ModelDescription]:
-    """Read a model folder: the network in evaluation mode on `device`, and its description.
+def load_model(
+    folder: Path, device: torch.device | str = "cpu"
+) -> tuple[TargetModel | Ensemble, ModelDescription]:
+    """Read a model folder: the network, or networks, in evaluation mode on `device`, and its description.
 
     Raises:
         SourceError: Not a model folder, weights that are not those of the description (sha256), or
@@ -110,7 +111,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> tuple[Target
             f"got {digest[:16]}...: the files do not belong together or one is damaged; copy the folder again"
         )
     with reading("a model must be one that can be built", folder, SourceError, "copy the folder again"):
-        model = _build(description)
+        model = _build(description, device)
     fill(model, weights, description.architecture)
     return model.eval().to(device), description
 
@@ -126,22 +127,21 @@ def _check_target(folder: Path, replace: bool) -> None:
         )
 
 
-def _build(description: ModelDescription) -> TargetModel:
-    from automl_transfer.models.heads import build_from_description
+def _build(description: ModelDescription, device: torch.device | str) -> TargetModel | Ensemble:
+    from automl_transfer.transfer.together import build_described
 
-    return build_from_description(
-        architecture=description.architecture,
-        groups_kept=description.groups_kept,
-        pool=description.pool,
-        taps=description.taps,
-        resolution_scale=description.resolution_scale,
+    return build_described(
+        description,
+        description.members,
         in_channels=description.in_channels,
         classes=len(description.classes),
         resolution=description.resolution,
+        flips=description.flips,
+        device=device,
     )
 
 
-def fill(model: TargetModel, weights: Path, architecture: str, *, optional: str = "") -> None:
+def fill(model: TargetModel | Ensemble, weights: Path, architecture: str, *, optional: str = "") -> None:
     """Put the tensors of a safetensors file into a model, in place.
 
     `optional` is the end of names that the file may lack: these tensors stay as they are.

@@ -23,6 +23,7 @@ from automl_transfer.recipes.packaging.registry import get_format
 
 if TYPE_CHECKING:
     from automl_transfer.models.heads import TargetModel
+    from automl_transfer.transfer.together import Ensemble
 
 TOLERANCE = 1e-4
 """Largest difference of a logit, or a probability, from the trained model's: of a share of the largest logit
@@ -75,7 +76,8 @@ def package(
 
     The file holds neither optimiser state nor hyperparameters, nothing about the training, and no
     tunable parameter: weights are constants, and batch norms are part of the convolutions before them
-    (but for `safetensors`, which keeps the network's own tensors). It takes any number of images.
+    (but for `safetensors`, which keeps the network's own tensors). It takes any number of images. A model
+    with flips, or of several networks, is all in the one file: whoever runs it runs all of its passes.
 
     >>> package("runs/quick/model", "onnx", preprocessing=True).path  # doctest: +SKIP
     PosixPath('runs/quick/model.onnx')
@@ -175,7 +177,7 @@ class _Reference:
         largest_logit: The largest absolute one so far, as the softmax takes it where there is one.
     """
 
-    def __init__(self, trained: TargetModel, description: PackageDescription) -> None:
+    def __init__(self, trained: TargetModel | Ensemble, description: PackageDescription) -> None:
         import torch
 
         from automl_transfer.domain.normalisation import constants
@@ -184,7 +186,7 @@ class _Reference:
         mean, std = constants(description.normalisation) or (None, None)
         self._normalise = Normaliser(mean, std)
         self._description = description
-        self._model = trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        self._model: torch.nn.Module = trained.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         self._model.eval()
         self.largest_logit = 0.0
 

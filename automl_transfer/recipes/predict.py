@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import torch
 
     from automl_transfer.models.heads import TargetModel
+    from automl_transfer.transfer.together import Ensemble
 
 Item = tuple[str, Pixels | str]
 """A name with its pixels, or with the reason why there are none."""
@@ -41,14 +42,17 @@ class Predictor:
     """Labels images with the model of a model folder: `Predictor.load(folder).predict(images)`."""
 
     def __init__(
-        self, model: TargetModel, description: ModelDescription, device: torch.device | str = "cpu"
+        self,
+        model: TargetModel | Ensemble,
+        description: ModelDescription,
+        device: torch.device | str = "cpu",
     ) -> None:
         import torch
 
         from automl_transfer.transfer.pixels import Normaliser
 
         # The memory layout of training: another one rounds differently.
-        self.model = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
+        self.model: TargetModel | Ensemble = model.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
         self.model.eval()
         self.description = description
         mean, std = constants(description.normalisation) or (None, None)
@@ -148,9 +152,7 @@ class Predictor:
         from automl_transfer.transfer.features import batch_for, pixel_elements
 
         size = self.description.resolution
-        return batch_for(
-            pixel_elements((size, size), self.description.resolution_scale), self._normalise.device
-        )
+        return batch_for(pixel_elements((size, size), self.description.largest_scale), self._normalise.device)
 
     @property
     def _shape(self) -> tuple[int, int, int]:

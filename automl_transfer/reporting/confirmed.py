@@ -1,21 +1,9 @@
-"""What confirmation runs say: accuracy by seeds x images, paired differences, and who may be the best.
-
-The runs of a strategy differ in their seed and in the block of images they are judged on. Two things
-make their mean uncertain: which images were drawn, and which seed and training images each run had.
-For R runs over N different images the variance of a mean is
-
-    V = E + max(0, S2 / R - E),
-
-E the variance of the mean of per-image results over N, S2 the variance of the R means of the runs
-(so S2 / R holds both parts). Student's t with R - 1 degrees of freedom where the second term counts,
-with 2 (R - 1) where it does not; docs/ranking.md has the simulated coverage. Differences are taken
-image by image, on equal seeds and blocks.
-"""
+"""Confirmation runs as numbers: which images each strategy was judged on in each run, and which it got."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +14,9 @@ from automl_transfer.domain.measured import Metric
 from automl_transfer.reporting.statistics import Interval
 
 ERROR_RATE = 0.05
-"""Over the whole ranking: half for what the validation scores rule out, half for the confirmation."""
-
-Bits = npt.NDArray[np.bool_]
+"""Over the whole ranking: for what the validation scores rule out, and what the confirmation does."""
+BY_VALIDATION = 0.005
+"""The part of it that validation scores may spend where some strategies are confirmed."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +24,8 @@ class Estimate:
     """A mean over runs and images.
 
     Attributes:
+        variance: Of the mean; infinite where nothing says.
+        df: Degrees of freedom of the variance.
         images: Different ones, over all runs.
     """
 
@@ -61,6 +51,28 @@ class Arm:
     runs: Mapping[int, ExtraRun]
 
 
+@dataclass(frozen=True)
+class Cell:
+    """What a strategy did in a run.
+
+    Attributes:
+        rows: (n,) places in the pool of the images that it was judged on.
+        right: (n,) 1.0 where the answer was right, else 0.0.
+        unseen: (n,) the images among them that the search did not validate on; all where none are known.
+        score: Of all of them; `unseen_score` of the unseen ones.
+    """
+
+    rows: npt.NDArray[np.intp]
+    right: npt.NDArray[np.float64]
+    unseen: npt.NDArray[np.bool_]
+    score: float
+    unseen_score: float
+
+
+Cells = Mapping[tuple[int, int], Cell]
+"""By root and run."""
+
+
 def arms_of(runs: Iterable[ExtraRun]) -> dict[int, Arm]:
     """Confirmation runs by strategy."""
     found: dict[int, dict[int, ExtraRun]] = {}
@@ -70,39 +82,37 @@ def arms_of(runs: Iterable[ExtraRun]) -> dict[int, Arm]:
     return {root: Arm(root, dict(sorted(numbered.items()))) for root, numbered in found.items()}
 
 
-def estimate(arm: Arm, metric: Metric = "accuracy") -> Estimate:
-    """The confirmed score of a strategy."""
-    if metric != "accuracy":
-        return _of_means([run.score(metric) for run in arm.runs.values()], images=_distinct(arm))
-    blocks = [(judged, correct.astype(float)) for judged, correct in map(_bits, arm.runs.values())]
-    return _of_images(blocks, added=0.0)
+def cells_of(arms: Iterable[Arm], metric: Metric) -> dict[tuple[int, int], Cell]:
+    """The runs of some strategies.
 
-
-def difference(arm: Arm, other: Arm, metric: Metric = "accuracy") -> Estimate | None:
-    """The paired difference arm - other over their common runs; None without one.
-
-    Half a success is added to each kind of disagreement before the variance is taken, so that it is
-    not zero where two strategies happened to agree (Agresti and Min 2005, Statistics in Medicine 24:729).
+    Which images chose the candidates is the same for all runs of a study: runs of earlier versions, that do
+    not say, are read as the others say.
     """
-    common = [run for run in arm.runs if run in other.runs]
-    if not common:
-        return None
-    if metric != "accuracy":
-        gaps = [arm.runs[run].score(metric) - other.runs[run].score(metric) for run in common]
-        return _of_means(gaps, images=_distinct(arm))
-    blocks = []
-    for run in common:
-        judged, correct = _bits(arm.runs[run])
-        _, others = _bits(other.runs[run])
-        blocks.append((judged, correct.astype(float) - others.astype(float)))
-    return _of_images(blocks, added=1.0)
+    runs = [run for arm in arms for run in arm.runs.values()]
+    chose = next((_bits(run.chose) for run in runs if run.chose), None)
+    found = {}
+    for run in runs:
+        rows = np.flatnonzero(_bits(run.judged))
+        right = _bits(run.correct)[rows].astype(float)
+        unseen = np.ones(len(rows), bool) if chose is None else ~chose[rows]
+        if not unseen.any():
+            unseen[:] = True
+        score = run.score(metric)
+        if metric == "accuracy":
+            of_unseen = float(right[unseen].mean())
+        else:
+            of_unseen = score if run.unseen is None else run.unseen.score(metric)
+        found[run.root, run.run] = Cell(rows, right, unseen, score, of_unseen)
+    return found
 
 
 def accuracy_interval(found: Estimate) -> Interval:
-    """95% interval of an accuracy over seeds and images (Korn and Graubard 1998, Survey Methodology 24:193).
+    """95% interval of an accuracy over seeds and images.
 
-    Clopper and Pearson's interval at the effective number of images, p (1 - p) / V, reduced by
-    (z / t)^2 for the few degrees of freedom of V.
+    At the effective number of images, p (1 - p) / V, reduced by (z / t)^2 for the few degrees of freedom of V
+    (Korn and Graubard 1998, Survey Methodology 24:193). They put Clopper and Pearson's interval there, which
+    covers more than it says; here it is Jeffreys' (Brown, Cai and DasGupta 2001, Statistical Science 16:101,
+    section 4.3), which covers 95% on average; it ends at 0 or 1 where no answer is right, or none wrong.
     """
     from scipy.special import betaincinv, ndtri, stdtrit
 
@@ -112,70 +122,10 @@ def accuracy_interval(found: Estimate) -> Interval:
     level = 0.975
     n = max(1.0, n * float(ndtri(level) / stdtrit(found.df, level)) ** 2)
     x = p * n
-    low = 0.0 if x <= 0.0 else float(betaincinv(x, n - x + 1.0, 1.0 - level))
-    high = 1.0 if n - x <= 1e-9 else float(betaincinv(x + 1.0, n - x, level))
+    low = 0.0 if x <= 0.0 else float(betaincinv(x + 0.5, n - x + 0.5, 1.0 - level))
+    high = 1.0 if n - x <= 1e-9 else float(betaincinv(x + 0.5, n - x + 0.5, level))
     return low, high
 
 
-def may_be_best(
-    arms: Sequence[Arm], looks: int, metric: Metric = "accuracy", error_rate: float = ERROR_RATE / 2.0
-) -> list[bool]:
-    """Which strategies their confirmation runs cannot rule out as the best (Hsu 1981: MCB).
-
-    A strategy is ruled out when some other one is better by its paired difference, one-sided, at
-    error_rate / ((m - 1) looks). Bonferroni over the m - 1 others and over the looks at which a race
-    may have stopped training it: the truly best one is ruled out with a probability of at most
-    `error_rate`.
-    """
-    if len(arms) < 2:
-        return [True] * len(arms)
-    confidence = 1.0 - 2.0 * error_rate / ((len(arms) - 1) * max(1, looks))
-    kept = []
-    for arm in arms:
-        gaps = [difference(other, arm, metric) for other in arms if other is not arm]
-        kept.append(not any(g is not None and g.runs > 1 and g.interval(confidence)[0] > 0.0 for g in gaps))
-    return kept
-
-
-def _of_images(blocks: Sequence[tuple[Bits, npt.NDArray[np.float64]]], added: float) -> Estimate:
-    """Mean and variance of per-image results; `added` disagreements keep the variance from zero."""
-    size = max(len(judged) for judged, _ in blocks)
-    total, times = np.zeros(size), np.zeros(size)
-    means = []
-    for judged, values in blocks:
-        total[: len(judged)] += np.where(judged, values, 0.0)
-        times[: len(judged)] += judged
-        means.append(float(values[judged].mean()))
-    seen = times > 0
-    each = total[seen] / times[seen]
-    n = int(seen.sum())
-    wide = n + 2.0 * added
-    of_images = float((np.square(each).sum() + added - each.sum() ** 2 / wide) / wide**2)
-    runs = len(means)
-    if runs == 1:
-        return Estimate(float(each.mean()), of_images, max(1.0, n - 1.0), 1, n)
-    of_runs = float(np.var(means, ddof=1)) / runs
-    extra = max(0.0, of_runs - of_images)
-    df = float(runs - 1 if extra > 0.0 else 2 * (runs - 1))
-    mean = float(total.sum() / times.sum())
-    return Estimate(mean, of_images + extra, df, runs, n)
-
-
-def _of_means(means: Sequence[float], images: int) -> Estimate:
-    """For metrics that are no means over images: the runs alone say how uncertain they are."""
-    runs = len(means)
-    variance = float(np.var(means, ddof=1)) / runs if runs > 1 else float("inf")
-    return Estimate(float(np.mean(means)), variance, float(max(1, runs - 1)), runs, images)
-
-
-def _distinct(arm: Arm) -> int:
-    judged = [_bits(run)[0] for run in arm.runs.values()]
-    return int(np.logical_or.reduce(judged).sum())
-
-
-def _bits(run: ExtraRun) -> tuple[Bits, Bits]:
-    judged, correct = (
-        np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8)).astype(bool)
-        for text in (run.judged, run.correct)
-    )
-    return judged, correct
+def _bits(text: str) -> npt.NDArray[np.bool_]:
+    return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8)).astype(bool)

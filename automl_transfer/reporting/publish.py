@@ -55,7 +55,9 @@ def _headline(report: StudyReport, best: RankedStrategy | None) -> str:
         return f"## No answer yet\n\nNo trial of {words(report.study, 60)} is complete."
     open_trials = [r for r in report.records if not r.state.finished]
     budget = report.spec.search.trials if report.spec is not None else 0
-    done = not open_trials and len({r.root for r in report.records}) >= budget
+    done = not open_trials and (
+        report.ranking.ended is not None or len({r.root for r in report.records}) >= budget
+    )
     n = best.validation.n
     low, high = best.validation.interval
     return (

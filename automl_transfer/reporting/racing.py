@@ -14,16 +14,14 @@ from automl_transfer.domain.evidence import ExtraRun, FailedRun
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.strict_json import Frozen
-from automl_transfer.reporting.confirmed import Arm, arms_of, difference, estimate
+from automl_transfer.reporting.confirmed import Arm, arms_of
+from automl_transfer.reporting.panel import Panel
 
 LEAST_SECONDS = 30.0
 """Confirmation may take this long, however short the search was."""
 
 FIRST_RUNS = 2
 """Runs that every candidate gets: with fewer, nothing is known about the spread over seeds."""
-
-BEHIND = 0.05
-"""A candidate is trained no more when it would be this far behind by luck with at most this chance."""
 
 
 class ConfirmationProgress(Frozen):
@@ -61,7 +59,7 @@ def next_round(
     """(root, run) pairs to train next, the same run for every strategy; empty when the race is over.
 
     Round by round every strategy that is still raced gets one more run. From the second round on, one
-    that is behind the leader at a one-sided level of 5% by their paired difference drops out. The
+    that can be ruled out as the best (`Panel.kept`) drops out: then it is out of the set, too. The
     leader runs to the end even when it is alone: its accuracy is what people will read.
 
     After the first rounds, no other strategy than the leader is trained again where that would make all
@@ -76,9 +74,10 @@ def next_round(
         missing = [(root, number) for root in raced if number not in arms[root].runs]
         if number >= FIRST_RUNS:
             # Judged by the rounds before alone: so a race that goes on decides what it decided.
-            before = {root: _up_to(arms[root], number) for root in raced}
-            leader = max(raced, key=lambda root: (estimate(before[root], metric).mean, -raced.index(root)))
-            raced = [root for root in raced if not _is_behind(before[root], before[leader], metric)]
+            before = Panel([_up_to(arms[root], number) for root in roots], metric)
+            kept = dict(zip(before.roots, before.kept(max_runs), strict=True))
+            leader = before.order[0]
+            raced = [root for root in raced if kept[root] or root == leader]
             missing = [pair for pair in missing if pair[0] in raced]
             missing = _affordable(missing, leader, runs, most_seconds)
         if missing:
@@ -110,7 +109,7 @@ def owed(
     if not next_round(roots, runs, max_runs, metric, most_seconds=most_seconds):
         return done, done
     first = sum(max(0, FIRST_RUNS - len(arms[root].runs) if root in arms else FIRST_RUNS) for root in roots)
-    leader = max(arms, key=lambda root: estimate(arms[root], metric).mean, default=roots[0])
+    leader = Panel(list(arms.values()), metric).order[0] if arms else roots[0]
     last = max_runs - max(FIRST_RUNS, len(arms[leader].runs) if leader in arms else 0)
     return done, done + max(1, first + max(0, last))
 
@@ -137,9 +136,3 @@ def _cost(runs: Sequence[ExtraRun]) -> float:
 
 def _up_to(arm: Arm, number: int) -> Arm:
     return Arm(arm.root, {done: run for done, run in arm.runs.items() if done < number})
-
-
-def _is_behind(arm: Arm, leader: Arm, metric: Metric) -> bool:
-    """Whether an arm would be this far behind the leader by luck with at most the chance `BEHIND`."""
-    gap = difference(leader, arm, metric) if arm is not leader else None
-    return gap is not None and gap.interval(1.0 - 2.0 * BEHIND)[0] > 0.0

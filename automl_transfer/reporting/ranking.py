@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -11,19 +11,13 @@ from automl_transfer.domain.account import Account
 from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import public_source
-from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState
+from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState, order_among
+from automl_transfer.domain.spec import CONFIRM_RUNS
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen
-from automl_transfer.domain.task import Task
-from automl_transfer.reporting.confirmed import (
-    ERROR_RATE,
-    Arm,
-    accuracy_interval,
-    arms_of,
-    difference,
-    estimate,
-    may_be_best,
-)
+from automl_transfer.domain.task import Task, TrainingWeights
+from automl_transfer.reporting.confirmed import BY_VALIDATION, ERROR_RATE, accuracy_interval, arms_of
+from automl_transfer.reporting.panel import Panel
 from automl_transfer.reporting.racing import ConfirmationProgress
 from automl_transfer.reporting.statistics import best_set, clopper_pearson
 
@@ -37,6 +31,7 @@ class RankedTask(Frozen):
     fingerprint: str
     metric: Metric
     account: Account | None = None
+    weights: TrainingWeights | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class ValidationScore(Frozen):
@@ -48,6 +43,8 @@ class ValidationScore(Frozen):
             The best row was picked for its score: expect its accuracy on new images to be lower, and
             see its confirmation.
         nll: Mean negative log-likelihood in nats.
+        calibrated_nll: The same after one temperature was fitted on these images, which decides between
+            equal scores; None where an earlier version trained the strategy.
         n: Number of images.
         seeds: Number of training runs behind the row.
     """
@@ -56,6 +53,7 @@ class ValidationScore(Frozen):
     accuracy: float
     interval: tuple[float, float]
     nll: float
+    calibrated_nll: float | None = None
     n: int
     seeds: int = 1
 
@@ -64,12 +62,17 @@ class Confirmation(Frozen):
     """A strategy trained again with fresh seeds, each on a fresh split of training + validation images.
 
     Attributes:
-        score, accuracy: Means over the runs; the score is the task's metric.
+        score, accuracy: Means over the runs (`Panel.score`), on images that did not choose the candidates,
+            less the flattery; the score is the task's metric.
         interval: 95% interval of the accuracy over seeds and images (`confirmed.accuracy_interval`).
         runs: Trainings.
-        images: Different images that they were judged on.
-        behind: By how much the best row's score is higher, on the runs that both have; and its 95%
-            interval, paired. None for the best row itself.
+        images: Different images that the score is a mean over.
+        left_out: Different images that were judged as well, but had chosen the candidates; 0 where earlier
+            versions trained, which did not say.
+        flattery: What was taken off the score: by how much the best of several looks too good for being the
+            best of these runs.
+        behind: By how much the best row's score is higher, image by image on the runs that both have; and its
+            95% interval. These are over all judged images. None for the best row itself.
         seconds: All runs together.
     """
 
@@ -78,6 +81,8 @@ class Confirmation(Frozen):
     interval: tuple[float, float]
     runs: int
     images: int
+    left_out: int = 0
+    flattery: float = 0.0
     behind: float | None = None
     behind_interval: tuple[float, float] | None = None
     seconds: float
@@ -88,7 +93,7 @@ class RankedStrategy(Frozen):
 
     Attributes:
         set: "a" where the strategy cannot be told apart from the best, else None: by its confirmation
-            (`confirmed.may_be_best`), or by its validation score where it was not confirmed
+            (`Panel.kept`), or by its validation score where it was not confirmed
             (`statistics.best_set`); 5% error over all comparisons. For metrics other than the accuracy
             the curve of a trial does not hold what their spread depends on: there only confirmed
             strategies have a set.
@@ -124,6 +129,7 @@ class Ranking(Frozen):
     Attributes:
         identity: The study's, which its name may not be for ever.
         confirmation: None where the study asks for none, and in files of earlier versions.
+        ended: Why the search ended before its budget; None where it did not, or goes on.
         test_looks: Evaluations on the test split, in order; the last one need not be of today's best row.
     """
 
@@ -134,6 +140,7 @@ class Ranking(Frozen):
     rows: tuple[RankedStrategy, ...]
     timeline: tuple[TimelinePoint, ...]
     confirmation: ConfirmationProgress | None = None
+    ended: str | None = None
     test_looks: tuple[TestLook, ...] = ()
 
     def to_json(self) -> str:
@@ -153,13 +160,15 @@ def rank(
     runs: Iterable[ExtraRun] = (),
     *,
     identity: str | None = None,
+    confirm_runs: int = CONFIRM_RUNS,
 ) -> Ranking:
     """Order the strategies of a study by the task's metric.
 
     Only COMPLETE trials count: a pruned trial's last value says little about where it would have
-    ended. Confirmed strategies come first, by their confirmed score: those that may be the best, then
-    those that were ruled out. The others follow by their validation score, ties broken by validation
-    NLL, then by prediction time, then by training time.
+    ended. Confirmed strategies come first, compared on the same runs and images (`Panel.order`): those that
+    may be the best, then those that were ruled out. The others follow by their validation score, ties broken
+    by validation NLL after calibration (`records.order_among`), then by prediction time, then by training
+    time.
 
     Args:
         records: Trials of the study.
@@ -167,23 +176,25 @@ def rank(
         study: Its name.
         runs: Confirmation runs (`domain.evidence.ExtraRun`).
         identity: Of the study.
+        confirm_runs: At most so many of each were to be made (`search.confirm_runs`).
     """
     everything = list(records)
     chosen = by_validation(everything, task.metric)
     arms = arms_of(runs)
     confirmed = [arms[record.root] for record in chosen if record.root in arms]
+    panel = Panel(confirmed, task.metric)
     scores = {record.root: _validation(record, task) for record in chosen}
-    together = _sets(chosen, scores, confirmed, task)
-    means = {arm.root: estimate(arm, task.metric).mean for arm in confirmed}
-    chosen.sort(key=lambda r: (r.root not in means, r.root in means and not together[r.root],
-                               -means.get(r.root, 0.0)))  # fmt: skip
-    best = arms.get(chosen[0].root) if chosen else None
+    together = _sets(chosen, scores, panel, task, confirm_runs)
+    place = {root: at for at, root in enumerate(panel.order)}
+    chosen.sort(key=lambda r: (r.root not in place, r.root in place and not together[r.root],
+                               place.get(r.root, 0)))  # fmt: skip
+    confirmations = _confirmations(panel, chosen[0].root) if confirmed else {}
     rows = tuple(
         _row(
             position,
             record,
             scores[record.root],
-            _confirmation(arms.get(record.root), best, task.metric),
+            confirmations.get(record.root),
             together[record.root],
             task.metric,
         )
@@ -191,7 +202,11 @@ def rank(
     )
     return Ranking(
         task=RankedTask(
-            name=task.name, fingerprint=task.fingerprint, metric=task.metric, account=task.account
+            name=task.name,
+            fingerprint=task.fingerprint,
+            metric=task.metric,
+            account=task.account,
+            weights=task.weights,
         ),
         study=study,
         identity=identity,
@@ -201,40 +216,40 @@ def rank(
 
 
 def _sets(
-    chosen: list[TrialRecord], scores: dict[int, ValidationScore], confirmed: list[Arm], task: Task
+    chosen: list[TrialRecord], scores: dict[int, ValidationScore], panel: Panel, task: Task, confirm_runs: int
 ) -> dict[int, bool]:
     """Which strategies are in the set of the best, by root. The error rate is shared by both stages."""
     if task.metric == "accuracy":
-        rate = ERROR_RATE / 2.0 if confirmed else ERROR_RATE
+        rate = BY_VALIDATION if panel.roots else ERROR_RATE
         n = task.splits.validation
         kept = best_set([_correct(scores[record.root].accuracy, n) for record in chosen], n, rate)
         together = {record.root: keep for record, keep in zip(chosen, kept, strict=True)}
     else:
-        together = {record.root: False for record in chosen}
-        together |= {arm.root: True for arm in confirmed}
-    if confirmed:
-        looks = max(len(arm.runs) for arm in confirmed) - 1
-        for arm, keep in zip(confirmed, may_be_best(confirmed, looks, task.metric), strict=True):
-            together[arm.root] = keep
-    return together
+        together = {record.root: record.root in panel.roots for record in chosen}
+    return together | dict(zip(panel.roots, panel.kept(confirm_runs), strict=True))
 
 
-def _confirmation(arm: Arm | None, best: Arm | None, metric: Metric) -> Confirmation | None:
-    if arm is None:
-        return None
-    accuracy = estimate(arm)
-    gap = difference(best, arm, metric) if best is not None and best is not arm else None
-    known = gap is not None and gap.variance < float("inf")
-    return Confirmation(
-        score=estimate(arm, metric).mean,
-        accuracy=accuracy.mean,
-        interval=accuracy_interval(accuracy),
-        runs=accuracy.runs,
-        images=accuracy.images,
-        behind=gap.mean if gap is not None else None,
-        behind_interval=gap.interval() if gap is not None and known else None,
-        seconds=sum(run.seconds for run in arm.runs.values()),
-    )
+def _confirmations(panel: Panel, best: int) -> dict[int, Confirmation]:
+    """What is said of each confirmed strategy, by root."""
+    of_accuracy = panel if panel.metric == "accuracy" else Panel(panel.arms, "accuracy")
+    found = {}
+    for arm in panel.arms:
+        accuracy = of_accuracy.score(arm.root)
+        gap = panel.gap(best, arm.root) if arm.root != best else None
+        known = gap is not None and gap.variance < float("inf")
+        found[arm.root] = Confirmation(
+            score=panel.score(arm.root).mean,
+            accuracy=accuracy.mean,
+            interval=accuracy_interval(accuracy),
+            runs=accuracy.runs,
+            images=accuracy.images,
+            left_out=panel.judged(arm.root) - accuracy.images,
+            flattery=panel.flattery,
+            behind=gap.mean if gap is not None else None,
+            behind_interval=gap.interval() if gap is not None and known else None,
+            seconds=sum(run.seconds for run in arm.runs.values()),
+        )
+    return found
 
 
 def can_be_ranked(record: TrialRecord) -> bool:
@@ -271,21 +286,32 @@ def ranked_epoch(record: TrialRecord, metric: Metric) -> EpochResult:
     return best
 
 
+def order_of_validation(scores: Sequence[ValidationScore]) -> list[int]:
+    """Places of these scores, the best first, as `by_validation` orders the trials that they are of."""
+    losses = [score.calibrated_nll for score in scores if score.calibrated_nll is not None]
+    if len(losses) < len(scores):
+        losses = [score.nll for score in scores]
+    return sorted(range(len(scores)), key=lambda place: (-round(scores[place].score, 12), losses[place]))
+
+
 def by_validation(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
     """One complete trial for each strategy, the best by its validation score first."""
-    return sorted(one_per_strategy(records), key=lambda record: _order(record, metric))
+    chosen = one_per_strategy(records)
+    return sorted(chosen, key=_order(chosen, metric))
 
 
-def _order(record: TrialRecord, metric: Metric) -> tuple[float, float, float, float, int]:
-    epoch = ranked_epoch(record, metric)
-    outcome = record.outcome
-    return (
-        -round(epoch.score(metric), 12),
-        epoch.validation_loss,
-        outcome.predict_ms_per_image if outcome else float("inf"),
-        _train_seconds(record),
-        record.root,
-    )
+def _order(
+    chosen: Iterable[TrialRecord], metric: Metric
+) -> Callable[[TrialRecord], tuple[float, float, float, float, int]]:
+    """By what these trials are compared on the validation split; lower is better."""
+    of_epoch = order_among((ranked_epoch(record, metric) for record in chosen), metric)
+
+    def order(record: TrialRecord) -> tuple[float, float, float, float, int]:
+        score, likelihood = of_epoch(ranked_epoch(record, metric))
+        ms = record.outcome.predict_ms_per_image if record.outcome else float("inf")
+        return -score, -likelihood, ms, _train_seconds(record), record.root
+
+    return order
 
 
 def _train_seconds(record: TrialRecord) -> float:
@@ -304,6 +330,7 @@ def _validation(record: TrialRecord, task: Task) -> ValidationScore:
         accuracy=epoch.accuracy,
         interval=clopper_pearson(_correct(epoch.accuracy, n), n),
         nll=epoch.validation_loss,
+        calibrated_nll=epoch.calibrated_loss,
         n=n,
     )
 
@@ -347,8 +374,9 @@ def _timeline(
     )
     points: list[TimelinePoint] = []
     incumbent: TrialRecord | None = None
+    order = _order(ranked, metric)
     for finished, record in ends:
-        if incumbent is None or _order(record, metric) < _order(incumbent, metric):
+        if incumbent is None or order(record) < order(incumbent):
             incumbent = record
             points.append(
                 TimelinePoint(

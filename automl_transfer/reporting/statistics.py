@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import functools
-from math import hypot, sqrt
+from collections.abc import Mapping
+from math import hypot, pi, sqrt
 from statistics import NormalDist
+
+import numpy as np
 
 Interval = tuple[float, float]
 
@@ -98,6 +101,36 @@ def best_set(successes: list[int], n: int, error_rate: float = 0.05) -> list[boo
     # Excluded by any other model implies excluded by the observed best: the interval's lower bound
     # grows with the better model's successes.
     return [newcombe(best, n, each, n, confidence)[0] <= 0.0 for each in successes]
+
+
+@functools.lru_cache(maxsize=256)
+def spent_levels(looks: int, error_rate: float) -> Mapping[int, float]:
+    """One-sided levels of looks at 2, 3, ..., `looks` of as many equal parts of the data.
+
+    Together they reject with a probability of `error_rate` where nothing is to be found: at the look at k
+    parts, error_rate (k / looks)^2 is spent in all (Lan and DeMets 1983, Biometrika 70:659, with the power
+    family of Kim and DeMets 1987, Biometrika 74:149: early looks cost the last one little). Sums of equal
+    parts are a Brownian motion, whose density among what no look has rejected is integrated from look to
+    look (Armitage, McPherson and Rowe 1969, JRSS A 132:235).
+
+    >>> {parts: round(level, 4) for parts, level in spent_levels(4, 0.02).items()}
+    {2: 0.005, 3: 0.0086, 4: 0.0144}
+    """
+    from scipy.special import ndtr, ndtri
+
+    grid = np.linspace(-8.0 * sqrt(looks), 8.0 * sqrt(looks), 1601)
+    step = grid[1] - grid[0]
+    one_more = np.exp(-np.square(grid[:, None] - grid) / 2.0) * step / sqrt(2.0 * pi)
+    density = np.exp(-np.square(grid) / 4.0) / sqrt(4.0 * pi)
+    levels = {2: error_rate * (2.0 / looks) ** 2}
+    bound = -float(ndtri(levels[2])) * sqrt(2.0)
+    for parts in range(3, looks + 1):
+        density = one_more @ np.where(grid > bound, 0.0, density)
+        above = (np.cumsum(density[::-1])[::-1] - density / 2.0) * step  # from each point of the grid upwards
+        spent = error_rate * (2 * parts - 1) / looks**2  # at this look
+        bound = float(np.interp(-spent, -above, grid))
+        levels[parts] = float(ndtr(-bound / sqrt(parts)))
+    return levels
 
 
 def _quantile(confidence: float) -> float:

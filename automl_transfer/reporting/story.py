@@ -62,9 +62,13 @@ def caveats(report: StudyReport) -> Iterator[str]:
         yield plain(account.summary, 600)
     if paused := sum(record.is_paused for record in report.records):
         yield (
-            f"{paused} of the strategies are paused at a rung with their checkpoints: a longer search of this "
-            "study goes on with the best of them."
+            f"{paused} of the strategies are paused at a rung with their checkpoints: a longer search of "
+            "this study goes on with the best of them."
         )
+    if report.task is not None and report.task.weights is not None:
+        yield report.task.weights.describe().capitalize() + "."
+    if report.ranking.ended is not None:
+        yield f"The search ended before its budget: {plain(report.ranking.ended, 400)}."
     best = report.ranking.best
     if best is None:
         return
@@ -90,6 +94,13 @@ def caveats(report: StudyReport) -> Iterator[str]:
             yield (
                 f"Its validation score was {100 * best.validation.score:.2f}%: "
                 f"{abs(100 * fell):.2f} points {'more' if fell > 0 else 'less'} than the confirmed one."
+            )
+        if best.confirmation.left_out:
+            won = best.confirmation.flattery
+            yield (
+                f"Confirmed scores are of {best.confirmation.images} images that did not choose the "
+                f"candidates; {best.confirmation.left_out} that did are left out"
+                + (f", and {100 * won:.2f} points are taken off for having won." if won >= 0.00005 else ".")
             )
     yield from _test(report)
 
@@ -123,7 +134,8 @@ def _test(report: StudyReport) -> Iterator[str]:
     )
     if len(looks) > 1:
         told = [
-            f"trial {look.root}{' refitted' if look.refit else ''} {100 * look.accuracy:.2f}%"
+            f"trial {look.root}{' refitted' if look.refit else ''}"
+            f"{f' ({look.shipped_as})' if look.shipped_as else ''} {100 * look.accuracy:.2f}%"
             for look in looks
         ]
         yield (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord, TestLook
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
-from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.spec import CONFIRM_RUNS, StudySpec
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import StudyError, UserError
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
@@ -27,6 +27,7 @@ from automl_transfer.reporting.ranking import (
     ranked_epoch,
 )
 from automl_transfer.reporting.summary import StudySummary, summarise
+from automl_transfer.search.noise import nothing_left
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -205,9 +206,17 @@ def make_report(
     """Put a report together from what is known."""
     confirmed = [run for run in runs or () if run.kind == "confirm"]
     if task is not None:
-        ranking = rank(records, task, study, confirmed, identity=identity).model_copy(
+        ranking = rank(
+            records,
+            task,
+            study,
+            confirmed,
+            identity=identity,
+            confirm_runs=spec.search.confirm_runs if spec is not None else CONFIRM_RUNS,
+        ).model_copy(
             update={
                 "confirmation": _progress(spec, records, confirmed, failures or [], task.metric, stopped),
+                "ended": _ended(spec, task, records),
                 "test_looks": tuple(looks or ()),
             }
         )
@@ -224,6 +233,16 @@ def make_report(
         runs=tuple(runs or ()),
         profiles=tuple(profiles or ()),
     )
+
+
+def _ended(spec: StudySpec | None, task: Task, records: list[TrialRecord]) -> str | None:
+    """Why a study that has budget left draws no more strategies."""
+    if spec is None or spec.search.stop_when == "budget" or any(not r.state.finished for r in records):
+        return None
+    if len({record.root for record in records}) >= spec.search.trials:
+        return None
+    complete = [r.value for r in records if r.state is TrialState.COMPLETE and r.value is not None]
+    return nothing_left(max(complete, default=None), task.splits.validation, task.metric)
 
 
 def _progress(

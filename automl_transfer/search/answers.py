@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from automl_transfer.domain.horizon import Horizon
+from automl_transfer.domain.measured import BALANCED
 from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import Strategy, is_active
 from automl_transfer.domain.task import Task
@@ -40,21 +41,25 @@ MANY_STEPS = 500
 MOST_VIEWS = 16
 
 
-def tuned_from(best: Strategy, space: Space, settings: Mapping[str, DimensionSetting]) -> Strategy:
+def tuned_from(
+    best: Strategy, space: Space, settings: Mapping[str, DimensionSetting], metric: str
+) -> Strategy:
     """The strategy that trains the upper half on from a profile's answer, gently.
 
     It lies in the space, except that its head reads what the profile's does where the study allows that
-    cut and does not name what a head reads.
+    cut and does not name what a head reads, and that its loss suits the metric as that head does.
 
     The head starts as the solved one. Adam moves every weight of it by the rate at each step, whatever
     its gradient; with thousands of features that adds up to other logits, so the head's rate is a small
     part of the body's, and falls with their number.
     """
-    tuned = space.nearest({**{name: getattr(best, name) for name in KEPT_OF_PROFILE}, **TUNED_ON})
-    if tuned.truncation != best.truncation:
-        return tuned
-    free: dict[str, Any] = {"taps": best.taps, "resolution_scale": best.resolution_scale}
-    free = {n: value for n, value in {**free, "head_rate": "fan_in"}.items() if n not in settings}
+    suited = suited_to(metric)
+    kept = {name: getattr(best, name) for name in KEPT_OF_PROFILE}
+    tuned = space.nearest({**kept, **TUNED_ON, **suited})
+    free: dict[str, Any] = dict(suited)
+    if tuned.truncation == best.truncation:
+        free |= {"taps": best.taps, "resolution_scale": best.resolution_scale, "head_rate": "fan_in"}
+    free = {name: value for name, value in free.items() if name not in settings}
     return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
 
 
@@ -77,6 +82,7 @@ def finetuned_from(
         return None
     wanted = {
         **FINETUNED,
+        **suited_to(task.metric),
         "source": best.source,
         "normalise": best.normalise,
         "mirror": task.may("mirror"),
@@ -85,6 +91,11 @@ def finetuned_from(
     free = {name: value for name, value in wanted.items() if name not in settings}
     found = Strategy.model_validate({**inside, **free}).canonical()
     return found if found.tune_mode == FINETUNED["tune_mode"] else None
+
+
+def suited_to(metric: str) -> dict[str, Any]:
+    """What a training loss needs where the metric counts all classes alike; a solved head does so itself."""
+    return {"class_weights": True} if metric in BALANCED else {}
 
 
 def fixed_by(settings: Mapping[str, DimensionSetting], space: Space) -> dict[str, Any]:

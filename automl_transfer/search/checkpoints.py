@@ -13,7 +13,7 @@ from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import StudyError, TrialDataError
 from automl_transfer.files import save_tensors
 from automl_transfer.store.artifacts import digest_of
-from automl_transfer.store.files import earlier_files, model_key, state_key, study_files
+from automl_transfer.store.files import drop_states, earlier_files, model_key, state_key, study_files
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import CheckpointRef, Claim, StudyHandle
 
@@ -47,11 +47,10 @@ class Checkpoints:
         if older is not None and older.uri != saved.uri:
             self._drop(older.uri)
 
-    def forget(self) -> None:
-        """Drop the newest checkpoint: its trial is finished."""
-        if self._last is not None:
-            self._drop(self._last.uri)
-            self._last = None
+    def forget(self, claim: Claim) -> None:
+        """Drop all checkpoints of a strategy: its trial is finished."""
+        drop_states(self._files, claim.root)
+        self._last = None
 
     def forgotten(self) -> None:
         """The store has cleared the trial's checkpoints, and it starts over. Files stay for `study gc`."""

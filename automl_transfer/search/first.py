@@ -111,7 +111,7 @@ class FirstAnswers:
                     self._enqueue(LARGER_KEY, "profile, larger images", solved)
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
-                tuned = tuned_from(solved, space, spec.space)
+                tuned = tuned_from(solved, space, spec.space, spec.task.metric)
                 whole = finetuned_from(solved, space, spec.space, self._bench.task.task, self._bench.horizon)
                 # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
                 if whole is not None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 
 from automl_transfer.domain.measured import Metric
-from automl_transfer.domain.records import EpochResult, StopReason
+from automl_transfer.domain.records import EpochResult, StopReason, best_of
 
 if TYPE_CHECKING:
     from automl_transfer.transfer.plan import TransferPlan
@@ -87,7 +87,7 @@ def draw_curve(epochs: Sequence[EpochResult], metric: Metric, horizon: int, stop
     """A PNG of the curve: the validation score after each epoch, up to the study's horizon."""
     width, height, left, right, top, bottom = 640, 320, 64, 24, 56, 44
     scores = [epoch.score(metric) for epoch in epochs]
-    best = max(range(len(scores)), key=lambda i: epochs[i].order(metric))
+    best = epochs.index(best_of(epochs, metric))
     low, high, step = _axis(min(scores), max(scores))
     last = max(horizon, epochs[-1].epoch, 1)
 

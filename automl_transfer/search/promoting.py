@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 import math
 from collections.abc import Callable, Iterable
 
-from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome
+from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome, order_among
 from automl_transfer.search.promotion import Ladder, bracket_of, rungs_of
-from automl_transfer.store.files import study_files
+from automl_transfer.store.files import drop_states, study_files
 from automl_transfer.store.rungs import Rungs
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import Claim, Mark, StudyHandle
-
-log = logging.getLogger(__name__)
 
 
 class Promotion:
@@ -40,7 +37,7 @@ class Promotion:
         self._look()
         if self._rungs.knows(claim.root, epoch):
             return None
-        value, minus_loss = best.order(self._study.task.metric)
+        value, minus_loss = order_among((best,), self._study.task.metric)(best)
         return Mark(claim.root, epoch, bracket_of(claim.strategy), value, -minus_loss, seconds)
 
     def goes_on(self, claim: Claim, mark: Mark, *, always: bool) -> bool:
@@ -81,12 +78,14 @@ class Promotion:
             if (claim := self._take(mark, worker)) is not None:
                 return claim
 
-    def last(self, worker: str, left: float = math.inf) -> Claim | None:
-        """The best paused trial that may end in the `left` seconds, where none is drawn any more."""
+    def last(self, worker: str, left: float = math.inf, *, any_: bool = False) -> Claim | None:
+        """The best paused trial that may end in the `left` seconds, where none is drawn any more.
+
+        See `Ladder.last_one`.
+        """
         while True:
             self._look()
-            mark = self._ladder.last_one(self._fits(left) if left < math.inf else None)
-            if mark is None:
+            if (mark := self._ladder.last_one(self._fits(left), any_=any_)) is None:
                 return None
             if (claim := self._take(mark, worker)) is not None:
                 return claim
@@ -117,11 +116,6 @@ class Promotion:
         for mark in self._rungs.news():
             self._ladder.put(mark)
 
-    def _drop(self, keys: Iterable[str]) -> None:
-        """Remove checkpoints. One that stays costs space, no trial."""
-        files = study_files(self._study)
-        for key in keys:
-            try:
-                files.delete(key)
-            except OSError as error:
-                log.warning("checkpoint %s is not needed any more and cannot be removed: %s", key, error)
+    def _drop(self, roots: Iterable[int]) -> None:
+        for root in roots:
+            drop_states(study_files(self._study), root)

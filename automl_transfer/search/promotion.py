@@ -81,18 +81,21 @@ class Ladder:
                 return min(found, key=_rank)
         return None
 
-    def last_one(self, fits: Callable[[Mark], bool] | None = None) -> Mark | None:
+    def last_one(
+        self, fits: Callable[[Mark], bool] = lambda mark: True, *, any_: bool = False
+    ) -> Mark | None:
         """Where no new strategy is drawn any more: the best paused one that may still go on.
 
-        Without a limit of time the shares are rounded up: the best one of each bracket goes on, however few
-        there are. Where time is what limits them, it is any one that comes to its end (`fits`).
+        The shares are rounded up: the best one of each bracket goes on, however few there are.
+
+        Args:
+            fits: Whether there is time for one to come to its end.
+            any_: Take whichever fits: there is a little time left, and nothing better to do with it.
         """
         found: list[Mark] = []
         for (rung, _), ranks in self._order.items():
-            if fits is None:
-                found += self._paused(rung, ranks[: -(-len(ranks) // self._factor)])
-            else:
-                found += filter(fits, self._paused(rung, ranks))
+            share = len(ranks) if any_ else -(-len(ranks) // self._factor)
+            found += filter(fits, self._paused(rung, ranks[:share]))
         return min(found, key=_rank, default=None)
 
     def seconds_to(self, rung: int) -> float | None:

@@ -11,11 +11,15 @@ whoever may write a row may not say which files are read or removed.
 
 from __future__ import annotations
 
+import logging
 import re
 
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.values import StudyHandle
 
+log = logging.getLogger(__name__)
+
+_STATE = re.compile(r"trial-\d+/state-\d+-\d+(?=/)")
 # Never an identity, which has no hyphen, nor a trial's folder.
 _PICTURE = re.compile(r"[0-9a-f]+(-[0-9a-f]+)+")
 
@@ -38,6 +42,20 @@ def earlier_files(study: StudyHandle) -> ArtifactStore:
 def state_key(root: int, attempt: int, epoch: int) -> str:
     """Where the training state after an epoch lies: a folder."""
     return f"trial-{root:06d}/state-{attempt}-{epoch}"
+
+
+def drop_states(files: ArtifactStore, root: int) -> None:
+    """Remove the training states of a strategy that is done, those of killed attempts too.
+
+    One that cannot be removed costs space, no trial.
+    """
+    folder = f"trial-{root:06d}"
+    found = {_STATE.match(key) for key in files.list(folder)}
+    for state in sorted(match[0] for match in found if match is not None):
+        try:
+            files.delete(state)
+        except OSError as error:
+            log.warning("checkpoint %s is not needed any more and cannot be removed: %s", state, error)
 
 
 def model_key(root: int, attempt: int) -> str:

@@ -90,7 +90,7 @@ def counts(connection: sa.Connection, study_id: int) -> Counts:
     states = sa.select(parsing.raw(t.trials.c.state), sa.func.count()).group_by(t.trials.c.state)
     states = states.where(t.trials.c.study_id == study_id)
     by_state = {str(row[0]): int(row[1]) for row in connection.execute(states)}
-    paused = sa.and_(t.trials.c.state == rows.WAITING, t.is_paused(t.trials.c.trial_id))
+    paused = t.at_rungs.c.trial_id.is_not(None)
     per_root = (
         sa.select(
             sa.func.max(sa.case((paused, 0), (t.trials.c.state.in_(_OPEN), 1), else_=0)).label("open"),
@@ -98,6 +98,7 @@ def counts(connection: sa.Connection, study_id: int) -> Counts:
             sa.func.max(sa.case((t.trials.c.state.in_(_FINISHED), 1), else_=0)).label("finished"),
         )
         .join(t.trials, t.trials.c.trial_id == t.at_trials.c.trial_id)
+        .outerjoin(t.at_rungs, t.pauses())
         .where(t.at_trials.c.study_id == study_id)
         .group_by(t.at_trials.c.root)
         .subquery()

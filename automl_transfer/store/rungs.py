@@ -18,9 +18,8 @@ from automl_transfer.errors import UnreadableRowError
 from automl_transfer.store import continuing, leases, parsing
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
-from automl_transfer.store.claiming import checkpoint_of, give_up, read_claim
+from automl_transfer.store.claiming import give_up, read_claim
 from automl_transfer.store.engine import now
-from automl_transfer.store.files import state_key
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import Claim, Mark, StudyHandle
 
@@ -157,7 +156,7 @@ class Rungs:
             self._store.write(fail, "fail a paused trial")
         return None
 
-    def end(self, reason: str, *, keep_bytes: int = 0) -> list[str]:
+    def end(self, reason: str, *, keep_bytes: int = 0) -> list[int]:
         """End paused trials as PRUNED, the least promising first, until their checkpoints take no more.
 
         Args:
@@ -165,23 +164,24 @@ class Rungs:
             keep_bytes: What checkpoints of paused trials may take; with 0 all of them end.
 
         Returns:
-            Keys of the checkpoints that nothing needs any more.
+            Their roots, whose checkpoints nothing needs any more.
         """
         r, c = t.at_rungs, t.at_checkpoints
         size = sa.select(sa.func.sum(c.c.bytes)).where(c.c.trial_id == r.c.trial_id).scalar_subquery()
         query = sa.select(r, size.label("bytes"))
         query = query.where(r.c.study_id == self._study.study_id, r.c.taken.is_(None))
 
-        def step(connection: sa.Connection) -> list[str]:
+        def step(connection: sa.Connection) -> list[int]:
             found = connection.execute(query).all()
             kept = sum(row.bytes or 0 for row in found)
-            keys: list[str] = []
+            ended: list[int] = []
             for row in sorted(found, key=lambda row: (row.rung, row.value, -row.root)):
                 if keep_bytes and kept <= keep_bytes:
                     break
                 kept -= row.bytes or 0
-                keys += _end(connection, row, reason)
-            return keys
+                if _end(connection, row, reason):
+                    ended.append(row.root)
+            return ended
 
         if keep_bytes and self._store.read(lambda c: _bytes(c, self._study), "look at rungs") <= keep_bytes:
             return []
@@ -210,8 +210,8 @@ def _note(connection: sa.Connection, claim: Claim, mark: Mark, taken: str | None
     rows.upsert(connection, t.at_rungs, ("study_id", "root", "rung"), row, clocks=("changed",))
 
 
-def _end(connection: sa.Connection, row: Any, reason: str) -> list[str]:
-    """End one paused trial; keys of its checkpoints."""
+def _end(connection: sa.Connection, row: Any, reason: str) -> bool:
+    """End one paused trial; False where something else ended it before."""
     r = t.at_rungs
     connection.execute(
         sa.update(r)
@@ -219,24 +219,14 @@ def _end(connection: sa.Connection, row: Any, reason: str) -> list[str]:
         .values(taken=ENDED, changed=now())
     )
     if not rows.set_state(connection, row.trial_id, rows.to_optuna(TrialState.PRUNED), expected=rows.WAITING):
-        return []
+        return False
     stop = StopReason(kind=StopKind.PRUNED, detail=f"paused after epoch {row.rung}; {reason}")
     mine = t.at_trials.c.trial_id == row.trial_id
     connection.execute(sa.update(t.at_trials).where(mine).values(stop=stop.model_dump_json()))
     rows.set_value(connection, row.trial_id, float(row.value))
     rows.describe_end(connection, row.trial_id, stop, None)
-    attempt = connection.execute(sa.select(t.at_trials.c.attempt).where(mine)).scalar_one()
-    saved = t.at_checkpoints.c.trial_id == row.trial_id
-    keys = []
-    for each in connection.execute(sa.select(t.at_checkpoints).where(saved)).all():
-        try:
-            uri, epoch = checkpoint_of(each).uri, checkpoint_of(each).epoch
-        except UnreadableRowError:
-            continue
-        if uri in {state_key(row.root, number, epoch) for number in range(attempt + 1)}:
-            keys.append(uri)
-    connection.execute(sa.delete(t.at_checkpoints).where(saved))
-    return keys
+    connection.execute(sa.delete(t.at_checkpoints).where(t.at_checkpoints.c.trial_id == row.trial_id))
+    return True
 
 
 def _mark(row: Any) -> tuple[Mark, float]:

@@ -42,6 +42,16 @@ def log_likelihood(logits: Logits, labels: npt.NDArray[np.int64], temperature: f
     return result
 
 
+def calibrated_nll(logits: Logits, labels: npt.NDArray[np.int64]) -> float | None:
+    """Mean NLL in nats at the temperature that `fit_temperature` finds on the same images.
+
+    None where logits are infinite.
+    """
+    if not np.isfinite(logits).all():
+        return None
+    return fit_temperature(logits, labels).nll_after
+
+
 def fit_temperature(logits: Logits, labels: npt.NDArray[np.int64]) -> Temperature:
     """The temperature T that makes softmax(logits / T) most likely (Guo et al. 2017, section 4.2).
 

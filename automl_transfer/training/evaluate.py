@@ -16,6 +16,7 @@ from automl_transfer.models.network import evaluating
 from automl_transfer.training.calibration import log_likelihood
 from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.together import Ensemble
 
 
 class Scores(Measured):
@@ -27,7 +28,7 @@ class Scores(Measured):
 
 
 def predict_logits(
-    model: TargetModel,
+    model: TargetModel | Ensemble,
     images: np.ndarray,
     indices: np.ndarray,
     normalise: Normaliser,
@@ -87,7 +88,7 @@ def _measured(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:
 
 @torch.no_grad()
 def measure_latency(
-    model: TargetModel,
+    model: TargetModel | Ensemble,
     images: np.ndarray,
     normalise: Normaliser,
     device: torch.device | str = "cpu",

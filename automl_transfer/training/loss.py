@@ -7,16 +7,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from automl_transfer.data.weights import Weights, balanced
+from automl_transfer.transfer.terms.base import as_probabilities
 
-def balanced_weights(labels: np.ndarray, classes: int) -> Tensor:
-    """N / (C n_c) for each class, 0 for a class that does not occur."""
-    counts = np.bincount(labels, minlength=classes).astype(np.float64)
-    weights = np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1.0)), 0.0)
-    return torch.from_numpy(weights.astype(np.float32))
+
+def balanced_weights(labels: np.ndarray, classes: int, weights: Weights | None = None) -> Tensor:
+    """N / (C n_c) for each class, 0 for a class that does not occur; with (n,) weights their sums."""
+    return torch.from_numpy(balanced(labels, classes, weights).astype(np.float32))
 
 
 class Loss:
-    """Cross-entropy with label smoothing and class weights.
+    """Cross-entropy with label smoothing, class weights and weights of images.
 
     The mean over an effective batch: parts of it (gradient accumulation) add up to the same value.
     """
@@ -25,16 +26,41 @@ class Loss:
         self._smoothing = smoothing
         self._weights = weights
 
-    def weight(self, labels: Tensor) -> Tensor | float:
-        """What the losses of these rows weigh together."""
+    def weight(self, labels: Tensor, counts: Tensor | None = None) -> Tensor | float:
+        """What the losses of these rows weigh together; `counts` is how often each one counts."""
+        if counts is not None:
+            return (counts if self._weights is None else counts * self._weights[labels]).sum()
         return float(len(labels)) if self._weights is None else self._weights[labels].sum()
 
-    def __call__(self, logits: Tensor, targets: Tensor, total: Tensor | float) -> Tensor:
+    def __call__(
+        self, logits: Tensor, targets: Tensor, total: Tensor | float, counts: Tensor | None = None
+    ) -> Tensor:
         """The sum over a part of the batch, divided by the whole batch's weight.
 
         Targets are (B,) labels or (B, C) probabilities.
         """
         value = F.cross_entropy(
-            logits, targets, weight=self._weights, label_smoothing=self._smoothing, reduction="sum"
+            logits,
+            targets,
+            weight=self._weights,
+            label_smoothing=self._smoothing,
+            reduction="sum" if counts is None else "none",
         )
-        return value / total
+        return (value if counts is None else (counts * value).sum()) / total
+
+
+def counted(targets: Tensor, classes: int, counts: Tensor | None) -> Tensor:
+    """(B, C) probabilities for terms that mix them, each row times how often it counts.
+
+    What they mix is the loss, which is linear in this: a mixture leans towards what counts more.
+    """
+    found = as_probabilities(targets, classes)
+    return found if counts is None else found * counts[:, None]
+
+
+def uncounted(targets: Tensor, counts: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The probabilities again, and how often each row counts, after they were mixed."""
+    if counts is None:
+        return targets, None
+    mixed = targets.sum(dim=1)
+    return targets / mixed[:, None], mixed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,10 +19,72 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from automl_transfer.models.heads import TargetModel
     from automl_transfer.models.network import Backbone
     from automl_transfer.training.activation_cache import ActivationCache
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import KnownFeatures
+    from automl_transfer.transfer.pixels import Normaliser
+    from automl_transfer.transfer.together import Ensemble
+
+
+class Feeds(Protocol):
+    """How pixels become a model's input: what a `TransferPlan` says of it."""
+
+    @property
+    def mean(self) -> tuple[float, ...] | None:
+        """One value a channel, of pixels in [0, 1]; None where each image has its own."""
+
+    @property
+    def std(self) -> tuple[float, ...] | None:
+        """As `mean`."""
+
+    def normaliser(self, device: torch.device | str) -> Normaliser:
+        """Turns stored pixels into the input."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Constants:
+    """The same of a model without a plan."""
+
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+    def normaliser(self, device: torch.device | str) -> Normaliser:
+        """Turns stored pixels into the input."""
+        from automl_transfer.transfer.pixels import Normaliser
+
+        return Normaliser(self.mean, self.std, device)
+
+
+class Judged(Protocol):
+    """A model that can be judged on its task, and shipped: of a `TrainingRun`, or made of several."""
+
+    @property
+    def task(self) -> LoadedTask:
+        """Its images."""
+
+    @property
+    def model(self) -> TargetModel | Ensemble:
+        """In evaluation mode."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+
+    @property
+    def plan(self) -> Feeds:
+        """How it is fed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Composed:
+    """A model that no run has trained as it is."""
+
+    task: LoadedTask
+    model: TargetModel | Ensemble
+    device: torch.device
+    plan: Feeds
 
 
 def make_run(
@@ -49,7 +111,7 @@ def make_run(
     from automl_transfer.transfer.build import build_plan
 
     if refit:
-        both = np.sort(np.concatenate([task.indices["train"], task.indices["validation"]]))
+        both = task.to_train(np.sort(np.concatenate([task.indices["train"], task.indices["validation"]])))
         task = dataclasses.replace(task, indices={**task.indices, "train": both})
     plan = build_plan(
         strategy,
@@ -74,7 +136,7 @@ def make_run(
     )
 
 
-def split_logits(run: TrainingRun, split: Split) -> np.ndarray:
+def split_logits(run: Judged, split: Split) -> np.ndarray:
     """(n, classes) float32 logits of the model as it is now, of the images of a split."""
     from automl_transfer.training.evaluate import predict_logits
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from automl_transfer.aborting import check_abort
+from automl_transfer.data.splits import in_shares, places_in_class
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import EIGHTHS, groups_at
 from automl_transfer.domain.evidence import CutRecord, ProfileRecord
@@ -35,17 +37,35 @@ from automl_transfer.training.feature_bank import (
     folded_groups,
 )
 from automl_transfer.training.pace import seconds_an_image
+from automl_transfer.transfer.counting import Counting, counting
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge, standardised
 
 MOST_IMAGES = 2000
-"""Of more training images only `FINAL_ROWS` are passed: the choice of a cut does not need all."""
-SINGLE_ROWS, JOINT_ROWS, FINAL_ROWS = 600, 400, 1000
-"""Rows that judge single cuts, many joint heads, and the best few of both."""
+"""Of more training images only as many are passed as `FINAL` says: the choice of a cut does not need all."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How many rows judge a head: some, more where classes are many, never more than `most`."""
+
+    least: int
+    a_class: int
+    most: int
+
+    def of(self, classes: int) -> int:
+        """So many rows."""
+        return min(self.most, max(self.least, self.a_class * classes))
+
+
+SINGLE, JOINT, FINAL = Sample(600, 5, 1500), Sample(400, 3, 800), Sample(1000, 20, 4000)
+"""For single cuts, for many joint heads, and for the best few of both (times: `benchmarks/classes.py`)."""
 FINALISTS, JOINT_KEPT = 2, 5
 TAPS = (2, 3, 4, 6)
 MOST_PIXELS = 25e6
 """Pixels of all images together, up to which a second, larger resolution is tried."""
+MANY_CLASSES = 50
+"""From so many classes on, rows that judge are drawn in the classes' shares."""
 LEAST_SIDE = 32
 """Pixels a side below which images are not made smaller to save time."""
 
@@ -95,7 +115,7 @@ class Profiler:
         self._banks = banks
         mean, std = chosen_constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
         self._normaliser = Normaliser(mean, std, device)
-        self._rows = _choose(task.indices["train"], seed) if rows is None else rows
+        self._rows = _choose(task, seed) if rows is None else rows
         self._model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._folded = functools.cache(
             lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)
@@ -239,19 +259,22 @@ class _Judge:
 
     def __init__(self, bank: FeatureBank, task: LoadedTask, groups: int, seed: int) -> None:
         self._bank = bank
+        self._task = task
         self._labels = torch.from_numpy(np.array(task.labels[bank.rows], dtype=np.int64))
         self._classes = len(task.task.classes)
         self._groups = groups
-        self._order = np.random.default_rng([seed, 1]).permutation(len(bank.rows))
+        labels = task.labels[bank.rows]
+        if len(bank.rows) < len(task.indices["train"]) or self._classes > MANY_CLASSES:
+            self._order = in_shares(labels, np.random.default_rng([seed, 1]))
+        else:
+            self._order = np.random.default_rng([seed, 1]).permutation(len(bank.rows))
         self._kernels: dict[Cell, Tensor] = {}
         self._finite = {
             cell for cell in bank.cells() if bool(np.isfinite(bank.values[:, bank.columns[cell]]).all())
         }
         self.not_finite = {cell[0] for cell in bank.cells() if cell not in self._finite}
         self.singles = [
-            self._score([cell], cell[0], cell[1], 1, SINGLE_ROWS)
-            for cell in bank.cells()
-            if cell in self._finite
+            self._score([cell], cell[0], cell[1], 1, SINGLE) for cell in bank.cells() if cell in self._finite
         ]
 
     def joint(self, single: CutRecord) -> list[CutRecord]:
@@ -272,31 +295,32 @@ class _Judge:
         """The same head on more rows."""
         cells = self._bank.parts(result.cut, _named(result.grid), result.taps)
         assert cells is not None
-        return self._score(cells, result.cut, result.grid, result.taps, FINAL_ROWS)
+        return self._score(cells, result.cut, result.grid, result.taps, FINAL)
 
-    def _score(self, cells: list[Cell], cut: int, grid: int, taps: int, most: int) -> CutRecord:
-        positions, labels = self._sample(most)
+    def _score(self, cells: list[Cell], cut: int, grid: int, taps: int, most: Sample) -> CutRecord:
+        positions, labels, counts = self._sample(most)
         features = self._bank.features(cells, positions)
-        return self._record(Ridge(features, labels, self._classes), cut, grid, taps)
+        return self._record(Ridge(features, labels, self._classes, counts), cut, grid, taps)
 
     def _score_joint(self, cells: list[Cell], cut: int, pool: int, taps: int) -> CutRecord:
         """Many heads read the same cells: with more features than rows, each cell's kernel is made once."""
-        positions, labels = self._sample(JOINT_ROWS)
+        positions, labels, counts = self._sample(JOINT)
         columns = [self._bank.columns[cell] for cell in cells]
         size = sum(column.stop - column.start for column in columns)
         if size <= len(positions):
-            return self._score(cells, cut, pool, taps, JOINT_ROWS)
+            return self._score(cells, cut, pool, taps, JOINT)
         for cell in cells:
             if cell not in self._kernels:
-                x = standardised(self._bank.features([cell], positions))
+                x = standardised(self._bank.features([cell], positions), counts.weights)
                 self._kernels[cell] = x @ x.T
         kernel = torch.stack([self._kernels[cell] for cell in cells]).sum(0)
-        return self._record(Ridge.of_kernel(kernel, size, labels, self._classes), cut, pool, taps)
+        return self._record(Ridge.of_kernel(kernel, size, labels, self._classes, counts), cut, pool, taps)
 
-    def _sample(self, most: int) -> tuple[np.ndarray, Tensor]:
-        """Positions in the bank of at most so many rows, the same ones for every head, and their labels."""
-        positions = np.sort(self._order[:most])
-        return positions, self._labels[torch.from_numpy(positions)]
+    def _sample(self, most: Sample) -> tuple[np.ndarray, Tensor, Counting]:
+        """Positions in the bank of at most so many rows, the same ones for every head; labels and counts."""
+        positions = np.sort(self._order[: most.of(self._classes)])
+        counts = counting(self._task, self._bank.rows[positions])
+        return positions, self._labels[torch.from_numpy(positions)], counts
 
     def _record(self, ridge: Ridge, cut: int, grid: int, taps: int) -> CutRecord:
         check_abort()  # with kept activations a look has no other moment for it
@@ -328,7 +352,17 @@ def _eighths(cut: int, groups: int) -> int | None:
     return next((k for k in range(1, EIGHTHS + 1) if max(1, groups_at(k, groups)) == cut), None)
 
 
-def _choose(indices: np.ndarray, seed: int) -> np.ndarray:
+def _choose(task: LoadedTask, seed: int) -> np.ndarray:
+    """Training rows to look at; all, where they are few: heads can be solved from the same pass then.
+
+    Else classes have their shares, but at least `FINAL.a_class` rows each, as far as there are so many.
+    """
+    indices, classes = task.indices["train"], len(task.task.classes)
     if len(indices) <= MOST_IMAGES:
-        return indices  # all of them: heads can be solved from the same pass
-    return np.sort(np.random.default_rng(seed).choice(indices, FINAL_ROWS, replace=False))
+        return indices
+    most = FINAL.of(classes)
+    labels = task.labels[indices]
+    order = in_shares(labels, np.random.default_rng(seed))
+    first = places_in_class(labels[order]) < min(FINAL.a_class, most // classes)
+    kept = np.concatenate([order[first], order[~first]])[:most]
+    return np.asarray(indices[np.sort(kept)])

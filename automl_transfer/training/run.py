@@ -16,10 +16,11 @@ from torch import Tensor
 from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
-from automl_transfer.domain.records import EpochResult
+from automl_transfer.domain.records import EpochResult, best_of
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import split_batches, split_micro
+from automl_transfer.training.calibration import calibrated_nll
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.crew import ALONE, Crew
 from automl_transfer.training.evaluate import Scores, scores
@@ -75,7 +76,7 @@ class TrainingRun:
 
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
-        best: The best epoch so far by the task's metric, ties by validation loss.
+        best: The best epoch so far by the task's metric, ties by calibrated loss (`records.best_of`).
     """
 
     def __init__(
@@ -162,11 +163,10 @@ class TrainingRun:
             Aborted: That was asked for (`aborting`); the run stands after its last finished epoch.
             TrialDataError: Images could not be read.
         """
-        metric = self.task.task.metric
         while not self.finished:
             result = self._next_epoch()
             self.epoch = result.epoch
-            if self.best is None or result.order(metric) > self.best.order(metric):
+            if self.best is None or best_of((self.best, result), self.task.task.metric) is result:
                 self.best = result
                 with showing(self.plan.terms, self._moves):
                     self._best_tensors = clone(self._moves)
@@ -261,13 +261,13 @@ class TrainingRun:
         epoch = self.epoch + 1
         if self.closed_form:
             train_loss, rate = None, 0.0
-            _, found = self._judge(epoch)
+            logits, found = self._judge(epoch)
         else:
             self._enter_phase_of(epoch)
             before = self._state()
             train_loss, rate = self._train_until_it_fits(epoch, before)
             try:
-                _, found = self._judge(epoch)
+                logits, found = self._judge(epoch)
             except Aborted:  # the weights have moved on
                 self._go_back(*before)
                 raise
@@ -277,6 +277,7 @@ class TrainingRun:
             learning_rate=rate,
             seconds=time.perf_counter() - start,
             validation_loss=found.nll,
+            calibrated_loss=calibrated_nll(logits, self.task.labels[self.task.indices["validation"]]),
             **found.shares(),
         )
 
@@ -288,8 +289,7 @@ class TrainingRun:
         with showing(self.plan.terms, self._moves):
             logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
         plain = logits.float().numpy()
-        task = self.task.task
-        found = scores(plain, self.task.labels[rows], len(task.classes), task.metric)
+        found = scores(plain, self.task.labels[rows], len(self.task.task.classes), self.task.task.metric)
         if not math.isfinite(found.nll):
             raise NotANumberError(
                 f"validation loss must be finite, got {found.nll} after epoch {epoch}: "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from automl_transfer.data.splits import places_in_class
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.errors import DataError, SourceError
@@ -100,12 +101,7 @@ def in_turn(task: LoadedTask, seed: int) -> np.ndarray:
     """Training rows in a random order in which classes take turns, the rare ones until they are used up."""
     rows = np.asarray(task.indices["train"])
     rows = np.random.default_rng([seed, 2]).permutation(rows)
-    labels = task.labels[rows]
-    turn = np.zeros(len(rows), np.int64)
-    for label in np.unique(labels):
-        here = np.flatnonzero(labels == label)
-        turn[here] = np.arange(len(here))
-    return np.asarray(rows[np.argsort(turn, kind="stable")])
+    return np.asarray(rows[np.argsort(places_in_class(task.labels[rows]), kind="stable")])
 
 
 def _nll(record: ProfileRecord) -> float:

@@ -14,12 +14,11 @@ from automl_transfer.errors import NotANumberError
 from automl_transfer.training.batches import read_ahead
 from automl_transfer.training.crew import Crew
 from automl_transfer.training.inputs import Inputs
-from automl_transfer.training.loss import Loss, balanced_weights
+from automl_transfer.training.loss import Loss, balanced_weights, counted, uncounted
 from automl_transfer.training.optimizers import make_optimizer
 from automl_transfer.training.schedule import rate_factor
 from automl_transfer.transfer.allocator import keep_freed_memory
 from automl_transfer.transfer.plan import TransferPlan
-from automl_transfer.transfer.terms.base import as_probabilities
 
 _CHECK_EVERY = {"cpu": 1}
 """Steps between looks at the loss; a look makes other devices wait."""
@@ -45,8 +44,10 @@ class Stepper:
         weights = None
         if strategy.class_weights:
             labels = task.labels[task.indices["train"]]
-            weights = balanced_weights(labels, len(task.task.classes)).to(device)
+            counts = None if task.weights is None else task.weights[task.indices["train"]]
+            weights = balanced_weights(labels, len(task.task.classes), counts).to(device)
         self._loss = Loss(strategy.label_smoothing, weights)
+        self._counts = None if task.weights is None else torch.from_numpy(task.weights.astype(np.float32))
 
     def train(
         self,
@@ -74,7 +75,7 @@ class Stepper:
         at_once = inputs.in_memory or (self._device.type == "cpu" and not inputs.costly)
         reader = map(inputs.read, parts) if at_once else read_ahead(inputs.read, parts)
         total_steps, done = schedule[1] * len(steps), (epoch - schedule[0]) * len(steps)
-        losses = torch.zeros(len(steps), device=self._device)
+        losses, sizes = torch.zeros(len(steps), device=self._device), torch.zeros(len(steps))
         every = _CHECK_EVERY.get(self._device.type, 32)
         rate = strategy.learning_rate
         model.train()
@@ -85,21 +86,26 @@ class Stepper:
             for group, base in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = base * factor
             # Numbers count the images on, view by view.
-            labels = [
-                self._labels[torch.from_numpy(part % len(self._labels))].to(self._device) for part in step
-            ]
-            total = sum((self._loss.weight(part) for part in labels), start=0.0)
-            for part in labels:
+            rows = [torch.from_numpy(part % len(self._labels)) for part in step]
+            labels = [self._labels[part].to(self._device) for part in rows]
+            counts = [None if self._counts is None else self._counts[part].to(self._device) for part in rows]
+            total = sum(map(self._loss.weight, labels, counts), start=0.0)
+            sizes[number] = size = _size(labels, counts)
+            for part, own in zip(labels, counts, strict=True):
                 rest, targets = inputs.prepare(next(reader)), part
-                for term in self._terms:
-                    if term.mixes:
-                        rest, targets = term.batch(rest, as_probabilities(targets, self._classes))
+                share = _size([part], [own]) / size
+                if any(term.mixes for term in self._terms):
+                    targets = counted(targets, self._classes, own)
+                    for term in self._terms:
+                        if term.mixes:
+                            rest, targets = term.batch(rest, targets)
+                    targets, own = uncounted(targets, own)
                 x, below = rest
                 logits = model(x, inputs.start, below)
-                loss = self._loss(logits, targets, total)
+                loss = self._loss(logits, targets, total, own)
                 losses[number] += loss.detach()
-                share = len(part) / sum(len(each) for each in labels)
                 for term in self._terms:
+                    term.counts = own
                     if (added := term.loss(rest, logits, targets)) is not None:
                         loss = loss + share * added
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -107,7 +113,6 @@ class Stepper:
                 _check(losses[: number + 1], epoch, rate, x if inputs.start else None)
             self._crew.sync(model)
             self._step()
-        sizes = torch.tensor([float(sum(len(part) for part in step)) for step in steps])
         return float((losses.cpu() * sizes).sum() / sizes.sum()), rate
 
     def _rate_of(self, parameter: torch.nn.Parameter) -> float:
@@ -125,6 +130,14 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         for term in self._terms:
             term.stepped()
+
+
+def _size(labels: Sequence[torch.Tensor], counts: Sequence[torch.Tensor | None]) -> float:
+    """How many images these are, as they count."""
+    return sum(
+        float(len(part)) if own is None else float(own.sum())
+        for part, own in zip(labels, counts, strict=True)
+    )
 
 
 def _check(losses: torch.Tensor, epoch: int, rate: float, frozen: torch.Tensor | None) -> None:

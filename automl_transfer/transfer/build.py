@@ -14,9 +14,12 @@ from automl_transfer.domain import methods
 from automl_transfer.domain.normalisation import chosen_constants
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy, require_methods
 from automl_transfer.domain.task import LARGEST_SIDE
-from automl_transfer.errors import OutOfMemoryError, SourceError
+from automl_transfer.errors import ConfigurationError, OutOfMemoryError, SourceError
+from automl_transfer.models.adapters import insert_adapters
 from automl_transfer.models.heads import PooledHead, scaled
 from automl_transfer.models.network import Backbone
+from automl_transfer.models.traits import branch_drops
+from automl_transfer.transfer.counting import counting
 from automl_transfer.transfer.drawn import Draw
 from automl_transfer.transfer.freeze import TransferModel, freeze
 from automl_transfer.transfer.heads import SOLVED, HeadInput, Reader, initialise_head
@@ -71,7 +74,8 @@ def build_plan(
         keep: Where the result of a preparation is kept, for whoever makes the same one again.
 
     Raises:
-        ConfigurationError: The strategy names a method that is not installed; lists those that are.
+        ConfigurationError: The strategy names a method that is not installed (lists those that are), or
+            wants adapters in a network without residual blocks.
         SourceError: The backbone takes other channels than the task has, or larger images.
         DataError: A head cannot be solved from these images.
         OutOfMemoryError: The strategy enlarges the images beyond what a model may be given.
@@ -99,10 +103,14 @@ def build_plan(
     scale_weights(transferred, strategy.weight_scale)
     shrink_and_perturb(transferred, strategy.shrink, strategy.perturb, generator)
 
-    shapes = body.shapes(scaled(task.task.resolution, strategy.resolution_scale))[-strategy.taps :]
+    size = scaled(task.task.resolution, strategy.resolution_scale)
+    if strategy.tune_mode == "adapter":
+        _adapt(body, backbone, strategy.adapter_width, size, generator)
+    shapes = body.shapes(size)[-strategy.taps :]
     head = PooledHead(shapes, len(task.task.classes), strategy.pool, body.prefix_tokens)
     model = TransferModel(body.groups, head, strategy.resolution_scale).to(device)  # type: ignore[no-untyped-call, unused-ignore]
     model = model.to(memory_format=torch.channels_last)
+    model.adapter = strategy.adapter_width if strategy.tune_mode == "adapter" else 0
     freeze(model, strategy, selection.transferred, strategy.tune_mode, selection.frozen)
     model.eval()
 
@@ -144,7 +152,16 @@ def build_plan(
         read = (known.features(asked) if known is not None and can_know else None) or asked.compute
 
         def begin_head(read: Reader) -> None:
-            initialise_head(model.head.linear, strategy, task.labels, train, read, generator, augment.count)
+            initialise_head(
+                model.head.linear,
+                strategy,
+                task.labels,
+                train,
+                read,
+                generator,
+                augment.count,
+                counting(task, train),
+            )
 
         if prepared.basis is None:
             begin_head(read)
@@ -166,6 +183,7 @@ def build_plan(
                 task.labels,
                 classes,
                 normalise,
+                task.weights,
             )
         )
     return TransferPlan(
@@ -180,6 +198,16 @@ def build_plan(
         draw=Draw.of(strategy, seed, task.task),
         reconstructions=prepared.reconstructions,
     )
+
+
+def _adapt(body: Backbone, source: Backbone, width: int, size: int, generator: torch.Generator) -> None:
+    """Put adapters into what is kept of a source; perhaps none, where it is cut early."""
+    if next(branch_drops(source.groups), None) is None:
+        raise ConfigurationError(
+            f"tune_mode must not be adapter where the network has no residual blocks, got "
+            f"{source.architecture}: take another tune_mode, such as lora, or another source"
+        )
+    insert_adapters(body, width, size, generator)
 
 
 ALONE: tuple[tuple[str, type[Term]], ...] = (

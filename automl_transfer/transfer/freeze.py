@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy, TuneMode
+from automl_transfer.models.adapters import adapters_in
 from automl_transfer.models.heads import PooledHead, TargetModel
 from automl_transfer.models.traits import NORM_LAYERS
 from automl_transfer.transfer.norms import batch_norms
@@ -70,17 +71,22 @@ def freeze(
     Norm policies, for batch norm in groups that train: "frozen" keeps the statistics and the affine
     parameters that were transferred (freshly initialised layers have none worth keeping and train),
     "adapt" keeps the statistics estimated before training, "train" updates them. Tune modes "norm" and
-    "bias" train their tensors whatever the policy.
+    "bias" train their tensors whatever the policy; with "adapter", norms of transferred groups train
+    under the policy "train" only.
     """
     mode = tune_mode
     third = surgical_third(strategy.block, len(model.groups))
     for number, group in enumerate(model.groups):
         keep_norms = strategy.norm_policy == "frozen" and number < transferred
         norm_tensors = {id(p) for p in _norm_parameters(group)}
+        added = {id(p) for adapter in adapters_in(group) for p in adapter.parameters()}
         for name, parameter in group.named_parameters():
             kept = number < frozen_groups or (mode == "surgical" and number not in third)
             if kept or mode in (CLOSED_FORM, "head"):
                 trains = False
+            elif mode == "adapter" and number < transferred:
+                moves = id(parameter) in norm_tensors and strategy.norm_policy == "train"
+                trains = moves or id(parameter) in added
             elif mode == "lora" and number < transferred:
                 trains = takes_low_rank(parameter, strategy.rank)
             elif mode == "norm":

@@ -15,6 +15,7 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
 from automl_transfer.models.fuse import with_fused
 from automl_transfer.models.heads import TargetModel
+from automl_transfer.transfer.counting import ALIKE, Counting
 from automl_transfer.transfer.features import (
     MOST_IN_BATCH,
     batch_for,
@@ -70,6 +71,8 @@ MOST_VALUES = 20_000_000
 """Most feature values (rows x features) in memory at a time: ridge adds more rows in parts, others thin."""
 
 _ABSENT_LOGIT = -30.0
+_NOTHING = 1e-12
+"""Share of a class that rounding may leave where all of it is left out."""
 
 
 def _zero(weight: Tensor, generator: torch.Generator) -> None:
@@ -85,39 +88,86 @@ def _xavier(weight: Tensor, generator: torch.Generator) -> None:
 
 
 def solve_ncm(
-    features: Tensor, labels: Tensor, classes: int, strategy: Strategy, views: int = 1
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    strategy: Strategy,
+    views: int = 1,
+    counts: Counting = ALIKE,
 ) -> tuple[Tensor, Tensor]:
     """Nearest class mean as a linear layer, weight (C, F) and bias (C,).
 
     On standardised features z, logit_c = beta (z mu_c - |mu_c|^2 / 2), which orders classes by distance
-    (Mensink et al. 2013); beta is calibrated on means that leave each image, with all its views, out.
+    (Mensink et al. 2013); beta is calibrated on means that leave out each image, with all its views and all
+    images that belong to it.
     """
-    mean, scale = standardisation(features)
+    mean, scale = standardisation(features, counts.of_views(views))
     z = (features.double() - mean) / scale
-    counts = torch.bincount(labels, minlength=classes).double()
-    means = torch.zeros(classes, z.shape[1], dtype=torch.float64).index_add_(0, labels, z)
-    means /= counts.clamp_min(1.0)[:, None]
-    image = z.view(-1, views, z.shape[1]).sum(1)
+    each = counts.of_views(views)
+    totals = torch.bincount(labels, weights=each, minlength=classes).double()
+    counted = z if each is None else z * each[:, None]
+    means = torch.zeros(classes, z.shape[1], dtype=torch.float64).index_add_(0, labels, counted)
+    means /= torch.where(totals > 0.0, totals, 1.0)[:, None]
+    image = counted.view(-1, views, z.shape[1]).sum(1)
     z, labels = z[::views], labels[::views]
+    weights = views * (torch.ones(len(z), dtype=torch.float64) if each is None else each[::views])
     scores = z @ means.T - 0.5 * means.square().sum(1)
-    left = counts[labels] - views
-    # The mean of the image's own class without it; of a lone image, the mean of all (zero).
-    own = (counts[labels][:, None] * means[labels] - image) / left.clamp_min(1.0)[:, None]
-    own[left == 0] = 0.0
-    own_scores = (z * own).sum(1) - 0.5 * own.square().sum(1)
-    scores.scatter_(1, labels[:, None], own_scores[:, None])
-    present = counts > 0
-    beta = calibrate(scores[:, present], (present.cumsum(0) - 1)[labels])
+    for images in counts.left_out(len(z), MOST_IN_BATCH):
+        _score_left_out(scores, images, z, image, labels, means, totals, weights)
+    present = totals > 0
+    beta = calibrate(scores[:, present], (present.cumsum(0) - 1)[labels], counts.weights)
     weight, bias = fold(beta * means, -0.5 * beta * means.square().sum(1), mean, scale)
     bias[~present] = _ABSENT_LOGIT
     return weight, bias
 
 
+def _score_left_out(
+    scores: Tensor,
+    images: Tensor,
+    z: Tensor,
+    image: Tensor,
+    labels: Tensor,
+    means: Tensor,
+    totals: Tensor,
+    weights: Tensor,
+) -> None:
+    """Change the (n, C) scores of (b, m) blocks of images, in place, to those by means without them.
+
+    Where a block is all that a class has, the mean of all (zero) stands in.
+
+    Args:
+        scores: Of n images.
+        images: Numbers of those that are left out together.
+        z: (n, F) standardised features.
+        image: (n, F) what each image adds to the sum of its class.
+        labels: (n,) classes.
+        means: (C, F) of the classes.
+        totals: (C,) what the images of a class count together.
+        weights: (n,) what an image counts in that.
+    """
+    own = labels[images]
+    for place in range(images.shape[1]):
+        label = own[:, place]
+        same = (own == label[:, None]).double()
+        left = totals[label] - (weights[images] * same).sum(1)
+        nothing = left <= _NOTHING * totals[label]
+        mean = totals[label][:, None] * means[label] - (image[images] * same[:, :, None]).sum(1)
+        mean /= torch.where(nothing, 1.0, left)[:, None]
+        mean[nothing] = 0.0
+        found = (z[images] * mean[:, None]).sum(2) - 0.5 * mean.square().sum(1)[:, None]
+        scores[images, label[:, None]] = found
+
+
 def solve_ridge(
-    features: Tensor, labels: Tensor, classes: int, strategy: Strategy, views: int = 1
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    strategy: Strategy,
+    views: int = 1,
+    counts: Counting = ALIKE,
 ) -> tuple[Tensor, Tensor]:
     """Ridge regression with calibrated logits, weight (C, F) and bias (C,); see `transfer.ridge_at`."""
-    return ridge_head(features, labels, classes, strategy.ridge_lambda, views)
+    return ridge_head(features, labels, classes, strategy.ridge_lambda, views, counts)
 
 
 _DRAWN: dict[str, Callable[[Tensor, torch.Generator], None]] = {"zero": _zero, "he": _he, "xavier": _xavier}
@@ -133,6 +183,7 @@ def initialise_head(
     read: Reader,
     generator: torch.Generator,
     views: int = 1,
+    counts: Counting = ALIKE,
 ) -> None:
     """Fill a head's linear layer in place; `labels`, `indices` and `read` state the training split.
 
@@ -142,10 +193,11 @@ def initialise_head(
         linear: The layer.
         strategy: Its `head_init`, and what belongs to it.
         labels: int64 (N,).
-        indices: Rows to solve from.
+        indices: Sorted rows to solve from.
         read: Gives the features of any of these rows.
         generator: Of what is drawn.
         views: Of each image, which `read` gives side by side.
+        counts: Of these rows.
 
     Raises:
         DataError: A solved head needs more images than there are, or features are not finite.
@@ -159,29 +211,31 @@ def initialise_head(
     if len(indices) < 2:
         raise DataError(f"a solved head needs at least 2 training images, got {len(indices)}")
 
-    def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor, Counting]:
         found = read(rows)
         if not bool(torch.isfinite(found).all()):
             raise DataError(
                 f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
                 "choose a smaller weight_scale, another rest_init or another head_init"
             )
-        return found, torch.from_numpy(labels[rows].repeat(views))
+        there = counts.at(np.searchsorted(indices, rows))
+        return found, torch.from_numpy(labels[rows].repeat(views)), there
 
     most = max(2, MOST_VALUES // linear.in_features // views)
     classes = linear.out_features
     if strategy.head_init == "ridge" and len(indices) > most:
-        weight, bias = _ridge_in_parts(features_of, indices, most, classes, strategy, views)
+        order = counts.order(np.random.default_rng(len(indices)).permutation(len(indices)))
+        weight, bias = _ridge_in_parts(features_of, indices[order], most, classes, strategy, views)
     else:
-        features, targets = features_of(thin(indices, most))
-        weight, bias = _SOLVERS[strategy.head_init](features, targets, classes, strategy, views)
+        features, targets, there = features_of(thin(indices, most))
+        weight, bias = _SOLVERS[strategy.head_init](features, targets, classes, strategy, views, there)
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
 
 
 def _ridge_in_parts(
-    features_of: Callable[[np.ndarray], tuple[Tensor, Tensor]],
-    indices: np.ndarray,
+    features_of: Callable[[np.ndarray], tuple[Tensor, Tensor, Counting]],
+    order: np.ndarray,
     most: int,
     classes: int,
     strategy: Strategy,
@@ -189,16 +243,15 @@ def _ridge_in_parts(
 ) -> tuple[Tensor, Tensor]:
     """Ridge on all rows, of which only a part is in memory at a time; calibrated on the first part."""
     sums = NormalEquations(classes)
-    order = np.random.default_rng(len(indices)).permutation(indices)
-    first: tuple[Tensor, Tensor] | None = None
+    first: tuple[Tensor, Tensor, Counting] | None = None
     # All but the first, which is kept, are small: one more of them is in memory at a time.
     edges = [0, *range(most, len(order), max(MOST_IN_BATCH, most // 8)), len(order)]
     for start, stop in pairwise(edges):
-        part = features_of(order[start:stop])
-        first = part if first is None else first
-        sums.add(*part)
+        features, labels, counts = features_of(order[start:stop])
+        first = (features, labels, counts) if first is None else first
+        sums.add(features, labels, counts.of_views(views))
     assert first is not None
-    return sums.head(strategy.ridge_lambda, *first, views)
+    return sums.head(strategy.ridge_lambda, first[0], first[1], views, first[2])
 
 
 def thin(indices: np.ndarray, most: int) -> np.ndarray:

@@ -43,7 +43,10 @@ class Normaliser:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """uint8 (B, H, W, C) to float32 (B, C, H, W), laid out channels last."""
-        x = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float()
+        return self.centred(pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float())
+
+    def centred(self, x: Tensor) -> Tensor:
+        """The same for (B, C, H, W) numbers from 0 to 255."""
         if self._scale is not None and self._shift is not None:
             return torch.addcmul(self._shift, x, self._scale)
         std, mean = torch.std_mean(x, dim=(1, 2, 3), correction=0, keepdim=True)

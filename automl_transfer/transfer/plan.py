@@ -114,7 +114,11 @@ class TransferPlan:
             return "kept between epochs: nothing, training images are drawn anew in every pass"
         views = "" if self.augment.count == 1 else f" for {self.augment.count} views of each training image"
         if self.frozen_prefix == 0:
-            part = {"norm": "the norm layers of ", "bias": "the biases of "}.get(mode, "")
+            part = {
+                "norm": "the norm layers of ",
+                "bias": "the biases of ",
+                "adapter": "the adapters of ",
+            }.get(mode, "")
             what = f"{part}{first.name} {'train' if part else 'trains'}"
             return f"kept between epochs: nothing, {what}" + ("" if first.transferred else " from scratch")
         last = self.rows[self.frozen_prefix - 1].name

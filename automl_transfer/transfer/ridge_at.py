@@ -1,21 +1,22 @@
 """Closed-form ridge at one penalty, by Cholesky factors: ten times cheaper than every penalty at once.
 
 The same model as `transfer.ridge`. Where each image gives several rows (its views, side by side), all of
-them are left out together, or an image's other views would tell its label: the residuals of a group b are
-(I - H_bb)^-1 (y_b - yhat_b), H the hat matrix. Only the first row of a group calibrates: it is the image
-as it is. The penalty is multiplied by the views, so that lambda means the same for any number of them.
-Where there are more rows than features, only sums over rows are kept (the normal equations), so that any
-number of images can be added in parts, in constant memory.
+them are left out together, or an image's other views would tell its label; and so are images that belong
+together (`transfer.counting`). Only the first row of an image calibrates: it is the image as it is. The
+penalty is multiplied by the views, so that lambda means the same for any number of them. Where there are more
+rows than features, only sums over rows are kept (the normal equations), so that any number of images can be
+added in parts, in constant memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
-from automl_transfer.transfer.ridge import calibrate, floored, fold
+from automl_transfer.transfer.counting import ALIKE, Counting
+from automl_transfer.transfer.ridge import calibrate, floored, fold, left_out, mean_of, rooted, unexplained_by
 
 _CHUNK = 1024
 
@@ -31,28 +32,37 @@ class NormalEquations:
 
     def __init__(self, classes: int) -> None:
         self._classes = classes
-        self.n = 0
+        self.n = 0.0
         self._shift = self._sum = self._gram = self._cross = self._counts = torch.empty(0)
 
-    def add(self, features: Tensor, labels: Tensor) -> None:
-        """Take (b, F) features and their (b,) labels in."""
-        if self.n == 0:
+    def add(self, features: Tensor, labels: Tensor, weights: Tensor | None = None) -> None:
+        """Take (b, F) features, their (b,) labels and what they count in."""
+        if self.n == 0.0:
             size = features.shape[1]
             self._shift = features.double().mean(0)
             self._sum = torch.zeros(size, dtype=torch.float64)
             self._gram = torch.zeros(size, size, dtype=torch.float64)
             self._cross = torch.zeros(size, self._classes, dtype=torch.float64)
             self._counts = torch.zeros(self._classes, dtype=torch.float64)
+        start = 0
         for rows, part in chunks(features, labels):
             x = rows.double().sub_(self._shift)
-            self._sum += x.sum(0)
-            self._gram.addmm_(x.T, x)
-            self._cross.addmm_(x.T, torch.nn.functional.one_hot(part, self._classes).double())
-            self._counts += torch.bincount(part, minlength=self._classes)
-        self.n += len(labels)
+            own = None if weights is None else weights[start : start + len(part)]
+            counted = x if own is None else x * own[:, None]
+            self._sum += counted.sum(0)
+            self._gram.addmm_(counted.T, x)
+            self._cross.addmm_(counted.T, torch.nn.functional.one_hot(part, self._classes).double())
+            self._counts += torch.bincount(part, weights=own, minlength=self._classes)
+            start += len(part)
+        self.n += float(len(labels)) if weights is None else float(weights.sum())
 
     def head(
-        self, ridge_lambda: float, features: Tensor, labels: Tensor, views: int = 1
+        self,
+        ridge_lambda: float,
+        features: Tensor,
+        labels: Tensor,
+        views: int = 1,
+        counts: Counting = ALIKE,
     ) -> tuple[Tensor, Tensor]:
         """Weight (C, F) and bias (C,) of a linear layer on raw features, giving calibrated logits.
 
@@ -61,6 +71,7 @@ class NormalEquations:
             features: Rows among those that were added; their leave-one-out predictions calibrate.
             labels: Of these rows.
             views: Rows of one image, which lie side by side.
+            counts: Of these images.
         """
         centre = self._sum / self.n
         gram = torch.addr(self._gram, centre, centre, alpha=-self.n)
@@ -72,69 +83,98 @@ class NormalEquations:
         factor = torch.linalg.cholesky(gram)
         weights = torch.cholesky_solve(cross, factor)  # (F, C), for standardised features
         mean = self._shift + centre
-        parts = []
-        for rows, part in chunks(features, labels, views):
-            x = (rows.double() - mean) / scale
-            root = torch.linalg.solve_triangular(factor, x.T, upper=False).T.reshape(-1, views, len(scale))
-            unexplained = torch.eye(views, dtype=torch.float64) - root @ root.mT - 1.0 / self.n
-            target = torch.nn.functional.one_hot(part, self._classes).double()
-            parts.append(_left_out(target, target - prior - x @ weights, unexplained))
-        beta = calibrate(torch.cat(parts), labels[::views])
+
+        counted = counts.of_views(views)
+
+        def residuals(rows: Tensor) -> tuple[Tensor, Tensor]:
+            flat = rows.flatten()
+            x = (features[flat].double() - mean) / scale
+            left = torch.nn.functional.one_hot(labels[flat], self._classes).double() - prior - x @ weights
+            seen = rooted(x, None if counted is None else counted[flat])
+            root = torch.linalg.solve_triangular(factor, seen.T, upper=False).T.reshape(*rows.shape, -1)
+            return left.view(*rows.shape, -1), unexplained_by(root, root)
+
+        beta = _calibrated(labels, self._classes, views, counts, self.n, residuals)
         return fold(beta * weights.T, beta * prior, mean, scale)
 
 
 def ridge_head(
-    features: Tensor, labels: Tensor, classes: int, ridge_lambda: float, views: int = 1
+    features: Tensor,
+    labels: Tensor,
+    classes: int,
+    ridge_lambda: float,
+    views: int = 1,
+    counts: Counting = ALIKE,
 ) -> tuple[Tensor, Tensor]:
     """Weight (C, F) and bias (C,) of the calibrated ridge head of (n, F) features, n / views >= 2 images."""
     if features.shape[1] > len(features):
-        return _dual(features, labels, classes, ridge_lambda, views)
+        return _dual(features, labels, classes, ridge_lambda, views, counts)
     sums = NormalEquations(classes)
-    sums.add(features, labels)
-    return sums.head(ridge_lambda, features, labels, views)
+    sums.add(features, labels, counts.of_views(views))
+    return sums.head(ridge_lambda, features, labels, views, counts)
 
 
 def _dual(
-    features: Tensor, labels: Tensor, classes: int, ridge_lambda: float, views: int
+    features: Tensor, labels: Tensor, classes: int, ridge_lambda: float, views: int, counts: Counting
 ) -> tuple[Tensor, Tensor]:
-    n, size = features.shape
+    size, weights = features.shape[1], counts.of_views(views)
     x = features.double()
-    mean = x.mean(0)
+    mean = mean_of(x, weights)
     x -= mean
-    scale = floored((x.square().mean(0)).sqrt())
-    x /= scale
+    scale = floored(mean_of(x.square(), weights).sqrt())
+    x = rooted(x / scale, weights) if weights is not None else x.div_(scale)
     targets = torch.nn.functional.one_hot(labels, classes).double()
-    prior = targets.mean(0)
+    prior = mean_of(targets, weights)
     penalty = ridge_lambda * size * views
     kernel = x @ x.T
     kernel.diagonal().add_(penalty)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(kernel))
-    dual = inverse @ (targets - prior)
-    # The hat matrix is I - penalty * inverse, intercept apart.
-    places = torch.arange(n).view(-1, views)
-    unexplained = penalty * inverse[places[:, :, None], places[:, None, :]] - 1.0 / n
-    beta = calibrate(_left_out(targets, penalty * dual, unexplained), labels[::views])
+    dual = inverse @ rooted(targets - prior, weights)
+    left = penalty * dual
+    if weights is not None:
+        left /= weights.sqrt()[:, None]
+
+    def residuals(rows: Tensor) -> tuple[Tensor, Tensor]:
+        # The hat matrix is I - penalty * inverse, intercept apart.
+        return left[rows], penalty * inverse[rows[:, :, None], rows[:, None, :]]
+
+    total = float(len(labels)) if weights is None else float(weights.sum())
+    beta = _calibrated(labels, classes, views, counts, total, residuals)
     return fold(beta * (x.T @ dual).T, beta * prior, mean, scale)
 
 
-def _left_out(targets: Tensor, residuals: Tensor, unexplained: Tensor) -> Tensor:
-    """(n / views, C) predictions of each group's first row by the model fitted without the group.
+def _calibrated(
+    labels: Tensor,
+    classes: int,
+    views: int,
+    counts: Counting,
+    total: float,
+    residuals: Callable[[Tensor], tuple[Tensor, Tensor]],
+) -> float:
+    """The inverse temperature that suits what models say of images that they were fitted without.
 
     Args:
-        targets: (n, C) one-hot labels.
-        residuals: (n, C) what the fit leaves of them.
-        unexplained: (n / views, views, views) blocks of I - H.
+        labels: (n,) of all rows.
+        classes: Number of classes C.
+        views: Rows of one image.
+        counts: Of the n / views images.
+        total: What all rows of the fit count together.
+        residuals: From (b, m) rows, blocks that are left out as one, to what the fit leaves of their targets,
+            (b, m, C), and their blocks (b, m, m) of I - H, intercept apart.
     """
-    values, vectors = torch.linalg.eigh(unexplained)
-    along = vectors.mT @ residuals.view(*unexplained.shape[:2], -1) / values.clamp_min(1e-9)[:, :, None]
-    first: Tensor = (vectors[:, :1] @ along)[:, 0]
-    return targets[:: unexplained.shape[1]] - first
+    firsts = labels[::views]
+    predicted = torch.nn.functional.one_hot(firsts, classes).double()
+    for images in counts.left_out(len(firsts), _CHUNK // views):
+        rows = (images[:, :, None] * views + torch.arange(views)).flatten(1)
+        left, unexplained = residuals(rows)
+        root = None if counts.weights is None else counts.weights[rows // views].sqrt()[:, :, None]
+        predicted[images] -= left_out(left, unexplained, total, root, views)
+    return calibrate(predicted, firsts, counts.weights)
 
 
-def chunks(features: Tensor, labels: Tensor, views: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows in parts that fit in a processor's caches and split no image's views."""
-    size = _CHUNK // views * views
+def chunks(features: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows in parts that fit in a processor's caches."""
     parts: zip[tuple[Tensor, Tensor]] = zip(
-        torch.split(features, size), torch.split(labels, size), strict=True
+        torch.split(features, _CHUNK), torch.split(labels, _CHUNK), strict=True
     )
     return parts

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from automl_transfer.errors import UserError, WorkersError
+from automl_transfer.search.noise import search_is_over, why_finished
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
@@ -71,8 +72,9 @@ def run_workers(
     if WRONG_USAGE in result.codes:
         raise UserError(result.failure)
     counts = trials.counts(handle)
-    if counts.open_roots == 0 and counts.roots >= handle.spec.search.trials:
-        return "the study is finished"
+    over = counts.roots >= handle.spec.search.trials or search_is_over(trials, handle) is not None
+    if counts.open_roots == 0 and over:
+        return why_finished(trials, handle)
     if result.all_failed:
         raise WorkersError(
             f"workers must be able to go on, none of {options.workers} could after {result.restarts} "

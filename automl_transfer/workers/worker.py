@@ -19,6 +19,7 @@ from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopR
 from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.draft import draw
+from automl_transfer.search.noise import search_is_over, why_finished
 from automl_transfer.search.objective import Objective, TrialEnd
 from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.samplers import make_pruner, make_sampler
@@ -185,7 +186,7 @@ class Worker:
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
                         self._promotion.end()
-                        return WorkerReport(self.worker_id, done, "the study is finished", finished=True)
+                        return WorkerReport(self.worker_id, done, why_finished(trials, study), finished=True)
                     if newer := trials.need_newer(study):
                         return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
                     now = time.monotonic()
@@ -223,8 +224,8 @@ class Worker:
         except BaseException as error:
             self._give_back(claim, error, ready=ready)
             raise
-        if end.state.finished:
-            objective.checkpoints.forget()
+        if end.state in (TrialState.COMPLETE, TrialState.PRUNED):  # after a failure another attempt may go on
+            objective.checkpoints.forget(claim)
         self._observer.on_end(claim, end)
         if end.state.finished or end.paused is not None:
             self._after_trial()
@@ -267,9 +268,9 @@ class Worker:
         if claim is not None:
             return claim
         limit = self._handle.spec.search.trials
-        is_full = trials.counts(study).roots >= limit
+        is_full = trials.counts(study).roots >= limit or search_is_over(trials, study)
         if is_full or self._promotion.is_too_late(left):
-            claim = self._promotion.last(self.worker_id, left)
+            claim = self._promotion.last(self.worker_id, left, any_=not is_full)
         if is_full or claim is not None:
             return claim
         draft = draw(history, sampler, self._space)

@@ -61,6 +61,22 @@ def test_the_profile_reads_digits_in_a_pipeline_and_in_cross_validation() -> Non
     assert found.min() > 0.85
 
 
+def test_weights_count_as_repetitions() -> None:
+    weights = 1 + np.arange(100) % 3
+    weights[::10] = 0
+    one = TransferClassifier(SMALL, random_state=0).fit(IMAGES[:100], LABELS[:100], sample_weight=weights)
+    images, labels = IMAGES[:100].repeat(weights, axis=0), LABELS[:100].repeat(weights)
+    other = TransferClassifier(SMALL, random_state=0).fit(images, labels)
+    np.testing.assert_allclose(one.predict_proba(LATER), other.predict_proba(LATER), atol=1e-6)
+    for wrong, message in (
+        (weights - 1, "got -1 for image 0"),
+        (weights[1:], "one number an image"),
+        ([0] * 100, "zero"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            TransferClassifier(SMALL).fit(IMAGES[:100], LABELS[:100], sample_weight=wrong)
+
+
 def test_rows_of_pixels_are_the_same_images() -> None:
     flat = TransferClassifier(SMALL, random_state=0).fit(IMAGES.reshape(400, 64), LABELS)
     square = TransferClassifier(SMALL, random_state=0).fit(IMAGES, LABELS)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from watched import Watched
@@ -93,6 +95,23 @@ def test_confirmation_and_its_end(study: Study, monkeypatch: pytest.MonkeyPatch)
     assert best.runs == 3
     assert best.interval[0] <= best.accuracy <= best.interval[1]
     assert confirmed[0].set == "a"
+
+    # The images that the search validated on are judged as others are, and left out of what is said.
+    of_best = [run for run in runs if run.root == confirmed[0].root_trial]
+    assert len({run.chose for run in runs}) == 1
+    chose = _set_bits(of_best[0].chose)
+    judged = [_set_bits(run.judged) for run in of_best]
+    assert len(chose) == len(study.bench.task.indices["validation"])
+    assert best.images == len(set().union(*judged) - chose)
+    assert best.left_out == len(set().union(*judged) & chose) > 0
+    for run, rows in zip(of_best, judged, strict=True):
+        assert run.unseen is not None
+        right = _set_bits(run.correct) - chose
+        assert run.unseen.accuracy == pytest.approx(len(right) / len(rows - chose))
+
+
+def _set_bits(text: str) -> set[int]:
+    return set(np.flatnonzero(np.unpackbits(np.frombuffer(base64.b64decode(text), np.uint8))).tolist())
 
 
 def test_a_run_is_the_same_again(study: Study) -> None:

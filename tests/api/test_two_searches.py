@@ -15,7 +15,10 @@ from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
 
-SETTINGS = {"search.trials": 6, "search.max_epochs": 2, "search.confirm": 2, "search.confirm_runs": 3}
+SETTINGS = {
+    "search.trials": 6, "search.stop_when": "budget", "search.max_epochs": 2, "search.confirm": 2,
+    "search.confirm_runs": 3,
+}  # fmt: skip
 
 
 def begin(folder: Path, name: str) -> subprocess.Popen[str]:

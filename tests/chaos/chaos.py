@@ -32,7 +32,6 @@ from worker_helpers import TinyStudy, tiny_study  # noqa: E402
 from automl_transfer.domain.records import TrialRecord, TrialState  # noqa: E402
 from automl_transfer.domain.strategy import Strategy  # noqa: E402
 from automl_transfer.errors import StoreUnavailableError  # noqa: E402
-from automl_transfer.store import claiming  # noqa: E402
 from automl_transfer.store.files import study_files  # noqa: E402
 from automl_transfer.store.rungs import Rungs  # noqa: E402
 from automl_transfer.workers.heartbeat import reap_lost  # noqa: E402
@@ -216,12 +215,7 @@ def judge_rungs(study: TinyStudy, say: Callable[[str], None]) -> dict[str, int]:
         r.root for r in study.records() if r.state is TrialState.COMPLETE
     }
     say(f"{len(marks)} strategies came to the rung, {len(went_on)} of them went on to their end")
-    # A killed worker's own checkpoint may stay behind, for `study gc`; the store must not name any.
-    named = study.store.read(lambda c: claiming.checkpoints(c, study.handle.study_id), "look")
-    paused_roots = {r.root for r in study.records() if r.state is TrialState.PRUNED}
-    left = [root for root, _ in named if root in paused_roots]
-    say(f"{len(files)} files of checkpoints are left, of killed attempts")
-    return {"PAUSED": sum(mark.paused for mark in marks), "LEFT": len(left)}
+    return {"PAUSED": sum(mark.paused for mark in marks), "LEFT": len(files)}
 
 
 def undisturbed(folder: Path, items: list[Strategy], epochs: int) -> dict[str, Any]:

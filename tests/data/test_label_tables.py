@@ -108,7 +108,11 @@ def test_cells_in_quotes_and_the_mark_of_spreadsheets(photos: Path) -> None:
         (b"a,b,c\n00.png,cat,1\n", "file names and one of labels .*columns 'a', 'b', 'c'.*--columns file=COLUMN"),
         (b"image,path,label\n00.png,00.png,cat\n", "file column must be clear, got 'image', 'path'"),
         (b"file,label,class\n00.png,1,cat\n", "label column must be clear.*--columns label=COLUMN"),
-        (b"file,label,weight\n00.png,cat,2\n", "weights in column 'weight'.*--columns weight="),
+        (
+            b"file,label,weight\n00.png,cat,2\n01.png,dog,-1\n02.png,cat,x\n03.png,dog,nan\n04.png,dog,1e400\n",
+            "a weight must be 0, or a number .* got '-1' in row 2, 'x' in row 3, 'nan' in row 4, '1e400' in row 5 of "
+            "column 'weight' of 'labels.csv'.*--columns weight=",
+        ),
         (b"image,MEL,NV\n00.png,1.0,0.0\n01.png,0.0,1.0\n", "look one-hot.*idxmax"),
         (b"file,label\n00.png,0.25\n01.png,0.5\n", r"regression\) are out of scope"),
         (b"file,label\n00.png,\n01.png,nan\n", "rows with a label, got 2 without one"),
@@ -318,6 +322,68 @@ def test_groups(photos: Path) -> None:
     assert len(load(bad, photos / "cache", columns={"group": ""}).keys) == 12
     empty = write(photos / "c.csv", [(n, x, "p" if i else "") for i, (n, x) in enumerate(rows())], header)
     refused(empty, "each row must have a group, got none for 1 of 12")
+
+
+def test_weights(photos: Path, tmp_path: Path) -> None:
+    header = ("file", "label", "weight")
+    weights = [0.5 + number % 3 for number in range(12)]
+    lines = [(n, x, w) for (n, x), w in zip(rows(), weights, strict=True)]
+    plain = load(write(photos / "a.csv", rows()), tmp_path / "cache")
+    found = load(write(photos / "b.csv", lines, header), tmp_path / "cache")
+    assert plain.weights is None
+    assert found.weights is not None
+    assert found.weights.tolist() == weights
+    assert all(np.array_equal(found.indices[split], plain.indices[split]) for split in plain.indices)
+    assert found.task.weights is not None
+    assert found.task.account is not None
+    assert found.task.account.notes[0] == (
+        "training images count by their weights (0.5 to 2.5, mean 1.875); in scores each counts once"
+    )
+    assert "weights from 'weight' (file, label, weight guessed" in found.task.account.notes[1]
+    ones = load(write(photos / "c.csv", [(n, x, 1) for n, x in rows()], header), tmp_path / "cache")
+    without = load(photos / "b.csv", tmp_path / "cache", columns={"weight": ""})
+    assert ones.task.fingerprint == without.task.fingerprint == plain.task.fingerprint
+    assert ones.weights is None
+    assert found.task.fingerprint != plain.task.fingerprint
+    heavier = load(
+        write(photos / "d.csv", [(*line[:2], 2 * line[2]) for line in lines], header), tmp_path / "cache"
+    )
+    assert heavier.task.fingerprint != found.task.fingerprint
+
+
+def test_rows_that_disagree_about_a_weight_and_rows_without_a_label(photos: Path) -> None:
+    header = ("file", "label", "sample_weight")
+    lines = [
+        *((n, x, 2) for n, x in rows(10)),
+        ("00.png", "cat", "2.0"),
+        ("01.png", "dog", 3),
+        ("10.png", "", "?"),
+    ]
+    found = opened(write(photos / "labels.csv", lines, header))
+    assert [(bad.key, bad.reason) for bad in found.outside] == [
+        ("01.png", "must have one weight, got 2.0 and 3.0 in different rows")
+    ]
+    assert "1 rows repeat another and count once" in found.notes[1]
+
+
+def test_images_of_weight_zero_are_left_out_of_training_and_counted(photos: Path, tmp_path: Path) -> None:
+    header = ("file", "label", "weight")
+    plain = load(write(photos / "a.csv", rows()), tmp_path / "cache")
+    first = {split: plain.keys[plain.indices[split][0]] for split in ("train", "test")}
+    lines = [(n, x, 0 if n in first.values() else 1) for n, x in rows()]
+    found = load(write(photos / "b.csv", lines, header), tmp_path / "cache")
+    assert found.task.splits.train == plain.task.splits.train - 1
+    assert np.array_equal(found.indices["test"], plain.indices["test"])  # there an image counts once
+    assert found.task.account is not None
+    assert [(each.reason, each.files, each.sample) for each in found.task.account.left_out] == [
+        (Reason.WEIGHTLESS, 1, (first["train"],))
+    ]
+    no_cats = write(photos / "c.csv", [(n, x, int(x == "dog")) for n, x in rows()], header)
+    with pytest.raises(DataError, match=r"each class must have a training image with a weight .* 'cat'"):
+        load(no_cats, tmp_path / "cache")
+    nothing = write(photos / "d.csv", [(n, x, 0) for n, x in rows()], header)
+    with pytest.raises(DataError, match="must have a weight above 0, got 0 for all 8"):
+        load(nothing, tmp_path / "cache")
 
 
 def test_json_lines(photos: Path) -> None:

@@ -68,6 +68,16 @@ def test_class_names_and_groups(tmp_path: Path) -> None:
     assert sum(map(len, homes)) == 10
 
 
+def test_weights_are_one_number_an_image(tmp_path: Path) -> None:
+    weights = np.linspace(1, 2, 20)
+    path = save(tmp_path / "a.npz", images=IMAGES, labels=LABELS, weights=weights)
+    assert load(path, tmp_path / "c").weights.tolist() == weights.tolist()  # type: ignore[union-attr]
+    for wrong, message in ((weights[1:], r"\(20\), got the shape \(19,\)"), (-weights, "-1 for image 0, ")):
+        save(tmp_path / "b.npz", images=IMAGES, labels=LABELS, weights=wrong)
+        with pytest.raises(DataError, match=message):
+            load(tmp_path / "b.npz", tmp_path / "c")
+
+
 def test_strings_and_odd_numbers_as_labels(tmp_path: Path) -> None:
     named = save(tmp_path / "a.npz", images=IMAGES, labels=np.array(["dog", "cat"])[LABELS])
     assert load(named, tmp_path / "c").task.classes == ("cat", "dog")

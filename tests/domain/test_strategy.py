@@ -17,6 +17,7 @@ from automl_transfer.domain.records import (
     TrialOutcome,
     TrialRecord,
     TrialState,
+    order_among,
 )
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy, is_active
@@ -30,7 +31,9 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "taps": st.integers(1, 8),
     "resolution_scale": st.floats(0.25, 4.0),
     "transfer_depth": EIGHTHS,
-    "tune_mode": st.sampled_from(["head", "suffix", "full", "body", "norm", "bias", "surgical", "lora"]),
+    "tune_mode": st.sampled_from(
+        ["head", "suffix", "full", "body", "norm", "bias", "surgical", "lora", "adapter"]
+    ),
     "freeze_depth": EIGHTHS,
     "rest_init": st.text(min_size=1, max_size=64).filter(lambda s: s.isprintable()),
     "head_init": st.sampled_from(["zero", "he", "xavier", "ncm", "ridge"]),
@@ -63,6 +66,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "prepare_steps": st.integers(1, 100_000),
     "block": st.sampled_from(["first", "middle", "last"]),
     "rank": st.integers(1, 256),
+    "adapter_width": st.integers(1, 1024),
     "head_rate": st.sampled_from(["plain", "fan_in"]),
     "crop": st.floats(0.05, 1.0),
     "mirror": st.booleans(),
@@ -251,6 +255,25 @@ def test_records_round_trip() -> None:
     assert record.model_copy(update={"epochs": ()}).best_epoch("accuracy") is None
     assert str(StopReason(kind=StopKind.DATA, detail="gone")) == "data: gone"
     assert [s for s in TrialState if s.finished] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+
+
+def test_equal_scores_are_told_apart_by_the_loss_that_calibration_leaves() -> None:
+    """A loss that label smoothing makes larger loses no tie; where an epoch has no such loss, none is used."""
+    sure, smooth = (
+        EpochResult(
+            epoch=number, train_loss=0.1, validation_loss=loss, calibrated_loss=after, accuracy=0.894,
+            balanced_accuracy=0.894, macro_f1=0.894, learning_rate=1e-3, seconds=1.0,
+        )
+        for number, loss, after in ((1, 0.40, 0.38), (2, 0.55, 0.33))
+    )  # fmt: skip
+    assert max((sure, smooth), key=order_among((sure, smooth), "accuracy")) == smooth
+    before = sure.model_copy(update={"calibrated_loss": None})
+    assert max((before, smooth), key=order_among((before, smooth), "accuracy")) == before
+    assert "calibrated_loss" not in before.model_dump_json()
+    worse = smooth.model_copy(update={"accuracy": 0.893, "calibrated_loss": 0.1})
+    assert max((sure, worse), key=order_among((sure, worse), "accuracy")) == sure
+    record = TrialRecord(trial_id=1, number=0, root=0, state=TrialState.COMPLETE, epochs=(sure, smooth))
+    assert record.best_epoch("accuracy") == smooth
 
 
 def test_losses_that_are_not_numbers_are_no_epochs() -> None:

@@ -261,7 +261,7 @@ def test_a_description_of_other_weights(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"schema": "automl-transfer/model/2"}, "a newer automl-transfer"),
+        ({"schema": "automl-transfer/model/3"}, "a newer automl-transfer"),
         ({"architecture": "torchvision/no_such_net"}, "no_such_net"),
         ({"groups_kept": 99}, "groups_kept must be 1 to"),
         ({"groups_kept": 0}, "groups_kept"),

@@ -114,9 +114,18 @@ def packed(bits: np.ndarray) -> str:
 
 
 def confirm_run(
-    root: int, run: int, correct: np.ndarray, *, images: np.ndarray | None = None, pool: int | None = None
+    root: int,
+    run: int,
+    correct: np.ndarray,
+    *,
+    images: np.ndarray | None = None,
+    pool: int | None = None,
+    chose: np.ndarray | None = None,
 ) -> ExtraRun:
-    """A run whose answers are given; `images` are their places in the pool, one block a run by default."""
+    """A run whose answers are given; `images` are their places in the pool, one block a run by default.
+
+    `chose` says of each image of the pool whether the search validated on it.
+    """
     n = len(correct)
     places = np.arange(run * n, (run + 1) * n) if images is None else images
     size = pool or int(places.max()) + 1
@@ -127,7 +136,7 @@ def confirm_run(
     return ExtraRun(
         kind="confirm", root=root, run=run, seed=run, epoch=3, images=n, accuracy=mean,
         balanced_accuracy=mean, macro_f1=mean, nll=1 - mean, seconds=2.5,
-        judged=packed(judged), correct=packed(right),
+        judged=packed(judged), correct=packed(right), chose="" if chose is None else packed(chose),
     )  # fmt: skip
 
 

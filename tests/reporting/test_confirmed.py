@@ -6,22 +6,20 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import norm, t
 from studies_by_hand import confirm_run, packed
 
 from automl_transfer.domain.evidence import ExtraRun, pack_bits
-from automl_transfer.reporting.confirmed import (
-    Arm,
-    accuracy_interval,
-    arms_of,
-    difference,
-    estimate,
-    may_be_best,
-)
+from automl_transfer.reporting.confirmed import Arm, accuracy_interval, arms_of
+from automl_transfer.reporting.panel import Panel
 from automl_transfer.reporting.racing import next_round
-from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.reporting.statistics import clopper_pearson, spent_levels
 
-DRAWS = 2000
+DRAWS = 800
+
+
+def panel_of(runs: list[ExtraRun]) -> Panel:
+    return Panel(list(arms_of(runs).values()))
 
 
 def fast_runs(
@@ -59,7 +57,7 @@ def test_confirmed_accuracy_covers(p: float, n: int, spread: float) -> None:
             runs = {
                 run: confirm_run(0, run, np.arange(block) < count, pool=n) for run, count in enumerate(key)
             }
-            low, high = accuracy_interval(estimate(Arm(0, runs)))
+            low, high = accuracy_interval(Panel([Arm(0, runs)]).score(0))
             known[key] = low <= true <= high
         covered += known[key]
     assert covered / DRAWS >= 0.935
@@ -75,38 +73,41 @@ def test_paired_differences_cover(p: float, q: float, spread: float) -> None:
         true = float(np.clip(p + noise, 0, 1).mean() - np.clip(q + noise, 0, 1).mean())
     covered, draws = 0, 300
     for _ in range(draws):
-        arms = arms_of(fast_runs(rng, [p, q], runs=4, n=50, spread=spread))
-        gap = difference(arms[0], arms[1])
+        gap = panel_of(fast_runs(rng, [p, q], runs=4, n=50, spread=spread)).gap(0, 1)
         assert gap is not None
         low, high = gap.interval()
         covered += low <= true <= high
     assert covered / draws >= 0.935
 
 
-def test_run_means_alone_give_the_paired_t_test() -> None:
-    """Where no metric is a mean over images, the difference is the textbook's paired t."""
+def test_where_no_metric_is_a_mean_over_images_runs_alone_say_how_far_strategies_are_apart() -> None:
+    """Two-way analysis of variance, without replications: the textbook's t over strategies x runs."""
     rng = np.random.default_rng(3)
-    runs = fast_runs(rng, [0.9, 0.8], runs=5, n=40, spread=0.03)
+    runs = fast_runs(rng, [0.9, 0.8, 0.7], runs=5, n=40, spread=0.03)
     arms = arms_of(runs)
-    gap = difference(arms[0], arms[1], "macro_f1")
+    gap = Panel(list(arms.values()), "macro_f1").gap(0, 1)
+    table = np.array([[arms[root].runs[run].macro_f1 for run in range(5)] for root in range(3)])
+    left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    mean_square = (left**2).sum() / 8
     assert gap is not None
-    first, second = ([arms[root].runs[run].macro_f1 for run in range(5)] for root in (0, 1))
-    expected = ttest_rel(first, second).confidence_interval(0.9)
-    assert gap.interval(0.9) == pytest.approx((expected.low, expected.high))
+    assert gap.mean == pytest.approx(table[0].mean() - table[1].mean())
+    low, high = gap.interval(0.9)
+    half = t.ppf(0.95, 8) * math.sqrt(2 * mean_square / 5)
+    assert (low, high) == pytest.approx((gap.mean - half, gap.mean + half))
 
 
 def test_a_single_block_without_spread_is_clopper_pearsons_interval() -> None:
     """With one run nothing is known of seeds: its interval is about that of one model."""
     arm = Arm(0, {0: confirm_run(0, 0, np.arange(400) < 372)})
-    assert accuracy_interval(estimate(arm)) == pytest.approx(clopper_pearson(372, 400), abs=2e-3)
+    assert accuracy_interval(Panel([arm]).score(0)) == pytest.approx(clopper_pearson(372, 400), abs=2e-3)
 
 
 def test_images_that_are_judged_twice_count_once() -> None:
     places = np.arange(100)
     once = Arm(0, {0: confirm_run(0, 0, places < 90, images=places, pool=100)})
     again = Arm(0, {run: confirm_run(0, run, places < 90, images=places, pool=100) for run in range(6)})
-    assert estimate(again).images == 100
-    assert estimate(again).variance == pytest.approx(estimate(once).variance)
+    assert Panel([again]).score(0).images == 100
+    assert Panel([again]).score(0).variance == pytest.approx(Panel([once]).score(0).variance)
 
 
 @pytest.mark.parametrize(("p", "spread"), [(0.9, 0.0), (0.97, 0.005), (0.99, 0.0)])
@@ -117,17 +118,105 @@ def test_the_set_keeps_the_truly_best(p: float, spread: float) -> None:
     for _ in range(draws):
         everything = fast_runs(rng, [p] * 4, runs=4, n=60, spread=spread)
         runs = race(everything, 4, 4)
-        arms = arms_of(runs)
-        kept = may_be_best([arms[root] for root in range(4)], looks=3, error_rate=0.05)
-        lost += not kept[0]
+        lost += not panel_of(runs).kept(4, error_rate=0.05)[0]
     assert lost / draws <= 0.05
+
+
+def chosen_by(runs: int, n: int, rng: np.random.Generator) -> tuple[list[ExtraRun], float]:
+    """The three best of 30 equal strategies by n images; their runs are judged on these images, too."""
+    hard = rng.random(runs * n)
+    right = hard < np.where(rng.random((30, runs * n)) < 0.5, 0.9, rng.random((30, runs * n)) + 0.4)
+    chose = np.arange(runs * n) < n
+    best = np.argsort(-right[:, :n].mean(axis=1), kind="stable")[:3]
+    order = rng.permutation(runs * n)
+    found = [
+        confirm_run(int(root), run, right[root][block], images=block, pool=runs * n, chose=chose)
+        for run, block in enumerate(np.split(order, runs))
+        for root in best
+    ]
+    return found, float(right[:, :n].mean(axis=1).max())
+
+
+def test_the_confirmed_score_is_neither_flattered_by_images_that_chose_nor_by_being_the_best_of_three() -> (
+    None
+):
+    rng = np.random.default_rng(5)
+    accuracy = 0.5 * 0.9 + 0.5 * (1 - 0.6**2 / 2)
+    by_validation, confirmed, plain = [], [], []
+    for _ in range(150):
+        runs, best = chosen_by(4, 100, rng)
+        panel = panel_of(runs)
+        score = panel.score(panel.order[0])
+        assert (score.images, panel.judged(panel.order[0])) == (300, 400)
+        by_validation.append(best - accuracy)
+        confirmed.append(score.mean - accuracy)
+        without = [run.model_copy(update={"chose": ""}) for run in runs]
+        first = panel_of(without).order[0]
+        plain.append(float(np.mean([run.accuracy for run in without if run.root == first])) - accuracy)
+    assert np.mean(by_validation) > 0.05
+    assert np.mean(plain) > 0.015, "what was said before"
+    assert abs(np.mean(confirmed)) < 0.005
+
+
+def test_runs_of_earlier_versions_are_read_with_what_later_ones_say() -> None:
+    runs, _ = chosen_by(4, 100, np.random.default_rng(1))
+    mixed = [run if run.run else run.model_copy(update={"chose": ""}) for run in runs]
+    root = panel_of(runs).order[0]
+    assert panel_of(mixed).score(root) == panel_of(runs).score(root)
+    assert "chose" not in mixed[0].model_dump_json()
+
+
+def test_strategies_of_unequal_numbers_of_runs_are_compared_on_the_same_ones() -> None:
+    """Two runs of one strategy fell on easy blocks: its plain mean is higher, and it is the worse one."""
+    easy, hard = np.arange(200) < 190, np.arange(200) < 170
+    worse = np.arange(200) < 186
+    runs = [confirm_run(0, run, easy if run < 2 else hard, pool=800) for run in range(4)]
+    runs += [confirm_run(1, run, worse, pool=800) for run in range(2)]
+    panel = panel_of(runs)
+    assert panel.order == (0, 1)
+    assert panel.score(0).mean == pytest.approx(0.9)
+    assert panel.score(1).mean == pytest.approx(0.88)
+    gap = panel.gap(0, 1)
+    assert gap is not None
+    assert gap.mean == pytest.approx(0.02)
 
 
 def test_the_set_drops_the_clearly_worse() -> None:
     rng = np.random.default_rng(1)
-    arms = arms_of(fast_runs(rng, [0.95, 0.94, 0.7], runs=4, n=200, spread=0.0))
-    assert may_be_best([arms[root] for root in range(3)], looks=3) == [True, True, False]
-    assert may_be_best([arms[0]], looks=3) == [True]
+    panel = panel_of(fast_runs(rng, [0.95, 0.94, 0.7], runs=4, n=200, spread=0.0))
+    assert panel.kept(4) == [True, True, False]
+    assert Panel(panel.arms[:1]).kept(4) == [True]
+    assert Panel([]).kept(4) == []
+
+
+def test_a_gap_of_three_points_is_seen() -> None:
+    """On 4 x 200 images, where two strategies disagree on one image of eight: half the time, at least."""
+    rng = np.random.default_rng(2)
+    draws, seen, lost = 100, 0, 0
+    for _ in range(draws):
+        common, runs = rng.random(800), []
+        one = common < 0.90
+        two = np.where(rng.random(800) < 0.34, rng.random(800) < 0.81, one)
+        for run in range(4):
+            block = np.arange(run * 200, run * 200 + 200)
+            runs += [
+                confirm_run(root, run, bits[block], images=block, pool=800)
+                for root, bits in enumerate((one, two))
+            ]
+        kept = panel_of(runs).kept(4)
+        seen += not kept[1]
+        lost += not kept[0]
+    assert seen / draws >= 0.5
+    assert lost == 0
+
+
+@pytest.mark.parametrize("looks", [2, 4, 9])
+def test_looks_together_spend_the_error_rate(looks: int) -> None:
+    sums = np.random.default_rng(looks).standard_normal((200_000, looks)).cumsum(axis=1)
+    rejected = np.zeros(len(sums), bool)
+    for parts, level in spent_levels(looks, 0.02).items():
+        rejected |= sums[:, parts - 1] / math.sqrt(parts) > norm.isf(level)
+    assert rejected.mean() == pytest.approx(0.02, abs=0.001)
 
 
 def race(everything: list[ExtraRun], strategies: int, max_runs: int) -> list[ExtraRun]:
@@ -195,9 +284,7 @@ def test_confirmation_picks_the_better_one_more_often_than_the_best_validation_s
         everything = fast_runs(rng, [truth[int(at)] for at in order[:3]], runs=4, n=200, spread=0.005)
         runs = race(everything, 3, 4)
         spent += len(runs)
-        arms = arms_of(runs)
-        winner = max(arms, key=lambda root: (estimate(arms[root]).mean, -root))
-        by_race += int(order[winner]) == 0
+        by_race += int(order[panel_of(runs).order[0]]) == 0
     assert by_race > by_validation
     assert spent / draws <= 12
 

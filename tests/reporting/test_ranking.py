@@ -29,6 +29,21 @@ def test_orders_by_score_then_loss_then_cost() -> None:
     assert [row.rank for row in ranking.rows] == [1, 2, 3, 4, 5]
 
 
+def test_a_tie_with_a_smoothed_model_is_decided_by_calibrated_losses() -> None:
+    """As on the garments: label smoothing made the loss of the better model larger."""
+    gentle = trial(0, epochs=(epoch(1, 0.8944, 0.36, calibrated_loss=0.34),))
+    whole = trial(1, epochs=(epoch(9, 0.8944, 0.53, calibrated_loss=0.31),))
+    ranking = rank([gentle, whole], TASK, "s")
+    assert roots(ranking) == [1, 0]
+    assert [(row.validation.nll, row.validation.calibrated_nll) for row in ranking.rows] == [
+        (0.53, 0.31),
+        (0.36, 0.34),
+    ]
+    assert [point.root_trial for point in ranking.timeline] == [0, 1]
+    before = trial(2, 0.8944, loss=0.4)  # of a version that kept no such loss
+    assert roots(rank([gentle, whole, before], TASK, "s")) == [0, 2, 1]
+
+
 def test_only_complete_trials_are_ranked() -> None:
     records = [
         trial(0, 0.6),
@@ -133,7 +148,7 @@ def test_json_as_published() -> None:
     ranking = rank([trial(0, 0.8), trial(1, 0.9)], TASK, "s")
     text = ranking.to_json()
     data = json.loads(text)
-    keys = ["schema", "task", "study", "identity", "rows", "timeline", "confirmation", "test_looks"]
+    keys = ["schema", "task", "study", "identity", "rows", "timeline", "confirmation", "ended", "test_looks"]
     assert list(data) == keys
     assert data["schema"] == "automl-transfer/ranking/1"
     assert data["task"] == {"name": "digits", "fingerprint": "0" * 64, "metric": "accuracy", "account": None}
@@ -151,7 +166,8 @@ def test_json_as_published() -> None:
         "predict_ms_per_image",
         "parameters",
     ]
-    assert set(row["validation"]) == {"score", "accuracy", "interval", "nll", "n", "seeds"}
+    names = {"score", "accuracy", "interval", "nll", "calibrated_nll", "n", "seeds"}
+    assert set(row["validation"]) == names
     assert Strategy.model_validate(row["strategy"]).key() == Strategy(learning_rate=2e-3).key()
     assert Ranking.model_validate_json(text) == ranking
     assert rank([trial(1, 0.9), trial(0, 0.8)], TASK, "s").to_json() == text

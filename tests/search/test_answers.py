@@ -7,7 +7,7 @@ import pytest
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import SplitSizes, Task
-from automl_transfer.search.answers import FINETUNED, finetuned_from, fixed_by, keeps
+from automl_transfer.search.answers import FINETUNED, finetuned_from, fixed_by, keeps, tuned_from
 from automl_transfer.space.space import Space
 from automl_transfer.space.study_file import PRESETS, preset_path, read_study
 
@@ -56,6 +56,17 @@ def test_a_study_that_names_dimensions_bounds_the_fine_tuned_answer() -> None:
     assert found is not None
     assert (found.learning_rate, found.mirror) == (3e-4, False)
     assert whole({"tune_mode": ("head", "suffix")}, task(3000, 128)) is None
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])
+def test_what_trains_weighs_classes_where_the_metric_counts_them_alike(metric: str) -> None:
+    images = task(3000, 128).model_copy(update={"metric": metric})
+    for settings in ({}, {"class_weights": False}, {"class_weights": (False, True)}):
+        found = whole(settings, images)
+        assert found is not None
+        tuned = tuned_from(SOLVED, Space.from_settings(settings), settings, metric)
+        wanted = metric != "accuracy" and settings.get("class_weights") is not False
+        assert (found.class_weights, tuned.class_weights) == (wanted, wanted)
 
 
 def test_what_a_study_fixes_is_fixed_for_first_answers() -> None:

@@ -287,7 +287,7 @@ def test_first_answers_are_enqueued_once_even_from_two_processes(tmp_path: Path,
         assert (answers["profile"].tune_mode, answers["profile"].resolution_scale) == ("closed_form", 1.0)
         best = answers.get(LARGER, answers["profile"])
         assert answers["default"] == bench.space.default()
-        assert answers["profile, tuned"] == tuned_from(best, bench.space, bench.handle.spec.space)
+        assert answers["profile, tuned"] == tuned_from(best, bench.space, bench.handle.spec.space, "accuracy")
 
 
 def test_the_first_answer_does_not_wait_for_larger_images(tmp_path: Path, task: LoadedTask) -> None:

@@ -107,7 +107,7 @@ def test_at_the_end_the_best_one_of_each_bracket_goes_on_however_few_there_are()
 def test_where_time_is_the_limit_any_that_may_end_goes_on() -> None:
     found = ladder(mark(0, 0.9, seconds=30), mark(1, 0.8, seconds=5), mark(2, 0.7, seconds=5))
     assert found.last_one() == mark(0, 0.9, seconds=30)
-    assert found.last_one(lambda each: each.seconds <= 10) == mark(1, 0.8, seconds=5)
+    assert found.last_one(lambda each: each.seconds <= 10, any_=True) == mark(1, 0.8, seconds=5)
 
 
 def test_a_trial_at_its_rung_knows_whether_it_may_train_on_at_once() -> None:

@@ -47,7 +47,9 @@ def test_rows_of_before_are_read_and_claimed(store: Store) -> None:
 def test_a_search_of_before_goes_on(store: Store, tmp_path: Path) -> None:
     """Its waiting trial is run, one more is drawn, and old rows and new ones are ranked together."""
     spec = store.study("before").spec
-    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": 6})})
+    spec = spec.model_copy(
+        update={"search": spec.search.model_copy(update={"trials": 6, "stop_when": "budget"})}
+    )
     result = run_study(spec, storage=store.url, output=tmp_path / "out", device="cpu")
     assert result.finished
     records = Trials(store).records(store.study("before"))

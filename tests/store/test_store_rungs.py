@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
-from store_helpers import OUTCOME, TASK, checkpoint, draft, epoch, open_study, spec
+from store_helpers import OUTCOME, TASK, draft, epoch, open_study, spec
 
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.errors import StudyError, TrialLostError
@@ -187,8 +187,7 @@ def test_the_lost_claim_of_a_reaped_trial_can_neither_pause_nor_go_on(
 def test_what_does_not_go_on_ends_with_what_it_had(opened: tuple[Store, StudyHandle]) -> None:
     store, study = opened
     claim, _ = paused(store, study, value=0.75)
-    keys = Rungs(store, study).end(ENDED)
-    assert keys == [state_key(claim.root, 0, 1)]
+    assert Rungs(store, study).end(ENDED) == [claim.root]
     (record,) = Trials(store).records(study)
     assert (record.state, record.value, record.is_paused) == (TrialState.PRUNED, 0.75, False)
     assert str(record.stop) == f"pruned: paused after epoch 1; {ENDED}"
@@ -204,17 +203,9 @@ def test_the_least_promising_end_where_checkpoints_take_too_much(opened: tuple[S
         paused(store, study, number, value)
     rungs = Rungs(store, study)
     assert rungs.end("room", keep_bytes=3000) == []
-    assert len(rungs.end("room", keep_bytes=2500)) == 1
+    assert rungs.end("room", keep_bytes=2500) == [0]
     states = {r.number: r.is_paused for r in Trials(store).records(study)}
     assert states == {0: False, 1: True, 2: True}
-
-
-def test_a_checkpoint_that_a_row_only_claims_is_not_removed(opened: tuple[Store, StudyHandle]) -> None:
-    store, study = opened
-    claim = begun(store, study)
-    Trials(store).save_checkpoint_ref(claim, checkpoint(1))  # "root/epoch 1": no key of this trial
-    Rungs(store, study).pause(claim, mark(claim, 0.5), WAITS, OUTCOME)
-    assert Rungs(store, study).end(ENDED) == []
 
 
 def test_one_that_no_program_can_read_fails_and_one_of_a_newer_stays(

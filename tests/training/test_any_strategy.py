@@ -136,6 +136,7 @@ def check(strategy: Strategy, backbone: Backbone, task: LoadedTask, folder: Path
         task.task.resolution,
         run.model.head.taps,
         strategy.resolution_scale,
+        adapter=run.model.adapter,
     )
     model.load_state_dict(run.model.state_dict())
     model.eval()

@@ -9,6 +9,8 @@ import pytest
 import torch
 from small_runs import CPU, small_backbone
 
+from automl_transfer.data.in_memory import task_in_memory
+from automl_transfer.data.splits import in_shares
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import DataError
@@ -16,7 +18,7 @@ from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.feature_bank import FeatureBanks
-from automl_transfer.training.profile import Profiler, strategy_of
+from automl_transfer.training.profile import Profiler, Sample, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import KnownFeatures, build_plan
 from automl_transfer.transfer.heads import HeadInput, Reader
@@ -116,7 +118,7 @@ def test_more_images_than_needed_are_thinned_by_the_seed(
     task: LoadedTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("automl_transfer.training.profile.MOST_IMAGES", 150)
-    monkeypatch.setattr("automl_transfer.training.profile.FINAL_ROWS", 100)
+    monkeypatch.setattr("automl_transfer.training.profile.FINAL", Sample(100, 2, 100))
     one, again, other = (
         Profiler(small_backbone(), "small", task, device=CPU, seed=seed).whole() for seed in (0, 0, 1)
     )
@@ -164,3 +166,75 @@ def test_a_transformer_has_a_profile(task: LoadedTask) -> None:
     backbone = get_source("scratch/timm/deit_tiny_patch16_224").load(1)
     profile = Profiler(backbone, "scratch/timm/deit_tiny_patch16_224", task, device=CPU).whole()
     assert {cut.grid for cut in profile.cuts} >= {1}
+
+
+def patients(each: int = 8) -> LoadedTask:
+    """40 patients to train on and 40 others, each of one class and a pattern of its own; classes differ in grey."""
+    random = np.random.default_rng(0)
+    own = np.repeat(40.0 * random.normal(size=(80, 16, 16)), each, axis=0)
+    own -= own.mean(axis=(1, 2), keepdims=True)
+    labels = np.repeat(np.arange(80) % 2, each)
+    images = 128.0 + own + 12.0 * random.normal(size=own.shape)
+    images += (16.0 * labels - 8.0 + 6.0 * random.normal(size=len(labels)))[:, None, None]
+    pixels = np.clip(images, 0, 255).round().astype(np.uint8)[..., None]
+    task = task_in_memory(pixels, labels, ("a", "b"), held_out=0.0, seed=0).loaded
+    rows = np.arange(len(labels))
+    half = len(rows) // 2
+    return dataclasses.replace(
+        task,
+        groups=tuple(f"patient {number}" for number in np.repeat(np.arange(80), each)),
+        indices={"train": rows[:half], "validation": rows[half:], "test": rows[:0]},
+    )
+
+
+def test_b1_what_tells_patients_apart_is_not_taken_for_what_tells_classes_apart() -> None:
+    """Leaving out images, a cut that knows patients had 1.000, and .559 on new ones."""
+    task = patients()
+    found = {}
+    for name, each in (("groups", task), ("images", dataclasses.replace(task, groups=None))):
+        profile = Profiler(small_backbone(), "small", each, device=CPU).whole()
+        plan = build_plan(strategy_of(profile), small_backbone(), each, seed=0, device=CPU)
+        rows = each.indices["validation"]
+        logits = predict_logits(plan.model, each.images, rows, plan.normaliser(CPU))
+        found[name] = profile.best.loo_accuracy, scores(logits, each.labels[rows], 2)
+    told, new = found["groups"]
+    assert told == pytest.approx(new.accuracy, abs=0.06)
+    assert new.accuracy > found["images"][1].accuracy + 0.2
+    assert new.nll < 0.5 * found["images"][1].nll  # calibrated on patients that were left out
+    assert found["images"][0] > 0.99  # so the patients can be told apart
+
+
+def test_b2_a_profile_and_its_head_suit_the_studys_metric() -> None:
+    task = patients(2)
+    rows = task.indices["train"]
+    rare = rows[(task.labels[rows] == 0) | (np.arange(len(rows)) < 16)]
+    found = {}
+    for metric in ("accuracy", "balanced_accuracy"):
+        each = dataclasses.replace(
+            task,
+            task=task.task.model_copy(update={"metric": metric}),
+            indices={**task.indices, "train": rare},
+        )
+        strategy = strategy_of(Profiler(small_backbone(), "small", each, device=CPU).whole())
+        plan = build_plan(strategy, small_backbone(), each, seed=0, device=CPU)
+        logits = predict_logits(plan.model, each.images, task.indices["validation"], plan.normaliser(CPU))
+        found[metric] = scores(logits, task.labels[task.indices["validation"]], 2).balanced_accuracy
+    assert found["balanced_accuracy"] > found["accuracy"] + 0.1
+
+
+def test_b7_the_images_of_a_profile_grow_with_the_classes_and_keep_their_shares() -> None:
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(60), np.r_[[4], [30] * 58, [600]])
+    pixels = random.integers(0, 256, (len(labels), 8, 8, 1), np.uint8)
+    task = task_in_memory(pixels, labels, tuple(f"{n:02d}" for n in range(60)), held_out=0.0, seed=0).loaded
+    chosen = Profiler(small_backbone(), "small", task, device=CPU)._rows
+    counts = np.bincount(task.labels[chosen])
+    assert len(chosen) == 60 * 20
+    assert counts[0] == 4
+    assert set(counts[1:-1]) == {20}  # of 1,000 images drawn at random there were 5 to 20
+    assert counts[-1] == 60 * 20 - 58 * 20 - 4
+    assert np.array_equal(chosen, np.sort(chosen))
+    order = in_shares(labels, random)
+    for part in (100, 500, 1500):
+        share = part * np.bincount(labels) / len(labels)
+        assert (np.abs(np.bincount(labels[order[:part]], minlength=60) - share) < 1.5 + 0.1 * share).all()

@@ -19,6 +19,7 @@ from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import NotANumberError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import epoch_order
+from automl_transfer.training.calibration import fit_temperature
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.loss import Loss, balanced_weights
 from automl_transfer.training.run import TrainingRun
@@ -308,7 +309,7 @@ def test_the_best_epoch_is_kept_and_can_be_put_back(task: LoadedTask) -> None:
     for result in run.epochs():
         results.append(result)
         hashes[result.epoch] = run.weights_sha256()
-    best = max(results, key=lambda r: (r.accuracy, -r.validation_loss))
+    best = max(results, key=lambda r: (r.accuracy, -r.calibrated_loss))
     assert run.best == best
     run.load_best()
     assert run.weights_sha256() == hashes[best.epoch]
@@ -342,7 +343,16 @@ def test_the_best_epoch_follows_the_tasks_metric(task: LoadedTask) -> None:
     other = dataclasses.replace(task, task=task.task.model_copy(update={"metric": "macro_f1"}))
     run = make_run(other, max_epochs=5, learning_rate=0.05)
     results = list(run.epochs())
-    assert run.best == max(results, key=lambda r: (r.macro_f1, -r.validation_loss))
+    assert run.best == max(results, key=lambda r: (r.macro_f1, -r.calibrated_loss))
+
+
+def test_epochs_carry_their_loss_after_calibration(task: LoadedTask) -> None:
+    run = make_run(task, max_epochs=2, learning_rate=0.05, label_smoothing=0.1)
+    for result in run.epochs():
+        logits, found = run.judge()
+        fitted = fit_temperature(logits, task.labels[task.indices["validation"]])
+        assert result.calibrated_loss == pytest.approx(fitted.nll_after)
+        assert result.validation_loss == found.nll
 
 
 def test_a_run_that_explodes_fails_with_its_reason(task: LoadedTask) -> None:

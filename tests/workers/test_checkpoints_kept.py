@@ -69,11 +69,11 @@ def test_c4_trouble_with_the_disk_costs_no_checkpoint(
         )
 
 
-@pytest.mark.parametrize("key", ["../../kept", "/etc", "trial-000001/state-0-2", "trial-000000", "a\\b"])
+@pytest.mark.parametrize("key", ["../../kept", "/etc", "trial-000007/state-0-2", "trial-000000", "a\\b"])
 def test_e2_a_row_can_name_no_other_file_and_ends_no_worker(tmp_path: Path, key: str) -> None:
     with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy(), strategy(1e-2)]) as study:
         kept = tmp_path / "kept"
-        other = Path(study.handle.artifact_url) / study.handle.identity / "trial-000001" / "state-0-2"
+        other = Path(study.handle.artifact_url) / study.handle.identity / "trial-000007" / "state-0-2"
         stop = StopRequest()
         Worker(
             study.store, study.handle, study.bench, stop=stop, observer=AtEpoch(2, lambda: stop.ask("test"))

@@ -156,8 +156,10 @@ def test_where_the_time_is_short_the_best_paused_one_that_may_end_goes_on(tmp_pa
         assert not promotion.is_too_late(11.0)
         assert not promotion.is_too_late(float("inf"))
         assert promotion.next("w") is None  # two are too few to choose from
-        assert promotion.last("w", 7.0) is None  # twice as long as to the rung, and nothing is that short
-        second = promotion.last("w", 9.0)
+        assert (
+            promotion.last("w", 7.0, any_=True) is None
+        )  # twice as long as to the rung, and nothing is that short
+        second = promotion.last("w", 9.0, any_=True)
         assert second is not None
         assert second.root == 1
         first = promotion.last("w")

@@ -76,7 +76,14 @@ def tiny_study(
     extra_space: Mapping[str, object] | None = None,
     **search: object,
 ) -> Iterator[TinyStudy]:
-    settings = {"trials": len(strategies), "max_epochs": 3, "pruner": "none", "sampler": "random", **search}
+    settings = {
+        "trials": len(strategies),
+        "max_epochs": 3,
+        "pruner": "none",
+        "sampler": "random",
+        "stop_when": "budget",
+        **search,
+    }
     space = {**SPACE, **(extra_space or {})}
     spec = StudySpec.model_validate({"name": "tiny", "task": TASK, "search": settings, "space": space})
     loaded = load_task(TASK)

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from automl_transfer.domain.model_description import Calibration, ModelDescription, check_side
+from automl_transfer.domain.model_description import (
+    SCHEMA_TOGETHER,
+    Calibration,
+    Flips,
+    Members,
+    ModelDescription,
+    check_members,
+    check_side,
+)
+from automl_transfer.domain.model_description import Network as OneNetwork
 from automl_transfer.domain.names import MAX_CLASSES
 from automl_transfer.domain.normalisation import NormalisationFacts
 from automl_transfer.domain.pixel_range import Ranged
-from automl_transfer.domain.strict_json import Frozen, parse_json, validate
+from automl_transfer.domain.strict_json import parse_json, validate
 from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
 
@@ -18,14 +27,10 @@ KEY = "automl_transfer"
 """Where it stands in the file's own metadata."""
 
 
-class Network(Frozen):
-    """How the network is built: for formats that hold its weights only."""
+class Network(OneNetwork):
+    """How the network, or an ensemble's networks, are built: for formats that hold their weights only."""
 
-    architecture: str = Field(min_length=1, max_length=300)
-    groups_kept: int = Field(ge=1, le=10_000)
-    pool: Literal[1, 2, 4]
-    taps: int = Field(default=1, ge=1, le=8)
-    resolution_scale: float = Field(default=1.0, gt=0.0, le=8.0)
+    members: Members = ()
 
 
 class PackageDescription(Ranged):
@@ -38,6 +43,8 @@ class PackageDescription(Ranged):
         fit: How images became the squares that it takes.
         pixel_range: Which stored numbers are black and white; left out for image files of 8 bits.
         network: None where the file holds the program itself.
+        flips: Answers are of an image and its mirror image together; a program makes both passes itself.
+        networks: How many answer together; a program runs them all.
         temperature: Calibrated probabilities are softmax(logits / temperature): done already where the
             output is probabilities, left to the reader where it is logits, which are the network's own. None
             for a model that is not calibrated.
@@ -52,11 +59,14 @@ class PackageDescription(Ranged):
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=MAX_CLASSES)
     network: Network | None = None
     temperature: float | None = Field(default=None, gt=0.0, le=1e6)
+    flips: Flips = False
+    networks: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
 
     @model_validator(mode="after")
     def _side(self) -> Self:
         if self.network is not None:
             check_side(self.resolution, self.network.resolution_scale)
+            check_members(self.network.members, self.resolution, self.channels)
         return self
 
     @property
@@ -81,6 +91,8 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
         classes=model.classes,
         network=Network(**{name: getattr(model, name) for name in Network.model_fields}) if network else None,
         temperature=model.calibration and model.calibration.temperature,
+        flips=model.flips,
+        networks=max(1, len(model.members)),
         pixel_range=model.pixel_range,
         fit=model.fit,
     )
@@ -89,8 +101,13 @@ def describe(model: ModelDescription, *, preprocessing: bool, network: bool) -> 
 def as_model(package: PackageDescription, sha256: str) -> ModelDescription:
     """A package that names its network, described like a model folder."""
     assert package.network is not None
+    network = package.network
+    newer = package.flips or network.members or network.adapter
+    together: dict[str, Any] = {"schema_": SCHEMA_TOGETHER} if newer else {}
     return ModelDescription(
+        **together,
         **package.network.model_dump(),
+        flips=package.flips,
         in_channels=package.channels,
         resolution=package.resolution,
         classes=package.classes,

@@ -16,6 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from automl_transfer.domain.normalisation import NormalisationFacts, constants
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.transfer.pixels import Normaliser
+from automl_transfer.transfer.together import Ensemble
 
 
 class Inference(nn.Module):
@@ -32,7 +33,7 @@ class Inference(nn.Module):
 
     def __init__(
         self,
-        model: TargetModel,
+        model: TargetModel | Ensemble,
         normalisation: NormalisationFacts | None = None,
         temperature: float = 1.0,
     ) -> None:
@@ -54,7 +55,7 @@ class Inference(nn.Module):
         return torch.softmax(self.model(self._normalise(images)) / self._temperature, dim=1)
 
 
-def _without_parameters(model: TargetModel) -> TargetModel:
+def _without_parameters(model: TargetModel | Ensemble) -> TargetModel | Ensemble:
     for module in model.modules():
         for name, parameter in list(module._parameters.items()):
             if parameter is not None:
@@ -199,6 +200,13 @@ def _value(graph: fx.GraphModule, node: Any) -> Tensor | None:
 
 
 def _constant(graph: fx.GraphModule, value: Tensor) -> fx.Node:
+    # Several passes through one network share its weights.
+    for name, known in graph._buffers.items():
+        if known is None or not name.startswith("constant_"):
+            continue
+        if (known.shape, known.dtype) == (value.shape, value.dtype) and torch.equal(known, value):
+            shared: fx.Node = graph.graph.get_attr(name)
+            return shared
     number = sum(name.startswith("constant_") for name in graph._buffers)
     graph.register_buffer(f"constant_{number}", value)
     node: fx.Node = graph.graph.get_attr(f"constant_{number}")

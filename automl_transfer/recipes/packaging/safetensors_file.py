@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from automl_transfer.models.heads import TargetModel
     from automl_transfer.recipes.packaging.graph import Inference
+    from automl_transfer.transfer.together import Ensemble
 
 COUNTER = "num_batches_tracked"
 """How many batches a norm layer was trained on: nothing that inference needs."""
@@ -56,15 +57,15 @@ class SafetensorsFile(PackageFormat):
         return answers
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, PackageDescription]:
-    """The network of a packaged file, in evaluation mode and without a tunable parameter.
+def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel | Ensemble, PackageDescription]:
+    """The network, or networks, of a packaged file, in evaluation mode and without a tunable parameter.
 
     Raises:
         SourceError: It is no such file, or its tensors do not fit its architecture; names them.
     """
     from safetensors import safe_open
 
-    from automl_transfer.models.heads import build_from_description
+    from automl_transfer.transfer.together import build_described
 
     rule = "a packaged model must be a safetensors file"
     with reading(rule, path, SourceError, "copy the file again"), safe_open(str(path), "pt") as file:
@@ -78,11 +79,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> tuple[TargetModel, P
     if described.network is None:
         raise SourceError(f"network: missing in the description of {path}")
     with reading("a model must be one that can be built", path, SourceError, "package it again"):
-        model = build_from_description(
-            **described.network.model_dump(),
+        model = build_described(
+            described.network,
+            described.network.members,
             in_channels=described.channels,
             classes=len(described.classes),
             resolution=described.resolution,
+            flips=described.flips,
+            device=device,
         )
     fill(model, path, described.network.architecture, optional=COUNTER)
     return model.requires_grad_(False).eval().to(device), described

@@ -33,6 +33,7 @@ class Beginning:
         labels: (N,) of all rows.
         classes: Number of them.
         normalise: From pixels to the network's input.
+        weights: (N,) how often each row counts; None where all count once.
     """
 
     model: TransferModel
@@ -44,6 +45,7 @@ class Beginning:
     labels: np.ndarray
     classes: int
     normalise: Normaliser
+    weights: np.ndarray | None = None
 
     def transferred_parameters(self) -> dict[str, nn.Parameter]:
         """Those of the transferred groups, by their names in the model."""
@@ -70,10 +72,12 @@ class Term:
     Attributes:
         mixes: Whether `batch` changes inputs or targets; targets are then (B, C) probabilities.
         anchors: Whether transferred parameters are pulled somewhere: weight decay leaves them alone.
+        counts: (B,) how often each row of the part counts that `loss` is asked about; None: once.
     """
 
     mixes = False
     anchors = False
+    counts: Tensor | None = None
 
     def __init__(self, strength: float = 0.0) -> None:
         self.strength = strength
@@ -98,7 +102,10 @@ class Term:
         return ()
 
     def batch(self, rest: Rest, targets: Tensor) -> tuple[Rest, Tensor]:
-        """The inputs of the trained part, pixels or kept activations, and (B, C) targets; only if `mixes`."""
+        """The inputs of the trained part, pixels or kept activations, and (B, C) targets; only if `mixes`.
+
+        Targets add up to 1, or to what a row counts: mix them linearly.
+        """
         return rest, targets
 
     def loss(self, rest: Rest, logits: Tensor, targets: Tensor) -> Tensor | None:

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements
+from automl_transfer.transfer.ridge import mean_of
 from automl_transfer.transfer.terms.base import Beginning, Rest, Term, as_probabilities
 
 SCALE = 100.0
@@ -65,7 +66,8 @@ class CoTuning(Term):
         batch = batch_for(elements, device)
         found = forward_rows(answers, beginning.images, beginning.rows, beginning.normalise, batch)
         labels = beginning.labels[beginning.rows]
-        self._relationship = relationship(found, labels, beginning.classes).to(device)
+        counts = None if beginning.weights is None else torch.from_numpy(beginning.weights[beginning.rows])
+        self._relationship = relationship(found, labels, beginning.classes, counts).to(device)
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """The source classifier's."""
@@ -86,7 +88,7 @@ class CoTuning(Term):
             return None
         wanted = as_probabilities(targets, self._classes) @ self._relationship
         logs = torch.log_softmax(self._head(activation), dim=1)
-        return -SCALE * self.strength * (wanted * logs).sum(dim=1).mean()
+        return -SCALE * self.strength * mean_of((wanted * logs).sum(dim=1), self.counts)
 
     def state(self) -> dict[str, Tensor]:
         """The source classifier's weights."""
@@ -99,10 +101,12 @@ class CoTuning(Term):
             parameter.copy_(tensors[name])
 
 
-def relationship(answers: Tensor, labels: np.ndarray, classes: int) -> Tensor:
-    """(classes, source classes) means of (n, source classes) answers over each class."""
+def relationship(answers: Tensor, labels: np.ndarray, classes: int, counts: Tensor | None = None) -> Tensor:
+    """(classes, source classes) means of (n, source classes) answers over each class, as rows count."""
     members = torch.from_numpy(labels.astype(np.int64))
-    found = answers.mean(dim=0).repeat(classes, 1)
+    own = None if counts is None else counts.to(answers.dtype)
+    found = mean_of(answers, own).repeat(classes, 1)
     for each in set(members.tolist()):  # of a class without images, the mean of all
-        found[each] = answers[members == each].mean(dim=0)
+        here = members == each
+        found[each] = mean_of(answers[here], None if own is None else own[here])
     return found

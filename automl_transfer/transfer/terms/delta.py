@@ -15,6 +15,7 @@ from automl_transfer.models.heads import TargetModel
 from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
 from automl_transfer.transfer.heads import SOLVED
+from automl_transfer.transfer.ridge import mean_of
 from automl_transfer.transfer.terms.base import Beginning, Rest, Term
 
 ATTENTION_PIXELS = 2**23
@@ -105,11 +106,19 @@ def attention(beginning: Beginning) -> dict[int, Tensor] | None:
     images = beginning.normalise(read_pixels(beginning.images, rows))
     labels = torch.from_numpy(beginning.labels[rows].astype(np.int64)).to(images.device)
     at_once = max(1, batch_for(pixel_elements(size, model.resolution_scale), images.device) // len(rows))
-    return {n: torch.softmax(rises(model, n, images, labels, at_once), dim=0) for n in trained}
+    counts = None if beginning.weights is None else torch.from_numpy(beginning.weights[rows]).to(images)
+    return {n: torch.softmax(rises(model, n, images, labels, at_once, counts), dim=0) for n in trained}
 
 
 @torch.no_grad()
-def rises(model: TransferModel, number: int, images: Tensor, labels: Tensor, at_once: int) -> Tensor:
+def rises(
+    model: TransferModel,
+    number: int,
+    images: Tensor,
+    labels: Tensor,
+    at_once: int,
+    counts: Tensor | None = None,
+) -> Tensor:
     """(C,) how much the mean loss rises where one channel of a group's output is zero.
 
     Args:
@@ -118,6 +127,7 @@ def rises(model: TransferModel, number: int, images: Tensor, labels: Tensor, at_
         images: (n, ...) normalised.
         labels: (n,).
         at_once: Channels whose images go through the model together.
+        counts: (n,) how often each image counts; None: once.
     """
     x, below = (model.resize(images), None) if number == 0 else model.run(images, number)
     x = model.groups[number](x)
@@ -130,7 +140,7 @@ def rises(model: TransferModel, number: int, images: Tensor, labels: Tensor, at_
             _by_channel(part)[:, channel : channel + 1] = 0.0
         logits = upper(cut, 0, None if below is None else below.repeat(times, 1))
         each = nn.functional.cross_entropy(logits, labels.repeat(times), reduction="none")
-        return each.view(times, -1).mean(dim=1)
+        return mean_of(each.view(times, -1), counts, dim=1)
 
     channels = _by_channel(x).shape[1]
     whole = losses(range(channels, channels + 1))  # of no channel

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.models.adapters import Adapter
 from automl_transfer.models.traits import branch_drops
 from automl_transfer.transfer.terms.base import Beginning, Term
 
@@ -69,4 +70,6 @@ class DropPath(Term):
         places = {block: number for number, block in enumerate(blocks, start=1)}
         for block, name in found:
             drop = BranchDrop(self.strength * places[id(block)] / len(places))
-            setattr(block, name, drop.train(block.training))
+            adapter = getattr(block, name)
+            place = (adapter, "drop") if isinstance(adapter, Adapter) else (block, name)
+            setattr(*place, drop.train(block.training))

@@ -1,0 +1,219 @@
+"""Several trials' networks as one: a greedy soup of weights, an ensemble chosen greedily."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_transfer.api.training import constants_of
+from automl_transfer.domain.measured import score_of
+from automl_transfer.domain.model_description import Member, Network
+from automl_transfer.domain.normalisation import constants, facts
+from automl_transfer.domain.records import TrialRecord
+from automl_transfer.errors import StudyError
+from automl_transfer.recipes.shipped_as import Kind, Part, offer_name
+from automl_transfer.training.calibration import fit_temperature, log_likelihood, softmax
+from automl_transfer.training.making import Composed, Constants, Judged, split_logits
+
+if TYPE_CHECKING:
+    from automl_transfer.models.heads import TargetModel
+    from automl_transfer.training.evaluate import Scores
+    from automl_transfer.training.run import TrainingRun
+
+MOST_TOGETHER = 4
+"""Different networks in an ensemble: each costs its own time at every prediction."""
+MOST_ADDED = 12
+"""Additions to an ensemble, the same network again among them."""
+
+Logits = npt.NDArray[np.float32]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ingredient:
+    """A trial's trained network, and its (n, classes) logits and scores on the validation images."""
+
+    record: TrialRecord
+    run: TrainingRun
+    architecture: str
+    logits: Logits
+    scores: Scores
+
+    @property
+    def order(self) -> tuple[float, float]:
+        """Higher is better: by the task's metric, then by its likelihood."""
+        return score_of(self.scores, self.run.task.task.metric), -self.scores.nll
+
+    @property
+    def words(self) -> str:
+        """Its strategy."""
+        return self.run.plan.strategy.describe()
+
+    def part(self, share: float) -> Part:
+        """What a recipe says of it."""
+        assert self.record.strategy is not None
+        return Part(
+            trial=self.record.number,
+            root_trial=self.record.root,
+            strategy=self.record.strategy.canonical(),
+            weights_sha256=self.run.weights_sha256(),
+            share=share,
+        ).public()
+
+
+@dataclasses.dataclass(frozen=True)
+class Composition:
+    """Chosen networks with their shares, and what they are as one."""
+
+    kind: Kind
+    judged: Judged
+    chosen: tuple[tuple[Ingredient, float], ...]
+
+    def name(self, *, flips: bool = False) -> str:
+        """In words."""
+        return offer_name(self.kind, len(self.chosen), flips)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What a recipe says of them."""
+        return tuple(each.part(share) for each, share in self.chosen)
+
+
+def scores_on_validation(judged: Judged, logits: Logits) -> Scores:
+    """Scores of (n, classes) logits of the validation images."""
+    from automl_transfer.training.evaluate import scores
+
+    task, rows = judged.task, judged.task.indices["validation"]
+    return scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
+
+
+def _shape(run: TrainingRun) -> tuple[object, ...]:
+    """Equal for networks whose weights can be averaged."""
+    model = run.model
+    tensors = tuple((name, tuple(tensor.shape)) for name, tensor in model.state_dict().items())
+    fed = (run.plan.mean, run.plan.std, model.resolution_scale, model.head.grid, model.head.taps)
+    return run.plan.strategy.source, fed, tensors
+
+
+def soup(pool: Sequence[Ingredient], *, of_all: bool = False) -> Composition:
+    """The greedy soup of the best trials that share a source and a shape (Wortsman et al. 2022, recipe 1).
+
+    An ingredient stays where the validation score is no worse for it. Statistics of batch norms that differ
+    between the ingredients are estimated anew on training images, for each soup that is tasted.
+
+    Args:
+        pool: The best first.
+        of_all: Refuse a pool of which some cannot be averaged with the others.
+
+    Raises:
+        StudyError: No two of them can.
+    """
+    groups: dict[tuple[object, ...], list[Ingredient]] = {}
+    for each in pool:
+        groups.setdefault(_shape(each.run), []).append(each)
+    kin = [group for group in groups.values() if len(group) > 1]
+    if not kin or (of_all and len(groups) > 1):
+        told = "; ".join(f"trial {group[0].record.number}: {group[0].words}" for group in groups.values())
+        raise StudyError(
+            "a soup must be of trials that share a source and a shape (groups kept, pooling, outputs read, "
+            f"resolution, normalisation), got {told}: take --as ensemble, or other --trials"
+        )
+    return max((_greedy(group) for group in kin), key=lambda made: made[0])[1]
+
+
+def _greedy(kin: Sequence[Ingredient]) -> tuple[float, Composition]:
+    """The soup of some that can be averaged, and its validation score."""
+    chosen, run, best = [kin[0]], kin[0].run, kin[0].order[0]
+    model, metric = copy.deepcopy(run.model), run.task.task.metric
+    tasted = Composed(run.task, model, run.device, run.plan)
+    for each in kin[1:]:
+        _average([*chosen, each], model)
+        score = score_of(scores_on_validation(tasted, split_logits(tasted, "validation")), metric)
+        if score >= best:
+            chosen, best = [*chosen, each], score
+    _average(chosen, model)
+    return best, Composition("soup", tasted, tuple((each, 1.0 / len(chosen)) for each in chosen))
+
+
+def _average(ingredients: Sequence[Ingredient], model: TargetModel) -> None:
+    """Put the mean of the ingredients' weights into a model, and statistics that fit it."""
+    import torch
+
+    from automl_transfer.transfer.norms import adapt_statistics, batch_norms
+
+    run = ingredients[0].run
+    states = [each.run.model.state_dict() for each in ingredients]
+    mean = {
+        name: torch.stack([state[name] for state in states]).mean(0) if first.is_floating_point() else first
+        for name, first in states[0].items()
+    }
+    model.load_state_dict(mean)
+    model.eval()
+    layers = [batch_norms([each.run.model]) for each in ingredients]
+    differ = [
+        not all(torch.equal(layer.running_mean, same[0].running_mean) for layer in same)
+        for same in zip(*layers, strict=True)
+    ]
+    moved = [layer for layer, other in zip(batch_norms([model]), differ, strict=True) if other]
+    adapt_statistics(
+        model,
+        moved,
+        run.task.images,
+        run.task.indices["train"],
+        run.plan.normaliser(run.device),
+    )
+
+
+def ensemble(pool: Sequence[Ingredient]) -> Composition:
+    """Networks chosen greedily, with replacement, by the NLL of their mean (Caruana et al. 2004, section 2).
+
+    It begins with the best one, and ends where no addition makes the validation images more likely. Members
+    that were chosen more often have a larger share. Each one's probabilities are calibrated first: scales of
+    logits differ, between solved and trained heads most of all.
+    """
+    from automl_transfer.transfer.together import Ensemble
+
+    task = pool[0].run.task
+    labels = task.labels[task.indices["validation"]]
+    usable = [each for each in pool if np.isfinite(each.logits).all()]
+    heat = [fit_temperature(each.logits, labels).temperature for each in usable]
+    answers = [softmax(each.logits, t) for each, t in zip(usable, heat, strict=True)]
+
+    def nll(counts: dict[int, int]) -> float:
+        mean = sum(count * answers[at] for at, count in counts.items()) / sum(counts.values())
+        return -float(log_likelihood(np.log(np.maximum(mean, 1e-30)), labels).mean())
+
+    counts = {0: 1}
+    best = nll(counts)
+    for _ in range(MOST_ADDED):
+        open_ = [at for at in range(len(usable)) if at in counts or len(counts) < MOST_TOGETHER]
+        tried = [(nll({**counts, at: counts.get(at, 0) + 1}), at) for at in open_]
+        lowest, at = min(tried)
+        if lowest >= best - 1e-6:
+            break
+        best, counts = lowest, {**counts, at: counts.get(at, 0) + 1}
+    total = sum(counts.values())
+    chosen = tuple((usable[at], count / total) for at, count in sorted(counts.items()))
+    members = [_member(usable[at], count / total, heat[at]) for at, count in sorted(counts.items())]
+    if len(members) == 1:
+        return Composition("ensemble", chosen[0][0].run, chosen)
+    device = chosen[0][0].run.device
+    together = Ensemble([each.run.model for each, _ in chosen], members, device).eval()
+    mean, std = constants(together.normalisation) or (None, None)
+    return Composition("ensemble", Composed(task, together, device, Constants(mean, std)), chosen)
+
+
+def _member(each: Ingredient, share: float, temperature: float) -> Member:
+    from automl_transfer.transfer.together import structure
+
+    built = structure(each.run.model, each.architecture)
+    return Member(
+        **{name: built[name] for name in Network.model_fields},
+        normalisation=facts(constants_of(each.run)),
+        share=share,
+        temperature=temperature,
+    )

@@ -1,0 +1,98 @@
+"""`export`: the results of a study, while it runs or long after; what ships may be more than the winner."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from automl_transfer.api.finish import Shipped, finish_search
+from automl_transfer.api.offers import Offer
+from automl_transfer.api.run_folder import check_run_folder
+from automl_transfer.errors import StudyError
+from automl_transfer.machine import DEFAULT_DATABASE, ensure_home, path_of
+from automl_transfer.recipes.shipped_as import Kind
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.store.store import Store
+from automl_transfer.store.url import StoreURL, resolve_storage
+
+
+def export(
+    study: str,
+    output: str | PathLike[str],
+    *,
+    kind: Kind = "winner",
+    flips: bool = False,
+    trials: Sequence[int] = (),
+    refit: bool | None = None,
+    storage: str | StoreURL | None = None,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+) -> Shipped:
+    """Write ranking, report, recipe and model of a study; what ships is measured beside the winner.
+
+    >>> export("garments", "mixed", kind="soup").recipe.shipped_as.comparison()  # doctest: +SKIP
+    'on validation: winner 0.8240, soup of 2 0.8320, ensemble of 3 0.8280 (n = 250); ...'
+
+    Args:
+        study: Its name.
+        output: Folder for the results: new, empty, or the study's own.
+        kind: `winner`; `soup`: the mean of the weights of the best trials that share a source and a shape, as
+            far as it helps; `ensemble`: the mean of the probabilities of up to four trials.
+        flips: Predict from an image and its mirror image together.
+        trials: Numbers of the trials that a soup or an ensemble may be made of; none for the best ones.
+        refit: Train the winner on training and validation images together first; None does so unless it
+            shipped before as it was. Never a soup or an ensemble.
+        storage: As for a search.
+        device: As for a search.
+        data_root: As for a search.
+        cache_root: As for a search.
+
+    Raises:
+        ConfigurationError: These options cannot be together.
+        StudyError: There is no such study, it has no complete trial, its data are others here, or what is
+            asked for cannot be made of its trials; nothing was written.
+        OutputError: The folder is another's, or cannot be written.
+    """
+    ensure_home()
+    offer = Offer(kind, flips, tuple(trials))
+    offer.check(refit)
+    url = storage if isinstance(storage, StoreURL) else resolve_storage(storage, None, DEFAULT_DATABASE)
+    missing = url.path is not None and not url.path.exists()  # said, not created
+    with Store.open(url, read_only=missing) as store:
+        return export_from(
+            store,
+            study,
+            path_of(output),
+            offer,
+            refit=refit,
+            device=device,
+            data_root=data_root,
+            cache_root=cache_root,
+        )
+
+
+def export_from(
+    store: Store,
+    study: str,
+    output: Path,
+    offer: Offer,
+    *,
+    refit: bool | None = None,
+    device: str = "auto",
+    data_root: Path | None = None,
+    cache_root: Path | None = None,
+) -> Shipped:
+    """The same, from a store that is open."""
+    offer.check(refit)
+    handle = store.study(study)
+    check_run_folder(store, handle.name, output)
+    bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache_root)
+    shipped = finish_search(store, bench, output, refit=refit, offer=offer)
+    if shipped.recipe is None:
+        raise StudyError(
+            f"a study must have a complete trial before it is exported, got {study!r} without one: "
+            "run 'automl-transfer search' on"
+        )
+    return shipped

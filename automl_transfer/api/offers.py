@@ -1,0 +1,280 @@
+"""What may ship in the winner's place: flips at test time, a soup of weights, an ensemble; each measured.
+
+All is chosen and compared on the validation images. The test split is looked at for what ships only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from automl_transfer.api.composing import (
+    Composition,
+    Ingredient,
+    Logits,
+    ensemble,
+    scores_on_validation,
+    soup,
+)
+from automl_transfer.api.retention import KEPT_STRATEGIES
+from automl_transfer.api.stored import stored
+from automl_transfer.domain.measured import score_of
+from automl_transfer.domain.records import TrialRecord
+from automl_transfer.domain.task import Task
+from automl_transfer.errors import ConfigurationError, StudyError
+from automl_transfer.recipes.scores import Cost
+from automl_transfer.recipes.shipped_as import Kind, Offered, ShippedAs
+from automl_transfer.reporting.ranking import one_per_strategy
+from automl_transfer.reporting.study_report import StudyReport
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.training.calibration import fit_temperature
+from automl_transfer.training.making import Judged, split_logits
+
+if TYPE_CHECKING:
+    from automl_transfer.models.heads import TargetModel
+    from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.together import Ensemble
+
+log = logging.getLogger(__name__)
+
+TURNS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Offer:
+    """What is to ship.
+
+    Attributes:
+        kind: `winner`, `soup` or `ensemble`.
+        flips: Predict from an image and its mirror image together.
+        trials: For a soup or an ensemble, the trials it is made of; none for the best ones.
+    """
+
+    kind: Kind = "winner"
+    flips: bool = False
+    trials: tuple[int, ...] = ()
+
+    def check(self, refit: bool | None) -> None:
+        """Raise ConfigurationError for what cannot be, before anything is done."""
+        mistakes = []
+        if self.kind not in ("winner", "soup", "ensemble"):
+            mistakes.append(f"what ships must be winner, soup or ensemble, got {self.kind!r}")
+        if self.trials and self.kind == "winner":
+            mistakes.append(
+                f"trials are named for a soup or an ensemble, got {list(self.trials)} for the winner: "
+                "the ranking says who that is"
+            )
+        if self.trials and len(set(self.trials)) < 2:
+            mistakes.append(
+                f"{self.kind}: it is made of at least two trials, got {list(self.trials)}: name another"
+            )
+        if refit and self.kind != "winner":
+            mistakes.append(
+                f"only the winner can be refitted, got --refit for a {self.kind}: its parts ship as their "
+                "trials left them, chosen by the validation images; leave --refit out"
+            )
+        if mistakes:
+            raise ConfigurationError(mistakes)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the winner as it is."""
+        return self.kind == "winner" and not self.flips
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What ships in the winner's place.
+
+    Attributes:
+        judged: Its network, or networks, and how they are fed.
+        logits: (n, classes) of the validation images.
+        cost: Of all its trainings, and of one prediction.
+        source: Whose architecture it has; an ensemble knows those of its members.
+    """
+
+    judged: Judged
+    shipped_as: ShippedAs
+    logits: Logits
+    cost: Cost
+    source: str
+
+
+def warn_of_flips(task: Task) -> None:
+    """Say where a mirror image may be of another class."""
+    if not task.may("mirror"):
+        log.warning(
+            "flips: a mirrored image of %s may be of another class, or none, so predictions may be worse: "
+            'say label_preserving = ["mirror"] for the task where it is not',
+            task.name,
+        )
+
+
+def make(bench: Workbench, report: StudyReport, winner: TrialRecord, run: TrainingRun, offer: Offer) -> Made:
+    """Build what is offered and measure it beside the winner.
+
+    Args:
+        bench: The study's images and networks.
+        report: The study's trials, ranked.
+        winner: The best of them.
+        run: Its trained model, which flips from then on where that is asked for.
+        offer: Not the plain one.
+
+    Raises:
+        StudyError: There are fewer than two trials whose weights are there, a named one is missing or its
+            weights are gone, or a soup's parts are of different sources or shapes.
+    """
+    if offer.flips:
+        warn_of_flips(bench.task.task)
+    first = _ingredient(bench, winner, run)
+    made = _composed(_pool(bench, report, first, offer), offer) if offer.kind != "winner" else []
+    plain = [Composition("winner", run, ()), *made]
+    asked = next(each for each in plain if each.kind == offer.kind)
+    ways = [_Way(each.name(), each.judged) for each in plain]
+    if offer.flips:
+        mirrored = [each for each in plain if each.kind in ("winner", offer.kind)]
+        ways += [_Way(each.name(flips=True), each.judged, flips=True) for each in mirrored]
+    shipped = ShippedAs(
+        kind=offer.kind,
+        flips=offer.flips,
+        parts=asked.parts,
+        offered=tuple(_offered(ways)),
+        images=len(bench.task.indices["validation"]),
+    )
+    for network in _networks(asked.judged.model):
+        network.flips = offer.flips
+    mine = next(each for each in shipped.offered if each.name == shipped.name)
+    cost = _cost(asked, winner, mine.predict_ms_per_image)
+    source = asked.chosen[0][0].run.plan.strategy.source if asked.chosen else run.plan.strategy.source
+    return Made(asked.judged, shipped, split_logits(asked.judged, "validation"), cost, source)
+
+
+def _composed(pool: Sequence[Ingredient], offer: Offer) -> list[Composition]:
+    """Soup and ensemble; one that is not asked for is measured where it is possible."""
+    makers: dict[Kind, Callable[[], Composition]] = {
+        "soup": lambda: soup(pool, of_all=bool(offer.trials) and offer.kind == "soup"),
+        "ensemble": lambda: ensemble(pool),
+    }
+    made = []
+    for kind, maker in makers.items():
+        try:
+            made.append(maker())
+        except StudyError:
+            if kind == offer.kind:
+                raise
+            log.info("no %s is possible here, so none is measured", kind)
+    return made
+
+
+@dataclasses.dataclass(frozen=True)
+class _Way:
+    """One way to ship."""
+
+    name: str
+    judged: Judged
+    flips: bool = False
+
+    @contextmanager
+    def ready(self) -> Iterator[Judged]:
+        """Its model, flipping where it is to."""
+        networks = _networks(self.judged.model)
+        before = [network.flips for network in networks]
+        for network in networks:
+            network.flips = self.flips
+        try:
+            yield self.judged
+        finally:
+            for network, flips in zip(networks, before, strict=True):
+                network.flips = flips
+
+
+def _networks(model: TargetModel | Ensemble) -> list[TargetModel]:
+    from automl_transfer.transfer.together import Ensemble
+
+    return model.networks if isinstance(model, Ensemble) else [model]
+
+
+def _offered(ways: Sequence[_Way]) -> Iterator[Offered]:
+    """Scores on the validation images, and what a prediction takes, measured in turns."""
+    from automl_transfer.training.evaluate import measure_latency
+
+    taken: list[list[float]] = [[] for _ in ways]
+    for _ in range(TURNS):
+        for way, found in zip(ways, taken, strict=True):
+            with way.ready() as judged:
+                normalise = judged.plan.normaliser(judged.device)
+                images = judged.task.images
+                found.append(measure_latency(judged.model, images, normalise, judged.device, repeats=1))
+    for way, found in zip(ways, taken, strict=True):
+        with way.ready() as judged:
+            logits = split_logits(judged, "validation")
+        scores, labels = scores_on_validation(judged, logits), judged.task.labels
+        fitted = fit_temperature(logits, labels[judged.task.indices["validation"]])
+        yield Offered(
+            name=way.name,
+            score=score_of(scores, judged.task.task.metric),
+            nll=fitted.nll_after,
+            predict_ms_per_image=statistics.median(found),
+        )
+
+
+def _pool(bench: Workbench, report: StudyReport, first: Ingredient, offer: Offer) -> list[Ingredient]:
+    """The winner and the other best trials whose weights are there, or those that were named."""
+    by_root = {record.root: record for record in one_per_strategy(report.records)}
+    if offer.trials:
+        wanted = [_named(number, by_root.values()) for number in dict.fromkeys(offer.trials)]
+    else:
+        wanted = [by_root[row.root_trial] for row in report.ranking.rows[:KEPT_STRATEGIES]]
+    found, gone = [], []
+    for record in wanted:
+        run = first.run if record.root == first.record.root else stored(bench, record)
+        if run is not None:
+            found.append(first if run is first.run else _ingredient(bench, record, run))
+            continue
+        gone.append(f"trial {record.number}")
+        if offer.trials:
+            raise StudyError(
+                f"the weights of each part must be among the study's files, those of trial {record.number} "
+                "are gone, or are not what the trial left: leave it out of --trials"
+            )
+    if gone:
+        log.warning("left out, because their weights are gone or changed: %s", ", ".join(gone))
+    if len(found) < 2:
+        raise StudyError(
+            f"{offer.kind}: it is made of at least two trials with kept weights, got {len(found)} in "
+            f"study {bench.handle.name!r}: search on for more trials, or take --as winner"
+        )
+    return sorted(found, key=lambda each: each.order, reverse=True)
+
+
+def _named(number: int, records: Iterable[TrialRecord]) -> TrialRecord:
+    for record in records:
+        if number in (record.number, record.root):
+            return record
+    raise StudyError(
+        f"--trials must name complete trials of the study, got {number}: 'automl-transfer report STUDY' "
+        "lists them"
+    )
+
+
+def _ingredient(bench: Workbench, record: TrialRecord, run: TrainingRun) -> Ingredient:
+    run.model.eval()
+    logits = split_logits(run, "validation")
+    architecture = bench.backbone(run.plan.strategy.source).architecture
+    return Ingredient(record, run, architecture, logits, scores_on_validation(run, logits))
+
+
+def _cost(asked: Composition, winner: TrialRecord, ms: float) -> Cost:
+    records = [each.record for each, _ in asked.chosen] or [winner]
+    outcomes = [record.outcome for record in records if record.outcome is not None]
+    parameters = sum(p.numel() for p in asked.judged.model.parameters())
+    return Cost(
+        train_seconds=sum(each.train_seconds for each in outcomes),
+        predict_ms_per_image=ms,
+        parameters=parameters,
+        trained_parameters=min(parameters, sum(each.trained_parameters for each in outcomes)),
+    )

@@ -1,0 +1,65 @@
+"""When searching on is not worth it: what is left to gain is below the noise of the validation images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from automl_transfer.domain.measured import MEASURED, Metric
+
+if TYPE_CHECKING:
+    from automl_transfer.store.trials import Trials
+    from automl_transfer.store.values import StudyHandle
+
+LEVEL = 0.05
+"""Of the test that would have to tell a flawless strategy from the best one."""
+SMALL = 0.02
+"""More than two points are worth a search, however few the images are that would have to show them."""
+
+
+def nothing_left(best: float | None, images: int, metric: Metric) -> str | None:
+    """Why no strategy could be shown to be better than the best one, in words; None where one could.
+
+    A flawless strategy differs from the best one on the images that this one gets wrong, w of them, always in
+    its own favour. The exact one-sided sign test (McNemar 1947, Psychometrika 12:153) then has p = 2^-w: with
+    four or fewer, not even that shows a difference at 5%. And at most two points may be left.
+
+    Args:
+        best: The best validation score of a complete trial; None where there is none.
+        images: Of the validation split.
+        metric: What the score is. Of others than the accuracy, only a full score says how many images are
+            wrong; of another package's nothing does.
+
+    >>> nothing_left(357 / 359, 359, "accuracy")
+    'what is left to gain is below the noise of 359 validation images: the best strategy gets 2 of them \
+wrong, and not even a flawless one could be told from it (p = 0.25)'
+    >>> nothing_left(352 / 359, 359, "accuracy"), nothing_left(71 / 74, 74, "accuracy")
+    (None, None)
+    """
+    if best is None or not 1.0 - SMALL <= best <= 1.0 or metric not in MEASURED:
+        return None
+    wrong = round((1.0 - best) * images)
+    if (metric != "accuracy" and best < 1.0) or 0.5**wrong <= LEVEL:
+        return None
+    gets = f"gets {wrong} of them wrong" if wrong else "gets all of them right"
+    return (
+        f"what is left to gain is below the noise of {images} validation images: the best strategy {gets}, "
+        f"and not even a flawless one could be told from it (p = {0.5**wrong:g})"
+    )
+
+
+def search_is_over(trials: Trials, study: StudyHandle) -> str | None:
+    """Why no more strategies are drawn although there is budget for them; None where they are.
+
+    One number is read. That best strategy may be of any process; trials that are waiting are run whatever
+    this says.
+    """
+    if study.spec.search.stop_when == "budget":
+        return None
+    return nothing_left(trials.best_value(study), study.task.splits.validation, study.task.metric)
+
+
+def why_finished(trials: Trials, study: StudyHandle) -> str:
+    """Why a study is finished of which nothing is open, in words."""
+    if trials.counts(study).roots < study.spec.search.trials and (why := search_is_over(trials, study)):
+        return f"{why}; with search.stop_when=budget it goes on"
+    return "the study is finished"

@@ -1,0 +1,205 @@
+"""What ships in the winner's place: flips, a soup, an ensemble; made as stated, measured, and refused in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from automl_transfer.api import evaluate, export, package, search, verify
+from automl_transfer.api.offers import Offer, warn_of_flips
+from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.errors import ConfigurationError, StudyError, UserError
+from automl_transfer.models.registry import get_source
+from automl_transfer.recipes.model_folder import load_model
+from automl_transfer.recipes.predict import Predictor
+from automl_transfer.recipes.shipped_as import Part
+from automl_transfer.store.evidence import Evidence
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.url import StoreURL
+from automl_transfer.training.calibration import softmax
+from automl_transfer.transfer.together import Ensemble
+
+SPEC = StudySpec(
+    name="offers",
+    task=TaskSpec(dataset="digits?per_class=8", label_preserving=("mirror",)),
+    search=SearchSpec(trials=4, max_epochs=2, profile=False, pruner="none", confirm=0),
+    space={
+        "truncation": 2, "tune_mode": "full", "norm_policy": "train", "pool": (1, 2),
+        "normalise": ("source", "dataset"), "learning_rate": (1e-3, 1e-2),
+    },
+)  # fmt: skip
+
+
+@dataclasses.dataclass
+class Made:
+    folder: Path
+
+    @property
+    def storage(self) -> str:
+        return str(self.folder / "study.db")
+
+    def export(self, name: str, **options: Any) -> Any:
+        return export("offers", self.folder / name, storage=self.storage, device="cpu", **options).recipe
+
+    def weights(self, part: Part) -> Path:
+        """What a trial left among the study's files."""
+        name = f"trial-{part.root_trial:06d}/model-0.safetensors"
+        (found,) = (self.folder / "out" / "artifacts").glob(f"*/{name}")
+        return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("offers")
+    search(SPEC, storage=StoreURL.parse(str(folder / "study.db")), output=folder / "out", device="cpu")
+    return Made(folder)
+
+
+@pytest.fixture(scope="module")
+def task() -> LoadedTask:
+    return load_task(SPEC.task)
+
+
+def test_flips_are_the_mean_of_both_logits_in_the_folder_and_in_packages(
+    made: Made, task: LoadedTask
+) -> None:
+    recipe = made.export("flips", flips=True, refit=False)
+    folder, images = made.folder / "flips", task.images[:9]
+    predictor = Predictor.load(folder / "model")
+    assert predictor.description.flips
+    together = predictor.logits(images)
+    predictor.model.flips = False  # type: ignore[misc]
+    alone = [predictor.logits(np.ascontiguousarray(each)) for each in (images, images[:, :, ::-1])]
+    np.testing.assert_allclose(together, np.mean(alone, axis=0), atol=1e-5)
+    assert [each.name for each in recipe.shipped_as.offered] == ["winner", "winner, flips"]
+    assert "with its mirror image" in (folder / "model" / "README.md").read_text()
+    assert package(folder / "model", "safetensors", made.folder / "flips-alone").description.flips
+    safe = Predictor.load(made.folder / "flips-alone.safetensors")
+    np.testing.assert_allclose(safe.logits(images), together, atol=1e-6)
+    again = verify(folder / "best_strategy.json")
+    assert (again.word, again.found.test) == ("identical", recipe.metrics.test)
+
+
+def test_a_soup_is_the_mean_of_the_weights_with_statistics_of_its_own(made: Made, task: LoadedTask) -> None:
+    recipe = made.export("soup", kind="soup")
+    parts, folder = recipe.shipped_as.parts, made.folder / "soup" / "model"
+    mixed = load_file(str(folder / "model.safetensors"))
+    states = [load_file(str(made.weights(part))) for part in parts]
+    assert len(parts) >= 2
+    assert all(part.share == pytest.approx(1 / len(parts)) for part in parts)
+    for name, value in mixed.items():
+        if "running" not in name and value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([state[name] for state in states]).mean(0))
+    # The first batch norm sees the first convolution's maps of all training images, which are one batch here.
+    predictor = Predictor.load(folder)
+    images = predictor._normalise(torch.from_numpy(task.images[task.indices["train"]]))
+    convolution = next(m for m in predictor.model.modules() if isinstance(m, torch.nn.Conv2d))
+    norm = next(m for m in predictor.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    assert norm.running_mean is not None
+    with torch.no_grad():
+        torch.testing.assert_close(
+            norm.running_mean, convolution(images).mean((0, 2, 3)), atol=1e-4, rtol=1e-3
+        )
+    scores = {each.name: each.score for each in recipe.shipped_as.offered}
+    assert scores[f"soup of {len(parts)}"] == recipe.metrics.validation.accuracy
+    assert get_source(f"checkpoint/@{folder}").info().available  # one network, as ever
+
+
+def test_an_ensemble_is_the_mean_of_calibrated_probabilities(made: Made, task: LoadedTask) -> None:
+    recipe = made.export("ensemble", kind="ensemble", flips=True)
+    folder = made.folder / "ensemble" / "model"
+    model, description = load_model(folder)
+    assert isinstance(model, Ensemble)
+    images = task.images[task.indices["validation"]]
+    ensemble, parts = Predictor(model, description), recipe.shipped_as.parts
+    assert len(parts) == len(description.members) >= 2, "the fixture is to have an ensemble of several"
+    wanted = 0.0
+    for part, member, network in zip(parts, description.members, model.networks, strict=True):
+        one = description.model_copy(update={"members": (), "normalisation": member.normalisation})
+        wanted = wanted + part.share * softmax(Predictor(network, one).logits(images), member.temperature)
+        state = load_file(str(made.weights(part)))
+        assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+    np.testing.assert_allclose(softmax(ensemble.logits(images)), wanted, atol=1e-5)
+    assert evaluate(folder, SPEC.task, split="test").accuracy == recipe.metrics.test.accuracy
+    for form in ("onnx", "safetensors"):
+        packed = package(folder, form, made.folder / form, preprocessing=True)
+        assert packed.description.networks == len(parts)
+        assert packed.description.flips
+        assert packed.difference < 1e-4  # of the model, which makes all passes
+    safe = Predictor.load(made.folder / "safetensors.safetensors")
+    np.testing.assert_allclose(safe.logits(images), ensemble.logits(images), atol=1e-5)
+    with pytest.raises(UserError, match="is an ensemble of"):
+        get_source(f"checkpoint/@{folder}")
+    with pytest.raises(ConfigurationError, match="export the study again with --as winner"):
+        verify(made.folder / "ensemble" / "best_strategy.json")
+
+
+def test_what_ships_is_made_anew_where_it_is_asked_for_and_tested_once(made: Made) -> None:
+    first = made.export("again", kind="soup")
+    assert made.export("again", kind="soup").metrics == first.metrics
+    assert made.export("again").shipped_as is None
+    with Store.open(StoreURL.parse(made.storage)) as store:
+        looks = Evidence(store).looks(store.study("offers"))
+    assert [look.shipped_as for look in looks].count(first.shipped_as.name) == 1
+
+
+def test_what_cannot_be_is_said_and_nothing_is_written(made: Made) -> None:
+    soup = made.export("one", kind="soup").shipped_as.parts
+    with Store.open(StoreURL.parse(made.storage)) as store:
+        records = Trials(store).records(store.study("offers"))
+    mine = soup[0].strategy
+    other = next(
+        record.root
+        for record in records
+        if record.strategy
+        and (record.strategy.pool, record.strategy.normalise) != (mine.pool, mine.normalise)
+    )
+    for options, said in (
+        ({"kind": "soup", "trials": (soup[0].trial, other)}, "share a source and a shape"),
+        ({"kind": "soup", "trials": (0, 99)}, "got 99"),
+        ({"kind": "soup", "refit": True}, "only the winner can be refitted"),
+        ({"trials": (0, 1)}, "for a soup or an ensemble"),
+        ({"kind": "stew"}, "winner, soup or ensemble"),
+    ):
+        with pytest.raises(UserError, match=said):
+            made.export("nothing", **options)
+    assert not (made.folder / "nothing").exists()
+
+
+def test_weights_that_are_gone(made: Made, caplog: pytest.LogCaptureFixture) -> None:
+    parts = made.export("first", kind="soup").shipped_as.parts
+    place, aside = made.weights(parts[1]), made.folder / "aside"
+    shutil.move(place, aside)
+    try:
+        with pytest.raises(StudyError, match=f"trial {parts[1].trial} are gone"):
+            made.export("nothing", kind="ensemble", trials=[part.trial for part in parts])
+        assert not (made.folder / "nothing").exists()
+        left = made.export("left", kind="ensemble").shipped_as.parts
+        assert parts[1].trial not in {part.trial for part in left}
+        assert "their weights are gone" in caplog.text
+    finally:
+        shutil.move(aside, place)
+
+
+def test_flips_where_a_mirror_image_is_another_digit(
+    task: LoadedTask, caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_of_flips(task.task)
+    assert not caplog.records
+    warn_of_flips(task.task.model_copy(update={"label_preserving": ()}))
+    assert "may be of another class" in caplog.text
+
+
+def test_an_offer_says_all_mistakes_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Offer("soup", trials=(3,)).check(refit=True)
+    assert len(caught.value.mistakes) == 2

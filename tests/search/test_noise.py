@@ -1,0 +1,79 @@
+"""A search that ends where no strategy could be shown to be better, and one that goes on all the same."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from automl_transfer.api import search
+from automl_transfer.api.finish import RANKING
+from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.reporting.table import Report
+from automl_transfer.search.noise import nothing_left
+from automl_transfer.store.url import StoreURL
+
+EASY = {"tune_mode": "closed_form", "truncation": 4, "pool": 4, "taps": 2, "ridge_lambda": (0.3, 1.0)}
+
+
+def spec(**settings: object) -> StudySpec:
+    values = {
+        "trials": 3,
+        "profile": False,
+        "default_first": False,
+        "confirm": 0,
+        "sampler": "random",
+        **settings,
+    }
+    return StudySpec(
+        name="easy", task=TaskSpec(dataset="digits?per_class=100"), search=SearchSpec(**values), space=EASY
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "images", "metric", "ends"),
+    [
+        (0, 40, "accuracy", True),
+        (2, 359, "accuracy", True),
+        (4, 359, "accuracy", True),
+        (5, 359, "accuracy", False),  # p = 1/32
+        (4, 5000, "accuracy", True),
+        (3, 74, "accuracy", False),  # four points are left
+        (0, 40, "macro_f1", True),
+        (1, 359, "macro_f1", False),
+        (0, 40, "kappa", False),
+    ],
+)
+def test_when_nothing_is_left_to_gain(wrong: int, images: int, metric: str, ends: bool) -> None:
+    assert (nothing_left(1 - wrong / images, images, metric) is not None) == ends
+    assert nothing_left(None, images, metric) is None
+
+
+def test_a_search_ends_where_no_strategy_could_be_shown_to_be_better(tmp_path: Path) -> None:
+    url, out = StoreURL.parse(str(tmp_path / "study.db")), tmp_path / "out"
+    result = search(spec(), storage=url, output=out, device="cpu", refit=False)
+    assert result.finished
+    assert result.shipped is not None
+    assert len(result.shipped.report.records) == 1
+    said = "what is left to gain is below the noise of 359 validation images"
+    assert result.reason.startswith(said)
+    assert "search.stop_when=budget" in result.reason
+    assert json.loads((out / RANKING).read_text())["ended"].startswith(said)
+    console = Console(width=500, record=True, file=io.StringIO())
+    console.print(Report(result.shipped.report))
+    assert f"The search ended before its budget: {said}" in console.export_text()
+
+    again = search(
+        spec(trials=9), storage=url, output=out, device="cpu", refit=False
+    )  # finished, and stays so
+    assert (len(again.shipped.report.records) if again.shipped else 0, again.reason) == (1, result.reason)
+
+    on = search(spec(stop_when="budget"), storage=url, output=out, device="cpu", refit=False)
+    assert on.shipped is not None
+    assert len(on.shipped.report.records) == 3
+    assert on.reason == "the study is finished"
+    assert on.ranking is not None
+    assert on.ranking.ended is None
