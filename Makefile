@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test cases fuzz check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test cases fuzz check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-table bench-replay chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -91,6 +91,15 @@ bench-growth: .venv/.developing  ## seconds and memory of profile and heads, at 
 
 bench-store: .venv/.developing  ## trials a second beside plain study.optimize, on SQLite and PostgreSQL
 	$(BIN)/python benchmarks/store.py --full --postgres
+
+bench-table: .venv/.developing  ## records the table of learning curves, hours; goes on where it stopped; PHOTOS=FOLDER
+	$(BIN)/python benchmarks/table/record.py $(if $(PHOTOS),--photos $(PHOTOS),--tasks digits-20 mnist-600 textures-16 faces stamps openclipart ufoai)
+	$(BIN)/python benchmarks/table/record.py --pack
+
+bench-replay: .venv/.developing  ## samplers, pruners and workers, replayed over the recorded table
+	$(BIN)/python benchmarks/replay.py --workers 1 8
+	$(BIN)/python benchmarks/table/rungs.py
+	$(BIN)/python benchmarks/table/strongest.py
 
 chaos: .venv/.developing  ## kills workers and databases, and counts what was lost
 	$(BIN)/python tests/chaos/chaos.py --database sqlite --progress chaos-sqlite.txt
