@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from store_helpers import CRASH, DONE, OUTCOME, checkpoint, draft, epoch, open_study
 
-from automl_transfer.domain.records import TrialState
+from automl_transfer.domain.records import StopKind, StopReason, TrialState
+from automl_transfer.store.rungs import Rungs
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
-from automl_transfer.store.values import Claim, StudyHandle
+from automl_transfer.store.values import Claim, Mark, StudyHandle
 
 
 def _ready() -> None:
@@ -84,6 +85,15 @@ def train(url: str, trials_wanted: str) -> None:
         print(claim.number, flush=True)
 
 
+def _mark(claim: Claim) -> Mark:
+    return Mark(claim.root, 2, "fresh head", 0.5, 1.0, 2.0)
+
+
+def _pause(trials: Trials, study: StudyHandle, claim: Claim) -> None:
+    stop = StopReason(kind=StopKind.PAUSED)
+    Rungs(trials.store, study).pause(claim, _mark(claim), stop, OUTCOME)
+
+
 Step = Callable[[Trials, StudyHandle, Claim], object]
 _STEPS: dict[str, Step] = {
     "create": lambda trials, study, _: trials.create(study, draft(7), "w", limit=None),
@@ -93,7 +103,12 @@ _STEPS: dict[str, Step] = {
     "fail": lambda trials, _, claim: trials.fail(claim, CRASH, retry=True),
     "restart": lambda trials, _, claim: trials.restart(claim),
     "reap": lambda trials, study, _: trials.reap(study, grace=0),
+    "pause": _pause,
+    "go on": lambda trials, study, claim: Rungs(trials.store, study).go_on(claim, _mark(claim)),
+    "promote": lambda trials, study, claim: Rungs(trials.store, study).promote(_mark(claim), "w"),
+    "end": lambda trials, study, _: Rungs(trials.store, study).end("others were better"),
 }
+_BEFORE: dict[str, Step] = {"promote": _pause, "end": _pause}
 
 
 def kill_at_every_statement(url: str, step: str) -> None:
@@ -105,6 +120,9 @@ def kill_at_every_statement(url: str, step: str) -> None:
     kills = 0
     while True:
         claim = _fresh_claim(url, kills)
+        if step in _BEFORE:
+            with Store.open(_parse(url)) as store:
+                _BEFORE[step](Trials(store), store.study(f"study {kills}"), claim)
         before = _picture(url, claim)
         child = os.fork()
         if child == 0:
@@ -187,6 +205,8 @@ def _clean(url: str) -> None:
 
 
 _TABLES = (
+    "at_rungs",
+    "at_rungs WHERE taken IS NULL",
     "trials",
     "trial_params",
     "trial_values",
