@@ -53,7 +53,7 @@ def _code(text: str) -> str:
 def _headline(report: StudyReport, best: RankedStrategy | None) -> str:
     if best is None:
         return f"## No answer yet\n\nNo trial of {words(report.study, 60)} is complete."
-    open_trials = [r for r in report.records if not r.state.finished]
+    open_trials = [r for r in report.records if r.is_open]
     budget = report.spec.search.trials if report.spec is not None else 0
     done = not open_trials and (
         report.ranking.ended is not None or len({r.root for r in report.records}) >= budget
