@@ -6,8 +6,6 @@ import logging
 import re
 import time
 
-from automl_transfer.domain.records import TrialState
-from automl_transfer.reporting.figures.base import FATES
 from automl_transfer.reporting.plain import count, plain, seconds
 from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.study_report import StudyReport
@@ -102,11 +100,9 @@ def _table(report: StudyReport) -> str:
 
 
 def _progress(report: StudyReport) -> str:
-    counts = report.summary.counts
-    fates = [f"{counts[state]} {FATES[state][0]}" for state in TrialState if counts.get(state)]
     budget = f" of a budget of {report.spec.search.trials}" if report.spec is not None else ""
     roots = len({record.root for record in report.records})
-    return f"{roots} strategies{budget}: {', '.join(fates) or 'none begun'} (trials)."
+    return f"{roots} strategies{budget}: {report.summary.fates() or 'none begun'} (trials)."
 
 
 log = logging.getLogger(__name__)
