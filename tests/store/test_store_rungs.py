@@ -14,6 +14,7 @@ from store_helpers import OUTCOME, TASK, draft, epoch, open_study, spec
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.errors import StudyError, TrialLostError
 from automl_transfer.store import rungs as rungs_module
+from automl_transfer.store import schema
 from automl_transfer.store import tables as t
 from automl_transfer.store.files import state_key
 from automl_transfer.store.rungs import Rungs
@@ -280,6 +281,22 @@ def test_rungs_go_with_their_trials_and_their_study(opened: tuple[Store, StudyHa
     store.delete(study.name)
     assert store.read(lambda c: c.execute(sa.select(t.at_rungs)).all(), "look") == []
     assert Rungs(store, study).promote(at, "w") is None
+
+
+def test_a_program_from_before_rungs_finds_a_trial_that_was_given_back(
+    opened: tuple[Store, StudyHandle],
+) -> None:
+    store, study = opened
+    paused(store, study)
+    with store.engine.begin() as connection:
+        schema.migrate(connection, "v0004")
+        stop = connection.execute(sa.select(t.at_trials.c.stop)).scalar_one()
+    assert StopReason.model_validate_json(stop) == WAITS.model_copy(update={"kind": StopKind.RELEASED})
+    with store.engine.begin() as connection:
+        schema.migrate(connection, "head")
+    claim = Trials(store).claim(study, "w")
+    assert claim is not None
+    assert claim.checkpoint is not None
 
 
 def test_a_study_keeps_its_rungs(database_url: str) -> None:
