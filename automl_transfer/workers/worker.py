@@ -182,10 +182,11 @@ class Worker:
                         self.worker_id, done, "its number of trials is reached", finished=False
                     )
                 self._check_disk()
-                claim = self._next(history, sampler)
+                try:
+                    claim = self._next(history, sampler)
+                except Aborted:  # nothing is known of what there is to do
+                    continue
                 if claim is None:
-                    if self._is_asked():
-                        continue  # it was not looked for
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
                         # Another worker may have paused one after this one had looked.
@@ -261,15 +262,16 @@ class Worker:
             log.warning("trial %d was not given back: %s", claim.number, trouble)
 
     def _next(self, history: SamplerHistory, sampler: BaseSampler) -> Claim | None:
-        """A waiting trial, a paused one that is among the best, or a new one while the budget lasts."""
+        """A waiting trial, a paused one that is among the best, or a new one while the budget lasts.
+
+        Raises:
+            Aborted: Stopping was asked for, or the time is up, before all that waits was enqueued.
+        """
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
         if claim is None:
-            try:
-                with abortable(self._is_asked):
-                    enqueued = self._before_draw()
-            except Aborted:
-                return None
+            with abortable(self._is_asked):
+                enqueued = self._before_draw()
             claim = trials.claim(study, self.worker_id) if enqueued else None
         left = self._seconds_left()
         claim = claim or self._promotion.next(self.worker_id, left)
