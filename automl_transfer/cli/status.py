@@ -34,7 +34,7 @@ def run(
 
     \b
     $ automl-transfer status quick
-    quick: 16 of 16 strategies begun; 4 complete, 12 pruned, 0 failed, 0 running, 0 waiting
+    quick: 16 of 16 strategies begun; 4 complete, 12 pruned, 0 failed, 0 running, 0 waiting, 0 paused
     """
     from rich.live import Live
 
@@ -104,7 +104,7 @@ def _shown(store: Store, study: str) -> Group:
     facts = _facts(store, study)
     counts = facts["counts"]
     fates = ", ".join(
-        f"{counts[fate]} {fate}" for fate in ("complete", "pruned", "failed", "running", "waiting")
+        f"{counts[fate]} {fate}" for fate in ("complete", "pruned", "failed", "running", "waiting", "paused")
     )
     lines = [f"{facts['study']}: {counts['roots']} of {facts['budget']} strategies begun; {fates}"]
     if facts["ended"] is not None:

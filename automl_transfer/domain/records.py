@@ -178,7 +178,13 @@ class TrialRecord(Frozen):
     @property
     def is_paused(self) -> bool:
         """Whether it waits at a rung with its checkpoint, and may go on."""
-        return self.stop is not None and self.stop.kind is StopKind.PAUSED
+        # Its last reason stays with a trial that went on, so that alone does not tell.
+        return self.state is TrialState.PRUNED and self.stop is not None and self.stop.kind is StopKind.PAUSED
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it may change yet: it waits, runs, or is paused."""
+        return self.is_paused or not self.state.finished
 
     @property
     def seconds(self) -> float:

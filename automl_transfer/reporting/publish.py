@@ -6,8 +6,6 @@ import logging
 import re
 import time
 
-from automl_transfer.domain.records import TrialState
-from automl_transfer.reporting.figures.base import FATES
 from automl_transfer.reporting.plain import count, plain, seconds
 from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.study_report import StudyReport
@@ -53,7 +51,7 @@ def _code(text: str) -> str:
 def _headline(report: StudyReport, best: RankedStrategy | None) -> str:
     if best is None:
         return f"## No answer yet\n\nNo trial of {words(report.study, 60)} is complete."
-    open_trials = [r for r in report.records if not r.state.finished]
+    open_trials = [r for r in report.records if r.is_open]
     budget = report.spec.search.trials if report.spec is not None else 0
     done = not open_trials and (
         report.ranking.ended is not None or len({r.root for r in report.records}) >= budget
@@ -102,11 +100,9 @@ def _table(report: StudyReport) -> str:
 
 
 def _progress(report: StudyReport) -> str:
-    counts = report.summary.counts
-    fates = [f"{counts[state]} {FATES[state][0]}" for state in TrialState if counts.get(state)]
     budget = f" of a budget of {report.spec.search.trials}" if report.spec is not None else ""
     roots = len({record.root for record in report.records})
-    return f"{roots} strategies{budget}: {', '.join(fates) or 'none begun'} (trials)."
+    return f"{roots} strategies{budget}: {report.summary.fates() or 'none begun'} (trials)."
 
 
 log = logging.getLogger(__name__)

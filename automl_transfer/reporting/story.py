@@ -60,10 +60,10 @@ def caveats(report: StudyReport) -> Iterator[str]:
     account = report.task.account if report.task is not None else None
     if account is not None and account.summary:
         yield plain(account.summary, 600)
-    if paused := sum(record.is_paused for record in report.records):
+    if paused := report.summary.paused:
         yield (
-            f"{paused} of the strategies are paused at a rung with their checkpoints: a longer search of "
-            "this study goes on with the best of them."
+            f"{paused} of the strategies {'is' if paused == 1 else 'are'} paused at a rung, checkpoint kept: "
+            "a longer search of this study goes on with the best of what is paused."
         )
     if report.task is not None and report.task.weights is not None:
         yield report.task.weights.describe().capitalize() + "."

@@ -237,7 +237,7 @@ def make_report(
 
 def _ended(spec: StudySpec | None, task: Task, records: list[TrialRecord]) -> str | None:
     """Why a study that has budget left draws no more strategies."""
-    if spec is None or spec.search.stop_when == "budget" or any(not r.state.finished for r in records):
+    if spec is None or spec.search.stop_when == "budget" or any(r.is_open for r in records):
         return None
     if len({record.root for record in records}) >= spec.search.trials:
         return None

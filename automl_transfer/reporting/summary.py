@@ -10,6 +10,13 @@ from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.ranking import RankedStrategy, Ranking, can_be_ranked
 
+FATES: dict[TrialState, str] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 NAMED = 12
 """Rows that cannot be read are named one by one up to here."""
 
@@ -30,6 +37,7 @@ class StudySummary(Frozen):
     """A study at a glance.
 
     Attributes:
+        counts: Trials by state; those that are `paused` are among the PRUNED ones.
         restarted: Trials that were started over because their checkpoint was gone.
         unranked: Complete trials that hold no strategy or no curve, as other tools write them.
         unreadable: What this program cannot read of the study, and has left out.
@@ -37,6 +45,7 @@ class StudySummary(Frozen):
 
     study: str
     counts: dict[TrialState, int]
+    paused: int = 0
     failures: tuple[Failure, ...]
     restarted: tuple[int, ...]
     unranked: tuple[int, ...]
@@ -47,6 +56,13 @@ class StudySummary(Frozen):
     def trials(self) -> int:
         """Number of trials of any fate."""
         return sum(self.counts.values())
+
+    def fates(self) -> str:
+        """How many trials came to which end, or are on their way, in words; empty where there are none."""
+        numbers = {name: self.counts.get(state, 0) for state, name in FATES.items()}
+        numbers[FATES[TrialState.PRUNED]] -= self.paused
+        numbers["paused"] = self.paused
+        return ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
 
 
 def summarise(
@@ -66,6 +82,7 @@ def summarise(
     return StudySummary(
         study=ranking.study,
         counts={state: counts[state] for state in TrialState if counts[state]},
+        paused=sum(record.is_paused for record in everything),
         failures=tuple(
             Failure(
                 reason=reason,

@@ -9,7 +9,6 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from automl_transfer.domain.records import TrialState
 from automl_transfer.reporting.plain import cell, count, plain, seconds
 from automl_transfer.reporting.ranking import RankedStrategy, Ranking
 from automl_transfer.reporting.story import caveats, headline
@@ -18,14 +17,6 @@ from automl_transfer.reporting.summary import StudySummary, left_out
 
 WIDE = 110
 """Columns from which every number has a column of its own."""
-
-FATES: dict[TrialState, str] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 
 
 class Report:
@@ -137,8 +128,8 @@ def _interval(row: RankedStrategy) -> str:
 
 def fates(summary: StudySummary) -> str:
     """How many trials there are, and what became of them, in words."""
-    parts = [f"{summary.counts[state]} {name}" for state, name in FATES.items() if state in summary.counts]
-    return f"{summary.trials} trials: {', '.join(parts)}." if parts else "0 trials."
+    told = summary.fates()
+    return f"{summary.trials} trials: {told}." if told else "0 trials."
 
 
 def _failures(summary: StudySummary) -> Iterator[str]:

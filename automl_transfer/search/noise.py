@@ -60,6 +60,9 @@ def search_is_over(trials: Trials, study: StudyHandle) -> str | None:
 
 def why_finished(trials: Trials, study: StudyHandle) -> str:
     """Why a study is finished of which nothing is open, in words."""
-    if trials.counts(study).roots < study.spec.search.trials and (why := search_is_over(trials, study)):
+    counts = trials.counts(study)
+    if counts.paused:
+        return f"{counts.paused} of its strategies stay paused: a longer search goes on with the best of them"
+    if counts.roots < study.spec.search.trials and (why := search_is_over(trials, study)):
         return f"{why}; with search.stop_when=budget it goes on"
     return "the study is finished"

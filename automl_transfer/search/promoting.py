@@ -98,6 +98,11 @@ class Promotion:
         takes = self._ladder.seconds_to(self.rungs[0])
         return takes is not None and takes > left
 
+    def waits(self, left: float = math.inf) -> bool:
+        """Whether a paused one would go on, where none is drawn any more and there are `left` seconds."""
+        self._look()
+        return self._ladder.last_one(self._fits(left)) is not None
+
     def end(self) -> None:
         """Nothing will go on any more: end what is paused."""
         self._drop(self._rungs.end("others were better there"))

@@ -50,13 +50,19 @@ def waiting_ids(connection: sa.Connection, study: StudyHandle) -> list[int]:
 def need_newer(connection: sa.Connection, study_id: int, passed: set[int]) -> tuple[int, ...]:
     """Numbers of the open trials, where every one of them was written by a newer program; else none.
 
+    Paused ones keep no study unfinished, so they are none of these.
+
     `passed` are ids of trials that are known to be.
     """
     found = []
     for trial_id, number, text in connection.execute(
         sa.select(t.trials.c.trial_id, t.trials.c.number, t.at_trials.c.strategy)
         .join(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
-        .where(t.trials.c.study_id == study_id, t.trials.c.state.in_(_OPEN))
+        .where(
+            t.trials.c.study_id == study_id,
+            t.trials.c.state.in_(_OPEN),
+            sa.or_(t.trials.c.state != rows.WAITING, ~t.is_paused(t.trials.c.trial_id)),
+        )
         .order_by(t.trials.c.trial_id)
     ):
         if trial_id not in passed and not _is_newer(text):

@@ -161,7 +161,8 @@ class Rungs:
 
         Args:
             reason: Why, for people; where they paused is said as well.
-            keep_bytes: What checkpoints of paused trials may take; with 0 all of them end.
+            keep_bytes: What checkpoints of paused trials may take; with 0 all of them end, but for those
+                that were to go on and need a newer program.
 
         Returns:
             Their roots, whose checkpoints nothing needs any more.
@@ -178,6 +179,8 @@ class Rungs:
             for row in sorted(found, key=lambda row: (row.rung, row.value, -row.root)):
                 if keep_bytes and kept <= keep_bytes:
                     break
+                if not keep_bytes and row.root in self._newer:
+                    continue
                 kept -= row.bytes or 0
                 if _end(connection, row, reason):
                     ended.append(row.root)
@@ -211,18 +214,17 @@ def _note(connection: sa.Connection, claim: Claim, mark: Mark, taken: str | None
 
 
 def _end(connection: sa.Connection, row: Any, reason: str) -> bool:
-    """End one paused trial; False where something else ended it before."""
+    """End one paused trial; False where it went on, or something else ended it, before."""
     r = t.at_rungs
-    connection.execute(
-        sa.update(r)
-        .where(r.c.study_id == row.study_id, r.c.root == row.root, r.c.rung == row.rung)
-        .values(taken=ENDED, changed=now())
-    )
+    mine = (r.c.study_id == row.study_id, r.c.root == row.root, r.c.rung == row.rung, r.c.taken.is_(None))
+    ended = connection.execute(sa.update(r).where(*mine).values(taken=ENDED, changed=now()))
+    if ended.rowcount == 0:
+        return False  # somebody went on with it since the row was read
     if not rows.set_state(connection, row.trial_id, rows.to_optuna(TrialState.PRUNED), expected=rows.WAITING):
         return False
     stop = StopReason(kind=StopKind.PRUNED, detail=f"paused after epoch {row.rung}; {reason}")
-    mine = t.at_trials.c.trial_id == row.trial_id
-    connection.execute(sa.update(t.at_trials).where(mine).values(stop=stop.model_dump_json()))
+    trial = t.at_trials.c.trial_id == row.trial_id
+    connection.execute(sa.update(t.at_trials).where(trial).values(stop=stop.model_dump_json()))
     rows.set_value(connection, row.trial_id, float(row.value))
     rows.describe_end(connection, row.trial_id, stop, None)
     connection.execute(sa.delete(t.at_checkpoints).where(t.at_checkpoints.c.trial_id == row.trial_id))

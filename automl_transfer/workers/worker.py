@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -181,12 +182,20 @@ class Worker:
                         self.worker_id, done, "its number of trials is reached", finished=False
                     )
                 self._check_disk()
-                claim = self._next(history, sampler)
+                try:
+                    claim = self._next(history, sampler)
+                except Aborted:  # nothing is known of what there is to do
+                    continue
                 if claim is None:
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
-                        self._promotion.end()
-                        return WorkerReport(self.worker_id, done, why_finished(trials, study), finished=True)
+                        # Another worker may have paused one after this one had looked.
+                        if self._promotion.waits(self._seconds_left()):
+                            continue
+                        finished = not self._promotion.waits()  # else it lacks the time alone
+                        if finished:
+                            self._promotion.end()
+                        return WorkerReport(self.worker_id, done, why_finished(trials, study), finished)
                     if newer := trials.need_newer(study):
                         return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
                     now = time.monotonic()
@@ -253,23 +262,24 @@ class Worker:
             log.warning("trial %d was not given back: %s", claim.number, trouble)
 
     def _next(self, history: SamplerHistory, sampler: BaseSampler) -> Claim | None:
-        """A waiting trial, a paused one that is among the best, or a new one while the budget lasts."""
+        """A waiting trial, a paused one that is among the best, or a new one while the budget lasts.
+
+        Raises:
+            Aborted: Stopping was asked for, or the time is up, before all that waits was enqueued.
+        """
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
         if claim is None:
-            try:
-                with abortable(self._is_asked):
-                    enqueued = self._before_draw()
-            except Aborted:
-                return None
+            with abortable(self._is_asked):
+                enqueued = self._before_draw()
             claim = trials.claim(study, self.worker_id) if enqueued else None
-        left = self._stop.seconds_left
+        left = self._seconds_left()
         claim = claim or self._promotion.next(self.worker_id, left)
         if claim is not None:
             return claim
         limit = self._handle.spec.search.trials
         is_full = trials.counts(study).roots >= limit or search_is_over(trials, study)
-        if is_full or self._promotion.is_too_late(left):
+        if is_full or self._late or self._promotion.is_too_late(left):
             claim = self._promotion.last(self.worker_id, left, any_=not is_full)
         if is_full or claim is not None:
             return claim
@@ -301,6 +311,9 @@ class Worker:
             self._observer.on_epoch,
             self._options.checkpoint,
         )
+
+    def _seconds_left(self) -> float:
+        return math.inf if self._late else self._stop.seconds_left
 
     def _is_asked(self) -> bool:
         return (self._stop.asked if self._late else self._stop.reason) is not None

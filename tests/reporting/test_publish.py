@@ -18,10 +18,11 @@ from automl_transfer.reporting.figures.registry import FIGURES
 from automl_transfer.reporting.publish import MAIN_FIGURES, LivePage, publish, study_note, words
 from automl_transfer.reporting.study_report import read_study_report
 from automl_transfer.store.published import PublishedPage
+from automl_transfer.store.rungs import Rungs
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
-from automl_transfer.store.values import StudyHandle, TrialDraft
+from automl_transfer.store.values import Mark, StudyHandle, TrialDraft
 
 TASK = Task(
     name="digits",
@@ -81,6 +82,19 @@ def test_note_and_figures_follow_the_study(opened: tuple[Store, StudyHandle]) ->
     for text in plots.values():
         assert json.loads(text)["layout"]["title"]["text"]
     assert seen(store, study).metric_names == ["validation accuracy"]
+
+
+def test_an_answer_is_not_the_last_one_while_a_trial_is_paused(opened: tuple[Store, StudyHandle]) -> None:
+    store, study = opened
+    finish(store, study, 0.8)
+    claim = Trials(store).create(study, TrialDraft(Strategy(), {}, {}), "w")
+    assert claim is not None
+    at = Mark(claim.root, 1, "fresh head", 0.7, 1.0, 2.5)
+    Rungs(store, study).pause(claim, at, StopReason(kind=StopKind.PAUSED), TrialOutcome())
+    assert "The answer so far" in study_note(read_study_report(store, study))
+    assert "1 complete, 1 paused (trials)" in study_note(read_study_report(store, study))
+    Rungs(store, study).end("others were better there")
+    assert "The answer:" in study_note(read_study_report(store, study))
 
 
 def test_a_note_that_a_person_edited_is_left_alone(opened: tuple[Store, StudyHandle]) -> None:

@@ -72,6 +72,17 @@ def test_what_is_said_when_all_are_pruned_or_failed() -> None:
     assert "wait for the running ones" in running
 
 
+def test_what_is_paused_is_told_from_what_was_stopped() -> None:
+    waits = StopReason(kind=StopKind.PAUSED, detail="after epoch 1 of 3")
+    records = [trial(0, 0.9), trial(1, 0.7, state=TrialState.PRUNED), trial(2, 0.8, state=TrialState.PRUNED)]
+    # What went on keeps the reason of its pause until it ends.
+    records.append(trial(3, 0.85, state=TrialState.RUNNING))
+    records[2:] = [record.model_copy(update={"stop": waits}) for record in records[2:]]
+    text = " ".join(show(records, TASK).split())
+    assert "4 trials: 1 complete, 1 pruned, 1 running, 1 paused." in text
+    assert "1 of the strategies is paused at a rung, checkpoint kept" in text
+
+
 def test_failures_are_grouped_and_continuations_counted() -> None:
     records = [
         trial(0, 0.5, state=TrialState.FAIL, stop=CRASH),

@@ -13,6 +13,8 @@ from store_helpers import OUTCOME, TASK, draft, epoch, open_study, spec
 
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.errors import StudyError, TrialLostError
+from automl_transfer.store import rungs as rungs_module
+from automl_transfer.store import schema
 from automl_transfer.store import tables as t
 from automl_transfer.store.files import state_key
 from automl_transfer.store.rungs import Rungs
@@ -208,6 +210,21 @@ def test_the_least_promising_end_where_checkpoints_take_too_much(opened: tuple[S
     assert states == {0: False, 1: True, 2: True}
 
 
+def test_one_that_went_on_meanwhile_does_not_end(opened: tuple[Store, StudyHandle]) -> None:
+    """Between looking for the least promising one and ending it, another worker took it, and gave it back."""
+    store, study = opened
+    _, at = paused(store, study)
+    seen = store.read(lambda c: c.execute(sa.select(t.at_rungs)).one(), "look")
+    again = Rungs(store, study).promote(at, "other")
+    assert again is not None
+    trials = Trials(store)
+    trials.release(again)
+    assert not store.write(lambda c: rungs_module._end(c, seen, "room"), "end")
+    claimed = trials.claim(study, "third")
+    assert claimed is not None
+    assert claimed.checkpoint is not None
+
+
 def test_one_that_no_program_can_read_fails_and_one_of_a_newer_stays(
     opened: tuple[Store, StudyHandle],
 ) -> None:
@@ -224,6 +241,23 @@ def test_one_that_no_program_can_read_fails_and_one_of_a_newer_stays(
     assert rungs.news() == []
     counts = Trials(store).counts(study)
     assert (counts.failed, counts.paused) == (1, 1)
+    assert rungs.end(ENDED) == []  # it was to go on: a newer program does that
+    assert Rungs(store, study).promote(later, "w") is None
+    assert Trials(store).counts(study).paused == 1
+
+
+def test_a_paused_trial_is_none_that_waits_for_a_newer_program(opened: tuple[Store, StudyHandle]) -> None:
+    store, study = opened
+    paused(store, study, 0)
+    trials = Trials(store)
+    newer = trials.enqueue(study, draft(1))
+    assert newer is not None
+    with store.engine.begin() as connection:
+        row = t.at_trials.c.root == 1
+        text = '{"space": 999, "set": {"fog": 1}}'
+        connection.execute(sa.update(t.at_trials).where(row).values(strategy=text))
+    assert trials.claim(study, "w") is None
+    assert trials.need_newer(study) == (1,)
 
 
 def test_odd_rows_cost_themselves_and_nothing_else(tmp_path: Path) -> None:
@@ -247,6 +281,22 @@ def test_rungs_go_with_their_trials_and_their_study(opened: tuple[Store, StudyHa
     store.delete(study.name)
     assert store.read(lambda c: c.execute(sa.select(t.at_rungs)).all(), "look") == []
     assert Rungs(store, study).promote(at, "w") is None
+
+
+def test_a_program_from_before_rungs_finds_a_trial_that_was_given_back(
+    opened: tuple[Store, StudyHandle],
+) -> None:
+    store, study = opened
+    paused(store, study)
+    with store.engine.begin() as connection:
+        schema.migrate(connection, "v0004")
+        stop = connection.execute(sa.select(t.at_trials.c.stop)).scalar_one()
+    assert StopReason.model_validate_json(stop) == WAITS.model_copy(update={"kind": StopKind.RELEASED})
+    with store.engine.begin() as connection:
+        schema.migrate(connection, "head")
+    claim = Trials(store).claim(study, "w")
+    assert claim is not None
+    assert claim.checkpoint is not None
 
 
 def test_a_study_keeps_its_rungs(database_url: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from worker_helpers import Process, TinyStudy, strategy, tiny_study, until
 
+from automl_transfer.aborting import check_abort
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialOutcome, TrialState
 from automl_transfer.search.promoting import Promotion
 from automl_transfer.store.files import study_files
@@ -200,3 +202,95 @@ def test_a_study_that_lets_paused_trials_go_brings_them_to_an_end(tmp_path: Path
         assert report.finished
         assert all(r.state.finished and not r.is_paused for r in study.records())
         assert {2, 3} <= {r.root for r in study.records() if r.state is TrialState.COMPLETE}
+
+
+def at_rung(study: TinyStudy, value: float, seconds: float) -> Claim:
+    """Pause the next waiting trial at the first rung, with a curve and no checkpoint."""
+    claim = study.trials.claim(study.handle, "w")
+    assert claim is not None
+    at = Mark(claim.root, 1, "fresh head", value, 1.0, seconds)
+    stop = StopReason(kind=StopKind.PAUSED)
+    Rungs(study.store, study.handle).pause(claim, at, stop, TrialOutcome())
+    return claim
+
+
+def test_a_search_whose_time_is_too_short_for_what_waits_keeps_it(tmp_path: Path) -> None:
+    """All strategies are drawn, and the best that waits would not come to its end in the time that is left."""
+    items = [strategy(rate) for rate in RATES[:4]]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
+        for value in (0.5, 0.6, 0.7, 0.8):
+            at_rung(study, value, 10_000.0)
+        stop = StopRequest(time.monotonic() + 500.0)
+        report = Worker(study.store, study.handle, study.bench, stop=stop).run()
+        assert not report.finished
+        assert (
+            report.reason == "4 of its strategies stay paused: a longer search goes on with the best of them"
+        )
+        assert study.trials.counts(study.handle).paused == 4
+        _, report = run(study)  # there is no hurry now
+        assert report.finished
+        done = [r.root for r in study.records() if r.state is TrialState.COMPLETE]
+        assert 3 in done
+        assert study.trials.counts(study.handle).paused == 0
+
+
+def test_what_another_worker_pauses_in_the_last_moment_still_goes_on(tmp_path: Path) -> None:
+    """A worker finds nothing to do, and then the last trial that was running comes to its rung."""
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy(1e-3)], **STUDY) as study:
+        other = study.trials.claim(study.handle, "other")
+        assert other is not None
+
+        class Late(Worker):
+            looks = 0
+
+            def _next(self, *arguments: object) -> Claim | None:
+                claim = super()._next(*arguments)  # type: ignore[arg-type]
+                if not self.looks:
+                    assert claim is None
+                    at = Mark(other.root, 1, "fresh head", 0.5, 1.0, 1.0)
+                    stop = StopReason(kind=StopKind.PAUSED)
+                    Rungs(study.store, study.handle).pause(other, at, stop, TrialOutcome())
+                self.looks += 1
+                return claim
+
+        report = Late(study.store, study.handle, study.bench, stop=StopRequest()).run()
+        assert report.finished
+        assert [r.state for r in study.records()] == [TrialState.COMPLETE]
+
+
+def test_who_is_asked_to_stop_while_it_looks_for_work_ends_nothing(tmp_path: Path) -> None:
+    """The first answers are looked for when no trial waits; Ctrl-C comes while they are."""
+    items = [strategy(rate) for rate in RATES[:2]]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY | {"trials": 9}) as study:
+        for value in (0.5, 0.6):
+            at_rung(study, value, 1.0)
+        stop = StopRequest()
+
+        def first_answers() -> bool:
+            stop.ask("SIGINT received")
+            check_abort()
+            return False
+
+        report = Worker(study.store, study.handle, study.bench, stop=stop, before_draw=first_answers).run()
+        assert (report.reason, report.finished) == ("SIGINT received", False)
+        assert study.trials.counts(study.handle).paused == 2
+
+
+def test_where_the_time_is_up_and_all_wait_the_best_of_them_becomes_the_answer(tmp_path: Path) -> None:
+    items = [strategy(rate) for rate in RATES[:2]]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY | {"trials": 9}) as study:
+        for value in (0.5, 0.6):
+            at_rung(study, value, 1.0)
+        stop = StopRequest(time.monotonic() - 1.0)
+        Worker(study.store, study.handle, study.bench, stop=stop).run()
+        records = study.records()
+        assert [r.root for r in records if r.state is TrialState.COMPLETE] == [1]
+        assert len(records) == 2
+
+
+def test_a_trial_that_went_on_is_paused_no_more(tmp_path: Path) -> None:
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy()], **STUDY) as study:
+        at_rung(study, 0.5, 1.0)
+        assert [(r.is_paused, r.is_open) for r in study.records()] == [(True, True)]
+        assert Promotion(study.store, study.handle).last("w") is not None
+        assert [(r.is_paused, r.is_open) for r in study.records()] == [(False, True)]

@@ -14,17 +14,18 @@ import plotly.graph_objects as go
 from automl_transfer.domain.records import TrialRecord, TrialState
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.study_report import StudyReport
+from automl_transfer.reporting.summary import FATES as NAMES
 
 # Okabe and Ito's palette: told apart with any kind of colour vision, on white and on black.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, YELLOW, GRAY = "#56B4E9", "#CC79A7", "#F0E442", "#8A8F98"
 
 FATES: dict[TrialState, tuple[str, str, str]] = {
-    TrialState.COMPLETE: ("complete", BLUE, "circle"),
-    TrialState.PRUNED: ("pruned", GRAY, "x-thin-open"),
-    TrialState.FAIL: ("failed", VERMILLION, "diamond"),
-    TrialState.RUNNING: ("running", ORANGE, "circle-open"),
-    TrialState.WAITING: ("waiting", YELLOW, "circle-open"),
+    TrialState.COMPLETE: (NAMES[TrialState.COMPLETE], BLUE, "circle"),
+    TrialState.PRUNED: (NAMES[TrialState.PRUNED], GRAY, "x-thin-open"),
+    TrialState.FAIL: (NAMES[TrialState.FAIL], VERMILLION, "diamond"),
+    TrialState.RUNNING: (NAMES[TrialState.RUNNING], ORANGE, "circle-open"),
+    TrialState.WAITING: (NAMES[TrialState.WAITING], YELLOW, "circle-open"),
 }
 
 FAMILIES: dict[str, tuple[str, str]] = {
@@ -104,7 +105,7 @@ def hover_words(report: StudyReport, record: TrialRecord) -> str:
 def _words(report: StudyReport, number: int) -> str:
     """Kept, because every figure that shows a trial asks for it."""
     record = report.by_number[number]
-    fate = FATES[record.state][0]
+    fate = "paused" if record.is_paused else FATES[record.state][0]
     words = plain(report.words(record), 240)
     lines = textwrap.wrap(words, 56) or [""]
     return f"trial {record.number}, {fate}<br>" + "<br>".join(html.escape(line) for line in lines)

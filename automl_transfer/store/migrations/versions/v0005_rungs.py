@@ -42,7 +42,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop what `upgrade` made, and nothing else: paused trials wait for a worker, as released ones do."""
+    """Drop what `upgrade` made: paused trials wait for a worker, as released ones do, and are called so.
+
+    Programs of that schema know no other name for it, and would leave out a trial that has one.
+    """
     if op.get_bind().dialect.name == "sqlite":
         op.execute("DROP TRIGGER IF EXISTS at_rungs_deleted")
     op.drop_table("at_rungs")
+    op.execute(
+        """UPDATE at_trials SET stop = REPLACE(stop, '{"kind":"paused"', '{"kind":"released"') """
+        """WHERE substr(stop, 1, 16) = '{"kind":"paused"'"""
+    )
