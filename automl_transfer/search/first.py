@@ -162,11 +162,13 @@ class FirstAnswers:
         profiler, self._profiler = self._profiler, None
         if profiler is None:
             return small
-        larger = [s for s in profiler.scales if s > small.largest and self._time.is_enough_for(profiler, s)]
-        if not larger:
+        looked = False
+        for scale in profiler.scales:
+            if scale > small.largest and self._time.is_enough_for(profiler, scale):
+                profiler.look(scale)
+                looked = True
+        if not looked:
             return small
-        for scale in larger:
-            profiler.look(scale)
         found = profiler.record()
         self._tell(found)
         return found if _nll(found) < _nll(small) else small
