@@ -43,11 +43,11 @@ class FirstAnswers:
 
     One forward pass of every pretrained source over the training split finds the cut whose closed-form
     head generalises best (leave-one-out): the first trial, seconds after the start. The second one reads
-    larger images, where that generalises better. The third one solves the head of the better of them on
-    augmented views, where images are few enough. Where images are large or many, the whole network is then
-    fine-tuned under a fresh head, to the end of the horizon. The next one trains on from the solved head, as
-    far as the space allows. Then comes the default. No more are enqueued than the study has trials, and none
-    that has another value than the study fixes.
+    larger images, where that generalises better: with more detail, where the files have it. The third one
+    solves the head of the better of them on augmented views, where images are few enough. Where images are
+    large or many, the whole network is then fine-tuned under a fresh head, to the end of the horizon. The
+    next one trains on from the solved head, as far as the space allows. Then comes the default. No more are
+    enqueued than the study has trials, and none that has another value than the study fixes.
 
     Where there is no time for that, sources are profiled on smaller images, and the first answer reads these.
 

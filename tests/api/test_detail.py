@@ -31,9 +31,7 @@ from automl_transfer.training.profile import Profiler, strategy_of
 
 CPU = torch.device("cpu")
 SOURCE, IMAGES, SIDE = "efficientnet-lite0", 60, 32
-SOLVED = Strategy(
-    tune_mode="closed_form", truncation=3, pool=1, taps=1, resolution_scale=2.0, detail=True
-)
+SOLVED = Strategy(tune_mode="closed_form", truncation=3, pool=1, taps=1, resolution_scale=2.0, detail=True)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +86,11 @@ def test_the_profile_looks_at_each_size_in_detail_and_its_heads_have_the_same_bi
 ) -> None:
     banks = FeatureBanks()
     profile = Profiler(backbone, SOURCE, task, device=CPU, banks=banks).whole()
-    assert {(cut.resolution_scale, cut.detail) for cut in profile.cuts} == {(1.0, False), (1.5, True), (2.0, True)}
+    assert {(cut.resolution_scale, cut.detail) for cut in profile.cuts} == {
+        (1.0, False),
+        (1.5, True),
+        (2.0, True),
+    }
     best = strategy_of(profile)
     assert best.detail
     assert best.resolution_scale > 1.0
@@ -99,7 +101,9 @@ def test_the_profile_looks_at_each_size_in_detail_and_its_heads_have_the_same_bi
     assert not any(cut.detail for cut in fixed.whole().cuts)
 
 
-def test_features_of_fresh_splits_are_those_of_the_larger_images(task: LoadedTask, backbone: Backbone) -> None:
+def test_features_of_fresh_splits_are_those_of_the_larger_images(
+    task: LoadedTask, backbone: Backbone
+) -> None:
     pool = ResplitFeatures(task, MemoryCache())
     for strategy in (Strategy(**{**SOLVED.model_dump(), "resolution_scale": 1.0}), SOLVED):
         split = fresh_split(task, 0, seed=0)
@@ -136,7 +140,7 @@ def found(folder: Path) -> SearchResult:
     spec = StudySpec(
         name="stripes",
         task=TaskSpec(dataset=str(folder / "data"), resolution=SIDE, seed=1),
-        search=SearchSpec(trials=3, default_first=False, confirm=1, refit=False),
+        search=SearchSpec(trials=3, default_first=False, confirm=1),
         space={"tune_mode": "closed_form", "augmentation": "none"},
     )
     return search(
@@ -145,6 +149,7 @@ def found(folder: Path) -> SearchResult:
         output=folder / "out",
         device="cpu",
         cache_root=folder / "cache",
+        refit=False,
     )
 
 
@@ -164,12 +169,33 @@ def test_a_search_finds_the_detail_and_what_ships_reads_it(found: SearchResult, 
 
 def test_what_ships_is_verified_judged_and_applied(found: SearchResult, folder: Path) -> None:
     at = {"device": "cpu", "cache_root": folder / "cache"}
-    assert verify(found.recipe, str(folder / "data"), **at).identical
+    assert verify(found.recipe, str(folder / "data"), **at).word == "identical"
     judged = evaluate(folder / "out" / "model", folder / "data", split="test", **at)
     assert found.recipe.metrics.test is not None
     assert judged.accuracy == found.recipe.metrics.test.accuracy
     assert judged.notes == ()
     applied = apply(found.recipe, str(folder / "data"), folder / "again", **at)
     assert applied.recipe.task == found.recipe.task
-    packaged = package(folder / "out" / "model", folder / "model.pt")
-    assert packaged is not None
+    packed = package(folder / "out" / "model", "safetensors", folder / "packed", preprocessing=True)
+    files = sorted((folder / "data" / "b").iterdir())[:4]
+    ours, theirs = load(folder / "out" / "model").predict(files), load(packed.path).predict(files)
+    assert [answer.label for answer in theirs] == [answer.label for answer in ours]
+
+
+def test_networks_that_read_images_of_other_sizes_do_not_predict_together(
+    found: SearchResult, folder: Path
+) -> None:
+    with Store.open(StoreURL.parse(str(folder / "study.db"))) as store:
+        records = Trials(store).records(store.study("stripes"))
+    sides = {record.number: record.strategy.detail for record in records if record.strategy is not None}
+    assert set(sides.values()) == {False, True}
+    at: dict[str, Any] = {
+        "storage": str(folder / "study.db"),
+        "device": "cpu",
+        "cache_root": folder / "cache",
+    }
+    with pytest.raises(StudyError, match="images decoded at one size, got trial"):
+        export("stripes", folder / "mixed", kind="ensemble", trials=tuple(sides), **at)
+    shipped = export("stripes", folder / "together", kind="ensemble", **at).recipe.shipped_as
+    assert shipped is not None
+    assert {part.strategy.detail for part in shipped.parts} <= {True}
