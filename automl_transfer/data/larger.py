@@ -69,6 +69,7 @@ class Larger:
             DataError: The files are not what they were when the task was loaded.
         """
         if side not in self._found:
+            log.info("images of %s are read at %d pixels", self._inventory.name, side)
             found = self._opened(side)
             if not np.array_equal(found.rows, self._cached.rows):
                 raise DataError(

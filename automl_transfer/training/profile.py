@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,7 @@ from automl_transfer.training.feature_bank import (
     folded_groups,
 )
 from automl_transfer.training.pace import seconds_an_image
+from automl_transfer.training.resolutions import profile_scales
 from automl_transfer.transfer.counting import Counting, counting
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge, standardised
@@ -66,10 +67,6 @@ SINGLE, JOINT, FINAL = Sample(600, 5, 1500), Sample(400, 3, 800), Sample(1000, 2
 """For single cuts, for many joint heads, and for the best few of both (times: `benchmarks/classes.py`)."""
 FINALISTS, JOINT_KEPT = 2, 5
 TAPS = (2, 3, 4, 6)
-MOST_PIXELS = 25e6
-"""Pixels of all images together, up to which a second, larger resolution is tried."""
-MOST_DETAILED_PIXELS = 60e6
-"""The same of larger images that show more detail, all larger sizes together."""
 MANY_CLASSES = 50
 """From so many classes on, rows that judge are drawn in the classes' shares."""
 LEAST_SIDE = 32
@@ -240,35 +237,6 @@ class Profiler:
     def _cuts_there(self, cut: CutRecord) -> bool:
         eighths = self._fixed.get("truncation")
         return eighths is None or max(1, groups_at(eighths, self._groups)) == cut.cut
-
-
-def profile_scales(
-    resolution: int,
-    native: int,
-    images: int,
-    has_detail: Callable[[float], bool] = lambda scale: False,
-) -> tuple[float, ...]:
-    """Resolutions to profile: the task's, and larger ones up to the source's own, where that is cheap.
-
-    Images that are only stretched are looked at in one larger size; where the files have the detail of more,
-    in each.
-
-    >>> profile_scales(32, 224, 1000), profile_scales(128, 224, 300), profile_scales(224, 224, 300)
-    ((1.0, 2.0), (1.0, 1.5), (1.0,))
-    >>> profile_scales(64, 224, 1000, lambda scale: True), profile_scales(112, 224, 1000, lambda scale: True)
-    ((1.0, 1.5, 2.0), (1.0, 1.5))
-    """
-    fitting = [scale for scale in (1.5, 2.0) if scaled(resolution, scale) <= native]
-    pixels = {scale: images * scaled(resolution, scale) ** 2 for scale in fitting}
-    detailed, spent = [], 0
-    for scale in fitting:
-        if has_detail(scale) and spent + pixels[scale] <= MOST_DETAILED_PIXELS:
-            detailed.append(scale)
-            spent += pixels[scale]
-    if detailed:
-        return (1.0, *detailed)
-    stretched = [scale for scale in fitting if pixels[scale] <= MOST_PIXELS]
-    return (1.0, *stretched[-1:])
 
 
 def strategy_of(profile: ProfileRecord, cut: CutRecord | None = None) -> Strategy:
