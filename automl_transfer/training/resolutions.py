@@ -24,8 +24,8 @@ def profile_scales(
 ) -> tuple[float, ...]:
     """Resolutions to profile: the task's, and larger ones up to the source's own, where that is cheap.
 
-    Images that are only stretched are looked at in one larger size. Where the files have the detail, it is the
-    largest that can be afforded, in quarters, and one between, if that can be afforded too.
+    Images that are only stretched are looked at in one larger size. Where the files have the detail, it is
+    the largest that can be afforded, in quarters, and one between, if that can be afforded too.
 
     >>> profile_scales(32, 224, 1000), profile_scales(128, 224, 300), profile_scales(224, 224, 300)
     ((1.0, 2.0), (1.0, 1.5), (1.0,))
