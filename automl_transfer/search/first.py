@@ -49,7 +49,8 @@ class FirstAnswers:
     next one trains on from the solved head, as far as the space allows. Then comes the default. No more are
     enqueued than the study has trials, and none that has another value than the study fixes.
 
-    Where there is no time for that, sources are profiled on smaller images, and the first answer reads these.
+    Where there is no time for that, sources are profiled on smaller images, and the first answer reads these;
+    where there is none to train on larger ones, training goes on from the best head on smaller ones.
 
     Args:
         bench: The study's images and networks.
@@ -71,6 +72,7 @@ class FirstAnswers:
         self._time = InTime(left)
         self._fixed = fixed_by(bench.handle.spec.space, bench.space)
         self._profiler: Profiler | None = None
+        self._closer: Profiler | None = None
         self._profiles: dict[str, ProfileRecord] = {}
         self._kept: tuple[str, ...] = ()
         self._dropped: tuple[ProfileRecord, ...] = ()
@@ -111,7 +113,7 @@ class FirstAnswers:
                     self._enqueue(LARGER_KEY, "profile, larger images", solved)
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
-                tuned = tuned_from(solved, space, spec.space, spec.task.metric)
+                tuned = tuned_from(self._to_train(small, best), space, spec.space, spec.task.metric)
                 whole = finetuned_from(solved, space, spec.space, self._bench.task.task, self._bench.horizon)
                 # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
                 if whole is not None:
@@ -169,9 +171,18 @@ class FirstAnswers:
                 looked = True
         if not looked:
             return small
-        found = profiler.record()
+        found, self._closer = profiler.record(), profiler
         self._tell(found)
         return found if _nll(found) < _nll(small) else small
+
+    def _to_train(self, small: ProfileRecord, best: ProfileRecord) -> Strategy:
+        """The head that training goes on from: on smaller images, where there is no time for larger ones."""
+        profiler, self._closer = self._closer, None
+        if best != small and profiler is not None and best.best is not None:
+            images = self._bench.horizon.images(self._bench.task.task.splits.train, Strategy().batch)
+            if not self._time.is_enough_to_train(profiler, best.best.resolution_scale, images):
+                return self._solved(small)
+        return self._solved(best)
 
     def _may_be(self, scale: float) -> bool:
         """Whether the study lets images be resized by this factor: it does where it does not name that."""

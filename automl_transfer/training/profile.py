@@ -185,7 +185,11 @@ class Profiler:
         decoding = 0.0
         if self.has_detail(scale) and self._task.larger is not None:
             decoding = self._task.larger.seconds(scaled(self._task.task.resolution, scale))
-        return images * scale**2 * self._pace() + decoding
+        return self.seconds_of(images, scale) + decoding
+
+    def seconds_of(self, images: int, scale: float) -> float:
+        """What passes of so many images at this resolution take by the speed of now."""
+        return images * scale**2 * self._pace()
 
     def whole(self) -> ProfileRecord:
         """The whole profile, at every resolution; raises what `look` and `record` do."""

@@ -21,6 +21,8 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import StudyError
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
+from automl_transfer.search.first import FirstAnswers
+from automl_transfer.search.workbench import Workbench, source_digests
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -199,3 +201,26 @@ def test_networks_that_read_images_of_other_sizes_do_not_predict_together(
     shipped = export("stripes", folder / "together", kind="ensemble", **at).recipe.shipped_as
     assert shipped is not None
     assert {part.strategy.detail for part in shipped.parts} <= {True}
+
+
+def test_training_goes_on_from_smaller_images_where_there_is_no_time_for_larger_ones(
+    task: LoadedTask, folder: Path, backbone: Backbone
+) -> None:
+    spec = StudySpec(
+        name="slow",
+        task=TaskSpec(dataset=str(folder / "data"), resolution=SIDE, seed=1),
+        search=SearchSpec(trials=9, max_epochs=10_000, default_first=False),
+        space={"tune_mode": ("suffix", "closed_form"), "augmentation": "none"},
+    )
+    enough_to_look = 50 * Profiler(backbone, SOURCE, task, device=CPU).seconds_for(2.0)
+    with Store.open(StoreURL.parse(str(folder / "slow.db"))) as store:
+        handle = store.create_study(
+            spec, task.task, artifact_url=(folder / "slow").as_posix(), sources=source_digests(spec)
+        )
+        bench = Workbench.open(handle, device="cpu", task=task, cache_root=folder / "cache")
+        FirstAnswers(bench, Trials(store), left=lambda: enough_to_look).rest()
+        claims = [claim for _ in range(9) if (claim := Trials(store).claim(handle, "w"))]
+    answers = {claim.label: claim.strategy for claim in claims}
+    assert answers["profile, larger images"].detail
+    tuned = answers["profile, tuned"]
+    assert (tuned.resolution_scale, tuned.detail) == (1.0, False)
