@@ -11,7 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from automl_transfer.api import SearchResult, apply, evaluate, export, load, package, search, verify
+from automl_transfer.api import (
+    ModelMigration,
+    SearchResult,
+    apply,
+    evaluate,
+    export,
+    load,
+    package,
+    search,
+    verify,
+)
 from automl_transfer.api.profiling import profile_sources
 from automl_transfer.data.folds import fresh_split
 from automl_transfer.data.task import LoadedTask, load_task
@@ -100,7 +110,8 @@ def test_the_profile_looks_at_each_size_in_detail_and_its_heads_have_the_same_bi
         assert same_weights(solved(strategy, task, backbone, known=banks), solved(strategy, task, backbone))
     fixed = Profiler(backbone, SOURCE, task, device=CPU, fixed={"detail": False})
     assert fixed.scales == (1.0, 2.0)
-    assert not any(cut.detail for cut in fixed.whole().cuts)
+    fixed.look(2.0)
+    assert not any(cut.detail for cut in fixed.record().cuts)
 
 
 def test_features_of_fresh_splits_are_those_of_the_larger_images(
@@ -121,13 +132,17 @@ def test_crops_of_larger_images_have_a_margin_of_pixels(task: LoadedTask, backbo
     assert read.read_by(SOLVED) is read
 
 
-def test_files_without_more_pixels_are_stretched_as_before(tmp_path: Path) -> None:
+def test_files_without_more_pixels_are_stretched_as_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     small = load_task(TaskSpec(dataset="digits?per_class=6"), cache_root=tmp_path)
     backbone = get_source(SOURCE).load(1)
     plain = SOLVED.model_copy(update={"detail": False})
     assert same_weights(solved(SOLVED, small, backbone), solved(plain, small, backbone))
-    (found,) = profile_sources(small, [SOURCE], device="cpu", cache_root=tmp_path)
-    assert [(at.pixels, at.detail) for at in found.resolutions] == [(32, False), (64, False)]
+    by_hand = ModelMigration(SOURCE, device="cpu", cache_root=tmp_path)
+    by_hand.begin(TaskSpec(dataset="digits?per_class=6"), small)
+    by_hand.generate_target_model(SOLVED)
+    assert "half of the images of digits?per_class=6 must have about 64 pixels" in caplog.text
 
 
 def test_what_is_said_of_each_size(task: LoadedTask, folder: Path) -> None:
