@@ -183,7 +183,7 @@ def choice(images: int) -> None:
     from automl_transfer.domain.horizon import Horizon
     from automl_transfer.domain.spec import TaskSpec
     from automl_transfer.models.registry import get_source
-    from automl_transfer.training import profile
+    from automl_transfer.training import profile, resolutions
     from automl_transfer.training.making import make_run, train_to_the_end
 
     cpu = torch.device("cpu")
@@ -193,7 +193,7 @@ def choice(images: int) -> None:
         task = load_task(TaskSpec(dataset=str(folder / "images.npz"), resolution=PIXELS), cache_root=folder)
         backbone = get_source(SOURCE).load(task.task.channels)
         everything = len(task.indices["train"])
-        profile.MOST_PIXELS = 0.0  # one resolution: all heads on all rows take minutes already
+        resolutions.MOST_PIXELS = 0.0  # one resolution: all heads on all rows take minutes already
         for words in ("as it is", "all rows"):
             if words == "all rows":
                 profile.MOST_IMAGES = everything

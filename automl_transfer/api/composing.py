@@ -95,7 +95,9 @@ def _shape(run: TrainingRun) -> tuple[object, ...]:
     """Equal for networks whose weights can be averaged."""
     model = run.model
     tensors = tuple((name, tuple(tensor.shape)) for name, tensor in model.state_dict().items())
-    fed = (run.plan.mean, run.plan.std, model.resolution_scale, model.head.grid, model.head.taps)
+    fed = (
+        run.plan.mean, run.plan.std, run.task.side, model.resolution_scale, model.head.grid, model.head.taps
+    )  # fmt: skip
     return run.plan.strategy.source, fed, tensors
 
 
@@ -168,18 +170,33 @@ def _average(ingredients: Sequence[Ingredient], model: TargetModel) -> None:
     )
 
 
-def ensemble(pool: Sequence[Ingredient]) -> Composition:
+def ensemble(pool: Sequence[Ingredient], *, of_all: bool = False) -> Composition:
     """Networks chosen greedily, with replacement, by the NLL of their mean (Caruana et al. 2004, section 2).
 
     It begins with the best one, and ends where no addition makes the validation images more likely. Members
     that were chosen more often have a larger share. Each one's probabilities are calibrated first: scales of
-    logits differ, between solved and trained heads most of all.
+    logits differ, between solved and trained heads most of all. All read images of the size that the best one
+    reads.
+
+    Args:
+        pool: The best first.
+        of_all: Refuse a pool of which some read images of another size.
+
+    Raises:
+        StudyError: Some do.
     """
     from automl_transfer.transfer.together import Ensemble
 
-    task = pool[0].run.task
+    finite = [each for each in pool if np.isfinite(each.logits).all()]
+    task = finite[0].run.task
+    usable = [each for each in finite if each.run.task.side == task.side]
+    if of_all and len(usable) < len(finite):
+        told = "; ".join(f"trial {each.record.number}: {each.run.task.side} pixels" for each in finite)
+        raise StudyError(
+            f"an ensemble must be of trials that read images decoded at one size, got {told}: name others "
+            "with --trials, or leave it out"
+        )
     labels = task.labels[task.indices["validation"]]
-    usable = [each for each in pool if np.isfinite(each.logits).all()]
     heat = [fit_temperature(each.logits, labels).temperature for each in usable]
     answers = [softmax(each.logits, t) for each, t in zip(usable, heat, strict=True)]
 

@@ -128,7 +128,8 @@ def evaluate(
                 raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
             settings = {**settings, "images": images and fspath(images), "columns": columns and dict(columns)}
         spec = _spec(cast("str | PathLike[str] | TaskSpec", dataset), predictor, recipe, settings)
-        data = _labelled(spec, split, data_root, cache_root, report, scaled)
+        side = predictor.description.resolution
+        data = _labelled(spec, side, split, data_root, cache_root, report, scaled)
     return _judged(predictor, place, data, split, batch, _notes(predictor, recipe, data, split), report)
 
 
@@ -158,7 +159,8 @@ def _spec(
     values |= {name: value for name, value in given.items() if value is not None}
     values |= {
         "channels": described.in_channels,
-        "resolution": described.resolution,
+        # What a model reads in detail is larger than its task, whose splits these are.
+        "resolution": described.resolution if recipe is None else recipe.task.resolution,
         "fit": described.fit,
         "on_bad_image": "skip",  # counted, and said
     }
@@ -167,6 +169,7 @@ def _spec(
 
 def _labelled(
     spec: TaskSpec,
+    side: int,
     split: Split | None,
     data_root: Path | None,
     cache_root: Path | None,
@@ -192,7 +195,7 @@ def _labelled(
         return _Labelled(
             opened.name,
             loaded.task.classes,
-            loaded.images,
+            loaded.images if loaded.side == side or loaded.larger is None else loaded.larger.at(side).images,
             rows,
             loaded.labels,
             loaded.keys,
@@ -204,7 +207,7 @@ def _labelled(
     cached = open_images(
         inventory,
         channels=spec.channels,
-        resolution=spec.resolution,
+        resolution=side,
         cache_root=cache_root or default_cache_root(),
         progress=progress,
     )

@@ -33,6 +33,7 @@ from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy, require_methods
 from automl_transfer.domain.strict_json import validate
+from automl_transfer.domain.task import scaled
 from automl_transfer.errors import ConfigurationError, DataError
 from automl_transfer.machine import ensure_home, path_of
 from automl_transfer.recipes.best_strategy import Recipe
@@ -215,6 +216,12 @@ class ModelMigration:
         require_methods(hand.strategy)
         warn(hand)
         Space((), hand.strategy.model_dump()).warn_of(task.task)
+        if hand.strategy.active().get("detail") and not task.has_detail(hand.strategy.resolution_scale):
+            side = scaled(task.task.resolution, hand.strategy.resolution_scale)
+            log.warning(
+                "detail has no effect: half of the images of %s must have about %d pixels on their shorter "
+                "sides, and have fewer; they are stretched", task.task.name, side,
+            )  # fmt: skip
         self.strategy = hand.strategy
         self._run, self._fitted, self._tested, self._predictor = self._made(), None, None, None
         self.history = []

@@ -157,7 +157,7 @@ def _composed(pool: Sequence[Ingredient], offer: Offer) -> list[Composition]:
     """Soup and ensemble; one that is not asked for is measured where it is possible."""
     makers: dict[Kind, Callable[[], Composition]] = {
         "soup": lambda: soup(pool, of_all=bool(offer.trials) and offer.kind == "soup"),
-        "ensemble": lambda: ensemble(pool),
+        "ensemble": lambda: ensemble(pool, of_all=bool(offer.trials) and offer.kind == "ensemble"),
     }
     made = []
     for kind, maker in makers.items():

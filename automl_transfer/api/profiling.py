@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import scaled
 
 if TYPE_CHECKING:
     import torch
@@ -30,13 +31,15 @@ class AtResolution:
     """The best solved head on single cuts at one resolution, and what it costs.
 
     Attributes:
-        scale: Images of the task were resized by it: no detail of the files is added.
+        scale: Images are so many times as large as the task's.
+        detail: They show what the files have beyond the task's own; else these are resized.
         pixels: Height and width that the network takes.
         accuracy: By leave-one-out.
         milliseconds: To predict one image, on this machine at this moment.
     """
 
     scale: float
+    detail: bool
     pixels: int
     accuracy: float
     milliseconds: float
@@ -96,7 +99,6 @@ def profile_sources(
 def _resolutions(
     profile: ProfileRecord, backbone: Backbone, task: LoadedTask, device: torch.device
 ) -> tuple[AtResolution, ...]:
-    from automl_transfer.models.heads import scaled
     from automl_transfer.training.profile import strategy_of
 
     reached = [cut for cut in profile.cuts if cut.truncation is not None]
@@ -105,7 +107,7 @@ def _resolutions(
         best = min((cut for cut in reached if cut.resolution_scale == scale), key=lambda cut: cut.loo_nll)
         cost = _size(strategy_of(profile, best), backbone, task, device)
         pixels = scaled(task.task.resolution, scale)
-        found.append(AtResolution(scale, pixels, best.loo_accuracy, cost.milliseconds))
+        found.append(AtResolution(scale, best.detail, pixels, best.loo_accuracy, cost.milliseconds))
     return tuple(found)
 
 
@@ -115,5 +117,6 @@ def _size(strategy: Strategy, backbone: Backbone, task: LoadedTask, device: torc
 
     # Costs do not depend on what the head knows.
     cheap = strategy.model_copy(update={"tune_mode": "head", "head_init": "zero"})
+    task = task.read_by(cheap)
     plan = build_plan(cheap, backbone, task, seed=0, device=device)
     return Sized(plan.parameters, measure_latency(plan.model, task.images, plan.normaliser(device), device))

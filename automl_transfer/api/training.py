@@ -116,7 +116,7 @@ def write_results(
         run.model,
         architecture=backbone.architecture,
         in_channels=task.channels,
-        resolution=task.resolution,
+        resolution=run.task.side,
         classes=task.classes,
         normalisation=constants_of(run),
         pixel_range=task.pixel_range,
@@ -167,7 +167,7 @@ def predictor_of(run: TrainingRun, backbone: Backbone, calibration: Calibration 
     description = ModelDescription(
         **structure(run.model, backbone.architecture),
         in_channels=task.channels,
-        resolution=task.resolution,
+        resolution=run.task.side,
         classes=task.classes,
         normalisation=facts(constants_of(run)),
         pixel_range=task.pixel_range,

@@ -245,6 +245,7 @@ def print_profile(screen: Console, profile: SourceProfile) -> None:
         )
     for at in profile.resolutions if len(profile.resolutions) > 1 else ():
         enlarged = "" if at.scale == 1.0 else f", the task's images x{at.scale:g}"
+        enlarged += " in the files' detail" if at.detail else ""
         screen.print(
             f"at {at.pixels} pixels{enlarged}: {100 * at.accuracy:.1f} at best on one cut, "
             f"{at.milliseconds:.2f} ms an image",

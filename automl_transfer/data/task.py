@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from automl_transfer.data.accounting import account_of
 from automl_transfer.data.base import BadImage, Inventory, NoTaskError, Pixels, Rows, some
 from automl_transfer.data.cache import CachedImages, default_cache_root, open_images
 from automl_transfer.data.decode_all import Progress
+from automl_transfer.data.larger import Larger
 from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
@@ -27,18 +27,14 @@ from automl_transfer.domain.account import Reason, counted
 from automl_transfer.domain.names import classes_mistake, name_mistake
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.domain.task import SPLITS, Split, SplitSizes, Task
-from automl_transfer.errors import DataError, OutputError
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import LARGEST_SIDE, SPLITS, Split, SplitSizes, Task, scaled
+from automl_transfer.errors import DataError
 
 __all__ = ["BadImage", "LoadedTask", "load_task"]
 
-log = logging.getLogger(__name__)
-
 LISTED = 20
 """Images that are named where a dataset is refused; all are counted."""
-
-MARGIN, LEAST_MARGIN = 1.25, 1.05
-"""Side of the images that are cropped from over that of the crops, and from when on it is worth it."""
 
 NEARLY_ALL = 0.9
 """From this share of unusable images on, a dataset is refused even where bad images are skipped."""
@@ -63,6 +59,8 @@ class LoadedTask:
         unlabelled: Images without a label, for preparations; not among `images`.
         twins: The same number for images of the same pixels, int64 (N,); None where all differ.
         weights: How often each image counts in training; None: once. No row of the training split has 0.
+        larger: The same images decoded at larger sides; None where there are no files behind them.
+        detail: Whether `images` are such, larger than `task` states.
     """
 
     task: Task
@@ -77,6 +75,47 @@ class LoadedTask:
     unlabelled: Unlabelled = NO_UNLABELLED
     twins: Rows | None = None
     weights: Weights | None = None
+    larger: Larger | None = None
+    detail: bool = False
+
+    @property
+    def side(self) -> int:
+        """Height and width of `images`."""
+        return int(self.images.shape[1])
+
+    def has_detail(self, scale: float) -> bool:
+        """Whether enough files have the pixels of images so many times as large as the task states."""
+        side = scaled(self.task.resolution, scale)
+        return scale > 1.0 and side <= LARGEST_SIDE and self.larger is not None and self.larger.has(side)
+
+    def in_detail(self, scale: float) -> LoadedTask:
+        """The same task with images that are decoded so many times as large; itself where they are.
+
+        Everything that it states stays: name, fingerprint, resolution, splits, normalisation.
+
+        Raises:
+            OutputError: The larger images cannot be kept.
+            DataError: The files have changed.
+        """
+        if self.detail or self.larger is None:
+            return self
+        found = self.larger.at(scaled(self.task.resolution, scale))
+        return replace(
+            self, images=found.images, enlarged=found.enlarged, unlabelled=found.unlabelled, detail=True
+        )
+
+    def read_by(self, strategy: Strategy) -> LoadedTask:
+        """The task as a strategy reads it: in detail where it asks for that and the files have it.
+
+        Raises:
+            OutputError, DataError: As `in_detail`.
+        """
+        wanted = strategy.detail and self.has_detail(strategy.resolution_scale)
+        return self.in_detail(strategy.resolution_scale) if wanted else self
+
+    def still(self, scale: float) -> float:
+        """By which factor a network has to resize `images` where a strategy names this one."""
+        return 1.0 if self.detail else scale
 
     @functools.cached_property
     def together(self) -> Rows | None:
@@ -204,6 +243,7 @@ def load_with_details(
     )
     keys = tuple(inventory.keys[row] for row in rows)
     cache = cache_root or default_cache_root()
+    larger = Larger(inventory, cached, cache)
     loaded = LoadedTask(
         task,
         cached.images,
@@ -213,30 +253,14 @@ def load_with_details(
         skipped,
         groups,
         settled.training_only,
-        enlarged=functools.cache(lambda: _enlarged(inventory, cached, cache)),
+        enlarged=lambda: larger.margin(cached.images.shape[1]),
         unlabelled=unlabelled_of(inventory, cached, cache, progress),
         twins=twins,
         weights=weights,
+        larger=larger,
     )
     findings = (*refused[:1], *settled.findings, *filter(None, [unlearnt]))
     return LoadedDetails(loaded, cached, findings)
-
-
-def _enlarged(inventory: Inventory, cached: CachedImages, cache_root: Path) -> Pixels | None:
-    """The images with a margin of pixels, decoded once into the cache; None where they have no more."""
-    side, channels = cached.images.shape[1], cached.images.shape[3]
-    stored = int(np.median(cached.sizes.min(axis=1)))
-    larger = min(-(-int(MARGIN * side) // 8) * 8, stored)
-    if larger < LEAST_MARGIN * side:
-        return None
-    try:
-        found = open_images(
-            inventory, channels=channels, resolution=larger, cache_root=cache_root, progress=None
-        )
-    except OutputError as error:
-        log.warning("crops are cut from images of %d pixels: larger ones cannot be kept: %s", side, error)
-        return None
-    return found.images if np.array_equal(found.rows, cached.rows) else None
 
 
 def channel_statistics(cached: CachedImages, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -122,6 +122,7 @@ RECONSTRUCTED = Condition(
     "prepare is neither none nor whiten",
     lambda values: _transfers(values) and values["prepare"] not in ("none", "whiten"),
 )
+ENLARGED = Condition("resolution_scale > 1", lambda values: values["resolution_scale"] > 1.0)
 AUGMENTED = Condition("augmentation is not none", lambda values: values["augmentation"] != "none")
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.words import images_at
 
 RunKind = Literal["confirm", "audit"]
 
@@ -103,6 +104,7 @@ class CutRecord(Frozen):
         truncation: Eighths of the groups that give this cut; None where no eighths do.
         taps: Number of topmost outputs that the head reads.
         resolution_scale: Images were resized by this factor.
+        detail: They were decoded so.
     """
 
     cut: int
@@ -114,12 +116,14 @@ class CutRecord(Frozen):
     truncation: int | None
     taps: int = 1
     resolution_scale: float = 1.0
+    detail: bool = Field(default=False, exclude_if=lambda value: not value)
 
     @property
     def where(self) -> str:
         """Where the head reads, in words."""
         outputs = f"after group {self.cut}" + (f" and the {self.taps - 1} before it" if self.taps > 1 else "")
-        images = f", images x{self.resolution_scale:g}" if self.resolution_scale != 1.0 else ""
+        scale = self.resolution_scale
+        images = f", {images_at(scale, detail=self.detail)}" if scale != 1.0 else ""
         return f"{outputs}, pooled {self.grid}x{self.grid}{images}"
 
 

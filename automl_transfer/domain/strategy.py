@@ -253,6 +253,11 @@ class Strategy(BaseModel):
         "Houlsby 2019; on maps Rebuffi 2018", low=4, high=64, log=True, when=d.ADAPTED, since=5,
     )] = 16  # fmt: skip
 
+    detail: Annotated[bool, Dimension(
+        "larger images are decoded so large, with what the files have, instead of being stretched",
+        "Touvron 2019 (resolution)", choices=(False, True), when=d.ENLARGED, since=6,
+    )] = False  # fmt: skip
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.tune_mode == CLOSED_FORM and self.head_init != "ridge":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -19,6 +20,15 @@ MIRRORED_SIDE = 64
 """Colour images of at least so many pixels a side are taken for photographs, which may be mirrored."""
 LARGEST_SIDE = 4096
 """Pixels a side that a network is ever given: its first layers take memory by the square of it."""
+
+
+def scaled(pixels: int, scale: float) -> int:
+    """A side of an image after scaling.
+
+    >>> scaled(33, 1.5)
+    50
+    """
+    return max(1, math.floor(pixels * scale + 0.5))
 
 
 class SplitSizes(Frozen):

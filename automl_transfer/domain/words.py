@@ -42,9 +42,18 @@ def tapped(s: Strategy) -> str:
     return f"top {s.taps} outputs pooled {s.pool}x{s.pool}" if s.taps > 1 else ""
 
 
+def images_at(scale: float, *, detail: bool) -> str:
+    """Images of another size than the task's.
+
+    >>> images_at(2.0, detail=False), images_at(1.5, detail=True)
+    ('images x2', 'images x1.5 in detail')
+    """
+    return f"images x{scale:g}" + (" in detail" if detail and scale > 1.0 else "")
+
+
 def resized(s: Strategy) -> str:
     """The factor of the images' sides."""
-    return f"images x{s.resolution_scale:g}" if s.resolution_scale != 1.0 else ""
+    return images_at(s.resolution_scale, detail=s.detail) if s.resolution_scale != 1.0 else ""
 
 
 def transferred(s: Strategy) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from automl_transfer.domain.task import scaled
 from automl_transfer.errors import SourceError
 from automl_transfer.models.adapters import insert_adapters
 from automl_transfer.models.architectures import build_architecture
@@ -135,15 +136,6 @@ def resize(images: Tensor, scale: float) -> Tensor:
     if scale < 1.0:
         return F.adaptive_avg_pool2d(images, size)
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False)
-
-
-def scaled(pixels: int, scale: float) -> int:
-    """A side of an image after scaling.
-
-    >>> scaled(33, 1.5)
-    50
-    """
-    return max(1, math.floor(pixels * scale + 0.5))
 
 
 def usable_grid(shape: Shape, grid: int, prefix_tokens: int = 0) -> int:

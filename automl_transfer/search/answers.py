@@ -14,7 +14,7 @@ from automl_transfer.domain.task import Task
 from automl_transfer.space.space import Space
 
 KEPT_OF_PROFILE = (
-    "source", "truncation", "pool", "taps", "resolution_scale", "ridge_lambda", "normalise",
+    "source", "truncation", "pool", "taps", "resolution_scale", "detail", "ridge_lambda", "normalise",
 )  # fmt: skip
 TUNED_ON = {"freeze_depth": 4, "head_lr_mult": 0.03}
 """How training goes on from a solved head without destroying it (docs/performance.md)."""
@@ -58,7 +58,8 @@ def tuned_from(
     tuned = space.nearest({**kept, **TUNED_ON, **suited})
     free: dict[str, Any] = dict(suited)
     if tuned.truncation == best.truncation:
-        free |= {"taps": best.taps, "resolution_scale": best.resolution_scale, "head_rate": "fan_in"}
+        reads = {name: getattr(best, name) for name in ("taps", "resolution_scale", "detail")}
+        free |= {**reads, "head_rate": "fan_in"}
     free = {name: value for name, value in free.items() if name not in settings}
     return Strategy.model_validate({**tuned.model_dump(), **free}).canonical()
 

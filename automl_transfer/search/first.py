@@ -43,13 +43,14 @@ class FirstAnswers:
 
     One forward pass of every pretrained source over the training split finds the cut whose closed-form
     head generalises best (leave-one-out): the first trial, seconds after the start. The second one reads
-    larger images, where that generalises better. The third one solves the head of the better of them on
-    augmented views, where images are few enough. Where images are large or many, the whole network is then
-    fine-tuned under a fresh head, to the end of the horizon. The next one trains on from the solved head, as
-    far as the space allows. Then comes the default. No more are enqueued than the study has trials, and none
-    that has another value than the study fixes.
+    larger images, where that generalises better: with more detail, where the files have it. The third one
+    solves the head of the better of them on augmented views, where images are few enough. Where images are
+    large or many, the whole network is then fine-tuned under a fresh head, to the end of the horizon. The
+    next one trains on from the solved head, as far as the space allows. Then comes the default. No more are
+    enqueued than the study has trials, and none that has another value than the study fixes.
 
-    Where there is no time for that, sources are profiled on smaller images, and the first answer reads these.
+    Where there is no time for that, sources are profiled on smaller images, and the first answer reads these;
+    where there is none to train on larger ones, training goes on from the best head on smaller ones.
 
     Args:
         bench: The study's images and networks.
@@ -71,6 +72,7 @@ class FirstAnswers:
         self._time = InTime(left)
         self._fixed = fixed_by(bench.handle.spec.space, bench.space)
         self._profiler: Profiler | None = None
+        self._closer: Profiler | None = None
         self._profiles: dict[str, ProfileRecord] = {}
         self._kept: tuple[str, ...] = ()
         self._dropped: tuple[ProfileRecord, ...] = ()
@@ -111,7 +113,7 @@ class FirstAnswers:
                     self._enqueue(LARGER_KEY, "profile, larger images", solved)
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
-                tuned = tuned_from(solved, space, spec.space, spec.task.metric)
+                tuned = tuned_from(self._to_train(small, best), space, spec.space, spec.task.metric)
                 whole = finetuned_from(solved, space, spec.space, self._bench.task.task, self._bench.horizon)
                 # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
                 if whole is not None:
@@ -162,14 +164,25 @@ class FirstAnswers:
         profiler, self._profiler = self._profiler, None
         if profiler is None:
             return small
-        larger = [s for s in profiler.scales if s > small.largest and self._time.is_enough_for(profiler, s)]
-        if not larger:
+        looked = False
+        for scale in profiler.scales:
+            if scale > small.largest and self._time.is_enough_for(profiler, scale):
+                profiler.look(scale)
+                looked = True
+        if not looked:
             return small
-        for scale in larger:
-            profiler.look(scale)
-        found = profiler.record()
+        found, self._closer = profiler.record(), profiler
         self._tell(found)
         return found if _nll(found) < _nll(small) else small
+
+    def _to_train(self, small: ProfileRecord, best: ProfileRecord) -> Strategy:
+        """The head that training goes on from: on smaller images, where there is no time for larger ones."""
+        profiler, self._closer = self._closer, None
+        if best != small and profiler is not None and best.best is not None:
+            images = self._bench.horizon.images(self._bench.task.task.splits.train, Strategy().batch)
+            if not self._time.is_enough_to_train(profiler, best.best.resolution_scale, images):
+                return self._solved(small)
+        return self._solved(best)
 
     def _may_be(self, scale: float) -> bool:
         """Whether the study lets images be resized by this factor: it does where it does not name that."""

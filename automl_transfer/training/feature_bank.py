@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from automl_transfer.data.folds import resplit_rows
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Normalisation
+from automl_transfer.domain.task import scaled
 from automl_transfer.models.fuse import fused
-from automl_transfer.models.heads import pool_activation, pooled_features, resize, scaled, usable_grid
+from automl_transfer.models.heads import pool_activation, pooled_features, resize, usable_grid
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, Values
 from automl_transfer.training.inputs import activation_key
@@ -41,6 +42,7 @@ class FeatureBank:
     Attributes:
         rows: Rows of the task, (n,).
         scale: Images were resized by this factor.
+        detail: They were decoded so.
         columns: Where the features of each cell lie in `values`.
         grids: The grid that a cut's output can be pooled to, at most, for each wanted one.
         values: float32 (n, all features).
@@ -48,6 +50,7 @@ class FeatureBank:
 
     rows: np.ndarray
     scale: float
+    detail: bool
     columns: dict[Cell, slice]
     grids: dict[Cell, int]
     values: Values
@@ -81,7 +84,7 @@ def build_bank(
 
     Args:
         backbone: In evaluation mode.
-        task: The images.
+        task: The images; in detail, where they are so large already.
         normalise: From pixels to the network's input.
         rows: Of the task.
         scale: Images are resized by this factor.
@@ -92,6 +95,7 @@ def build_bank(
         SourceError: The images are too small for this network.
     """
     shapes = backbone.shapes(scaled(task.task.resolution, scale))
+    factor = task.still(scale)
     grids = {
         (cut, grid): usable_grid(shape, grid, backbone.prefix_tokens)
         for cut, shape in enumerate(shapes, start=1)
@@ -108,7 +112,7 @@ def build_bank(
     buffer = torch.empty(0, device=normalise.device)  # one for all batches: a new one costs page faults
 
     def pooled(groups: Sequence[nn.Module], pixels: Tensor) -> Tensor:
-        x = resize(normalise(pixels), scale)
+        x = resize(normalise(pixels), factor)
         found = []
         for cut, group in enumerate(groups, start=1):
             x = group(x)
@@ -117,7 +121,7 @@ def build_bank(
         return torch.cat(found, dim=1, out=buffer)
 
     def fill(values: Values) -> None:
-        batch = batch_for(pixel_elements(task.images.shape[1:3], scale=scale), normalise.device)
+        batch = batch_for(pixel_elements(task.images.shape[1:3], scale=factor), normalise.device)
         groups = folded()
         forward_batches(
             lambda some: read_pixels(task.images, some),
@@ -129,12 +133,12 @@ def build_bank(
 
     shape = (len(rows), end)
     reads = [list(cell) for cell in columns]
-    key = activation_key(backbone, task, normalise, len(backbone.groups), rows, reads=reads, scale=scale)
+    key = activation_key(backbone, task, normalise, len(backbone.groups), rows, reads=reads, scale=factor)
     values = cache.get(key, shape, "float32", fill)
     if values is None:
         values = np.empty(shape, np.float32)
         fill(values)
-    return FeatureBank(rows, scale, columns, grids, values)
+    return FeatureBank(rows, scale, task.detail, columns, grids, values)
 
 
 def folded_groups(
@@ -148,16 +152,16 @@ def folded_groups(
 class FeatureBanks:
     """The banks of one process, by source, normalisation and resolution."""
 
-    _banks: dict[tuple[str, Normalisation, float], FeatureBank] = field(default_factory=dict)
+    _banks: dict[tuple[str, Normalisation, float, bool], FeatureBank] = field(default_factory=dict)
 
     def add(self, source: str, normalise: Normalisation, bank: FeatureBank) -> None:
         """Keep a bank."""
-        self._banks[source, normalise, bank.scale] = bank
+        self._banks[source, normalise, bank.scale, bank.detail] = bank
 
     def features(self, asked: HeadInput) -> Reader | None:
         """Reads what the head of a source that is left as it is reads; None where nobody knows."""
         strategy = asked.strategy
-        bank = self._banks.get((strategy.source, strategy.normalise, strategy.resolution_scale))
+        bank = self._banks.get((strategy.source, strategy.normalise, strategy.resolution_scale, asked.detail))
         if bank is None or asked.images.count > 1 or not np.array_equal(bank.rows, asked.rows):
             return None
         cells = bank.parts(len(asked.model.groups), strategy.pool, strategy.taps)
@@ -186,7 +190,7 @@ class ResplitFeatures:
         numbers = images.numbers(both)
         key = activation_key(
             model,
-            self._task,
+            self._task.read_by(asked.strategy),
             asked.normalise,
             len(model.groups),
             numbers,

@@ -105,11 +105,15 @@ def make_run(
 
     `cache` keeps activations of what is frozen, and what preparations made; `known` may know features of
     the training images; `views_seed` draws augmented views, where it is not `seed`; `weights` are what it was
-    once trained.
+    once trained. The run's task is in the detail in which the strategy reads it.
+
+    Raises:
+        OutputError: Larger images cannot be kept.
     """
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import build_plan
 
+    task = task.read_by(strategy)
     if refit:
         both = task.to_train(np.sort(np.concatenate([task.indices["train"], task.indices["validation"]])))
         task = dataclasses.replace(task, indices={**task.indices, "train": both})

@@ -1,13 +1,15 @@
 """The profile of a source on a task: how good a closed-form head is at every cut of the network.
 
-One forward pass over the training split keeps average-pooled activations at every group boundary, at one
-or two resolutions; ridge regression with leave-one-out then judges each, and heads that read several
-boundaries at once (Head2Toe, Evci et al. 2022). Validation and test splits are not looked at.
+One forward pass over the training split keeps average-pooled activations at every group boundary, at a few
+resolutions, larger ones in the detail that the files have; ridge regression with leave-one-out then judges
+each, and heads that read several boundaries at once (Head2Toe, Evci et al. 2022). Validation and test splits
+are not looked at.
 """
 
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,8 +26,8 @@ from automl_transfer.domain.dimensions import EIGHTHS, groups_at
 from automl_transfer.domain.evidence import CutRecord, ProfileRecord
 from automl_transfer.domain.normalisation import chosen_constants
 from automl_transfer.domain.strategy import Normalisation, Strategy
-from automl_transfer.errors import DataError, SourceError
-from automl_transfer.models.heads import scaled
+from automl_transfer.domain.task import scaled
+from automl_transfer.errors import DataError, OutputError, SourceError
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.feature_bank import (
@@ -37,9 +39,12 @@ from automl_transfer.training.feature_bank import (
     folded_groups,
 )
 from automl_transfer.training.pace import seconds_an_image
+from automl_transfer.training.resolutions import profile_scales
 from automl_transfer.transfer.counting import Counting, counting
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge, standardised
+
+_log = logging.getLogger(__name__)
 
 MOST_IMAGES = 2000
 """Of more training images only as many are passed as `FINAL` says: the choice of a cut does not need all."""
@@ -62,8 +67,6 @@ SINGLE, JOINT, FINAL = Sample(600, 5, 1500), Sample(400, 3, 800), Sample(1000, 2
 """For single cuts, for many joint heads, and for the best few of both (times: `benchmarks/classes.py`)."""
 FINALISTS, JOINT_KEPT = 2, 5
 TAPS = (2, 3, 4, 6)
-MOST_PIXELS = 25e6
-"""Pixels of all images together, up to which a second, larger resolution is tried."""
 MANY_CLASSES = 50
 """From so many classes on, rows that judge are drawn in the classes' shares."""
 LEAST_SIDE = 32
@@ -126,7 +129,9 @@ class Profiler:
         self._groups = len(backbone.groups)
         self._judges: dict[float, _Judge] = {}
         self._seconds = 0.0
-        self.scales = profile_scales(task.task.resolution, backbone.resolution, len(self._rows))
+        self.scales = profile_scales(
+            task.task.resolution, backbone.resolution, len(self._rows), self.has_detail
+        )
         if "resolution_scale" in self._fixed:
             self.scales = (self._fixed["resolution_scale"],)
 
@@ -138,12 +143,25 @@ class Profiler:
         """
         start = time.perf_counter()
         bank = build_bank(
-            self._model, self._task, self._normaliser, self._rows, scale, self._cache, self._folded
+            self._model, self._task_at(scale), self._normaliser, self._rows, scale, self._cache, self._folded
         )
         if self._banks is not None:
             self._banks.add(self._source, self._normalise, bank)
         self._judges[scale] = _Judge(bank, self._task, self._groups, self._seed)
         self._seconds += time.perf_counter() - start
+
+    def has_detail(self, scale: float) -> bool:
+        """Whether images of this size show more detail of the files than the task's own."""
+        return bool(self._fixed.get("detail", True)) and self._task.has_detail(scale)
+
+    def _task_at(self, scale: float) -> LoadedTask:
+        if not self.has_detail(scale):
+            return self._task
+        try:
+            return self._task.in_detail(scale)
+        except OutputError as error:
+            _log.warning("larger images are looked at without more detail: they cannot be kept: %s", error)
+            return self._task
 
     def can_look(self, scale: float) -> bool:
         """Whether images this much smaller still tell something, and fit the network."""
@@ -156,12 +174,21 @@ class Profiler:
     def seconds_for(self, scale: float) -> float:
         """What a look at this resolution takes by the speed of now, and after it a head that reads it.
 
+        Decoding larger images counts, where nobody has done it yet.
+
         The head needs a pass over the training images, unless the look passed all of them, and over those
         that judge it: as a trial, and when it ships.
         """
         splits = self._task.task.splits
         head = splits.train if len(self._rows) < splits.train else 0
         images = len(self._rows) + head + 2 * splits.validation + splits.test
+        decoding = 0.0
+        if self.has_detail(scale) and self._task.larger is not None:
+            decoding = self._task.larger.seconds(scaled(self._task.task.resolution, scale))
+        return self.seconds_of(images, scale) + decoding
+
+    def seconds_of(self, images: int, scale: float) -> float:
+        """What passes of so many images at this resolution take by the speed of now."""
         return images * scale**2 * self._pace()
 
     def whole(self) -> ProfileRecord:
@@ -205,6 +232,8 @@ class Profiler:
     def _allows(self, cut: CutRecord) -> bool:
         """Whether a strategy with the fixed values can read this."""
         named = {"pool": _named(cut.grid), "taps": cut.taps, "resolution_scale": cut.resolution_scale}
+        if cut.resolution_scale > 1.0:
+            named["detail"] = cut.detail
         return self._cuts_there(cut) and all(
             self._fixed.get(name, value) == value for name, value in named.items()
         )
@@ -212,19 +241,6 @@ class Profiler:
     def _cuts_there(self, cut: CutRecord) -> bool:
         eighths = self._fixed.get("truncation")
         return eighths is None or max(1, groups_at(eighths, self._groups)) == cut.cut
-
-
-def profile_scales(resolution: int, native: int, images: int) -> tuple[float, ...]:
-    """Resolutions to profile: the task's, and a larger one up to the source's own, where that is cheap.
-
-    >>> profile_scales(32, 224, 1000), profile_scales(128, 224, 300), profile_scales(224, 224, 300)
-    ((1.0, 2.0), (1.0, 1.5), (1.0,))
-    """
-    for scale in (2.0, 1.5):
-        size = scaled(resolution, scale)
-        if size <= native and images * size**2 <= MOST_PIXELS:
-            return (1.0, scale)
-    return (1.0,)
 
 
 def strategy_of(profile: ProfileRecord, cut: CutRecord | None = None) -> Strategy:
@@ -240,6 +256,7 @@ def strategy_of(profile: ProfileRecord, cut: CutRecord | None = None) -> Strateg
             "pool": _named(chosen.grid),
             "taps": chosen.taps,
             "resolution_scale": chosen.resolution_scale,
+            "detail": chosen.detail,
             "transfer_depth": EIGHTHS,
             "tune_mode": "closed_form",
             "head_init": "ridge",
@@ -335,6 +352,7 @@ class _Judge:
             truncation=_eighths(cut, self._groups),
             taps=taps,
             resolution_scale=self._bank.scale,
+            detail=self._bank.detail,
         )
 
 

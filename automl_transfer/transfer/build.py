@@ -13,10 +13,10 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain import methods
 from automl_transfer.domain.normalisation import chosen_constants
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy, require_methods
-from automl_transfer.domain.task import LARGEST_SIDE
+from automl_transfer.domain.task import LARGEST_SIDE, scaled
 from automl_transfer.errors import ConfigurationError, OutOfMemoryError, SourceError
 from automl_transfer.models.adapters import insert_adapters
-from automl_transfer.models.heads import PooledHead, scaled
+from automl_transfer.models.heads import PooledHead
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.traits import branch_drops
 from automl_transfer.transfer.counting import counting
@@ -79,6 +79,7 @@ def build_plan(
         SourceError: The backbone takes other channels than the task has, or larger images.
         DataError: A head cannot be solved from these images.
         OutOfMemoryError: The strategy enlarges the images beyond what a model may be given.
+        OutputError: It reads larger images, and these cannot be kept.
         RuntimeError: `weights` are of another model.
     """
     if backbone.in_channels != task.task.channels:
@@ -92,6 +93,7 @@ def build_plan(
             f"{strategy.resolution_scale:g}"
         )
     require_methods(strategy)
+    task = task.read_by(strategy)
     selection = select_groups(strategy, len(backbone.groups), pretrained=backbone.pretrained)
     generator = torch.Generator().manual_seed(seed)
     body = _cut(backbone, selection.kept)
@@ -108,7 +110,7 @@ def build_plan(
         _adapt(body, backbone, strategy.adapter_width, size, generator)
     shapes = body.shapes(size)[-strategy.taps :]
     head = PooledHead(shapes, len(task.task.classes), strategy.pool, body.prefix_tokens)
-    model = TransferModel(body.groups, head, strategy.resolution_scale).to(device)  # type: ignore[no-untyped-call, unused-ignore]
+    model = TransferModel(body.groups, head, task.still(strategy.resolution_scale)).to(device)  # type: ignore[no-untyped-call, unused-ignore]
     model = model.to(memory_format=torch.channels_last)
     model.adapter = strategy.adapter_width if strategy.tune_mode == "adapter" else 0
     freeze(model, strategy, selection.transferred, strategy.tune_mode, selection.frozen)

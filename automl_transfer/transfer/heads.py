@@ -50,6 +50,11 @@ class HeadInput:
     rows: np.ndarray
     normalise: Normaliser
 
+    @property
+    def detail(self) -> bool:
+        """Whether the images are as large as the strategy has them, so that the network resizes nothing."""
+        return self.model.resolution_scale != self.strategy.resolution_scale
+
     def compute(self, rows: np.ndarray, into: np.ndarray | None = None) -> Tensor:
         """One forward pass over these rows; see `forward_batches` for `into` and errors."""
         elements = pixel_elements(self.images.shape[1:3], scale=self.model.resolution_scale)

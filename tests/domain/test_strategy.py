@@ -67,6 +67,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "block": st.sampled_from(["first", "middle", "last"]),
     "rank": st.integers(1, 256),
     "adapter_width": st.integers(1, 1024),
+    "detail": st.booleans(),
     "head_rate": st.sampled_from(["plain", "fan_in"]),
     "crop": st.floats(0.05, 1.0),
     "mirror": st.booleans(),

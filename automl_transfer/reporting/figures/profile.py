@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.records import TrialRecord
+from automl_transfer.domain.words import images_at
 from automl_transfer.reporting.figures.base import (
     BLUE,
     GREEN,
@@ -79,7 +80,7 @@ def draw_profiles(profiles: Sequence[ProfileRecord]) -> go.Figure:
             )
             if cuts:
                 name = f"solved head, pooled {grid}x{grid}"
-                name += f", images x{scale:g}" if scale != 1.0 else ""
+                name += f", {images_at(scale, detail=cuts[0].detail)}" if scale != 1.0 else ""
                 dash = DASHES[(at * len(scales) + scales.index(scale)) % len(DASHES)]
                 fig.add_trace(
                     go.Scatter(
