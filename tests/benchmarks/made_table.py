@@ -18,7 +18,7 @@ from automl_transfer.space.study_file import preset_path, read_study
 SETTINGS = read_study(preset_path("quick")).space
 SPACE = Space.from_settings(SETTINGS)
 SOLVED = Strategy(tune_mode="closed_form", truncation=6, pool=2, taps=3)
-TUNED = tuned_from(SOLVED, SPACE, SETTINGS)
+TUNED = tuned_from(SOLVED, SPACE, SETTINGS, "accuracy")
 ANSWERS = {"profile": SOLVED, "tuned": TUNED, "default": SPACE.default()}
 
 
