@@ -44,6 +44,7 @@ class LiveSearch(SearchEvents):
         self._spec = spec
         self._began = time.monotonic()
         self._ended = 0
+        self._paused: set[int] = set()
         self._best: float | None = None
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -106,7 +107,7 @@ class LiveSearch(SearchEvents):
         for line in task.account.lines() if task.account is not None else ():
             self._line(plain(line, 1000))
         counts = trials.counts(handle)
-        self._ended = counts.complete + counts.pruned + counts.given_up
+        self._ended = counts.complete + counts.pruned + counts.paused + counts.given_up
         if self._ended:
             self._best = trials.best_value(handle)
             self._line(f"going on after {self._ended} finished trials")
@@ -160,11 +161,13 @@ class LiveSearch(SearchEvents):
         if end.paused is not None:
             said = f"{end.value:.3f} paused {end.stop.detail}"
             self._line(f"{self._clock()}  trial {claim.number:>3}  {said}")
+            self._ended += 1
+            self._paused.add(claim.root)
             return
         if end.state is TrialState.WAITING:
             self._line(f"{self._clock()}  trial {claim.number:>3}  released  {end.stop.detail}")
             return
-        self._ended += 1
+        self._ended += claim.root not in self._paused
         if end.state is TrialState.COMPLETE and end.value is not None:
             better = self._best is None or end.value > self._best
             self._best = end.value if better else self._best

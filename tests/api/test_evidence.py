@@ -34,7 +34,7 @@ from automl_transfer.training.feature_bank import FeatureBanks
 SPEC = StudySpec(
     name="evidence",
     task=TaskSpec(dataset="digits?per_class=20"),
-    search=SearchSpec(trials=6, max_epochs=3, startup_trials=6, confirm=0),
+    search=SearchSpec(trials=6, max_epochs=3, startup_trials=6, confirm=0, pruner="asha", stop_when="budget"),
     space={"truncation": (3, 4), "tune_mode": ("head", "suffix"), "learning_rate": (1e-4, 1e-2)},
 )
 

@@ -48,6 +48,9 @@ def test_each_piece_of_work_is_done_once(tmp_path: Path) -> None:
     assert sorted((int(root), int(run) - 1) for root, run in trained) == sorted((r.root, r.run) for r in runs)
     # One of them made the profile, from its first line to its last.
     assert [("profile of " in text) for text in said].count(True) == 1
-    line = r"^ +\d+:\d\d  trial +(\d+)  (?:[\d.]+ (?:best|pruned| {3,})|failed)"
-    ended = re.findall(line, together, re.MULTILINE)
-    assert sorted(map(int, ended)) == sorted(record.number for record in records)
+    line = r"^ +\d+:\d\d  trial +(\d+)  (?:[\d.]+ (?:{})|failed)"
+    ended = re.findall(line.format("best|pruned| {3,}"), together, re.MULTILINE)
+    waited = re.findall(line.format("paused"), together, re.MULTILINE)
+    assert len(set(ended)) == len(ended)
+    assert len(set(waited)) == len(waited)
+    assert {*map(int, ended), *map(int, waited)} == {record.number for record in records}

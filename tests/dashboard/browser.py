@@ -51,7 +51,12 @@ def browse(base: str, chromium: Any = None) -> Iterator[Browser]:
 
         page.on("console", console)
         page.on("pageerror", lambda error: browser.troubles.append(f"page: {error}"))
-        page.on("requestfailed", lambda r: browser.troubles.append(f"failed: {r.url} {r.failure}"))
+
+        def failed(request: Any) -> None:
+            if "ERR_ABORTED" not in str(request.failure):  # the page gave it up itself, to show another one
+                browser.troubles.append(f"failed: {request.url} {request.failure}")
+
+        page.on("requestfailed", failed)
         page.on("response", response)
         yield browser
         page.close()
