@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator, Mapping
@@ -130,6 +131,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def is_under_way(name: str) -> bool:
+    """Whether a file of this name is being written by `whole_file`, or was left by a process that died."""
+    return re.fullmatch(r"\..+\.[0-9a-f]{12}\.tmp", name) is not None
 
 
 def file_sha256(path: Path) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from automl_transfer.files import whole_file
+from automl_transfer.files import is_under_way, whole_file
+from automl_transfer.recipes.output import check_output_folder
 
 
 def test_an_error_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> None:
@@ -23,3 +24,13 @@ def _half(path: Path) -> None:
     with whole_file(path) as temporary:
         temporary.write_text("half")
         raise OSError("disk full")
+
+
+def test_a_file_that_is_being_written_is_told_from_others(tmp_path: Path) -> None:
+    """Two searches begin in one folder: the one sees what the other one writes at that moment."""
+    with whole_file(tmp_path / "run.json") as temporary:
+        assert is_under_way(temporary.name)
+        temporary.write_text("{}")
+        check_output_folder(tmp_path)
+    assert not is_under_way("run.json")
+    assert not is_under_way("notes.tmp")

@@ -13,7 +13,7 @@ from typing import Any
 
 from automl_transfer.domain.strict_json import read_json
 from automl_transfer.errors import ConfigurationError, OutputError
-from automl_transfer.files import whole_file
+from automl_transfer.files import is_under_way, whole_file
 
 MARKER = "run.json"
 MARKER_SCHEMA = "automl-transfer/run/2"
@@ -172,7 +172,7 @@ def _nearest_existing(folder: Path) -> Path:
 
 def _check_content(folder: Path) -> None:
     try:
-        names = sorted(entry.name for entry in folder.iterdir())
+        names = sorted(e.name for e in folder.iterdir() if not is_under_way(e.name))
     except OSError as error:
         raise OutputError(f"the output folder must be readable, got {folder} ({error.strerror})") from error
     if names and owner_of(folder) is None:
