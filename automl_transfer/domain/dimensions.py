@@ -32,6 +32,8 @@ TRAITS: Mapping[Trait, tuple[str, str]] = MappingProxyType({
 ALL_TRAITS: frozenset[Trait] = frozenset(TRAITS)
 
 CLOSED_FORM = "closed_form"
+SOLVED = ("ncm", "ridge")
+"""Values of `head_init` that solve the head from the training images."""
 CO_TUNING = "co_tuning"
 EIGHTHS = 8
 BODY_MODES = ("suffix", "full", "body", "norm", "bias", "surgical", "lora", "adapter")
@@ -116,7 +118,7 @@ NORMS_MOVE = Condition(
 BODY_TUNED = Condition("the body is tuned", _body_tuned)
 ANSWERS_FIRST = Condition(
     "the body is tuned and transferred under a head that is ridge or ncm",
-    lambda values: _anchored(values) and values["head_init"] in ("ridge", "ncm"),
+    lambda values: _anchored(values) and values["head_init"] in SOLVED,
 )
 RECONSTRUCTED = Condition(
     "prepare is neither none nor whiten",

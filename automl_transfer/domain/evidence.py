@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from automl_transfer.domain.measured import Measured
-from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.domain.words import images_at
 
 RunKind = Literal["confirm", "audit"]
@@ -46,7 +46,7 @@ class ExtraRun(Measured):
     judged: str = ""
     correct: str = ""
     chose: str = Field(default="", exclude_if=lambda value: not value)
-    unseen: Measured | None = Field(default=None, exclude_if=lambda value: value is None)
+    unseen: Measured | None = Field(default=None, exclude_if=unsaid)
 
 
 class FailedRun(Frozen):

@@ -57,3 +57,16 @@ Horizon(epochs=9, passes=1, steps=None), Horizon(epochs=9, passes=1, steps=67))
         if self.steps is not None:
             return f"{self.epochs} epochs of {self.steps} steps"
         return f"{self.epochs} epochs" + (f" of {self.passes} passes" if self.passes > 1 else "")
+
+
+def rungs_of(first: int, factor: int, epochs: int) -> tuple[int, ...]:
+    """The epochs after which trials are compared, each `factor` times further than the one before.
+
+    >>> rungs_of(3, 3, 9), rungs_of(1, 3, 27), rungs_of(9, 3, 9)
+    ((3,), (1, 3, 9), ())
+    """
+    found = []
+    while first < epochs:
+        found.append(first)
+        first *= factor
+    return tuple(found)

@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field
 
 from automl_transfer.domain.measured import Measured, Metric
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.errors import (
     NotANumberError,
     OutOfMemoryError,
@@ -35,7 +35,7 @@ class EpochResult(Measured):
     epoch: int = Field(ge=0)
     train_loss: float | None
     validation_loss: float
-    calibrated_loss: float | None = Field(default=None, exclude_if=lambda value: value is None)
+    calibrated_loss: float | None = Field(default=None, exclude_if=unsaid)
     learning_rate: float = Field(ge=0.0)
     seconds: float = Field(ge=0.0)
 

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from automl_transfer.domain.horizon import Horizon
+from automl_transfer.domain.horizon import Horizon, rungs_of
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.pixel_range import Fit
-from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.domain.task import Change
 
 Scalar = str | float | int | bool
@@ -26,11 +26,6 @@ CONFIRM_RUNS = 4
 MOST_SEED = 2**63 - 1
 Seed = Annotated[int, Field(ge=0, le=MOST_SEED)]
 """Of random numbers: what every generator takes, with room for the seeds that are counted on from it."""
-
-
-def _unsaid(value: object) -> bool:
-    """Whether a field that older programs do not know may stay out of what is written."""
-    return value is None
 
 
 def names_table(group_from: str) -> bool:
@@ -124,7 +119,7 @@ class TaskSpec(Frozen):
     split_from: int | str | None = None
     min_per_class: int | None = Field(default=None, ge=1)
     rare_classes: RareClasses = "refuse"
-    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=_unsaid)
+    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
     seed: Seed = 0
     metric: Metric = "accuracy"
 
@@ -186,7 +181,7 @@ class SearchSpec(Frozen):
     trials: int = Field(default=30, ge=1, le=1_000_000)
     minutes: float | None = Field(default=None, gt=0.0)
     max_epochs: int | None = Field(default=None, ge=1, le=10_000)
-    max_steps: int | None = Field(default=None, ge=1, le=100_000_000, exclude_if=_unsaid)
+    max_steps: int | None = Field(default=None, ge=1, le=100_000_000, exclude_if=unsaid)
     stop_when: Literal["noise", "budget"] = Field(default="noise", exclude_if=lambda value: value == "noise")
     sampler: Literal["prior", "tpe", "random"] = "prior"
     startup_trials: int = Field(default=8, ge=0)
@@ -211,6 +206,11 @@ class SearchSpec(Frozen):
     def first_rung(self) -> int:
         """Epochs before a trial may be pruned."""
         return self.min_epochs or max(1, self.epochs // 3)
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Epochs after which trials are compared, where the pruner has rungs."""
+        return rungs_of(self.first_rung, self.reduction_factor, self.epochs)
 
     @property
     def epochs(self) -> int:

@@ -28,6 +28,11 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
 
+def unsaid(value: object) -> bool:
+    """Whether a field stays out of what is written, as versions before wrote it."""
+    return value is None
+
+
 def read_json(path: Path, error: type[UserError] = ConfigurationError) -> dict[str, Any]:
     """Read a JSON object of at most 10 MB whose brackets nest at most 32 deep.
 

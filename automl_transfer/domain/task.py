@@ -10,7 +10,7 @@ from pydantic import Field
 from automl_transfer.domain.account import Account
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.pixel_range import Ranged
-from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.strict_json import Frozen, unsaid
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -58,11 +58,6 @@ class TrainingWeights(Frozen):
         )
 
 
-def _unsaid(value: object) -> bool:
-    """Whether a field stays out of what is written, as versions before wrote it."""
-    return value is None
-
-
 class Task(Ranged):
     """What is to be learnt, without the images themselves.
 
@@ -90,8 +85,8 @@ class Task(Ranged):
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"
     account: Account | None = None
-    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=_unsaid)
-    weights: TrainingWeights | None = Field(default=None, exclude_if=_unsaid)
+    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
+    weights: TrainingWeights | None = Field(default=None, exclude_if=unsaid)
 
     def may(self, change: Change) -> bool:
         """Whether images may be changed so in training; of colour photographs only mirroring is assumed."""

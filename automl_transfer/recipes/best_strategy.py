@@ -36,7 +36,7 @@ from automl_transfer.domain.spec import (
     names_table,
 )
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.strict_json import Frozen, read_json, validate
+from automl_transfer.domain.strict_json import Frozen, read_json, unsaid, validate
 from automl_transfer.domain.task import SplitSizes, Task, TrainingWeights
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
@@ -104,7 +104,7 @@ class RecipeTask(Ranged):
     split_fractions: SplitFractions | None = None
     reading: Reading | None = None
     files: Files | None = None
-    weights: TrainingWeights | None = Field(default=None, exclude_if=lambda value: value is None)
+    weights: TrainingWeights | None = Field(default=None, exclude_if=unsaid)
     normalisation: NormalisationFacts
 
 
@@ -133,7 +133,7 @@ class RecipeTraining(Frozen):
 
     epochs: int = Field(ge=0)
     passes: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
-    steps: int | None = Field(default=None, ge=1, exclude_if=lambda value: value is None)
+    steps: int | None = Field(default=None, ge=1, exclude_if=unsaid)
     best_epoch: int | None = Field(default=None, ge=0)
     batch: int = Field(ge=1)
     seed: Seed
@@ -204,7 +204,7 @@ class Recipe(Frozen):
     cost: Cost | None = None
     environment: Environment
     provenance: Provenance
-    shipped_as: ShippedAs | None = Field(default=None, exclude_if=lambda value: value is None)
+    shipped_as: ShippedAs | None = Field(default=None, exclude_if=unsaid)
 
     @model_validator(mode="after")
     def _names_are_names(self) -> Self:

@@ -14,7 +14,7 @@ from automl_transfer.domain.names import public_source
 from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState, order_among
 from automl_transfer.domain.spec import CONFIRM_RUNS
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.domain.task import Task, TrainingWeights
 from automl_transfer.reporting.confirmed import BY_VALIDATION, ERROR_RATE, accuracy_interval, arms_of
 from automl_transfer.reporting.panel import Panel
@@ -31,7 +31,7 @@ class RankedTask(Frozen):
     fingerprint: str
     metric: Metric
     account: Account | None = None
-    weights: TrainingWeights | None = Field(default=None, exclude_if=lambda value: value is None)
+    weights: TrainingWeights | None = Field(default=None, exclude_if=unsaid)
 
 
 class ValidationScore(Frozen):

@@ -13,7 +13,7 @@ from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import StudyError, TrialDataError
 from automl_transfer.files import save_tensors
 from automl_transfer.store.artifacts import digest_of
-from automl_transfer.store.files import drop_states, earlier_files, model_key, state_key, study_files
+from automl_transfer.store.files import drop, drop_states, earlier_files, model_key, state_key, study_files
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import CheckpointRef, Claim, StudyHandle
 
@@ -45,7 +45,7 @@ class Checkpoints:
         # From here on the store names the new one, and only the newest is ever resumed from.
         older, self._last = self._last, saved
         if older is not None and older.uri != saved.uri:
-            self._drop(older.uri)
+            drop(self._files, older.uri)
 
     def forget(self, claim: Claim) -> None:
         """Drop all checkpoints of a strategy: its trial is finished."""
@@ -90,13 +90,6 @@ class Checkpoints:
             state = run.model.state_dict()
             save_tensors({name: value.detach().cpu().contiguous() for name, value in state.items()}, file)
             self._files.put(file, model_key(claim.root, claim.attempt))
-
-    def _drop(self, key: str) -> None:
-        """Remove a checkpoint that was saved or fetched here. One that stays costs space, no trial."""
-        try:
-            self._files.delete(key)
-        except OSError as error:
-            log.warning("checkpoint %s is not needed any more and cannot be removed: %s", key, error)
 
 
 def fetch(study: StudyHandle, key: str, to: Path, is_right: Callable[[Path], bool]) -> bool:

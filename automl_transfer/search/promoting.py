@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome, order_among
-from automl_transfer.search.promotion import Ladder, bracket_of, rungs_of
+from automl_transfer.search.promotion import Ladder, bracket_of
 from automl_transfer.store.files import drop_states, study_files
 from automl_transfer.store.rungs import Rungs
 from automl_transfer.store.store import Store
@@ -26,9 +26,7 @@ class Promotion:
         self._search = search
         self._rungs = Rungs(store, study)
         self._ladder = Ladder(search.reduction_factor)
-        self.rungs: tuple[int, ...] = ()
-        if search.pruner == "promote":
-            self.rungs = rungs_of(search.first_rung, search.reduction_factor, search.epochs)
+        self.rungs = search.rungs if search.pruner == "promote" else ()
 
     def at_rung(self, claim: Claim, epoch: int, best: EpochResult, seconds: float) -> Mark | None:
         """What a trial has at the rung where it is; None where it is at none, or has been there before."""

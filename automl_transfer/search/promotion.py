@@ -11,6 +11,7 @@ import bisect
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
+from automl_transfer.domain.dimensions import SOLVED
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.store.values import Mark
 
@@ -20,20 +21,7 @@ SOLVED_HEAD, FRESH_HEAD = "solved head", "fresh head"
 
 def bracket_of(strategy: Strategy) -> str:
     """With which others a strategy is compared at rungs."""
-    return SOLVED_HEAD if strategy.head_init in ("ridge", "ncm") else FRESH_HEAD
-
-
-def rungs_of(first: int, factor: int, epochs: int) -> tuple[int, ...]:
-    """The epochs after which trials pause.
-
-    >>> rungs_of(3, 3, 9), rungs_of(1, 3, 27), rungs_of(9, 3, 9)
-    ((3,), (1, 3, 9), ())
-    """
-    found = []
-    while first < epochs:
-        found.append(first)
-        first *= factor
-    return tuple(found)
+    return SOLVED_HEAD if strategy.head_init in SOLVED else FRESH_HEAD
 
 
 class Ladder:

@@ -51,12 +51,25 @@ def take_oldest(
             else:
                 give_up(connection, trial_id, error)
             continue
-        rows.set_state(connection, trial_id, rows.RUNNING, expected=rows.WAITING)
-        connection.execute(
-            sa.update(t.at_trials).where(t.at_trials.c.trial_id == trial_id).values(worker=worker[:200])
-        )
-        leases.take(connection, study.study_id, trial_id, worker, token)
+        begin(connection, claim, worker)
         return claim
+
+
+def begin(connection: sa.Connection, claim: Claim, worker: str) -> bool:
+    """Lease a WAITING trial, which runs from now on; False where something else ended it."""
+    if not rows.set_state(connection, claim.trial_id, rows.RUNNING, expected=rows.WAITING):
+        return False
+    mine = t.at_trials.c.trial_id == claim.trial_id
+    connection.execute(sa.update(t.at_trials).where(mine).values(worker=worker[:200]))
+    leases.take(connection, claim.study_id, claim.trial_id, worker, claim.token)
+    return True
+
+
+def held(connection: sa.Connection, token: str) -> Claim | None:
+    """What an earlier try with this token took, whose answer was lost."""
+    lease = sa.select(t.at_leases.c.trial_id).where(t.at_leases.c.token == token)
+    trial_id = connection.execute(lease).scalar()
+    return None if trial_id is None else read_claim(connection, trial_id, token)
 
 
 def read_claim(connection: sa.Connection, trial_id: int, token: str) -> Claim:

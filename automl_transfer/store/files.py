@@ -45,17 +45,19 @@ def state_key(root: int, attempt: int, epoch: int) -> str:
 
 
 def drop_states(files: ArtifactStore, root: int) -> None:
-    """Remove the training states of a strategy that is done, those of killed attempts too.
-
-    One that cannot be removed costs space, no trial.
-    """
+    """Remove the training states of a strategy that is done, those of killed attempts too."""
     folder = f"trial-{root:06d}"
     found = {_STATE.match(key) for key in files.list(folder)}
     for state in sorted(match[0] for match in found if match is not None):
-        try:
-            files.delete(state)
-        except OSError as error:
-            log.warning("checkpoint %s is not needed any more and cannot be removed: %s", state, error)
+        drop(files, state)
+
+
+def drop(files: ArtifactStore, key: str) -> None:
+    """Remove a checkpoint that nothing needs any more. One that stays costs space, no trial."""
+    try:
+        files.delete(key)
+    except OSError as error:
+        log.warning("checkpoint %s is not needed any more and cannot be removed: %s", key, error)
 
 
 def model_key(root: int, attempt: int) -> str:

@@ -18,7 +18,7 @@ from automl_transfer.errors import UnreadableRowError
 from automl_transfer.store import continuing, leases, parsing
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
-from automl_transfer.store.claiming import give_up, read_claim
+from automl_transfer.store.claiming import begin, give_up, held, read_claim
 from automl_transfer.store.engine import now
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import Claim, Mark, StudyHandle
@@ -125,21 +125,13 @@ class Rungs:
             return connection.execute(statement).scalar()
 
         def step(connection: sa.Connection, repeat: bool) -> Claim | None:
-            if repeat:
-                held = sa.select(t.at_leases.c.trial_id).where(t.at_leases.c.token == token)
-                if (known := connection.execute(held).scalar()) is not None:
-                    return read_claim(connection, known, token)
+            if repeat and (known := held(connection, token)) is not None:
+                return known
             trial_id = take(connection, token)
             if trial_id is None:
                 return None
             claim = read_claim(connection, trial_id, token)
-            if not rows.set_state(connection, trial_id, rows.RUNNING, expected=rows.WAITING):
-                return None  # something else than automl-transfer ended it
-            connection.execute(
-                sa.update(t.at_trials).where(t.at_trials.c.trial_id == trial_id).values(worker=worker[:200])
-            )
-            leases.take(connection, study.study_id, trial_id, worker, token)
-            return claim
+            return claim if begin(connection, claim, worker) else None
 
         try:
             return self._store.write_once(step, "go on with a paused trial")

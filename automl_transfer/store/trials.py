@@ -34,7 +34,7 @@ from automl_transfer.domain.records import (
 from automl_transfer.store import continuing, creating, leases, reading
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import tables as t
-from automl_transfer.store.claiming import read_claim, take_oldest
+from automl_transfer.store.claiming import held, take_oldest
 from automl_transfer.store.engine import now
 from automl_transfer.store.reaper import reap
 from automl_transfer.store.records import StudyTrials, study_trials
@@ -164,10 +164,8 @@ class Trials:
         token = uuid.uuid4().hex
 
         def step(connection: sa.Connection, repeat: bool) -> Claim | None:
-            if repeat:
-                held = sa.select(t.at_leases.c.trial_id).where(t.at_leases.c.token == token)
-                if (trial_id := connection.execute(held).scalar()) is not None:
-                    return read_claim(connection, trial_id, token)
+            if repeat and (claim := held(connection, token)) is not None:
+                return claim
             return take_oldest(connection, study, worker, token, passed)
 
         return self.store.write_once(step, "claim a trial")

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain import methods
+from automl_transfer.domain.dimensions import SOLVED
 from automl_transfer.domain.normalisation import chosen_constants
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy, require_methods
 from automl_transfer.domain.task import LARGEST_SIDE, scaled
@@ -22,7 +23,7 @@ from automl_transfer.models.traits import branch_drops
 from automl_transfer.transfer.counting import counting
 from automl_transfer.transfer.drawn import Draw
 from automl_transfer.transfer.freeze import TransferModel, freeze
-from automl_transfer.transfer.heads import SOLVED, HeadInput, Reader, initialise_head
+from automl_transfer.transfer.heads import HeadInput, Reader, initialise_head
 from automl_transfer.transfer.initialise.layers import initialise
 from automl_transfer.transfer.modify import prune_smallest, scale_weights, shrink_and_perturb
 from automl_transfer.transfer.optimise import group_rates

@@ -69,9 +69,6 @@ class HeadInput:
         return with_fused(self.model, sample, len(self.model.groups))
 
 
-SOLVED = ("ncm", "ridge")
-"""Head initialisations that need the training images."""
-
 MOST_VALUES = 20_000_000
 """Most feature values (rows x features) in memory at a time: ridge adds more rows in parts, others thin."""
 

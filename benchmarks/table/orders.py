@@ -11,7 +11,7 @@ from typing import Protocol
 
 from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.search.promotion import Ladder, bracket_of, rungs_of
+from automl_transfer.search.promotion import Ladder, bracket_of
 from automl_transfer.store.values import Mark
 
 
@@ -109,7 +109,7 @@ class Promoting:
 
     def __init__(self, spec: SearchSpec, budget: float) -> None:
         self._ladder = Ladder(spec.reduction_factor)
-        self._rungs = rungs_of(spec.first_rung, spec.reduction_factor, spec.epochs)
+        self._rungs = spec.rungs
         self._epochs = spec.epochs
 
     def pauses(self, at: At) -> bool:

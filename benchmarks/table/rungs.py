@@ -21,15 +21,15 @@ import numpy as np
 from scipy import stats
 from stored import RECORDED, Cell, TableError, TaskTable, read_all
 
-from automl_transfer.domain.dimensions import CLOSED_FORM
+from automl_transfer.domain.dimensions import CLOSED_FORM, SOLVED
 
 FEWEST = 4
 """Strategies of a bracket that can be put in order."""
 Bracket = Callable[[Cell], bool]
 BRACKETS: dict[str, Bracket] = {
     "all": lambda cell: True,
-    "solved heads": lambda cell: cell.strategy.head_init in ("ridge", "ncm"),
-    "fresh heads": lambda cell: cell.strategy.head_init not in ("ridge", "ncm"),
+    "solved heads": lambda cell: cell.strategy.head_init in SOLVED,
+    "fresh heads": lambda cell: cell.strategy.head_init not in SOLVED,
 }
 
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from automl_transfer.domain.horizon import rungs_of
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.search.promotion import FRESH_HEAD, SOLVED_HEAD, Ladder, bracket_of, rungs_of
+from automl_transfer.search.promotion import FRESH_HEAD, SOLVED_HEAD, Ladder, bracket_of
 from automl_transfer.store.values import Mark
 
 

@@ -61,12 +61,7 @@ def rungs_of(report: StudyReport) -> list[tuple[int, int]]:
     if report.spec is None or report.spec.search.pruner not in ("promote", "asha", "hyperband"):
         edges = [last]
     else:
-        search = report.spec.search
-        edges, edge = [], search.first_rung
-        while edge < last:
-            edges.append(edge)
-            edge *= search.reduction_factor
-        edges.append(last)
+        edges = [*(rung for rung in report.spec.search.rungs if rung < last), last]
     return [(0, 0), *((low + 1, high) for low, high in zip([0, *edges], edges, strict=False) if high > low)]
 
 

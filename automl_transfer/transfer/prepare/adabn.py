@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from automl_transfer.domain.dimensions import SOLVED
 from automl_transfer.domain.strategy import is_active
-from automl_transfer.transfer.heads import SOLVED
 from automl_transfer.transfer.norms import BatchNorm, adapt_statistics, batch_norms
 from automl_transfer.transfer.prepare.base import Subject
 

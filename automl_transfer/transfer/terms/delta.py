@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from automl_transfer.aborting import check_abort
+from automl_transfer.domain.dimensions import SOLVED
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
 from automl_transfer.transfer.freeze import TransferModel
-from automl_transfer.transfer.heads import SOLVED
 from automl_transfer.transfer.ridge import mean_of
 from automl_transfer.transfer.terms.base import Beginning, Rest, Term
 
