@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from pydantic import Field
@@ -284,14 +284,6 @@ def ranked_epoch(record: TrialRecord, metric: Metric) -> EpochResult:
     best = record.best_epoch(metric)
     assert best is not None, "only trials with a curve are ranked"
     return best
-
-
-def order_of_validation(scores: Sequence[ValidationScore]) -> list[int]:
-    """Places of these scores, the best first, as `by_validation` orders the trials that they are of."""
-    losses = [score.calibrated_nll for score in scores if score.calibrated_nll is not None]
-    if len(losses) < len(scores):
-        losses = [score.nll for score in scores]
-    return sorted(range(len(scores)), key=lambda place: (-round(scores[place].score, 12), losses[place]))
 
 
 def by_validation(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:

@@ -27,7 +27,7 @@ from automl_transfer.reporting.ranking import (
     ranked_epoch,
 )
 from automl_transfer.reporting.summary import StudySummary, summarise
-from automl_transfer.search.noise import nothing_left
+from automl_transfer.search.noise import over_by
 
 if TYPE_CHECKING:
     from automl_transfer.store.store import Store
@@ -237,12 +237,12 @@ def make_report(
 
 def _ended(spec: StudySpec | None, task: Task, records: list[TrialRecord]) -> str | None:
     """Why a study that has budget left draws no more strategies."""
-    if spec is None or spec.search.stop_when == "budget" or any(r.is_open for r in records):
+    if spec is None or any(r.is_open for r in records):
         return None
     if len({record.root for record in records}) >= spec.search.trials:
         return None
     complete = [r.value for r in records if r.state is TrialState.COMPLETE and r.value is not None]
-    return nothing_left(max(complete, default=None), task.splits.validation, task.metric)
+    return over_by(spec.search, task, lambda: max(complete, default=None))
 
 
 def _progress(

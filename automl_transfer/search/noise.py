@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from automl_transfer.domain.measured import MEASURED, Metric
+from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.domain.task import Task
 
 if TYPE_CHECKING:
     from automl_transfer.store.trials import Trials
@@ -53,9 +56,14 @@ def search_is_over(trials: Trials, study: StudyHandle) -> str | None:
     One number is read. That best strategy may be of any process; trials that are waiting are run whatever
     this says.
     """
-    if study.spec.search.stop_when == "budget":
+    return over_by(study.spec.search, study.task, lambda: trials.best_value(study))
+
+
+def over_by(search: SearchSpec, task: Task, best: Callable[[], float | None]) -> str | None:
+    """The same, of a study whose best value is known to the caller; asked for where it decides."""
+    if search.stop_when == "budget":
         return None
-    return nothing_left(trials.best_value(study), study.task.splits.validation, study.task.metric)
+    return nothing_left(best(), task.splits.validation, task.metric)
 
 
 def why_finished(trials: Trials, study: StudyHandle) -> str:

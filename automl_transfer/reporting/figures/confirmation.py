@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, ORANGE, FigureSpec, figure, share_format
 from automl_transfer.reporting.plain import plain, seconds
-from automl_transfer.reporting.ranking import RankedStrategy, order_of_validation
+from automl_transfer.reporting.ranking import RankedStrategy, by_validation
 from automl_transfer.reporting.story import times
 from automl_transfer.reporting.study_report import StudyReport
 
@@ -27,7 +27,9 @@ def describe(report: StudyReport) -> str:
     fell = sum(before - after for before, after in pairs) / len(pairs)
     runs = sum(row.confirmation.runs for row in rows if row.confirmation)
     spent = sum(row.confirmation.seconds for row in rows if row.confirmation)
-    picked = rows[order_of_validation([row.validation for row in rows])[0]]
+    by_root = {row.root_trial: row for row in rows}
+    first = next(r for r in by_validation(report.records, report.metric) if r.root in by_root)
+    picked = by_root[first.root]
     text = (
         f"{runs} fresh trainings of {len(rows)} strateg{'ies' if len(rows) > 1 else 'y'} took "
         f"{seconds(spent)}. On average the confirmed score is {abs(100 * fell):.2f} points "
