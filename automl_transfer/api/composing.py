@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.api.training import constants_of
+from automl_transfer.api.training import constants_of, scores_of_split
 from automl_transfer.domain.measured import score_of
 from automl_transfer.domain.model_description import Member, Network
 from automl_transfer.domain.normalisation import constants, facts
@@ -83,14 +83,6 @@ class Composition:
         return tuple(each.part(share) for each, share in self.chosen)
 
 
-def scores_on_validation(judged: Judged, logits: Logits) -> Scores:
-    """Scores of (n, classes) logits of the validation images."""
-    from automl_transfer.training.evaluate import scores
-
-    task, rows = judged.task, judged.task.indices["validation"]
-    return scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
-
-
 def _shape(run: TrainingRun) -> tuple[object, ...]:
     """Equal for networks whose weights can be averaged."""
     model = run.model
@@ -134,7 +126,7 @@ def _greedy(kin: Sequence[Ingredient]) -> tuple[float, Composition]:
     tasted = Composed(run.task, model, run.device, run.plan)
     for each in kin[1:]:
         _average([*chosen, each], model)
-        score = score_of(scores_on_validation(tasted, split_logits(tasted, "validation")), metric)
+        score = score_of(scores_of_split(tasted, "validation", split_logits(tasted, "validation")), metric)
         if score >= best:
             chosen, best = [*chosen, each], score
     _average(chosen, model)

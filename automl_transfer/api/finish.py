@@ -20,9 +20,9 @@ from automl_transfer.api.training import (
     constants_of,
     cost_of,
     environment,
-    score_of,
     score_on_test,
     scored,
+    scores_of_split,
     source_facts,
     winner_errors,
     write_results,
@@ -251,7 +251,8 @@ def _recipe(
         validation = scored(best, best.validation_loss, handle.task.splits.validation)
         cost = cost_of(winner.outcome) if winner.outcome else None
     else:
-        validation, cost = score_of(judged, "validation"), made.cost
+        found = scores_of_split(judged, "validation", made.logits)
+        validation, cost = scored(found, found.nll, made.shipped_as.images), made.cost
     return make_recipe(
         strategy=winner.strategy,
         task=handle.task,

@@ -17,11 +17,11 @@ from automl_transfer.api.composing import (
     Ingredient,
     Logits,
     ensemble,
-    scores_on_validation,
     soup,
 )
 from automl_transfer.api.retention import KEPT_STRATEGIES
 from automl_transfer.api.stored import stored
+from automl_transfer.api.training import scores_of_split
 from automl_transfer.domain.measured import score_of
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.task import Task
@@ -138,19 +138,20 @@ def make(bench: Workbench, report: StudyReport, winner: TrialRecord, run: Traini
     if offer.flips:
         mirrored = [each for each in plain if each.kind in ("winner", offer.kind)]
         ways += [_Way(each.name(flips=True), each.judged, flips=True) for each in mirrored]
+    measured = list(_measured(ways))
     shipped = ShippedAs(
         kind=offer.kind,
         flips=offer.flips,
         parts=asked.parts,
-        offered=tuple(_offered(ways)),
+        offered=tuple(each for each, _ in measured),
         images=len(bench.task.indices["validation"]),
     )
     for network in _networks(asked.judged.model):
         network.flips = offer.flips
-    mine = next(each for each in shipped.offered if each.name == shipped.name)
+    mine, logits = next(each for each in measured if each[0].name == shipped.name)
     cost = _cost(asked, winner, mine.predict_ms_per_image)
     source = asked.chosen[0][0].run.plan.strategy.source if asked.chosen else run.plan.strategy.source
-    return Made(asked.judged, shipped, split_logits(asked.judged, "validation"), cost, source)
+    return Made(asked.judged, shipped, logits, cost, source)
 
 
 def _composed(pool: Sequence[Ingredient], offer: Offer) -> list[Composition]:
@@ -198,8 +199,8 @@ def _networks(model: TargetModel | Ensemble) -> list[TargetModel]:
     return model.networks if isinstance(model, Ensemble) else [model]
 
 
-def _offered(ways: Sequence[_Way]) -> Iterator[Offered]:
-    """Scores on the validation images, and what a prediction takes, measured in turns."""
+def _measured(ways: Sequence[_Way]) -> Iterator[tuple[Offered, Logits]]:
+    """Scores on the validation images with their logits, and what a prediction takes, measured in turns."""
     from automl_transfer.training.evaluate import measure_latency
 
     taken: list[list[float]] = [[] for _ in ways]
@@ -212,14 +213,15 @@ def _offered(ways: Sequence[_Way]) -> Iterator[Offered]:
     for way, found in zip(ways, taken, strict=True):
         with way.ready() as judged:
             logits = split_logits(judged, "validation")
-        scores, labels = scores_on_validation(judged, logits), judged.task.labels
+        scores, labels = scores_of_split(judged, "validation", logits), judged.task.labels
         fitted = fit_temperature(logits, labels[judged.task.indices["validation"]])
-        yield Offered(
+        offered = Offered(
             name=way.name,
             score=score_of(scores, judged.task.task.metric),
             nll=fitted.nll_after,
             predict_ms_per_image=statistics.median(found),
         )
+        yield offered, logits
 
 
 def _pool(bench: Workbench, report: StudyReport, first: Ingredient, offer: Offer) -> list[Ingredient]:
@@ -265,7 +267,7 @@ def _ingredient(bench: Workbench, record: TrialRecord, run: TrainingRun) -> Ingr
     run.model.eval()
     logits = split_logits(run, "validation")
     architecture = bench.backbone(run.plan.strategy.source).architecture
-    return Ingredient(record, run, architecture, logits, scores_on_validation(run, logits))
+    return Ingredient(record, run, architecture, logits, scores_of_split(run, "validation", logits))
 
 
 def _cost(asked: Composition, winner: TrialRecord, ms: float) -> Cost:

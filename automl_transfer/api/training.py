@@ -46,6 +46,7 @@ from automl_transfer.training.making import Judged, split_logits
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
     from automl_transfer.store.values import StudyHandle
+    from automl_transfer.training.evaluate import Scores
     from automl_transfer.training.run import TrainingRun
 
 
@@ -78,11 +79,16 @@ def strategy_of_any(given: AnyStrategy) -> Strategy:
 
 def score_of(run: Judged, split: Literal["validation", "test"]) -> Score:
     """The model as it is now on a split of its task."""
+    found = scores_of_split(run, split, split_logits(run, split))
+    return scored(found, found.nll, len(run.task.indices[split]))
+
+
+def scores_of_split(run: Judged, split: Literal["validation", "test"], logits: np.ndarray) -> Scores:
+    """Scores of (n, classes) logits of the images of a split."""
     from automl_transfer.training.evaluate import scores
 
     task, rows = run.task, run.task.indices[split]
-    found = scores(split_logits(run, split), task.labels[rows], len(task.task.classes), task.task.metric)
-    return scored(found, found.nll, len(rows))
+    return scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
 
 
 def scored(found: Measured, nll: float, n: int) -> Score:
