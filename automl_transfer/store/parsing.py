@@ -61,6 +61,14 @@ def moment(value: Any) -> datetime | None:
     return time.replace(tzinfo=UTC)
 
 
+def since_1970(seconds: Any, what: str) -> datetime:
+    """A time in UTC, from seconds since 1970."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise UnreadableRowError(f"its {what} must be seconds since 1970, got {_short(seconds)}") from None
+
+
 def model(kind: type[M], text: Any, what: str) -> M:
     """A model from its JSON. Fields that are only too many were written by a newer program."""
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -98,7 +97,7 @@ def _record(row: Any, value: tuple[Any, Any] | None, curve: list[str], numbers: 
     if row.paused is not None:
         # For whoever compares strategies it stands where it was stopped; it may still go on from there.
         value = (row.paused, "FINITE")
-        state, finished = TrialState.PRUNED, datetime.fromtimestamp(row.changed, UTC)
+        state, finished = TrialState.PRUNED, parsing.since_1970(row.changed, "time of its pause")
     if state is TrialState.COMPLETE and value is None:
         raise UnreadableRowError("a complete trial must have a value, it has none")
     try:

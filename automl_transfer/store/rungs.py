@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +31,35 @@ OVERLAP = 120.0
 """Seconds before the newest row seen in which others may have been written that were not committed then."""
 
 
+class Changes:
+    """Rows of a study's rungs that are new, or were taken, since the last look."""
+
+    def __init__(self, study_id: int) -> None:
+        self._study_id = study_id
+        self._since = -math.inf
+        self._taken: dict[tuple[int, int], str | None] = {}
+
+    def look(self, connection: sa.Connection) -> list[sa.Row[Any]]:
+        """Those rows; all at the first look. The same ones again until they are `seen`."""
+        r = t.at_rungs
+        query = sa.select(r).where(r.c.study_id == self._study_id)
+        if self._taken:
+            query = query.where(r.c.changed >= self._since - OVERLAP)
+        return [row for row in connection.execute(query) if self._is_news(row)]
+
+    def seen(self, rows: Sequence[sa.Row[Any]]) -> None:
+        """They are no news any more: whoever looked is done with them, and will not try again."""
+        for row in rows:
+            self._taken[row.root, row.rung] = row.taken
+            self._since = max(self._since, row.changed)
+
+    def _is_news(self, row: sa.Row[Any]) -> bool:
+        if not isinstance(row.changed, int | float):  # somebody else wrote it: SQLite keeps what it is given
+            return False
+        key = row.root, row.rung
+        return key not in self._taken or self._taken[key] != row.taken
+
+
 class Rungs:
     """The rungs of one study, each step one transaction as those of `Trials` are.
 
@@ -39,28 +69,23 @@ class Rungs:
     def __init__(self, store: Store, study: StudyHandle) -> None:
         self._store = store
         self._study = study
-        self._since = -math.inf
-        self._known: dict[tuple[int, int], Mark] = {}
+        self._changes = Changes(study.study_id)
+        self._known: set[tuple[int, int]] = set()
         self._newer: set[int] = set()
 
     def news(self) -> list[Mark]:
         """What came to rungs, or went on from them, since the last call; all of it at the first one."""
-        r = t.at_rungs
-        query = sa.select(r).where(r.c.study_id == self._study.study_id)
-        if self._known:
-            query = query.where(r.c.changed >= self._since - OVERLAP)
+        rows = self._store.read(self._changes.look, "read rungs")
+        self._changes.seen(rows)
         found = []
-        for row in self._store.read(lambda c: c.execute(query).all(), "read rungs"):
+        for row in rows:
             try:
-                mark, changed = _mark(row)
+                mark = _mark(row)
             except UnreadableRowError as error:
                 log.debug("a rung is left out: %s", error)
                 continue
-            self._since = max(self._since, changed)
-            if row.root in self._newer:
-                continue
-            if self._known.get((mark.root, mark.rung)) != mark:
-                self._known[mark.root, mark.rung] = mark
+            if mark.root not in self._newer:
+                self._known.add((mark.root, mark.rung))
                 found.append(mark)
         return found
 
@@ -137,7 +162,7 @@ class Rungs:
             return self._store.write_once(step, "go on with a paused trial")
         except UnreadableRowError as error:
             unreadable = error
-        self._known.pop((mark.root, mark.rung), None)
+        self._known.discard((mark.root, mark.rung))
         self._newer.add(mark.root)
         if not unreadable.newer:
 
@@ -223,13 +248,13 @@ def _end(connection: sa.Connection, row: Any, reason: str) -> bool:
     return True
 
 
-def _mark(row: Any) -> tuple[Mark, float]:
-    """A row as it is, with the time of its last change."""
-    for name in ("value", "loss", "seconds", "changed"):
+def _mark(row: Any) -> Mark:
+    """A row as it is."""
+    for name in ("value", "loss", "seconds"):
         number = getattr(row, name)
         if isinstance(number, bool) or not isinstance(number, int | float) or math.isnan(number):
             raise UnreadableRowError(f"{name} of a rung must be a number, got {number!r}")
-    mark = Mark(
+    return Mark(
         root=parsing.whole(row.root, "root"),
         rung=parsing.whole(row.rung, "rung"),
         bracket=str(row.bracket),
@@ -238,4 +263,3 @@ def _mark(row: Any) -> tuple[Mark, float]:
         seconds=float(row.seconds),
         paused=row.taken is None,
     )
-    return mark, float(row.changed)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -30,7 +29,7 @@ from automl_transfer.errors import TrialLostError, UnreadableRowError
 from automl_transfer.store import parsing, soundness
 from automl_transfer.store import tables as t
 from automl_transfer.store.details import Details, chunks
-from automl_transfer.store.rungs import OVERLAP
+from automl_transfer.store.rungs import Changes
 from automl_transfer.store.snapshot import DRAFT_ID, Snapshot
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
@@ -38,28 +37,6 @@ from automl_transfer.store.values import StudyHandle
 log = logging.getLogger(__name__)
 
 _OPEN = (OptunaState.WAITING.name, OptunaState.RUNNING.name)
-
-
-class Paused:
-    """Which trials came to a rung, or went on from one, since the last look."""
-
-    def __init__(self) -> None:
-        self._since = -math.inf
-        self._known: dict[tuple[int, int], bool] = {}
-
-    def moved(self, connection: sa.Connection, study_id: int) -> set[int]:
-        """Their ids; at the first look all that ever were at one."""
-        r = t.at_rungs
-        query = sa.select(r.c.trial_id, r.c.rung, r.c.taken, r.c.changed).where(r.c.study_id == study_id)
-        if self._known:
-            query = query.where(r.c.changed >= self._since - OVERLAP)
-        found = set()
-        for trial_id, rung, taken, changed in connection.execute(query):
-            self._since = max(self._since, changed)
-            if self._known.get((trial_id, rung)) != (taken is None):
-                self._known[trial_id, rung] = taken is None
-                found.add(trial_id)
-        return found
 
 
 class SamplerHistory:
@@ -76,7 +53,7 @@ class SamplerHistory:
         self._snapshot = Snapshot(store, study)
         self._seen = -1
         self._open: set[int] = set()
-        self._paused = Paused()
+        self._rungs = Changes(study.study_id)
         self._known: dict[str, BaseDistribution] = {}
         self._left_out: dict[int, str] = {}
 
@@ -157,7 +134,8 @@ class SamplerHistory:
         mine = t.trials.c.study_id == self.handle.study_id
         first = self._seen < 0
         found = list(connection.execute(columns.where(mine, t.trials.c.trial_id > self._seen)))
-        moved = self._paused.moved(connection, self.handle.study_id)
+        at_rungs = self._rungs.look(connection)  # what paused, or went on from where it was
+        moved = {row.trial_id for row in at_rungs}
         seen = {row.trial_id for row in found}
         for chunk in chunks(sorted((self._open | moved) - seen)):
             found += connection.execute(columns.where(t.trials.c.trial_id.in_(chunk)))
@@ -176,6 +154,7 @@ class SamplerHistory:
             else:
                 self._open.discard(row.trial_id)
             self._take_in(row, details)
+        self._rungs.seen(at_rungs)  # not before: a read that the database breaks off is tried again
 
     def _take_in(self, row: Any, details: Details) -> None:
         """Put a trial into the history; one that cannot be read is left out, and said once."""

@@ -123,6 +123,24 @@ def test_a_history_that_looked_away_meanwhile_sees_the_end(opened: tuple[Store, 
     assert [each.state.name for each in history.trials()] == ["COMPLETE"]
 
 
+def test_what_a_read_that_broke_off_had_seen_is_seen_again(opened: tuple[Store, StudyHandle]) -> None:
+    store, study = opened
+    history = SamplerHistory(store, study)
+    _, at = paused(store, study)
+    assert [each.state.name for each in history.trials()] == ["PRUNED"]
+    assert Rungs(store, study).promote(at, "other") is not None
+
+    def fail(*arguments: object) -> None:
+        if "trial_params" in str(arguments[2]):
+            raise RuntimeError("the connection is gone")
+
+    sa.event.listen(store.engine, "before_cursor_execute", fail)
+    with pytest.raises(RuntimeError, match="is gone"):
+        history.trials()
+    sa.event.remove(store.engine, "before_cursor_execute", fail)
+    assert [each.state.name for each in history.trials()] == ["RUNNING"]
+
+
 def test_of_many_that_want_it_exactly_one_goes_on(opened: tuple[Store, StudyHandle]) -> None:
     store, study = opened
     marks = [paused(store, study, number)[1] for number in range(6)]
@@ -260,19 +278,22 @@ def test_a_paused_trial_is_none_that_waits_for_a_newer_program(opened: tuple[Sto
     assert trials.need_newer(study) == (1,)
 
 
-def test_odd_rows_cost_themselves_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("column", "learnt_from"), [("value", [1]), ("changed", [0, 1])])
+def test_odd_rows_cost_themselves_and_nothing_else(
+    tmp_path: Path, column: str, learnt_from: list[int]
+) -> None:
     store, study = open_study(f"sqlite:///{tmp_path / 's.db'}")
     with store:
         paused(store, study, 0)
         _, good = paused(store, study, 1)
         with store.engine.begin() as connection:
             row = t.at_rungs.c.root == 0
-            connection.execute(sa.update(t.at_rungs).where(row).values(value=sa.text("'high'")))
+            connection.execute(sa.update(t.at_rungs).where(row).values({column: sa.text("'high'")}))
         assert Rungs(store, study).news() == [good]
         found = Trials(store).read(study)
         assert [r.number for r in found.records] == [1]
         assert len(found.unreadable) == 1
-        assert [each.number for each in SamplerHistory(store, study).trials()] == [1]
+        assert [each.number for each in SamplerHistory(store, study).trials()] == learnt_from
 
 
 def test_rungs_go_with_their_trials_and_their_study(opened: tuple[Store, StudyHandle]) -> None:
