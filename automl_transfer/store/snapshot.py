@@ -33,8 +33,42 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise NotImplementedError("a sampling history only reads: write through store.trials.Trials")
 
 
-class Snapshot(BaseStorage):
-    """The part of Optuna's storage interface that samplers and pruners use, answered from memory."""
+class ReadOnlyStorage(BaseStorage):
+    """The part of Optuna's storage interface that samplers and pruners use, for one study without attributes.
+
+    Whoever derives from it says what the study and its trials are.
+    """
+
+    def latest(self) -> list[FrozenTrial]:
+        """The trials."""
+        raise NotImplementedError
+
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return {}
+
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return {}
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
+    ) -> list[FrozenTrial]:
+        found = [trial for trial in self.latest() if states is None or trial.state in states]
+        return copy.deepcopy(found) if deepcopy else found
+
+    get_all_studies = _refuse
+    create_new_study = _refuse
+    create_new_trial = _refuse
+    delete_study = _refuse
+    set_study_system_attr = _refuse
+    set_study_user_attr = _refuse
+    set_trial_intermediate_value = _refuse
+    set_trial_param = _refuse
+    set_trial_state_values = _refuse
+    set_trial_user_attr = _refuse
+
+
+class Snapshot(ReadOnlyStorage):
+    """A study of the store, as it was when it was read last."""
 
     def __init__(self, store: Store, study: StudyHandle) -> None:
         self.store = store
@@ -88,26 +122,11 @@ class Snapshot(BaseStorage):
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         return [self.direction]
 
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return {}
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return {}
-
-    def get_all_studies(self) -> NoReturn:
-        _refuse()
-
     def get_trial(self, trial_id: int) -> FrozenTrial:
         trial = self.draft if trial_id == DRAFT_ID else self.find(trial_id)
         if trial is None:
             raise KeyError(f"no trial with id {trial_id} among these")
         return trial
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[OptunaState] | None = None
-    ) -> list[FrozenTrial]:
-        found = [trial for trial in self.latest() if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         """A sampler's note about its draft is kept; a pruner's note about a running trial is written."""
@@ -121,13 +140,3 @@ class Snapshot(BaseStorage):
         noted = copy.copy(trial)
         noted._system_attrs = {**trial._system_attrs, key: value}
         self._roots[trial.number] = noted
-
-    create_new_study = _refuse
-    create_new_trial = _refuse
-    delete_study = _refuse
-    set_study_system_attr = _refuse
-    set_study_user_attr = _refuse
-    set_trial_intermediate_value = _refuse
-    set_trial_param = _refuse
-    set_trial_state_values = _refuse
-    set_trial_user_attr = _refuse

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from automl_transfer.store.snapshot import DRAFT_ID
+from automl_transfer.store.snapshot import DRAFT_ID, ReadOnlyStorage
 from automl_transfer.store.values import TrialDraft
 
 BEGAN = datetime(2026, 1, 1)
 
 
-def _refuse(*_: Any, **__: Any) -> NoReturn:
-    raise NotImplementedError("samplers and pruners only read")
-
-
-class Memory(BaseStorage):
+class Memory(ReadOnlyStorage):
     """What samplers and pruners ask a storage for. A trial's id is its number."""
 
     def __init__(self, name: str) -> None:
@@ -50,39 +45,19 @@ class Memory(BaseStorage):
     def get_study_directions(self, study_id: int) -> list[StudyDirection]:
         return [StudyDirection.MAXIMIZE]
 
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        return {}
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        return {}
-
     def get_trial(self, trial_id: int) -> FrozenTrial:
         if trial_id == DRAFT_ID and self.draft is not None:
             return self.draft
         return self.trials[trial_id]
 
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        found = [trial for trial in self.trials if states is None or trial.state in states]
-        return copy.deepcopy(found) if deepcopy else found
+    def latest(self) -> list[FrozenTrial]:
+        return self.trials
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if trial_id == DRAFT_ID and self.draft is not None:
             self.draft._system_attrs[key] = value
         else:
             self.change(trial_id, _system_attrs={**self.trials[trial_id]._system_attrs, key: value})
-
-    get_all_studies = _refuse
-    create_new_study = _refuse
-    create_new_trial = _refuse
-    delete_study = _refuse
-    set_study_system_attr = _refuse
-    set_study_user_attr = _refuse
-    set_trial_intermediate_value = _refuse
-    set_trial_param = _refuse
-    set_trial_state_values = _refuse
-    set_trial_user_attr = _refuse
 
 
 class MemoryHistory:
