@@ -1,4 +1,4 @@
-"""`automl-transfer launch`: several worker processes on this machine."""
+"""`automl-transfer launch`: several worker processes, on this machine, a Ray cluster or Slurm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import open_store
+from automl_transfer.cli.options import launcher_settings, open_store
 from automl_transfer.cli.screen import console
 
 
@@ -21,6 +21,15 @@ def run(
         float, typer.Option("--grace", min=10.0, help="Seconds of silence after which a worker is lost.")
     ] = 60.0,
     launcher: options.Launcher = None,
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="Of a Ray cluster: HOST:PORT, or auto."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--gpus-per-worker", min=0.0, help="Of each worker; .5: two share one (ray)."),
+    ] = None,
+    launcher_set: options.LauncherSet = None,
     storage: options.Storage = None,
     storage_file: options.StorageFile = None,
     data_root: options.DataRoot = None,
@@ -34,6 +43,8 @@ def run(
       0:42  9/16 strategies, 7 complete, 2 pruned, 4 running, 3 waiting, best 0.981
     worker  trial  root  attempt  epoch  epochs/min  last beat
     0          12    12        0      3        21.4    1 s ago
+    $ automl-transfer launch quick --launcher ray --address head:6379 -n 8 --gpus-per-worker .5
+    $ automl-transfer launch quick --launcher slurm -n 16 --launcher-set slurm_partition=gpu
     """
     from automl_transfer.cli.live_workers import LiveWorkers
     from automl_transfer.store.trials import Trials
@@ -44,13 +55,18 @@ def run(
 
     launcher = launcher or "local"
     launchers.check(launcher)
+    settings = launcher_settings(
+        launcher_set,
+        address=address,
+        gpus=f"{gpus_per_worker:g}" if gpus_per_worker is not None else None,
+    )
     stop = StopRequest()
     screen = console()
     with open_store(storage, storage_file, create=False) as store:
         handle = store.study(study)
         options = LaunchOptions(
             workers, threads=threads, device=device, data_root=data_root, cache_root=cache, grace=grace,
-            launcher=launcher,
+            launcher=launcher, settings=settings,
         )  # fmt: skip
         with (
             stop_on_signals(stop),

@@ -83,8 +83,12 @@ Launcher = Annotated[
     typer.Option(
         "--launcher",
         metavar="NAME",
-        help="What starts workers: local (processes), inprocess (threads, to debug), or a plugin's.",
+        help="What starts workers: local (processes), inprocess (threads, to debug), ray, slurm, a plugin's.",
     ),
+]
+LauncherSet = Annotated[
+    list[str] | None,
+    typer.Option("--launcher-set", metavar="KEY=VALUE", help="A setting of the launcher; may be repeated."),
 ]
 Preset = Annotated[str, typer.Option("--preset", help="Space and budget for a dataset: quick, core, best.")]
 StudyName = Annotated[str | None, typer.Option("--study-name", help="Name of the study.")]
@@ -221,6 +225,23 @@ def paths_at_home(run: Callable[..., None]) -> Callable[..., None]:
         run(*map(found, arguments), **{name: found(value) for name, value in options.items()})
 
     return at_home
+
+
+def launcher_settings(texts: list[str] | None, **named: str | None) -> dict[str, str]:
+    """Settings of a launcher, from `--launcher-set` and from options of their own where these are given.
+
+    Raises:
+        ConfigurationError: One is no KEY=VALUE.
+    """
+    from automl_transfer.errors import ConfigurationError
+
+    found = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ConfigurationError(f"--launcher-set must be KEY=VALUE, got {text!r}")
+        found[name] = value
+    return found | {name: value for name, value in named.items() if value is not None}
 
 
 def duration(text: str, option: str) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import columns_of
+from automl_transfer.cli.options import columns_of, launcher_settings
 from automl_transfer.cli.screen import console
 from automl_transfer.machine import DEFAULT_DATABASE, RUNS
 
@@ -44,6 +44,7 @@ def run(
         int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
     ] = 1,
     launcher: options.Launcher = None,
+    launcher_set: options.LauncherSet = None,
     storage: options.Storage = None,
     storage_file: options.StorageFile = None,
     data_root: options.DataRoot = None,
@@ -66,6 +67,7 @@ def run(
     from automl_transfer.store.url import resolve_storage
     from automl_transfer.workers.signals import StopRequest, stop_on_signals
 
+    launcher_given = launcher_settings(launcher_set)
     if launcher is not None:
         from automl_transfer.workers import launchers
 
@@ -101,8 +103,9 @@ def run(
             from automl_transfer.workers.supervisor import SupervisorOptions
 
             options = launching.LaunchOptions(
-                workers, device=device, data_root=data_root, cache_root=cache, launcher=launcher or "local"
-            )
+                workers, device=device, data_root=data_root, cache_root=cache,
+                launcher=launcher or "local", settings=launcher_given,
+            )  # fmt: skip
             if handle.spec.search.minutes is not None:
                 options = replace(options, supervisor=SupervisorOptions(patience=15.0))
             with live.workers(store, handle) as on_tick:

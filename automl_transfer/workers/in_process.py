@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 from automl_transfer.errors import UserError
 from automl_transfer.importing import import_torch
-from automl_transfer.workers.launcher import DONE, WRONG_USAGE, Launcher, StartedWorker, WorkerCommand
+from automl_transfer.workers.launcher import (
+    DONE,
+    WRONG_USAGE,
+    Launcher,
+    Settings,
+    StartedWorker,
+    WorkerCommand,
+)
 from automl_transfer.workers.signals import INTERRUPTED, StopRequest
 
 if TYPE_CHECKING:
@@ -97,6 +104,7 @@ def _bench(command: WorkerCommand, handle: StudyHandle) -> Workbench:
 
 def in_process(command: WorkerCommand) -> Launcher:
     """Workers of one study as threads, which take turns, a trial each: torch's generators are global."""
+    Settings("inprocess", command.settings).end()
     turn = threading.Lock()
     benches: list[Workbench] = []  # data and networks are loaded once
 
@@ -114,7 +122,7 @@ def in_process(command: WorkerCommand) -> Launcher:
 
             options = WorkerOptions(index=index, grace=command.grace, max_trials=1)
             while stop.reason is None:
-                with turn, _threads(command.threads):
+                with turn, _threads(command.threads_here):
                     report = Worker(store, handle, open_bench, stop=stop, options=options).run()
                 if report.finished or (not report.trials and stop.reason is None):
                     return DONE

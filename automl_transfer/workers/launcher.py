@@ -6,9 +6,11 @@ import os
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from automl_transfer.errors import ConfigurationError
 from automl_transfer.machine import usable_cores
 from automl_transfer.store.url import ENVIRONMENT_VARIABLE, StoreURL
 
@@ -69,6 +71,9 @@ class Launcher(ABC):
     def start(self, index: int) -> StartedWorker:
         """Start worker number `index`, counted from 0; again with the same number after a crash."""
 
+    def close(self) -> None:  # noqa: B027  (most have nothing to leave)
+        """Leave what was connected to. Called once, when all workers have left."""
+
 
 @dataclass(frozen=True)
 class WorkerCommand:
@@ -76,25 +81,38 @@ class WorkerCommand:
 
     Attributes:
         url: Reaches the worker through its environment, because arguments show in process lists.
-        threads: Of each worker.
+        threads: Of each worker; None leaves it to the launcher.
         grace: Seconds of silence after which a worker is lost.
         logs: Folder for one log file a worker.
+        workers: So many are started.
+        settings: The launcher's own, by name, as `--launcher-set` gives them; read them with `Settings`.
     """
 
     study: str
     url: StoreURL
     logs: Path
-    threads: int
+    threads: int | None = None
     device: str = "auto"
     data_root: Path | None = None
     cache_root: Path | None = None
     grace: float = 60.0
+    workers: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def threads_here(self) -> int:
+        """Of each worker on this machine: its cores, divided, where nobody says how many."""
+        return self.threads or threads_for(self.workers)
 
     def arguments(self, index: int) -> list[str]:
-        """The command line of one worker."""
+        """The command line of one worker on this machine."""
+        return [sys.executable, *self.options(index)]
+
+    def options(self, index: int) -> list[str]:
+        """What stands behind `python` in the command line of one worker, on any machine."""
         # -P: without it a random.py or queue.py in the working folder would be imported instead of Python's.
-        line = [sys.executable, "-P", "-m", "automl_transfer", "worker", self.study]
-        line += ["--threads", str(self.threads), "--device", self.device, "--index", str(index)]
+        line = ["-P", "-m", "automl_transfer", "worker", self.study]
+        line += ["--threads", str(self.threads_here), "--device", self.device, "--index", str(index)]
         line += ["--grace", f"{self.grace:g}"]
         for option, value in (("--data-root", self.data_root), ("--cache", self.cache_root)):
             if value is not None:
@@ -102,18 +120,70 @@ class WorkerCommand:
         return line
 
     def environment(self) -> dict[str, str]:
-        """The environment of every worker."""
+        """The environment of every worker on this machine."""
+        return {**os.environ, **import_path(), **self.variables()}
+
+    def variables(self) -> dict[str, str]:
+        """What a worker needs in its environment on any machine; holds the password of the store."""
         path = self.url.path
         shown = f"sqlite:///{path.resolve()}" if path is not None else self.url.reveal()
-        threads = str(self.threads)
+        threads = str(self.threads_here)
         return {
-            **os.environ,
-            **_import_path(),
             ENVIRONMENT_VARIABLE: shown,
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "PYTHONUNBUFFERED": "1",
         }
+
+
+class Settings:
+    """Settings of a launcher, read one by one. `end` refuses what nobody has read.
+
+    Args:
+        launcher: Its name, for messages.
+        given: By name, as text.
+    """
+
+    def __init__(self, launcher: str, given: Mapping[str, str]) -> None:
+        self._launcher = launcher
+        self._left = dict(given)
+        self._known: list[str] = []
+
+    def text(self, name: str, default: str = "") -> str:
+        """One as it is."""
+        self._known.append(name)
+        return self._left.pop(name, default)
+
+    def number(self, name: str, default: float, least: float = 0.0) -> float:
+        """One as a number.
+
+        Raises:
+            ConfigurationError: It is none, or below `least`.
+        """
+        text = self.text(name, str(default))
+        try:
+            found = float(text)
+        except ValueError:
+            found = float("nan")
+        if not least <= found < float("inf"):
+            raise ConfigurationError(
+                f"{name} of the launcher {self._launcher} must be a number from {least:g} on, got {text!r}"
+            )
+        return found
+
+    def starting(self, prefix: str) -> dict[str, str]:
+        """All whose names begin so."""
+        self._known.append(f"{prefix}...")
+        return {name: self._left.pop(name) for name in list(self._left) if name.startswith(prefix)}
+
+    def end(self) -> None:
+        """Raise ConfigurationError where something is left."""
+        if self._left:
+            known = f"must be among {', '.join(self._known)}" if self._known else "has none"
+            raise ConfigurationError(
+                f"settings of the launcher {self._launcher}: {known}, got {', '.join(sorted(self._left))}: "
+                "correct --launcher-set, --address or --gpus-per-worker, or choose another --launcher"
+            )
 
 
 class SubprocessLauncher(Launcher):
@@ -123,6 +193,7 @@ class SubprocessLauncher(Launcher):
     """
 
     def __init__(self, command: WorkerCommand) -> None:
+        Settings("local", command.settings).end()
         self._command = command
         command.logs.mkdir(parents=True, exist_ok=True)
 
@@ -169,7 +240,7 @@ class _Process(StartedWorker):
         return lines[-1][:500] if lines else ""
 
 
-def _import_path() -> dict[str, str]:
+def import_path() -> dict[str, str]:
     """Where this package is a checkout in the working folder, nothing but that folder leads to it."""
     checkout = Path(__file__).resolve().parents[2]
     if checkout != Path.cwd().resolve():

@@ -12,6 +12,8 @@ from automl_transfer.workers.launcher import Launcher, WorkerCommand
 LAUNCHERS: dict[str, str] = {
     "local": "workers.launcher:SubprocessLauncher",
     "inprocess": "workers.in_process:in_process",
+    "ray": "workers.on_ray:RayLauncher",
+    "slurm": "workers.on_slurm:SlurmLauncher",
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.workers import launchers
 from automl_transfer.workers.heartbeat import reap_lost
-from automl_transfer.workers.launcher import WRONG_USAGE, WorkerCommand, threads_for
+from automl_transfer.workers.launcher import WRONG_USAGE, WorkerCommand
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.spool import spool_folder
 from automl_transfer.workers.supervisor import Slot, SupervisorOptions, supervise
@@ -24,8 +24,9 @@ class LaunchOptions:
     """How workers are launched.
 
     Attributes:
-        threads: Of each worker; None divides this machine's cores.
+        threads: Of each worker; None leaves it to the launcher, which divides the cores that there are.
         launcher: Name of what starts the workers, one of `launchers`.
+        settings: The launcher's own.
     """
 
     workers: int
@@ -34,6 +35,7 @@ class LaunchOptions:
     data_root: Path | None = None
     cache_root: Path | None = None
     launcher: str = "local"
+    settings: Mapping[str, str] = field(default_factory=dict)
     grace: float = 60.0
     supervisor: SupervisorOptions = field(default_factory=SupervisorOptions)
 
@@ -56,14 +58,19 @@ def run_workers(
         study=handle.identity,  # a worker that starts later finds it under whatever name it has then
         url=store.url,
         logs=spool_folder(store.url, handle).parent.parent / "logs",
-        threads=options.threads or threads_for(options.workers),
+        threads=options.threads,
         device=options.device,
         data_root=options.data_root,
         cache_root=options.cache_root,
         grace=options.grace,
+        workers=options.workers,
+        settings=options.settings,
     )
     launcher = launchers.make(options.launcher, command)
-    result = supervise(launcher, options.workers, stop, options=options.supervisor, on_tick=on_tick)
+    try:
+        result = supervise(launcher, options.workers, stop, options=options.supervisor, on_tick=on_tick)
+    finally:
+        launcher.close()
     trials = Trials(store)
     # A worker that was killed last has nobody to look after its trial.
     reap_lost(trials, handle, grace=options.grace)

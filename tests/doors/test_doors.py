@@ -117,7 +117,7 @@ def test_a_dataset_a_source_a_metric_and_a_launcher_of_other_packages_lead_to_a_
     assert "left after" in "".join(path.read_text() for path in tmp_path.rglob("worker-*.log"))
     bare = run(*line, "typed", site=None, cwd=tmp_path)
     assert bare.returncode == 2
-    assert "--launcher must be one of local, inprocess, got 'typed'" in bare.stderr
+    assert "--launcher must be one of local, inprocess, ray, slurm, got 'typed'" in bare.stderr
     bare = run("apply", "out/best_strategy.json", "-o", "new", site=None, cwd=tmp_path)
     assert bare.returncode == 2
     assert "metric must be one of accuracy, balanced_accuracy, macro_f1, got 'half_marks'" in bare.stderr

@@ -41,9 +41,9 @@ def test_the_twin_in_this_process_leads_to_the_same_ranking(tmp_path: Path) -> N
 
 def test_a_launcher_that_nobody_has_is_refused_before_anything(tmp_path: Path) -> None:
     for line in (("search", "digits", "-o", "out"), ("launch", "study")):
-        done = automl_transfer(*line, "--launcher", "slurm", cwd=tmp_path)
+        done = automl_transfer(*line, "--launcher", "torque", cwd=tmp_path)
         assert done.returncode == 2
-        assert "--launcher must be one of local, inprocess, got 'slurm'" in done.stderr
+        assert "--launcher must be one of local, inprocess, ray, slurm, got 'torque'" in done.stderr
     assert not list(tmp_path.iterdir())
     with pytest.raises(ConfigurationError, match="install the package that adds it"):
-        launchers.check("slurm")
+        launchers.check("torque")
