@@ -18,6 +18,7 @@ from automl_transfer.api.rerun import task_of
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.data.base import BadImage, some
 from automl_transfer.data.cache import default_cache_root, open_images
+from automl_transfer.data.far import Far
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import load_with_details
@@ -176,7 +177,7 @@ def _labelled(
     progress: Progress,
     expected: PixelRange,
 ) -> _Labelled:
-    opened = open_dataset(spec, data_root, expected)
+    opened = open_dataset(spec, data_root, expected, Far(cache_root, progress))
     if split is not None or opened.per_class is not None:
         details = load_with_details(
             spec, data_root=data_root, cache_root=cache_root, progress=progress, expected=expected

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from automl_transfer.api.frames import Frame, passing
 from automl_transfer.api.training import score_of, score_on_test
 from automl_transfer.data.base import some
+from automl_transfer.data.far import Far
 from automl_transfer.data.registry import parse
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import LoadedTask, load_task
@@ -103,7 +104,7 @@ def load_again(recipe: Recipe, spec: TaskSpec, data_root: Path | None, cache_roo
         DataError: They are not there, or cannot be used.
     """
     try:
-        parse(spec.dataset, data_root)
+        parse(spec.dataset, data_root, Far(cache_root))
     except DataError as error:
         if spec.dataset != recipe.task.name:
             raise

@@ -16,12 +16,14 @@ from automl_transfer.api.run_folder import check_run_folder, claim_run_folder
 from automl_transfer.api.shared_search import SearchTime, SharedFirst
 from automl_transfer.api.time_plan import TimePlan
 from automl_transfer.api.training import MODEL
+from automl_transfer.data.far import is_far, refuse_password
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.dimensions import is_pretrained
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
 from automl_transfer.domain.measured import unknown_metric
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.machine import path_of
 from automl_transfer.models.registry import source_traits
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder
@@ -30,6 +32,7 @@ from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.auto_sources import is_auto, settle, with_sources
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
 from automl_transfer.space.space import Space, cannot_take, unknown_methods
+from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -176,11 +179,12 @@ def _prepare(
     device: str,
     cache_root: Path | None,
     events: SearchEvents,
+    artifacts: str | None = None,
 ) -> Workbench:
     """Create the study, or find it again. Idempotent."""
     spec = checked.spec
     check_run_folder(store, spec.name, checked.folder)
-    artifact_url = (checked.folder / ARTIFACTS).resolve().as_posix()
+    artifact_url = artifacts or (checked.folder / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
     aside = claim_run_folder(store, handle, checked.folder)
     if aside is not None:
@@ -203,15 +207,25 @@ def create(
     device: str = "auto",
     data_root: Path | None = None,
     cache_root: Path | None = None,
+    artifacts: str | None = None,
 ) -> StudyHandle:
     """Create a study and its first trials, for workers to run; or find it again. Runs none itself.
 
-    Arguments and errors are those of `search`.
+    Arguments and errors are those of `search`, and `artifacts`: where checkpoints and models lie, a folder or
+    a URL that fsspec knows; None for a folder below `output`.
+
+    Raises:
+        ConfigurationError: The URL holds a password, which would stand in the store.
+        UserError: Its driver is not installed.
     """
+    if artifacts is not None:
+        refuse_password(artifacts, "the URL of artifacts")
+        artifacts = artifacts if is_far(artifacts) else path_of(artifacts).resolve().as_posix()
+        ArtifactStore(artifacts)
     events = SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
     with Store.open(storage) as store:
-        bench = _prepare(store, checked, device, cache_root, events)
+        bench = _prepare(store, checked, device, cache_root, events, artifacts)
         with SharedWork(store, bench.handle) as shared:
             first = SharedFirst(bench, Trials(store), shared, events.on_profile, events.on_wait)
             first.quick()

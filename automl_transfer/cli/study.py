@@ -29,6 +29,14 @@ def create_study(
         Path | None,
         typer.Option("--output", "-o", metavar="DIR", help="Where its files will be. Default: runs/STUDY."),
     ] = None,
+    artifacts: Annotated[
+        str | None,
+        typer.Option(
+            "--artifacts",
+            metavar="DIR|URL",
+            help="Where checkpoints and models lie, e.g. s3://bucket/runs. Default: below --output.",
+        ),
+    ] = None,
     trials: options.Trials = None,
     settings: options.Settings = None,
     storage: options.Storage = None,
@@ -60,6 +68,7 @@ def create_study(
         device=device,
         data_root=data_root,
         cache_root=cache,
+        artifacts=artifacts,
     )
     typer.echo(
         f"{handle.name}: {handle.spec.search.trials} strategies to try; run 'automl-transfer worker "

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from automl_transfer.data.far import is_far
 from automl_transfer.data.registry import parse
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.spec import TaskSpec
@@ -35,6 +36,8 @@ def refuse_inside(path: Path, spec: TaskSpec, data_root: Path | None) -> None:
     Raises:
         OutputError: It would lie in the dataset's folder.
     """
+    if is_far(spec.dataset):  # its copy lies in the cache
+        return
     _, folder, _ = parse(spec.dataset, data_root)
     if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
         raise OutputError(

@@ -157,13 +157,13 @@ def see_deep(path: Path) -> tuple[Seen, bool] | None:
         raise ValueError(_reason(error)) from error
 
 
-def header(path: Path) -> tuple[bool, int, int]:
+def header(source: Path | bytes) -> tuple[bool, int, int]:
     """Whether the image is gray, its width and height, from its header alone.
 
     Palette images count as colour. Raises like `read_image`.
     """
     try:
-        with _stream(path) as stream, _open(stream) as image:
+        with _stream(source) as stream, _open(stream) as image:
             gray = image.mode in ("1", "L", "LA", "La", "I", "F") or image.mode.startswith("I;16")
             return gray, image.width, image.height
     except MemoryError:

@@ -11,6 +11,7 @@ from automl_transfer.data.accounting import account_of_files
 from automl_transfer.data.base import NoTaskError
 from automl_transfer.data.cache import CachedImages
 from automl_transfer.data.decode_all import Progress
+from automl_transfer.data.far import Far
 from automl_transfer.data.registry import parse
 from automl_transfer.data.task import LoadedDetails, LoadedTask, load_with_details
 from automl_transfer.domain.account import Account
@@ -129,7 +130,7 @@ def explore(
             spec, data_root=data_root, cache_root=cache_root, progress=progress, describe=True
         )
     except NoTaskError as error:
-        _, folder, _ = parse(spec.dataset, data_root)
+        _, folder, _ = parse(spec.dataset, data_root, Far(cache_root, progress))
         if folder is None or not folder.is_dir():
             raise
         account, tops = account_of_files(folder)

@@ -1,4 +1,4 @@
-"""Names of datasets, and how a dataset is written: `NAME?option=value&...`, a folder, an `.npz` or a table.
+"""Names of datasets, and how a dataset is written: `NAME?option=value&...`, or what lies at a path or URL.
 
 A registered name comes before a folder of the same name (write `./digits` for the folder). A new
 dataset is one file and one line in `KINDS` (by its name) or `FOUND` (by what lies at a path), or a plugin of
@@ -18,9 +18,11 @@ from urllib.parse import unquote
 from automl_transfer import plugins
 from automl_transfer.data.base import DatasetKind, Inventory, Request
 from automl_transfer.data.digits import Digits
+from automl_transfer.data.far import Far, is_far, mirrored
 from automl_transfer.data.folder import Folder
 from automl_transfer.data.mnist5k import Mnist5k
 from automl_transfer.data.npz import Npz
+from automl_transfer.data.shards import Shards
 from automl_transfer.data.table import Table
 from automl_transfer.data.table_file import FORMATS as TABLES
 from automl_transfer.data.textures import Textures
@@ -36,8 +38,10 @@ KINDS: dict[str, DatasetKind] = {
     "mnist5k": Mnist5k(),
     "textures": Textures(),
 }
-FOUND: dict[str, DatasetKind] = {"table": Table(), "npz": Npz()}
+FOUND: dict[str, DatasetKind] = {"table": Table(), "npz": Npz(), "shards": Shards()}
 """Kinds that are found by what lies at a path; those of other packages come after, folders of images last."""
+
+_HERE = Far()
 
 COMMON_OPTIONS: Mapping[str, str] = {
     "per_class": "images a class in the training split, and at most as many in the validation split",
@@ -55,16 +59,21 @@ class Opened:
     notes: tuple[str, ...] = ()
 
 
-def open_dataset(spec: TaskSpec, data_root: Path | None = None, expected: PixelRange | None = None) -> Opened:
+def open_dataset(
+    spec: TaskSpec,
+    data_root: Path | None = None,
+    expected: PixelRange | None = None,
+    far: Far = _HERE,
+) -> Opened:
     """Find and list a dataset.
 
     A relative folder or file is looked for below `data_root`, then below the current directory. `expected` is
-    the range of the model that will see the images.
+    the range of the model that will see the images. `far` says where copies of far datasets are kept.
 
     Raises:
         DataError: There is no such dataset, or an option is unknown or out of range.
     """
-    name, location, options = parse(spec.dataset, data_root)
+    name, location, options = parse(spec.dataset, data_root, far)
     kind = get_kind(name) if location is None else _kind_at(location)
     known = {**kind.options, **COMMON_OPTIONS}
     unknown = [option for option in options if option not in known]
@@ -88,7 +97,7 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None, expected: PixelR
         )
     per_class = _per_class(options)
     own = {option: value for option, value in options.items() if option not in COMMON_OPTIONS}
-    inventory = kind.open(Request(spec, location, own, data_root))
+    inventory = kind.open(Request(_with_images(spec, far), location, own, data_root))
     inventory.fit = spec.fit
     if spec.fit != "squash":
         inventory.signature = f"{inventory.signature} {spec.fit}"
@@ -104,6 +113,13 @@ def open_dataset(spec: TaskSpec, data_root: Path | None = None, expected: PixelR
     said = "&".join(f"{option}={value}" for option, value in named.items())
     shown = f"{inventory.name}{joint}{said}" if said else inventory.name
     return Opened(inventory, shown, per_class, notes)
+
+
+def _with_images(spec: TaskSpec, far: Far) -> TaskSpec:
+    """Where a table's images are far, the same task with their copy here."""
+    if spec.images is None or not is_far(spec.images):
+        return spec
+    return spec.model_copy(update={"images": str(mirrored(spec.images, far).resolve())})
 
 
 def _shadowed(name: str, data_root: Path | None) -> tuple[str, ...]:
@@ -140,13 +156,21 @@ def _is_kind(found: object) -> bool:
     return isinstance(found, DatasetKind) or (isinstance(found, type) and issubclass(found, DatasetKind))
 
 
-def parse(dataset: str, data_root: Path | None = None) -> tuple[str, Path | None, dict[str, str]]:
+def parse(
+    dataset: str, data_root: Path | None = None, far: Far = _HERE
+) -> tuple[str, Path | None, dict[str, str]]:
     """Name, folder or file (None for registered names) and options of a dataset as it is written.
 
     Raises:
         DataError: There is no such dataset.
     """
     known = kinds()
+    if is_far(dataset):
+        url, mark, query = dataset.partition("?")
+        found = mirrored(url, far)
+        if found.is_file() and _finder(found) is None:
+            raise _no_dataset_file(found)
+        return _base_name(found), found, _options(dataset, query) if mark else {}
     location = None if dataset in known else _find(dataset, data_root)
     if location is not None:  # a path may contain a question mark
         return _base_name(location), location, {}
@@ -158,7 +182,8 @@ def parse(dataset: str, data_root: Path | None = None) -> tuple[str, Path | None
     if location is None:
         raise DataError(
             f"a dataset must be one of {', '.join(sorted(known))}, a folder of images (one subfolder a "
-            f"class), an .npz file or a table of labels, got {name!r}: there is no such name, folder or file"
+            f"class), an .npz file, a table of labels, shards of WebDataset or a URL of one, got {name!r}: "
+            "there is no such name, folder or file"
             + (f" below {str(data_root)!r} or the current directory" if data_root is not None else "")
         )
     return _base_name(location), location, options
@@ -175,13 +200,17 @@ def _find(name: str, data_root: Path | None) -> Path | None:
             if candidate.is_file():
                 if _finder(candidate) is not None:
                     return candidate
-                raise DataError(
-                    f"a dataset file must be an .npz or a table of labels ({', '.join(TABLES)}), "
-                    f"got {candidate.name!r}: spreadsheets can save a table as CSV"
-                )
+                raise _no_dataset_file(candidate)
         except OSError:  # a name too long for a path, for instance
             continue
     return None
+
+
+def _no_dataset_file(path: Path) -> DataError:
+    return DataError(
+        f"a dataset file must be an .npz, a table of labels ({', '.join(TABLES)}) or a .tar of WebDataset, "
+        f"got {path.name!r}: spreadsheets can save a table as CSV"
+    )
 
 
 def _kind_at(location: Path) -> DatasetKind:

@@ -16,6 +16,7 @@ from automl_transfer.data.accounting import account_of
 from automl_transfer.data.base import BadImage, Inventory, NoTaskError, Pixels, Rows, some
 from automl_transfer.data.cache import CachedImages, default_cache_root, open_images
 from automl_transfer.data.decode_all import Progress
+from automl_transfer.data.far import Far
 from automl_transfer.data.larger import Larger
 from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
@@ -175,7 +176,7 @@ def load_with_details(
 
     With `describe`, what a search would refuse is found and said, as far as there is a task at all.
     """
-    opened = open_dataset(spec, data_root, expected)
+    opened = open_dataset(spec, data_root, expected, Far(cache_root, progress))
     inventory = opened.inventory
     _refuse_too_few(inventory)
     # Mistakes in labels and groups are cheap to find: before hours of decoding.

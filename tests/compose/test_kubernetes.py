@@ -85,12 +85,13 @@ def test_what_pods_run_searches_a_folder_and_gives_back_when_asked(postgres_url:
         )  # fmt: skip
 
     created = begin("automl-study", "--trials", "3", "--set", "search.stop_when=budget")
-    assert created.wait(timeout=200) == 0, created.stderr and created.stderr.read()
+    said = created.communicate(timeout=200)[1]
+    assert created.returncode == 0, said
     with Store.open(StoreURL.parse(postgres_url)) as store:
         handle, trials = store.study("study"), Trials(store)
         first = begin("automl-workers")
         while not trials.counts(handle).running:
-            assert first.poll() is None, first.stderr and first.stderr.read()
+            assert first.poll() is None
             time.sleep(0.05)
         first.send_signal(signal.SIGTERM)
         said = first.communicate(timeout=100)[1]

@@ -1,0 +1,182 @@
+"""Datasets behind a URL, on a real server that speaks S3 and on a real web server."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import io
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from automl_transfer.data.task import load_task
+from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.errors import ConfigurationError, DataError
+
+KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "rosebud"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    running = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"http://{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def bucket(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A client of a fresh bucket `photos`; the driver finds the server by its own settings."""
+    import boto3
+    import s3fs
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name.upper(), value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="photos")
+    yield client
+    for each in client.list_objects_v2(Bucket="photos").get("Contents", []):
+        client.delete_object(Bucket="photos", Key=each["Key"])
+    client.delete_bucket(Bucket="photos")
+    client.close()
+
+
+def image(shade: int) -> bytes:
+    stream = io.BytesIO()
+    noise = np.random.default_rng(shade).integers(0, 30, (16, 16, 3))
+    Image.fromarray((noise + shade).astype(np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def put_folder(client: object, count: int = 12) -> None:
+    for name, base in (("cats", 20), ("dogs", 160)):
+        for number in range(count):
+            client.put_object(Bucket="photos", Key=f"pets/{name}/{number}.png", Body=image(base + number))  # type: ignore[attr-defined]
+    client.put_object(Bucket="photos", Key="pets/readme.pdf", Body=b"x" * 5000)  # type: ignore[attr-defined]
+
+
+SPEC = {"dataset": "s3://photos/pets", "resolution": 32}
+
+
+def fetched(said: list[tuple[str, int, int]]) -> int:
+    return max((total for what, _, total in said if what.startswith("fetching")), default=0)
+
+
+def test_a_far_folder_is_as_a_folder_here_and_is_fetched_once(bucket: object, tmp_path: Path) -> None:
+    put_folder(bucket)
+    said: list[tuple[str, int, int]] = []
+    spec = TaskSpec.model_validate(SPEC)
+
+    def load() -> object:
+        said.clear()
+        return load_task(spec, cache_root=tmp_path / "cache", progress=lambda *what: said.append(what))
+
+    first = load()
+    assert fetched(said) == 25
+    assert first.task.name == "pets"
+    assert first.task.classes == ("cats", "dogs")
+    assert (first.task.account.used, first.task.account.seen) == (24, 25)
+    # The same images in a folder here are the same task.
+    here = tmp_path / "pets"
+    for name, base in (("cats", 20), ("dogs", 160)):
+        (here / name).mkdir(parents=True)
+        for number in range(12):
+            (here / name / f"{number}.png").write_bytes(image(base + number))
+    near = load_task(TaskSpec.model_validate({**SPEC, "dataset": str(here)}), cache_root=tmp_path / "cache")
+    assert near.task.fingerprint == first.task.fingerprint
+    assert load().task.fingerprint == first.task.fingerprint
+    assert fetched(said) == 0
+    # What changes, comes and goes is seen, and nothing else is fetched.
+    bucket.put_object(Bucket="photos", Key="pets/cats/0.png", Body=image(99))
+    bucket.put_object(Bucket="photos", Key="pets/cats/new.png", Body=image(55))
+    bucket.delete_object(Bucket="photos", Key="pets/dogs/11.png")
+    changed = load()
+    assert fetched(said) == 2
+    assert changed.keys.count("cats/new.png") == 1
+    assert "dogs/11.png" not in changed.keys
+    assert changed.task.fingerprint != first.task.fingerprint
+    # The copy of what cannot be reached any more still serves.
+    place = next((tmp_path / "cache" / "far").iterdir())
+    assert json.loads((place / "far.json").read_text())["files"]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"rosebud" in path.read_bytes()]
+
+
+def test_a_place_that_does_not_answer_leaves_the_copy(
+    bucket: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import s3fs
+
+    put_folder(bucket, 8)
+    spec = TaskSpec.model_validate(SPEC)
+    first = load_task(spec, cache_root=tmp_path)
+    with monkeypatch.context() as away:
+        away.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+        away.setenv("AWS_MAX_ATTEMPTS", "1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        again = load_task(spec, cache_root=tmp_path)
+        assert again.task.fingerprint == first.task.fingerprint
+        assert "does not answer" in caplog.text
+        with pytest.raises(DataError, match=r"a far dataset must be readable, got .* from s3://photos/pets"):
+            load_task(spec, cache_root=tmp_path / "other")
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("pets/../../cats/evil.png", "must have names that files can have, got '../../cats/evil.png'"),
+        ("pets/cats/0.png/below.png", r"got 'cats/0.png/below.png' below another file"),
+    ],
+)
+def test_names_that_no_file_can_have(bucket: object, tmp_path: Path, key: str, said: str) -> None:
+    put_folder(bucket, 3)
+    bucket.put_object(Bucket="photos", Key=key, Body=image(1))
+    with pytest.raises(DataError, match=said):
+        load_task(TaskSpec.model_validate(SPEC), cache_root=tmp_path / "cache")
+    assert not list(tmp_path.rglob("evil.png"))
+
+
+def test_urls_that_are_refused(bucket: object, tmp_path: Path) -> None:
+    for url, error, said in (
+        ("https://ann:rosebud@host/pets.npz", ConfigurationError, "must hold no password, got one for host"),
+        ("gopher://host/pets", ConfigurationError, "whose driver is installed, got gopher://host/pets"),
+        ("s3://photos/nothing", DataError, "must be there, got nothing at s3://photos/nothing"),
+    ):
+        with pytest.raises(error, match=said) as refused:
+            load_task(TaskSpec.model_validate({"dataset": url}), cache_root=tmp_path)
+        assert "rosebud" not in str(refused.value)
+
+
+def test_files_of_a_web_server(tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    generator = np.random.default_rng(0)
+    np.savez(
+        served / "two.npz",
+        images=np.concatenate([generator.integers(0, 99, (30, 8, 8)), generator.integers(99, 256, (30, 8, 8))]).astype(np.uint8),
+        labels=np.repeat(["dark", "light"], 30),
+    )  # fmt: skip
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(served))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        try:
+            spec = TaskSpec.model_validate(
+                {"dataset": f"http://127.0.0.1:{web.server_port}/two.npz?per_class=5"}
+            )
+            found = load_task(spec, cache_root=tmp_path / "cache")
+        finally:
+            web.shutdown()
+            thread.join()
+    assert (found.task.classes, found.task.splits.train) == (("dark", "light"), 10)
