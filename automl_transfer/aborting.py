@@ -42,7 +42,12 @@ def abortable_also(asked: Asked) -> Iterator[None]:
         yield
 
 
+def abort_is_asked() -> bool:
+    """Whether the work of this thread is to be given up."""
+    return _asked.get()()
+
+
 def check_abort() -> None:
     """Raise `Aborted` where the work of this thread is to be given up."""
-    if _asked.get()():
+    if abort_is_asked():
         raise Aborted

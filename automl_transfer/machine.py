@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path, PurePosixPath
 
@@ -172,3 +173,17 @@ def _private_folder() -> Path:
 RUNS = Path("runs")
 """Results of studies, a folder each."""
 DEFAULT_DATABASE = RUNS / "automl-transfer.db"
+
+
+def end_with_parent() -> None:
+    """On Linux the kernel sends SIGTERM to this process when its parent ends, however that ends.
+
+    To be run in a child process before its program begins.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+    import signal
+
+    set_signal_of_parents_death = 1
+    ctypes.CDLL(None).prctl(set_signal_of_parents_death, signal.SIGTERM)

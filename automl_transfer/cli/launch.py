@@ -30,6 +30,7 @@ def run(
         typer.Option("--gpus-per-worker", min=0.0, help="Of each worker; .5: two share one (ray)."),
     ] = None,
     launcher_set: options.LauncherSet = None,
+    devices: options.Devices = 1,
     storage: options.Storage = None,
     storage_file: options.StorageFile = None,
     data_root: options.DataRoot = None,
@@ -66,7 +67,7 @@ def run(
         handle = store.study(study)
         options = LaunchOptions(
             workers, threads=threads, device=device, data_root=data_root, cache_root=cache, grace=grace,
-            launcher=launcher, settings=settings,
+            launcher=launcher, settings=settings, devices=devices,
         )  # fmt: skip
         with (
             stop_on_signals(stop),

@@ -86,6 +86,10 @@ Launcher = Annotated[
         help="What starts workers: local (processes), inprocess (threads, to debug), ray, slurm, a plugin's.",
     ),
 ]
+Devices = Annotated[
+    int,
+    typer.Option("--devices", min=1, max=64, help="That train each model together: GPUs, or processes."),
+]
 LauncherSet = Annotated[
     list[str] | None,
     typer.Option("--launcher-set", metavar="KEY=VALUE", help="A setting of the launcher; may be repeated."),

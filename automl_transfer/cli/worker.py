@@ -14,7 +14,11 @@ from automl_transfer.cli.options import duration, open_store
 from automl_transfer.importing import import_torch
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from automl_transfer.search.workbench import Workbench
+    from automl_transfer.store.values import StudyHandle
+    from automl_transfer.training.team import Team
 
 
 def run(
@@ -40,6 +44,7 @@ def run(
     checkpoint: Annotated[
         float, typer.Option("--checkpoint", min=0.0, help="Seconds of training a crash may cost.")
     ] = 30.0,
+    devices: options.Devices = 1,
     log_format: Annotated[str, typer.Option("--log-format", help="text or json, to stderr.")] = "text",
     index: Annotated[int, typer.Option("--index", hidden=True)] = 0,
 ) -> None:
@@ -58,6 +63,7 @@ def run(
     """
     from automl_transfer.errors import ConfigurationError
     from automl_transfer.reporting.publish import LivePage, publish
+    from automl_transfer.workers import members
     from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
     from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
@@ -65,6 +71,9 @@ def run(
 
     if log_format not in FORMATS:
         raise ConfigurationError(f"--log-format must be one of {', '.join(FORMATS)}, got {log_format!r}")
+    member = members.rank()
+    if devices > 1 and member is None:
+        raise typer.Exit(members.run_members(devices, threads))
     if grace < 2 * beat:
         raise ConfigurationError(
             f"--grace must be at least two beats, or living workers are taken for lost, got {grace:g} with "
@@ -80,8 +89,16 @@ def run(
         idle_exit=duration(idle_exit, "--idle-exit") if idle_exit is not None else None,
         index=index,
     )
+    if member is not None:
+        threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    team = _team(device, member, threads or 1) if member is not None else None
+    if team is not None:
+        device = str(team.device)
+        if member:
+            _follow(team, device, data_root, cache)
+            return
     # Before there is a trial to give back, a signal ends the process as it always does.
     with (
         open_store(storage, storage_file, create=False, wait=wait, study=study) as store,
@@ -89,6 +106,8 @@ def run(
         ExitStack() as running,
     ):
         handle = store.study(study)
+        if team is not None:
+            team.hand_out(handle)
         observer = LogObserver(handle.name)
         log_worker(observer, log_format)
         running.enter_context(observer.pulse)
@@ -107,6 +126,7 @@ def run(
                 data_root=data_root,
                 cache_root=cache,
                 progress=observer.on_progress,
+                crew=team,
             )
 
         with TimeKeeper(stop, WorkerTime(store, handle, leave)):
@@ -121,6 +141,42 @@ def run(
             ).run()
         if report.finished and report.trials:
             publish(store.with_patience(0), handle)
+        if team is not None:
+            team.end()
     typer.echo(f"left after {report.trials} trials: {report.reason}", err=True)
     if stop.signal is not None:
         raise typer.Exit(INTERRUPTED)
+    if team is not None and team.lost:
+        raise typer.Exit(members.LOST)
+
+
+def _team(device: str, member: int, threads: int) -> Team:
+    import_torch()
+    import torch
+
+    from automl_transfer.training.device import resolve_device
+    from automl_transfer.training.team import Team
+    from automl_transfer.workers.members import MEET, device_of, ignore_signals
+
+    if member:
+        ignore_signals()
+    torch.set_num_threads(threads)
+    local = int(os.environ.get("LOCAL_RANK", member))
+    return Team(resolve_device(device_of(device, local)), os.environ.get(MEET))
+
+
+def _follow(team: Team, device: str, data_root: Path | None, cache: Path | None) -> None:
+    from automl_transfer.errors import TrialDataError
+    from automl_transfer.search.following import follow
+    from automl_transfer.search.workbench import Workbench
+    from automl_transfer.workers.members import LOST
+
+    def open_bench(handle: StudyHandle) -> Workbench:
+        return Workbench.open(handle, device=device, data_root=data_root, cache_root=cache, crew=team)
+
+    try:
+        follow(team, open_bench)
+    except TrialDataError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(LOST) from error
+    team.leave()

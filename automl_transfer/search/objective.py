@@ -25,6 +25,7 @@ from automl_transfer.domain.records import (
     classify,
 )
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
+from automl_transfer.search import following
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.first import RUN_TO_THE_END
 from automl_transfer.search.promoting import Promotion
@@ -35,6 +36,7 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, Mark
 
 if TYPE_CHECKING:
+    from automl_transfer.training.crew import Crew
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.plan import TransferPlan
 
@@ -97,6 +99,7 @@ class Objective:
     _earlier: float = field(default=0.0, init=False)
     _answer_due: bool = field(default=False, init=False)
     _plan: TransferPlan | None = field(default=None, init=False)
+    _crew: Crew | None = field(default=None, init=False)
     _curve: list[EpochResult] = field(default_factory=list, init=False)
 
     def __call__(self, claim: Claim) -> TrialEnd:
@@ -109,6 +112,7 @@ class Objective:
         self._started = time.monotonic()
         self._earlier = math.fsum(epoch.seconds for epoch in claim.epochs)
         self._plan, self._curve = None, list(claim.epochs)
+        self._crew = following.crew_of(self.bench, claim.strategy)
         # A study without an answer gets one: a solved head, or the epoch under way, whatever the time.
         self._answer_due = self._is_answer_due()
         try:
@@ -122,6 +126,8 @@ class Objective:
             end = self._released()
         except Exception as error:
             end = TrialEnd(TrialState.FAIL, classify(error))
+        finally:
+            following.end(self._crew)
         if not end.state.finished:
             return end
         pictures = TrialPictures(self.bench.handle).store(claim.root, self._plan, self._curve, end.stop)
@@ -131,6 +137,7 @@ class Objective:
         from automl_transfer.training.making import make_run
 
         spec = self.bench.handle.spec
+        following.begin(self._crew, claim.strategy)
         run = make_run(
             claim.strategy,
             self.bench.task,
@@ -140,6 +147,7 @@ class Objective:
             device=self.bench.device,
             cache=self.bench.activations,
             known=self.bench.banks,
+            crew=self._crew,
         )
         self._plan = run.plan
         identical = self._resume(claim, run)
@@ -235,17 +243,20 @@ class Objective:
         if claim.checkpoint is None:
             if claim.epochs:
                 self.trials.restart(claim)
+            following.go_on(self._crew, None)
             return True
         with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
+            state: Path | None = Path(folder) / "state"
             try:
                 self._fetch(claim, Path(folder) / "state")
-                resumed = run.restore(Path(folder) / "state")
+                identical = run.restore(Path(folder) / "state").identical
             except TrialDataError as error:
                 log.warning("trial %d starts over: %s", claim.number, error)
                 self.trials.restart(claim)
                 self.checkpoints.forgotten()
-                return True
-        return resumed.identical
+                state, identical = None, True
+            following.go_on(self._crew, state)
+        return identical
 
     def _fetch(self, claim: Claim, folder: Path) -> None:
         for pause in (*FETCH_PAUSES, None):

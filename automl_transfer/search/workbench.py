@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from automl_transfer.models.network import Backbone
     from automl_transfer.training.activation_cache import ActivationCache
+    from automl_transfer.training.crew import Crew
     from automl_transfer.training.feature_bank import FeatureBanks
 
 KEPT_BACKBONES = 2
@@ -79,7 +80,11 @@ class Backbones:
 
 @dataclass
 class Workbench:
-    """Everything that trials of one study share within one process. Not safe between threads."""
+    """Everything that trials of one study share within one process. Not safe between threads.
+
+    Attributes:
+        crew: The devices that train a model together; None: one device.
+    """
 
     handle: StudyHandle
     task: LoadedTask
@@ -88,6 +93,7 @@ class Workbench:
     backbones: Backbones
     activations: ActivationCache
     banks: FeatureBanks
+    crew: Crew | None = None
 
     @classmethod
     def open(
@@ -100,6 +106,7 @@ class Workbench:
         task: LoadedTask | None = None,
         backbones: Backbones | None = None,
         progress: Callable[[str, int, int], None] | None = None,
+        crew: Crew | None = None,
     ) -> Workbench:
         """Load the data and check that it, and the sources' weights, are those of the study.
 
@@ -135,6 +142,7 @@ class Workbench:
             backbones or Backbones(task.task.channels),
             disk_cache(cache_root),
             FeatureBanks(),
+            crew,
         )
 
     @property

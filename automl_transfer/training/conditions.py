@@ -11,11 +11,15 @@ import torch
 
 from automl_transfer.training.inputs import Inputs
 
-_CHECKED = ("threads", "dtype", "batch", "accumulate", "stored", "prefix", "device", "cpu", "torch")
+_CHECKED = (
+    "threads", "dtype", "batch", "accumulate", "stored", "prefix", "device", "devices", "cpu", "torch",
+)  # fmt: skip
+_UNSAID = {"devices": 1}
+"""What a condition is where it is not written."""
 
 
 def current_conditions(
-    device: torch.device, *, batch: int, accumulate: int, inputs: Inputs
+    device: torch.device, *, batch: int, accumulate: int, inputs: Inputs, devices: int = 1
 ) -> dict[str, Any]:
     """What rounding depends on: threads, dtype, realised batch, stored activations, device, versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -29,6 +33,7 @@ def current_conditions(
         "stored": inputs.in_memory,
         **prefix,
         "device": name,
+        **({} if devices == 1 else {"devices": devices}),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
     }
@@ -36,9 +41,8 @@ def current_conditions(
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, ...]:
     """Conditions that changed, in words."""
-    return tuple(
-        f"{key} was {then.get(key)}, is {now.get(key)}" for key in _CHECKED if then.get(key) != now.get(key)
-    )
+    pairs = ((key, then.get(key, _UNSAID.get(key)), now.get(key, _UNSAID.get(key))) for key in _CHECKED)
+    return tuple(f"{key} was {before}, is {after}" for key, before, after in pairs if before != after)
 
 
 @contextlib.contextmanager

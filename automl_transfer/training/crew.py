@@ -1,13 +1,18 @@
-"""The devices that train one model together: what they share, and what they agree on."""
+"""The devices that train one model together: what they share, and what they agree on.
+
+After each step every member has the gradient of the whole step, summed once it is complete: a member that ran
+out of memory, or met an error, says so in the same exchange, so that none waits for one that will not come.
+(torch's DistributedDataParallel exchanges gradients while the backward pass runs: sooner, but then the others
+hang where one fails in the middle.)
+"""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
-from torch import nn
-
-T = TypeVar("T")
+from torch import Tensor, nn
 
 
 class Crew(Protocol):
@@ -16,21 +21,37 @@ class Crew(Protocol):
     Attributes:
         rank: This member; 0 alone talks to the store.
         size: How many there are.
+        lost: Whether another one's process is gone: then nothing can be trained together any more.
     """
 
     rank: int
     size: int
+    lost: bool
 
-    def share(self, rows: np.ndarray) -> np.ndarray:
-        """This member's part of the rows of a step: the parts are disjoint and make up the whole."""
+    def share(self, rows: np.ndarray, least: int) -> np.ndarray:
+        """This member's part of the rows of a step: the parts are disjoint and make up the whole.
 
-    def sync(self, model: nn.Module) -> None:
-        """After a backward pass: every member has the gradient of the whole step."""
+        Where there are not `least` rows for each, the first one takes all.
+        """
 
-    def agree(self, flag: bool) -> bool:
-        """Whether any member's flag is set: to abort, to stop, out of memory. All go on, or none does."""
+    def add(self, values: Sequence[float]) -> list[float]:
+        """The sums over all members."""
 
-    def hand_out(self, value: T) -> T:
+    def sync(self, parameters: Sequence[nn.Parameter], loss: Tensor, trouble: str) -> str:
+        """After a backward pass: every member has the gradient and the loss of the whole step, in place.
+
+        Returns:
+            What is wrong with the first member that is in trouble; empty where none is. Then gradients are
+            of no use, on any.
+        """
+
+    def agree(self, trouble: str) -> str:
+        """What is wrong with the first member that is in trouble; empty where all go on."""
+
+    def even_out(self, buffers: Sequence[Tensor], images: int) -> None:
+        """After an epoch: statistics that each member kept of its own images become those of all."""
+
+    def hand_out(self, value: Any) -> Any:
         """The value of rank 0, for all."""
 
 
@@ -39,17 +60,26 @@ class Alone:
 
     rank = 0
     size = 1
+    lost = False
 
-    def share(self, rows: np.ndarray) -> np.ndarray:
+    def share(self, rows: np.ndarray, least: int) -> np.ndarray:
         """All of them."""
         return rows
 
-    def sync(self, model: nn.Module) -> None:
-        """Nothing: its gradient is the whole one."""
-
-    def agree(self, flag: bool) -> bool:
+    def add(self, values: Sequence[float]) -> list[float]:
         """Its own."""
-        return flag
+        return list(values)
+
+    def sync(self, parameters: Sequence[nn.Parameter], loss: Tensor, trouble: str) -> str:
+        """Nothing: its gradient is the whole one."""
+        return trouble
+
+    def agree(self, trouble: str) -> str:
+        """Its own."""
+        return trouble
+
+    def even_out(self, buffers: Sequence[Tensor], images: int) -> None:
+        """Nothing: there is one."""
 
     def hand_out(self, value: Any) -> Any:
         """Its own."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from automl_transfer.models.heads import TargetModel
     from automl_transfer.models.network import Backbone
     from automl_transfer.training.activation_cache import ActivationCache
+    from automl_transfer.training.crew import Crew
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import KnownFeatures
     from automl_transfer.transfer.pixels import Normaliser
@@ -100,12 +101,13 @@ def make_run(
     known: KnownFeatures | None = None,
     views_seed: int | None = None,
     weights: Mapping[str, Tensor] | None = None,
+    crew: Crew | None = None,
 ) -> TrainingRun:
     """A strategy ready to train; with `refit`, on the validation images as well.
 
     `cache` keeps activations of what is frozen, and what preparations made; `known` may know features of
     the training images; `views_seed` draws augmented views, where it is not `seed`; `weights` are what it was
-    once trained. The run's task is in the detail in which the strategy reads it.
+    once trained; `crew` trains it together. The run's task is in the detail in which the strategy reads it.
 
     Raises:
         OutputError: Larger images cannot be kept.
@@ -137,6 +139,7 @@ def make_run(
         seed=seed,
         device=device,
         cache=cache,
+        crew=crew,
     )
 
 

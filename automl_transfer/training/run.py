@@ -46,13 +46,21 @@ from automl_transfer.training.steps import Stepper
 from automl_transfer.transfer.drawn import Drawn
 from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
 from automl_transfer.transfer.freeze import live_tensors
-from automl_transfer.transfer.norms import batch_norms
+from automl_transfer.transfer.norms import BatchNorm, batch_norms
 from automl_transfer.transfer.phases import phase_at, phases_of, schedule_of
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.terms.base import hooked
 
 NORM_BATCH = 32
 """Images that batch norm sees at once, at least, where its statistics train: steps are not split below it."""
+
+OVER = -1
+"""What the first member of a crew hands out instead of an epoch where a trial ends before its last one."""
+
+
+class Over(Exception):  # noqa: N818  (no error)
+    """The first member has ended the trial."""
+
 
 State = tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]
 
@@ -72,7 +80,7 @@ class TrainingRun:
             suit the device.
         accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
         cache: Where activations of the frozen prefix are kept; by default in this process's memory.
-        crew: The devices that train this model together.
+        crew: The devices that train this model together; None: one.
 
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
@@ -92,7 +100,7 @@ class TrainingRun:
         batch: int | None = None,
         accumulate: int = 1,
         cache: ActivationCache | None = None,
-        crew: Crew = ALONE,
+        crew: Crew | None = None,
     ) -> None:
         self.plan = plan
         self.task = task
@@ -101,7 +109,8 @@ class TrainingRun:
         self.device = device
         self._seen = Seen(plan.seen(task), task.indices["train"], seed, max_epochs, passes, steps)
         self._cache = cache or MemoryCache()
-        self._crew = crew
+        self._crew = crew or ALONE
+        self._own_images = 0
         self.model = plan.model.to(device)
         self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
         self.epoch = -1 if self.closed_form else 0
@@ -171,6 +180,20 @@ class TrainingRun:
                 with showing(self.plan.terms, self._moves):
                     self._best_tensors = clone(self._moves)
             yield result
+
+    def follow(self) -> None:
+        """Train along with the first member of the crew, which judges, until it ends the trial.
+
+        Raises:
+            NotANumberError, OutOfMemoryError, Aborted, TrialDataError: On all members at once.
+        """
+        while not self.finished:
+            epoch = self._crew.hand_out(OVER)
+            if epoch == OVER:
+                raise Over
+            self._enter_phase_of(epoch)
+            self._train_until_it_fits(epoch, self._state())
+            self.epoch = epoch
 
     def train_to(self, epoch: int) -> None:
         """Train on to this epoch without judging any: the weights that `epochs` has there, and no `best`.
@@ -263,6 +286,7 @@ class TrainingRun:
             train_loss, rate = None, 0.0
             logits, found = self._judge(epoch)
         else:
+            self._crew.hand_out(epoch)  # who follows waits for that, see `follow`
             self._enter_phase_of(epoch)
             before = self._state()
             train_loss, rate = self._train_until_it_fits(epoch, before)
@@ -307,7 +331,10 @@ class TrainingRun:
         while True:
             try:
                 with reproducible(self.seed, epoch, self.device):
-                    return self._train_epoch(epoch)
+                    found = self._train_epoch(epoch)
+                norms = [layer for layer in batch_norms([self.model]) if layer.training]
+                self._crew.even_out([b for layer in norms for b in _statistics(layer)], self._own_images)
+                return found
             except Aborted:
                 self._go_back(*before)
                 raise
@@ -346,15 +373,41 @@ class TrainingRun:
             for numbers in self._seen.in_epoch(epoch, self._effective)
             for batch in split_batches(numbers, self._effective, self._smallest)
         ]
-        inputs = self._inputs()
+        inputs = self._agreed_inputs()
         self.model.train()
+        parts = [self._parts(rows) for rows in batches]
+        self._own_images = sum(len(part) for step in parts for part in step)
         with hooked(self.plan.terms):
             return self._stepper.train(
                 inputs,
-                [split_micro(self._crew.share(rows), self.batch, self._least_part) for rows in batches],
+                parts,
                 epoch=epoch,
                 schedule=self._schedule,
             )
+
+    def _parts(self, rows: np.ndarray) -> list[np.ndarray]:
+        """What of a step goes through this device's model, at once each."""
+        own = self._crew.share(rows, self._least_part)
+        return split_micro(own, self.batch, self._least_part) if len(own) else []
+
+    def _agreed_inputs(self) -> Inputs:
+        """The inputs of this member, where all members have theirs."""
+        trouble: Exception | None = None
+        inputs: Inputs | None = None
+        try:
+            inputs = self._inputs()
+        except Exception as error:
+            if self._crew.size == 1:
+                raise
+            trouble = error
+        said = self._crew.agree("" if trouble is None else f"{type(trouble).__name__}: {trouble}")
+        if trouble is not None:
+            raise trouble
+        if said.startswith(Aborted.__name__):
+            raise Aborted
+        if said or inputs is None:
+            raise RuntimeError(f"{said}, on another device")
+        return inputs
 
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
@@ -396,5 +449,13 @@ class TrainingRun:
     def conditions(self) -> dict[str, Any]:
         """What the run's rounding depends on: threads, realised batch, device and more."""
         return current_conditions(
-            self.device, batch=self.batch, accumulate=self.accumulate, inputs=self._inputs()
+            self.device,
+            batch=self.batch,
+            accumulate=self.accumulate,
+            inputs=self._inputs(),
+            devices=self._crew.size,
         )
+
+
+def _statistics(layer: BatchNorm) -> list[Tensor]:
+    return [each for each in (layer.running_mean, layer.running_var) if each is not None]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from automl_transfer.aborting import check_abort
+from automl_transfer.aborting import Aborted, abort_is_asked
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.errors import NotANumberError
+from automl_transfer.errors import NotANumberError, TrialDataError
 from automl_transfer.training.batches import read_ahead
 from automl_transfer.training.crew import Crew
 from automl_transfer.training.inputs import Inputs
@@ -79,8 +79,11 @@ class Stepper:
         every = _CHECK_EVERY.get(self._device.type, 32)
         rate = strategy.learning_rate
         model.train()
+        x: torch.Tensor | None = None
         for number, step in enumerate(steps):
-            check_abort()
+            asked = abort_is_asked()
+            if asked and self._crew.size == 1:
+                raise Aborted
             factor = rate_factor(strategy.schedule, done + number, total_steps, strategy.warmup)
             rate = strategy.learning_rate * factor
             for group, base in zip(self.optimizer.param_groups, self._rates, strict=True):
@@ -90,30 +93,60 @@ class Stepper:
             labels = [self._labels[part].to(self._device) for part in rows]
             counts = [None if self._counts is None else self._counts[part].to(self._device) for part in rows]
             total = sum(map(self._loss.weight, labels, counts), start=0.0)
-            sizes[number] = size = _size(labels, counts)
-            for part, own in zip(labels, counts, strict=True):
-                rest, targets = inputs.prepare(next(reader)), part
-                share = _size([part], [own]) / size
-                if any(term.mixes for term in self._terms):
-                    targets = counted(targets, self._classes, own)
-                    for term in self._terms:
-                        if term.mixes:
-                            rest, targets = term.batch(rest, targets)
-                    targets, own = uncounted(targets, own)
-                x, below = rest
-                logits = model(x, inputs.start, below)
-                loss = self._loss(logits, targets, total, own)
-                losses[number] += loss.detach()
-                for term in self._terms:
-                    term.counts = own
-                    if (added := term.loss(rest, logits, targets)) is not None:
-                        loss = loss + share * added
-                loss.backward()  # type: ignore[no-untyped-call]
+            size = _size(labels, counts)
+            if self._crew.size > 1:
+                # A step's loss is the mean over the images of all members.
+                total, size, stop = self._crew.add([float(total), size, float(asked)])
+                if stop:
+                    raise Aborted
+            sizes[number] = size
+            trouble: Exception | None = None
+            try:
+                for part, own in zip(labels, counts, strict=True):
+                    x, loss = self._backward(inputs, next(reader), part, own, total, size)
+                    losses[number] += loss
+            except (RuntimeError, MemoryError, TrialDataError) as error:
+                if self._crew.size == 1:
+                    raise
+                trouble = error
+            said = self._crew.sync(self._trained, losses[number], _words(trouble))
+            if trouble is not None:
+                raise trouble
+            if said:
+                raise RuntimeError(f"{said}, on another device")
             if (number + 1) % every == 0 or number + 1 == len(steps):
                 _check(losses[: number + 1], epoch, rate, x if inputs.start else None)
-            self._crew.sync(model)
             self._step()
         return float((losses.cpu() * sizes).sum() / sizes.sum()), rate
+
+    def _backward(
+        self,
+        inputs: Inputs,
+        stored: torch.Tensor,
+        labels: torch.Tensor,
+        own: torch.Tensor | None,
+        total: torch.Tensor | float,
+        size: float,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Add one part's gradient; what the frozen prefix gave, and the part of the step's loss."""
+        rest, targets = inputs.prepare(stored), labels
+        share = _size([labels], [own]) / size
+        if any(term.mixes for term in self._terms):
+            targets = counted(targets, self._classes, own)
+            for term in self._terms:
+                if term.mixes:
+                    rest, targets = term.batch(rest, targets)
+            targets, own = uncounted(targets, own)
+        x, below = rest
+        logits = self._plan.model(x, inputs.start, below)
+        loss = self._loss(logits, targets, total, own)
+        found = loss.detach()
+        for term in self._terms:
+            term.counts = own
+            if (added := term.loss(rest, logits, targets)) is not None:
+                loss = loss + share * added
+        loss.backward()  # type: ignore[no-untyped-call]
+        return x, found
 
     def _rate_of(self, parameter: torch.nn.Parameter) -> float:
         number = self._group_of.get(parameter)
@@ -138,6 +171,10 @@ def _size(labels: Sequence[torch.Tensor], counts: Sequence[torch.Tensor | None])
         float(len(part)) if own is None else float(own.sum())
         for part, own in zip(labels, counts, strict=True)
     )
+
+
+def _words(trouble: Exception | None) -> str:
+    return "" if trouble is None else f"{type(trouble).__name__}: {str(trouble)[:300]}"
 
 
 def _check(losses: torch.Tensor, epoch: int, rate: float, frozen: torch.Tensor | None) -> None:

@@ -85,6 +85,7 @@ class WorkerCommand:
         grace: Seconds of silence after which a worker is lost.
         logs: Folder for one log file a worker.
         workers: So many are started.
+        devices: That train a model together, of each worker.
         settings: The launcher's own, by name, as `--launcher-set` gives them; read them with `Settings`.
     """
 
@@ -97,6 +98,7 @@ class WorkerCommand:
     cache_root: Path | None = None
     grace: float = 60.0
     workers: int = 1
+    devices: int = 1
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -114,6 +116,7 @@ class WorkerCommand:
         line = ["-P", "-m", "automl_transfer", "worker", self.study]
         line += ["--threads", str(self.threads_here), "--device", self.device, "--index", str(index)]
         line += ["--grace", f"{self.grace:g}"]
+        line += ["--devices", str(self.devices)] if self.devices > 1 else []
         for option, value in (("--data-root", self.data_root), ("--cache", self.cache_root)):
             if value is not None:
                 line += [option, str(value)]

@@ -27,6 +27,7 @@ class LaunchOptions:
         threads: Of each worker; None leaves it to the launcher, which divides the cores that there are.
         launcher: Name of what starts the workers, one of `launchers`.
         settings: The launcher's own.
+        devices: That train a model together, of each worker.
     """
 
     workers: int
@@ -36,6 +37,7 @@ class LaunchOptions:
     cache_root: Path | None = None
     launcher: str = "local"
     settings: Mapping[str, str] = field(default_factory=dict)
+    devices: int = 1
     grace: float = 60.0
     supervisor: SupervisorOptions = field(default_factory=SupervisorOptions)
 
@@ -64,6 +66,7 @@ def run_workers(
         cache_root=options.cache_root,
         grace=options.grace,
         workers=options.workers,
+        devices=options.devices,
         settings=options.settings,
     )
     launcher = launchers.make(options.launcher, command)

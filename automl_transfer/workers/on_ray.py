@@ -23,6 +23,7 @@ from typing import Any
 
 import automl_transfer
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.machine import end_with_parent
 from automl_transfer.workers.launcher import WRONG_USAGE, Launcher, Settings, StartedWorker, WorkerCommand
 from automl_transfer.workers.signals import INTERRUPTED
 
@@ -64,7 +65,7 @@ class OnNode:
                 stdout=stream,
                 stderr=stream,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     def look(self, since: int) -> tuple[int | None, bytes]:
@@ -263,13 +264,3 @@ def _where_this_is() -> dict[str, str]:
         return {}
     given = os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": f"{folder}{os.pathsep}{given}" if given else str(folder)}
-
-
-def _end_with_parent() -> None:
-    """On Linux the kernel sends SIGTERM to this process when its parent ends, however that ends."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    set_signal_of_parents_death = 1
-    ctypes.CDLL(None).prctl(set_signal_of_parents_death, signal.SIGTERM)

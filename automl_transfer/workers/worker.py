@@ -209,6 +209,9 @@ class Worker:
                 heartbeat.holds(claim)
                 try:
                     done += self._run_one(claim, history, heartbeat)
+                    if self._bench is not None and self._bench.crew is not None and self._bench.crew.lost:
+                        said = "another device's process is gone"
+                        return WorkerReport(self.worker_id, done, said, finished=False)
                 except TrialLostError as error:
                     log.warning("trial %d: %s", claim.number, error)
                     self._observer.on_end(claim, _lost(str(error)))

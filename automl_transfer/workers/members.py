@@ -1,0 +1,132 @@
+"""A worker of several devices: one process each, of which the first one is the worker.
+
+The process that was started starts them all and watches. It hands signals to the first one alone, whose exit
+code is its own; the others leave with the first. Whoever starts them by torchrun needs none of this.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+
+from automl_transfer.machine import end_with_parent, usable_cores
+
+MEET = "AUTOML_TRANSFER_MEET"
+"""Names, in the environment of a member, the file by which they find each other."""
+PATIENCE = 20.0
+"""Seconds that the others have to leave after the first one; and the first, after another has died."""
+LOST = 1
+"""Exit code where a member died: the worker may be started again."""
+
+
+def rank() -> int | None:
+    """This process's number among the members of a worker; None where it is no member."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+        return None
+    return int(os.environ["RANK"])
+
+
+def device_of(name: str, number: int) -> str:
+    """The device of a member, where the worker's is `auto`, `cpu` or `cuda`.
+
+    >>> device_of("cpu", 1), device_of("cuda", 1)
+    ('cpu', 'cuda:1')
+    """
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"{name}:{number}" if name == "cuda" else name
+
+
+def run_members(devices: int, threads: int | None, arguments: Sequence[str] | None = None) -> int:
+    """Run this command's own line once a device; returns the first member's exit code."""
+    line = [
+        sys.executable,
+        "-P",
+        "-m",
+        "automl_transfer",
+        *(sys.argv[1:] if arguments is None else arguments),
+    ]
+    each = str(max(1, (threads or usable_cores()) // devices))
+    with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
+        environment = {
+            **os.environ,
+            MEET: f"file://{Path(folder) / 'meet'}",
+            "WORLD_SIZE": str(devices),
+            "LOCAL_WORLD_SIZE": str(devices),
+            "OMP_NUM_THREADS": each,
+            "MKL_NUM_THREADS": each,
+        }
+        members = [_start(line, environment, number) for number in range(devices)]
+        try:
+            with _handing_on(members[0]):
+                return _watch(members)
+        finally:
+            for member in members:
+                if member.poll() is None:
+                    member.kill()
+                member.wait()
+
+
+def _start(line: list[str], environment: Mapping[str, str], number: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        line,
+        env={**environment, "RANK": str(number), "LOCAL_RANK": str(number)},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,  # a Ctrl-C reaches the first one once, from here
+        preexec_fn=end_with_parent,
+    )
+
+
+def _watch(members: list[subprocess.Popen[bytes]]) -> int:
+    first, others = members[0], members[1:]
+    ends: float | None = None
+    while (code := first.poll()) is None:
+        if ends is None and any(other.poll() not in (None, 0) for other in others):
+            # Its connection is closed: the first one notices, and gives its trial back.
+            ends = time.monotonic() + PATIENCE
+        if ends is not None and time.monotonic() > ends:
+            return LOST
+        time.sleep(0.05)
+    deadline = time.monotonic() + PATIENCE
+    while any(other.poll() is None for other in others) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if ends is not None and code == 0:
+        return LOST
+    return code if code >= 0 else LOST
+
+
+class _handing_on:  # noqa: N801  (used like a function)
+    """Within the block, signals that end or warn this process reach a member instead."""
+
+    def __init__(self, member: subprocess.Popen[bytes]) -> None:
+        self._member = member
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._hand_on)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _hand_on(self, number: int, _frame: FrameType | None) -> None:
+        if self._member.poll() is None:
+            self._member.send_signal(number)
+
+
+def ignore_signals() -> None:
+    """For members that follow: the first one says when to leave."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)

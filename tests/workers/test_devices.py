@@ -1,0 +1,102 @@
+"""One worker of two processes that train each model together, as two GPUs would, over gloo."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from worker_helpers import Process, strategy, tiny_study, until
+
+from automl_transfer.domain.records import EpochResult, StopKind, TrialState
+from automl_transfer.domain.strategy import Strategy
+
+Start = Callable[..., Process]
+
+TOGETHER = ("worker", "tiny", "--devices", "2", "--threads", "2", "--device", "cpu")
+TRAINED = Strategy(
+    truncation=3, tune_mode="suffix", freeze_depth=1, head_init="he", learning_rate=1e-3, norm_policy="frozen",
+    batch=32, label_smoothing=0.1, anchor="l2sp", anchor_weight=0.001,
+).canonical()  # fmt: skip
+OPEN = dict.fromkeys(
+    ("tune_mode", "freeze_depth", "norm_policy", "batch", "label_smoothing", "anchor", "anchor_weight"), "search"
+)
+
+
+def curve(url: str, folder: Path, start: Start, *command: str) -> list[EpochResult]:
+    with tiny_study(url, folder, [TRAINED], max_epochs=4, extra_space=OPEN) as study:
+        worker = start(url, *command)
+        assert worker.wait() == 0, worker.said()
+        (record,) = study.records()
+        assert record.state is TrialState.COMPLETE, record.stop
+        return list(record.epochs)
+
+
+def test_two_devices_have_the_losses_of_one(tmp_path: Path, start: Start) -> None:
+    one, two = (
+        curve(f"sqlite:///{tmp_path / name}.db", tmp_path / name, start, *command)
+        for name, command in (("one", ("worker", "tiny", "--threads", "1")), ("two", TOGETHER))
+    )
+    assert [epoch.epoch for epoch in two] == [1, 2, 3, 4]
+    for alone, together in zip(one, two, strict=True):
+        assert together.train_loss == pytest.approx(alone.train_loss, rel=1e-4)
+        assert together.validation_loss == pytest.approx(alone.validation_loss, rel=1e-3)
+    assert one[-1].train_loss < one[0].train_loss
+
+
+def test_it_gives_back_and_one_device_goes_on(tmp_path: Path, start: Start) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    with tiny_study(url, tmp_path, [strategy()], max_epochs=150) as study:
+        first = start(url, *TOGETHER)
+        until(lambda: study.epoch_of() >= 3, first)
+        first.signal(signal.SIGTERM)
+        assert first.wait() == 130, first.said()
+        (record,) = study.records()
+        assert record.state is TrialState.WAITING
+        second = start(url, "worker", "tiny", "--threads", "1")
+        assert second.wait() == 0, second.said()
+        assert "goes on after epoch" in second.said()
+        (record,) = study.records()
+    assert record.state is TrialState.COMPLETE
+    assert record.outcome is not None
+    assert not record.outcome.identical
+    assert [epoch.epoch for epoch in record.epochs] == list(range(1, 151))
+
+
+def test_a_device_that_dies_fails_the_trial_which_is_tried_again(tmp_path: Path, start: Start) -> None:
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    with tiny_study(url, tmp_path, [strategy()], max_epochs=150) as study:
+        launch = start(
+            url, "launch", "tiny", "-n", "1", "--devices", "2", "--threads", "2", "--device", "cpu"
+        )
+        until(lambda: study.epoch_of() >= 3, launch)
+        (other,) = [
+            each for each in psutil.Process(launch.process.pid).children(recursive=True)
+            if each.environ().get("RANK") == "1"
+        ]  # fmt: skip
+        other.kill()
+        assert launch.wait() == 0, launch.said()
+        lost, child = study.records()
+    assert (lost.state, child.state) == (TrialState.FAIL, TrialState.COMPLETE)
+    assert lost.stop is not None
+    assert lost.stop.kind is StopKind.DATA
+    assert "all 2 devices must train to the end" in lost.stop.detail
+    assert (child.root, child.attempt) == (0, 1)
+
+
+def test_what_ends_a_trial_early_ends_it_on_all(tmp_path: Path, start: Start) -> None:
+    """Losses that are not finite, a pruner that stops, a pause at a rung: nobody waits for the others."""
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    strategies = [strategy(1e-2), strategy(9.0), strategy(1e-6), strategy(2e-6), strategy(3e-3)]
+    with tiny_study(url, tmp_path, strategies, max_epochs=9, pruner="promote") as study:
+        worker = start(url, *TOGETHER)
+        assert worker.wait() == 0, worker.said()
+        records = {record.number: record for record in study.records()}
+    states = [records[number].state for number in range(5)]
+    assert states.count(TrialState.FAIL) == 1
+    assert records[1].stop is not None
+    assert records[1].stop.kind is StopKind.NOT_A_NUMBER
+    assert TrialState.COMPLETE in states
+    assert TrialState.PRUNED in states
