@@ -21,7 +21,8 @@ TRAINED = Strategy(
     batch=32, label_smoothing=0.1, anchor="l2sp", anchor_weight=0.001,
 ).canonical()  # fmt: skip
 OPEN = dict.fromkeys(
-    ("tune_mode", "freeze_depth", "norm_policy", "batch", "label_smoothing", "anchor", "anchor_weight"), "search"
+    ("tune_mode", "freeze_depth", "norm_policy", "batch", "label_smoothing", "anchor", "anchor_weight"),
+    "search",
 )
 
 
@@ -89,8 +90,15 @@ def test_a_device_that_dies_fails_the_trial_which_is_tried_again(tmp_path: Path,
 def test_what_ends_a_trial_early_ends_it_on_all(tmp_path: Path, start: Start) -> None:
     """Losses that are not finite, a pruner that stops, a pause at a rung: nobody waits for the others."""
     url = f"sqlite:///{tmp_path / 's.db'}"
-    strategies = [strategy(1e-2), strategy(9.0), strategy(1e-6), strategy(2e-6), strategy(3e-3)]
-    with tiny_study(url, tmp_path, strategies, max_epochs=9, pruner="promote") as study:
+    wild = Strategy(
+        truncation=3, tune_mode="bias", optimizer="sgd", learning_rate=10.0, head_lr_mult=1000.0, weight_decay=1.0,
+        schedule="constant", warmup=0.0, batch=8, head_init="he",
+    ).canonical()  # fmt: skip
+    strategies = [strategy(1e-2), wild, strategy(1e-6), strategy(2e-6), strategy(3e-3)]
+    more = dict.fromkeys(
+        ("tune_mode", "optimizer", "head_lr_mult", "weight_decay", "schedule", "warmup", "batch"), "search"
+    )
+    with tiny_study(url, tmp_path, strategies, max_epochs=9, pruner="promote", extra_space=more) as study:
         worker = start(url, *TOGETHER)
         assert worker.wait() == 0, worker.said()
         records = {record.number: record for record in study.records()}
