@@ -66,11 +66,13 @@ def over_by(search: SearchSpec, task: Task, best: Callable[[], float | None]) ->
     return nothing_left(best(), task.splits.validation, task.metric)
 
 
-def why_finished(trials: Trials, study: StudyHandle) -> str:
-    """Why a study is finished of which nothing is open, in words."""
+def why_finished(trials: Trials, study: StudyHandle, *, nothing_new: bool = False) -> str:
+    """Why a study is finished of which nothing is open, in words; `nothing_new` is drawn any more."""
     counts = trials.counts(study)
     if counts.paused:
         return f"{counts.paused} of its strategies stay paused: a longer search goes on with the best of them"
     if counts.roots < study.spec.search.trials and (why := search_is_over(trials, study)):
         return f"{why}; with search.stop_when=budget it goes on"
+    if nothing_new:
+        return f"nothing new is drawn from the space: its {counts.roots} strategies were tried"
     return "the study is finished"

@@ -26,7 +26,7 @@ class Promotion:
         self._search = search
         self._rungs = Rungs(store, study)
         self._ladder = Ladder(search.reduction_factor)
-        self.rungs = search.rungs if search.pruner == "promote" else ()
+        self.rungs = search.paused_at
 
     def at_rung(self, claim: Claim, epoch: int, best: EpochResult, seconds: float) -> Mark | None:
         """What a trial has at the rung where it is; None where it is at none, or has been there before."""
@@ -87,14 +87,6 @@ class Promotion:
                 return None
             if (claim := self._take(mark, worker)) is not None:
                 return claim
-
-    def is_too_late(self, left: float) -> bool:
-        """Whether a new strategy would not come to the first rung in the `left` seconds."""
-        if not self.rungs or left == math.inf:
-            return False
-        self._look()
-        takes = self._ladder.seconds_to(self.rungs[0])
-        return takes is not None and takes > left
 
     def waits(self, left: float = math.inf) -> bool:
         """Whether a paused one would go on, where none is drawn any more and there are `left` seconds."""

@@ -13,21 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from optuna.samplers import BaseSampler
-
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopReason, TrialState, classify
 from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
 from automl_transfer.search.checkpoints import Checkpoints
-from automl_transfer.search.draft import draw
 from automl_transfer.search.noise import search_is_over, why_finished
 from automl_transfer.search.objective import Objective, TrialEnd
 from automl_transfer.search.promoting import Promotion
+from automl_transfer.search.proposals import Proposals
 from automl_transfer.search.samplers import make_pruner, make_sampler
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.files import study_files
 from automl_transfer.store.sampling import SamplerHistory
+from automl_transfer.store.spent import SpentNews
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, Reaped, StudyHandle
@@ -40,6 +39,8 @@ log = logging.getLogger(__name__)
 
 MOST_LATE = 3
 """Trials that may begin after the time is up, where none is complete."""
+NEW = 8
+"""Draws that were tried by then, or are by another worker, after which a space has nothing new."""
 GIVE_BACK_SECONDS = 3.0
 """How long the store is tried when an error or an interrupt ends a worker."""
 
@@ -144,6 +145,7 @@ class Worker:
         self._space = Space.of_study(handle.spec).suited(handle.task)
         self._promotion = Promotion(store, handle)
         self._late = False
+        self._exhausted = False
         self.worker_id = new_worker_id()
 
     def run(self) -> WorkerReport:
@@ -156,6 +158,9 @@ class Worker:
         spec = study.spec.search
         history = SamplerHistory(self._store, study)
         sampler = make_sampler(spec, _seed(spec.seed, len(history.trials()), self._options.index))
+        proposals = Proposals(
+            history, sampler, self._space, spec, lambda: self._opened().cost(), SpentNews(history)
+        )
         done, late = 0, 0
         idle_since: float | None = None
         with (
@@ -183,7 +188,7 @@ class Worker:
                     )
                 self._check_disk()
                 try:
-                    claim = self._next(history, sampler)
+                    claim = self._next(proposals)
                 except Aborted:  # nothing is known of what there is to do
                     continue
                 if claim is None:
@@ -195,7 +200,8 @@ class Worker:
                         finished = not self._promotion.waits()  # else it lacks the time alone
                         if finished:
                             self._promotion.end()
-                        return WorkerReport(self.worker_id, done, why_finished(trials, study), finished)
+                        why = why_finished(trials, study, nothing_new=self._exhausted)
+                        return WorkerReport(self.worker_id, done, why, finished)
                     if newer := trials.need_newer(study):
                         return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
                     now = time.monotonic()
@@ -261,11 +267,11 @@ class Worker:
         except Exception as trouble:
             log.warning("trial %d was not given back: %s", claim.number, trouble)
 
-    def _next(self, history: SamplerHistory, sampler: BaseSampler) -> Claim | None:
+    def _next(self, proposals: Proposals) -> Claim | None:
         """A waiting trial, a paused one that is among the best, or a new one while the budget lasts.
 
         Raises:
-            Aborted: Stopping was asked for, or the time is up, before all that waits was enqueued.
+            Aborted: Stopping was asked for, or the time is up, before it was known what there is to do.
         """
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
@@ -278,19 +284,23 @@ class Worker:
         if claim is not None:
             return claim
         limit = self._handle.spec.search.trials
-        is_full = trials.counts(study).roots >= limit or search_is_over(trials, study)
-        if is_full or self._late or self._promotion.is_too_late(left):
-            claim = self._promotion.last(self.worker_id, left, any_=not is_full)
-        if is_full or claim is not None:
+        if self._exhausted or trials.counts(study).roots >= limit or search_is_over(trials, study):
+            return self._promotion.last(self.worker_id, left)
+        if self._late and (claim := self._promotion.last(self.worker_id, left, any_=True)) is not None:
             return claim
-        draft = draw(history, sampler, self._space)
-        return trials.create(study, draft, self.worker_id, limit=limit)
+        for _ in range(NEW):
+            with abortable(self._is_asked):
+                proposal = proposals.next(left)
+            if not proposal.fits:
+                claim = self._promotion.last(self.worker_id, left, any_=True)
+            claim = claim or trials.create(study, proposal.draft, self.worker_id, limit=limit, distinct=True)
+            if claim is not None or trials.counts(study).roots >= limit:
+                return claim
+        self._exhausted = True
+        return self._promotion.last(self.worker_id, left)
 
     def _objective(self, history: SamplerHistory, heartbeat: Heartbeat) -> Objective:
-        # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
-        if self._bench is None:
-            self._bench = self._open_bench()
-        trials = self._trials
+        bench, trials = self._opened(), self._trials
 
         def should_stop(*, during_epoch: bool = False, answer_due: bool = False) -> str | None:
             if heartbeat.lost:
@@ -301,7 +311,7 @@ class Worker:
             return self._stop.asked if answer_due else self._stop.reason
 
         return Objective(
-            self._bench,
+            bench,
             trials,
             history,
             make_pruner(self._handle.spec.search),
@@ -311,6 +321,12 @@ class Worker:
             self._observer.on_epoch,
             self._options.checkpoint,
         )
+
+    def _opened(self) -> Workbench:
+        # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
+        if self._bench is None:
+            self._bench = self._open_bench()
+        return self._bench
 
     def _seconds_left(self) -> float:
         return math.inf if self._late else self._stop.seconds_left
