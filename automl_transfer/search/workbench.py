@@ -122,6 +122,11 @@ class Workbench:
                 f"{handle.task.fingerprint[:12]}), got {task.task.fingerprint[:12]} for {task.task.name!r}: "
                 "copy the same files here, or point --data-root at them"
             )
+        if regrouped := handle.task.regrouped(task.task):
+            raise StudyError(
+                f"the data of study {handle.name!r} must be the same on every machine, got another "
+                f"{regrouped}: copy the same table of groups here"
+            )
         here = source_digests(handle.spec)
         for name, digest in handle.sources.items():
             if here.get(name) != digest:

@@ -19,7 +19,7 @@ from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostEr
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.noise import search_is_over, why_finished
 from automl_transfer.search.objective import Objective, TrialEnd
-from automl_transfer.search.promoting import Promotion
+from automl_transfer.search.promoting import Ended, Promotion
 from automl_transfer.search.proposals import Proposals
 from automl_transfer.search.samplers import make_pruner, make_sampler
 from automl_transfer.search.workbench import Workbench
@@ -86,6 +86,9 @@ class Observer(Protocol):
     def on_reaped(self, reaped: Reaped) -> None:
         """A trial of a dead worker was handed on."""
 
+    def on_paused_ended(self, ended: Ended) -> None:
+        """Paused trials ended: they go on no more."""
+
     def on_idle(self, reason: str) -> None:
         """Nothing to do at the moment."""
 
@@ -97,6 +100,7 @@ class SilentObserver:
     def on_epoch(self, claim: Claim, result: EpochResult) -> None: ...
     def on_end(self, claim: Claim, end: TrialEnd) -> None: ...
     def on_reaped(self, reaped: Reaped) -> None: ...
+    def on_paused_ended(self, ended: Ended) -> None: ...
     def on_idle(self, reason: str) -> None: ...
 
 
@@ -199,7 +203,7 @@ class Worker:
                             continue
                         finished = not self._promotion.waits()  # else it lacks the time alone
                         if finished:
-                            self._promotion.end()
+                            self._say(self._promotion.end())
                         why = why_finished(trials, study, nothing_new=self._exhausted)
                         return WorkerReport(self.worker_id, done, why, finished)
                     if newer := trials.need_newer(study):
@@ -322,6 +326,10 @@ class Worker:
             self._options.checkpoint,
         )
 
+    def _say(self, ended: Ended) -> None:
+        if ended.roots:
+            self._observer.on_paused_ended(ended)
+
     def _opened(self) -> Workbench:
         # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
         if self._bench is None:
@@ -344,7 +352,7 @@ class Worker:
     def _hand_in(self, claim: Claim, end: TrialEnd) -> None:
         trials = self._trials
         if end.paused is not None and end.outcome is not None:
-            self._promotion.pause(claim, end.paused, end.stop, end.outcome)
+            self._say(self._promotion.pause(claim, end.paused, end.stop, end.outcome))
             return
         if end.state is TrialState.WAITING:
             trials.release(claim, end.stop)

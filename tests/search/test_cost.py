@@ -75,7 +75,6 @@ def test_a_slow_draw_is_passed_over_for_an_equal_cheap_one() -> None:
             # The larger images are a little better, but take four times as long.
             choice.learn(trial, tried, 0.9 + 0.004 * (scale == 2.0) + 0.001 * trial)
         assert choice.best(both) == chosen
-    assert choice.best([changed(learning_rate=1e-5), WHOLE]) == 1  # what nothing is expected of is not cheap
 
 
 def test_multiply_adds_grow_with_the_groups_and_the_area(tiny_network: Callable[[], Any]) -> None:
@@ -122,7 +121,7 @@ def larges(folder: Path, task: LoadedTask, left: float, seconds: float, **search
             history, RandomSampler(seed=0), space, study.spec.search, cost, SpentNews(history)
         )  # fmt: skip
         found = [made.next(left) for _ in range(30)]
-        assert all(each.fits for each in found) == (left > seconds / 3)
+        assert any(each.fits for each in found) == (left > seconds / 3)
         return sum(each.draft.strategy.resolution_scale == 2.0 for each in found) / len(found)
 
 
