@@ -93,7 +93,7 @@ def why_finished(trials: Trials, study: StudyHandle, *, nothing_new: bool = Fals
     if counts.paused:
         return f"{counts.paused} of its strategies stay paused: a longer search goes on with the best of them"
     if counts.roots < study.spec.search.trials and (why := search_is_over(trials, study)):
-        return f"{why}; with more search.trials than {study.spec.search.trials} it goes on"
+        return f"{why}; with search.stop_when=budget, or with more search.trials, it goes on"
     if nothing_new:
         return f"nothing new is drawn from the space: its {counts.roots} strategies were tried"
     return "the study is finished"

@@ -2,7 +2,7 @@
 
     python benchmarks/search/worth.py --record --photos FOLDER     the missing cells; goes on where it stopped
     python benchmarks/search/worth.py                              the table of what is recorded, the last line
-    python benchmarks/search/worth.py --record --minutes .5 --max-steps 60 --tasks digits --seeds 0    tries it out
+    python benchmarks/search/worth.py --record --minutes .5 --max-steps 30 --tasks textures --seeds 0    tries it out
 
 A cell is a task, an arm and a seed, a process of its own on two threads, whose result is a file in `recorded/`.
 The arm `search` is a real `search` command of 20 minutes, `recipe: NAME` one recipe of the portfolio laid over
@@ -63,7 +63,8 @@ def record(options: argparse.Namespace, folder: Path) -> list[str]:
     """Run the cells that are missing; those that failed are named, and tried again next time."""
     failed = []
     if hasattr(os, "sched_setaffinity"):  # processes that a cell starts have these cores, too
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[: max(options.threads, 2)])
     for seed in options.seeds:
         for task in options.tasks:
             if needs_folder(task) and options.photos is None:
@@ -90,7 +91,7 @@ def run(key: Key, options: argparse.Namespace, folder: Path) -> int:
     if options.photos is not None:
         arguments += ["--photos", options.photos]
     command = [sys.executable, HERE / "one.py", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     return subprocess.run(command, check=False, env=environment).returncode
 
 
@@ -176,6 +177,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--max-steps", type=int, help="of every training, to try things out")
+    parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--photos", type=Path, help="the folder that holds clothing/, signs/ and tiles/")
     return parser.parse_args()
 
