@@ -31,8 +31,9 @@ from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge, standardisation
 
 CUTS, POOLS, SCALES = (5, 6, 7, 8), (1, 2), (1.0, 2.0)
+PENALTIES = (0.01, 0.1, 1.0, 10.0)
 MOST = 1800
-VALIDATE, TRAIN, CANDIDATES, RUNS = (25, 50, 100, 200), 3, 3, 4
+VALIDATE, TRAIN, CANDIDATES, RUNS = (25, 50, 100), 3, 3, 4
 WAYS = ("validation", "loo, training", "loo, both", "confirmed", "both, then confirmed")
 
 
@@ -76,7 +77,7 @@ class Head:
     def leave_one_out(self, rows: np.ndarray, penalty: float | None = None) -> tuple[float, float, float]:
         """Accuracy, calibrated cross-entropy and penalty; the best penalty where none is given."""
         ridge = Ridge(self._x[rows], self._labels[rows], self._classes)
-        score = ridge.best() if penalty is None else ridge.scores([penalty])[0]
+        score = min(ridge.scores(PENALTIES if penalty is None else [penalty]), key=lambda one: one.nll)
         return score.accuracy, score.nll, score.ridge_lambda
 
     def right(self, answers: np.ndarray, rows: np.ndarray) -> float:

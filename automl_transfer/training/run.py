@@ -16,7 +16,8 @@ from torch import Tensor
 from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
-from automl_transfer.domain.records import EpochResult, best_of
+from automl_transfer.domain.evidence import pack_bits
+from automl_transfer.domain.records import MOST_BITS, EpochResult, best_of
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import split_batches, split_micro
@@ -277,9 +278,14 @@ class TrainingRun:
             learning_rate=rate,
             seconds=time.perf_counter() - start,
             validation_loss=found.nll,
+            right=self._right(logits),
             calibrated_loss=calibrated_nll(logits, self.task.labels[self.task.indices["validation"]]),
             **found.shares(),
         )
+
+    def _right(self, logits: np.ndarray) -> str | None:
+        labels = self.task.labels[self.task.indices["validation"]]
+        return pack_bits((logits.argmax(axis=1) == labels).tolist()) if len(labels) <= MOST_BITS else None
 
     def _judge(self, epoch: int) -> tuple[np.ndarray, Scores]:
         rows = self.task.indices["validation"]

@@ -12,6 +12,7 @@ from rich.console import Console
 from automl_transfer.api import search
 from automl_transfer.api.finish import RANKING
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.reporting.confirmed import unpacked
 from automl_transfer.reporting.table import Report
 from automl_transfer.search.noise import nothing_left
 from automl_transfer.store.url import StoreURL
@@ -60,6 +61,9 @@ def test_a_search_ends_where_no_strategy_could_be_shown_to_be_better(tmp_path: P
     assert len(result.shipped.report.records) == 1
     said = "what is left to gain is below the noise of 359 validation images"
     assert result.reason.startswith(said)
+    kept = result.shipped.report.records[0].epochs[-1]  # which images are right is kept with the score
+    assert kept.right is not None
+    assert unpacked(kept.right)[:359].sum() == round(359 * kept.accuracy)
     assert "search.stop_when=budget" in result.reason
     assert json.loads((out / RANKING).read_text())["ended"].startswith(said)
     console = Console(width=500, record=True, file=io.StringIO())
