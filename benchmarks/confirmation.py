@@ -186,7 +186,9 @@ def main() -> None:
     for name, bits in recorded.items():
         for n, spread in settings:
             print(f"| {name}, {study(np.random.default_rng(n), bits, n, spread, draws)}", flush=True)
-    print("\n| task, validation images | set of 24 by pairs | loses the best | set by counts | loses the best |")
+    print(
+        "\n| task, validation images | set of 24 by pairs | loses the best | set by counts | loses the best |"
+    )
     print("|" + "---|" * 5)
     for name, bits in recorded.items():
         for n in sorted({n for n, _ in settings}):
