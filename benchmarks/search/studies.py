@@ -18,6 +18,7 @@ RACE = ("digits-20", "mnist5k", "mnist5k-20", "textures-16", "stamps-128")
 SMALL: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "digits?per_class=40"},
     "textures": {"dataset": "textures?patch=16", "resolution": 32},
+    "mnist": {"dataset": "mnist5k?per_class=40", "resolution": 32},
 }
 """To try it out; no part of the figures."""
 

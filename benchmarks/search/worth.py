@@ -2,6 +2,7 @@
 
     python benchmarks/search/worth.py --record --photos FOLDER     the missing cells; goes on where it stopped
     python benchmarks/search/worth.py                              the table of what is recorded, the last line
+    python benchmarks/search/worth.py --record --bias --tasks digits textures mnist    is the confirmed accuracy true
     python benchmarks/search/worth.py --record --minutes .5 --max-steps 30 --tasks textures --seeds 0    tries it out
 
 A cell is a task, an arm and a seed, a process of its own on two threads, whose result is a file in `recorded/`.
@@ -14,6 +15,9 @@ run meanwhile. Cells with other `--minutes` or `--max-steps` are kept apart, in 
 Wasted is the share of the trials' seconds that went into strategies which ended outside the set of the best
 ("a" in `ranking.json`) and had not been promoted: they came to their first rung, or to their end, and no further.
 First answers that run through count as any other.
+
+With `--bias` only searches run, of six strategies and without a refit, because the confirmed accuracy is that of
+models which train on no more images than the trial did; told is by how much it is off on test, over searches.
 """
 
 from __future__ import annotations
@@ -40,11 +44,12 @@ Key = tuple[str, str, int]
 Cells = dict[Key, dict[str, Any]]
 
 
-def folder_of(minutes: float, max_steps: int | None) -> Path:
+def folder_of(options: argparse.Namespace) -> Path:
     """Where cells lie: those that count in `recorded/`."""
-    if minutes == MINUTES and max_steps is None:
+    if options.minutes == MINUTES and options.max_steps is None and not options.bias:
         return HERE / "recorded"
-    return HERE / "data" / (f"minutes-{minutes:g}" + ("" if max_steps is None else f"-steps-{max_steps}"))
+    steps = "" if options.max_steps is None else f"-steps-{options.max_steps}"
+    return HERE / "data" / (f"minutes-{options.minutes:g}{steps}" + "-bias" * options.bias)
 
 
 def file_of(folder: Path, key: Key) -> Path:
@@ -70,7 +75,7 @@ def record(options: argparse.Namespace, folder: Path) -> list[str]:
             if needs_folder(task) and options.photos is None:
                 print(f"without --photos FOLDER nothing is recorded on {task}", flush=True)
                 continue
-            for arm in (SEARCH, *RECIPES):
+            for arm in (SEARCH, *(() if options.bias else RECIPES)):
                 key = task, arm, seed
                 base = file_of(folder, (task, SEARCH, seed))
                 if file_of(folder, key).exists() or (arm != SEARCH and not base.exists()):
@@ -86,6 +91,8 @@ def run(key: Key, options: argparse.Namespace, folder: Path) -> int:
     task, arm, seed = key
     arguments: list[str | Path] = [arm, task, str(seed), "--minutes", str(options.minutes)]
     arguments += ["--output", file_of(folder, key), "--base", file_of(folder, (task, SEARCH, seed))]
+    if options.bias:
+        arguments += ["--bias"]
     if options.max_steps is not None:
         arguments += ["--max-steps", str(options.max_steps)]
     if options.photos is not None:
@@ -156,6 +163,30 @@ def lines(rows: Sequence[Row]) -> list[str]:
     return found
 
 
+def bias_lines(cells: Cells, tasks: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """By how much the confirmed accuracy, and that on validation, are off on test: means over searches."""
+    found, lines_ = [], []
+    for task in tasks:
+        known = [cells[task, SEARCH, seed] for seed in seeds if (task, SEARCH, seed) in cells]
+        told = [cell for cell in known if cell["confirmed"] is not None]
+        found += told
+        if told:
+            off = 100 * statistics.fmean(cell["confirmed"] - cell["test"] for cell in told)
+            lines_.append(f"{task:14}{len(told):>3} searches, confirmed {off:+.2f} points off")
+    if not found:
+        return ["no search with a confirmation is recorded"]
+    ways = {}
+    for name in ("confirmed", "validation"):
+        off = [100 * (cell[name] - cell["test"]) for cell in found]
+        error = 1.96 * statistics.stdev(off) / len(off) ** 0.5 if len(off) > 1 else float("nan")
+        ways[name] = f"{statistics.fmean(off):+.2f} +- {error:.2f}"
+    return [
+        *lines_,
+        f"BIAS confirmed accuracy {ways['confirmed']} points off on test, validation {ways['validation']} "
+        f"(n = {len(found)} searches)",
+    ]
+
+
 def last_line(rows: Sequence[Row]) -> str:
     """Of the photographs; where none is recorded, of all tasks that are."""
     some = [row for row in rows if row.task in PHOTOGRAPHS] or list(rows)
@@ -177,6 +208,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--max-steps", type=int, help="of every training, to try things out")
+    parser.add_argument("--bias", action="store_true", help="small searches only: is what is confirmed true")
     parser.add_argument("--threads", type=int, default=THREADS)
     parser.add_argument("--photos", type=Path, help="the folder that holds clothing/, signs/ and tiles/")
     return parser.parse_args()
@@ -184,9 +216,12 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    folder = folder_of(options.minutes, options.max_steps)
+    folder = folder_of(options)
     failed = record(options, folder) if options.record else []
     cells = read_cells(folder)
+    if options.bias:
+        print(*bias_lines(cells, options.tasks, options.seeds), sep="\n")
+        return
     rows = [Row(task, cells, options.seeds) for task in options.tasks]
     there = [row for row in rows if row.seeds]
     print(f"test accuracy in points, means over seeds; {options.minutes:g} minutes a search")
