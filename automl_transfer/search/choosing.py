@@ -22,6 +22,8 @@ FEWEST = 3
 """Strategies that must have been tried before draws are compared by what is expected of them."""
 REACH = 4.0
 """Distance at which half of what one strategy reached says nothing of another."""
+KEPT = 500
+"""Trials that are remembered, the newest: a draw is not to take longer in a long study."""
 LEAST_SPREAD = 0.01
 """Standard deviation of what strategies reach, at least."""
 LEAST_SECONDS = 1.0
@@ -38,16 +40,19 @@ class Choice:
     def __init__(self, cost: Cost | None) -> None:
         self._cost = cost
         self._known = Likeness()
-        self._places: dict[int, int] = {}
-        self._values: list[float] = []
+        self._values: dict[int, float] = {}
+        self._best = -math.inf
 
     def learn(self, trial: int, strategy: Strategy, value: float) -> None:
         """What a trial has reached; later news of the same one replace earlier ones."""
-        if trial not in self._places:
-            self._places[trial] = len(self._values)
-            self._values.append(value)
+        if trial not in self._values:
             self._known.add(strategy)
-        self._values[self._places[trial]] = value
+        self._values[trial] = value
+        self._best = max(self._best, value)
+        if len(self._values) >= 2 * KEPT:
+            for oldest in list(self._values)[:KEPT]:
+                del self._values[oldest]
+            self._known.forget(KEPT)
 
     def best(self, strategies: Sequence[Strategy]) -> int:
         """Which of them to try; the first one while too few were tried to tell."""
@@ -62,15 +67,14 @@ class Choice:
         return int(np.argmax(worths))
 
     def _improvements(self, strategies: Sequence[Strategy]) -> list[float]:
-        values = np.array(self._values)
+        values = np.array(list(self._values.values()))
         spread = max(LEAST_SPREAD, float(values.std()))
         return [self._improvement(self._known.distances(one), values, spread) for one in strategies]
 
-    @staticmethod
-    def _improvement(distances: Floats, values: Floats, spread: float) -> float:
+    def _improvement(self, distances: Floats, values: Floats, spread: float) -> float:
         near = 2.0 ** -(distances / REACH)
         expected = (near @ values + 0.1 * np.median(values)) / (near.sum() + 0.1)
         deviation = spread * math.sqrt(1.0 - 0.9 * float(near.max()))
-        z = (float(expected) - float(values.max())) / deviation
+        z = (float(expected) - self._best) / deviation
         density = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
         return deviation * (z * 0.5 * math.erfc(-z / math.sqrt(2.0)) + density)

@@ -27,6 +27,9 @@ NOISE = 0.25
 LEVEL, SPREAD = 2.0, 0.5
 """The same of what all are off together, and of what one property adds."""
 
+KEPT = 500
+"""Trainings that are remembered, the newest: a machine, and what else it does, may change."""
+
 Sizes = Callable[[str], Sequence[float]]
 """Multiply-adds of one image of the task in a source's network, up to and including each group."""
 
@@ -57,6 +60,8 @@ class Cost:
         if seconds > 0.0:
             self._known[trial] = self._properties(strategy), math.log(seconds / self.multiply_adds(strategy))
             self._weights = None
+            if len(self._known) > KEPT:
+                del self._known[next(iter(self._known))]
 
     def seconds(self, strategy: Strategy) -> float:
         """Of a whole training."""

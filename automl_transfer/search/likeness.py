@@ -52,6 +52,11 @@ class Likeness:
         self._closed.append(strategy.tune_mode == CLOSED_FORM)
         self._stacked = None
 
+    def forget(self, count: int) -> None:
+        """Know the first so many no more."""
+        del self._points[:count], self._active[:count], self._closed[:count]
+        self._stacked = None
+
     def distances(self, strategy: Strategy) -> Floats:
         """To every known one, in the order in which they were added; at least one must be."""
         if self._stacked is None:
