@@ -16,15 +16,14 @@ from torch import Tensor
 from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
-from automl_transfer.domain.evidence import pack_bits
-from automl_transfer.domain.records import MOST_BITS, EpochResult, best_of
+from automl_transfer.domain.records import EpochResult, best_of
 from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import split_batches, split_micro
 from automl_transfer.training.calibration import calibrated_nll
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.crew import ALONE, Crew
-from automl_transfer.training.evaluate import Scores, scores
+from automl_transfer.training.evaluate import Scores, right_answers, scores
 from automl_transfer.training.inputs import Inputs, PixelInputs, inputs_for
 from automl_transfer.training.seen import Seen
 from automl_transfer.training.state import (
@@ -258,8 +257,7 @@ class TrainingRun:
         return Resumed(self.epoch, not self._differences, self._differences)
 
     def _next_epoch(self) -> EpochResult:
-        start = time.perf_counter()
-        epoch = self.epoch + 1
+        start, epoch = time.perf_counter(), self.epoch + 1
         if self.closed_form:
             train_loss, rate = None, 0.0
             logits, found = self._judge(epoch)
@@ -278,14 +276,10 @@ class TrainingRun:
             learning_rate=rate,
             seconds=time.perf_counter() - start,
             validation_loss=found.nll,
-            right=self._right(logits),
+            right=right_answers(logits, self.task.labels[self.task.indices["validation"]]),
             calibrated_loss=calibrated_nll(logits, self.task.labels[self.task.indices["validation"]]),
             **found.shares(),
         )
-
-    def _right(self, logits: np.ndarray) -> str | None:
-        labels = self.task.labels[self.task.indices["validation"]]
-        return pack_bits((logits.argmax(axis=1) == labels).tolist()) if len(labels) <= MOST_BITS else None
 
     def _judge(self, epoch: int) -> tuple[np.ndarray, Scores]:
         rows = self.task.indices["validation"]

@@ -81,7 +81,8 @@ class LogObserver:
         log.warning("trial %d (root %d) lost its worker; %s", reaped.number, reaped.root, then)
 
     def on_paused_ended(self, ended: Ended) -> None:
-        log.info("pruned after a pause, trials %s: %s", ", ".join(map(str, ended.roots)), ended.why)
+        if ended.roots:
+            log.info("pruned after a pause, trials %s: %s", ", ".join(map(str, ended.roots)), ended.why)
 
     def on_idle(self, reason: str) -> None:
         self.pulse.doing(f"waiting: {reason}")

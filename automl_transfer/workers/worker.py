@@ -16,12 +16,13 @@ from typing import Protocol
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopReason, TrialState, classify
 from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
+from automl_transfer.search.beginning import Beginning
 from automl_transfer.search.checkpoints import Checkpoints
-from automl_transfer.search.noise import search_is_over, why_finished
+from automl_transfer.search.noise import why_finished
 from automl_transfer.search.objective import Objective, TrialEnd
 from automl_transfer.search.promoting import Ended, Promotion
 from automl_transfer.search.proposals import Proposals
-from automl_transfer.search.samplers import make_pruner, make_sampler
+from automl_transfer.search.samplers import make_pruner, make_sampler, worker_seed
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.files import study_files
@@ -39,8 +40,6 @@ log = logging.getLogger(__name__)
 
 MOST_LATE = 3
 """Trials that may begin after the time is up, where none is complete."""
-NEW = 8
-"""Draws that were tried by then, or are by another worker, after which a space has nothing new."""
 GIVE_BACK_SECONDS = 3.0
 """How long the store is tried when an error or an interrupt ends a worker."""
 
@@ -87,7 +86,7 @@ class Observer(Protocol):
         """A trial of a dead worker was handed on."""
 
     def on_paused_ended(self, ended: Ended) -> None:
-        """Paused trials ended: they go on no more."""
+        """Paused trials ended, if any: they go on no more."""
 
     def on_idle(self, reason: str) -> None:
         """Nothing to do at the moment."""
@@ -146,10 +145,8 @@ class Worker:
         self._files = study_files(handle)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
-        self._space = Space.of_study(handle.spec).suited(handle.task)
         self._promotion = Promotion(store, handle)
         self._late = False
-        self._exhausted = False
         self.worker_id = new_worker_id()
 
     def run(self) -> WorkerReport:
@@ -161,10 +158,12 @@ class Worker:
         trials, study = self._trials, self._handle
         spec = study.spec.search
         history = SamplerHistory(self._store, study)
-        sampler = make_sampler(spec, _seed(spec.seed, len(history.trials()), self._options.index))
+        sampler = make_sampler(spec, worker_seed(spec.seed, len(history.trials()), self._options.index))
+        space = Space.of_study(study.spec).suited(study.task)
         proposals = Proposals(
-            history, sampler, self._space, spec, lambda: self._opened().cost(), SpentNews(history)
+            history, sampler, space, spec, lambda: self._opened().cost(), SpentNews(history)
         )
+        beginning = Beginning(trials, study, self._promotion, proposals)
         done, late = 0, 0
         idle_since: float | None = None
         with (
@@ -192,7 +191,7 @@ class Worker:
                     )
                 self._check_disk()
                 try:
-                    claim = self._next(proposals)
+                    claim = self._next(beginning)
                 except Aborted:  # nothing is known of what there is to do
                     continue
                 if claim is None:
@@ -203,8 +202,8 @@ class Worker:
                             continue
                         finished = not self._promotion.waits()  # else it lacks the time alone
                         if finished:
-                            self._say(self._promotion.end())
-                        why = why_finished(trials, study, nothing_new=self._exhausted)
+                            self._observer.on_paused_ended(self._promotion.end())
+                        why = why_finished(trials, study, nothing_new=beginning.exhausted)
                         return WorkerReport(self.worker_id, done, why, finished)
                     if newer := trials.need_newer(study):
                         return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
@@ -271,7 +270,7 @@ class Worker:
         except Exception as trouble:
             log.warning("trial %d was not given back: %s", claim.number, trouble)
 
-    def _next(self, proposals: Proposals) -> Claim | None:
+    def _next(self, beginning: Beginning) -> Claim | None:
         """A waiting trial, a paused one that is among the best, or a new one while the budget lasts.
 
         Raises:
@@ -287,21 +286,8 @@ class Worker:
         claim = claim or self._promotion.next(self.worker_id, left)
         if claim is not None:
             return claim
-        limit = self._handle.spec.search.trials
-        if self._exhausted or trials.counts(study).roots >= limit or search_is_over(trials, study):
-            return self._promotion.last(self.worker_id, left)
-        if self._late and (claim := self._promotion.last(self.worker_id, left, any_=True)) is not None:
-            return claim
-        for _ in range(NEW):
-            with abortable(self._is_asked):
-                proposal = proposals.next(left)
-            if not proposal.fits:
-                claim = self._promotion.last(self.worker_id, left, any_=True)
-            claim = claim or trials.create(study, proposal.draft, self.worker_id, limit=limit, distinct=True)
-            if claim is not None or trials.counts(study).roots >= limit:
-                return claim
-        self._exhausted = True
-        return self._promotion.last(self.worker_id, left)
+        with abortable(self._is_asked):
+            return beginning.next(self.worker_id, left, late=self._late)
 
     def _objective(self, history: SamplerHistory, heartbeat: Heartbeat) -> Objective:
         bench, trials = self._opened(), self._trials
@@ -326,10 +312,6 @@ class Worker:
             self._options.checkpoint,
         )
 
-    def _say(self, ended: Ended) -> None:
-        if ended.roots:
-            self._observer.on_paused_ended(ended)
-
     def _opened(self) -> Workbench:
         # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
         if self._bench is None:
@@ -352,7 +334,8 @@ class Worker:
     def _hand_in(self, claim: Claim, end: TrialEnd) -> None:
         trials = self._trials
         if end.paused is not None and end.outcome is not None:
-            self._say(self._promotion.pause(claim, end.paused, end.stop, end.outcome))
+            ended = self._promotion.pause(claim, end.paused, end.stop, end.outcome)
+            self._observer.on_paused_ended(ended)
             return
         if end.state is TrialState.WAITING:
             trials.release(claim, end.stop)
@@ -404,11 +387,6 @@ class Worker:
                 f"free before a trial starts, got {free:,}: free some space and start the worker again; "
                 "nothing is lost"
             )
-
-
-def _seed(base: int, existing: int, index: int) -> int:
-    """A seed of its own for every worker and every resumption; the same for a fresh single worker."""
-    return (base * 1_000_003 + existing * 7919 + index * 104_729) % (2**31)
 
 
 def _left_to_newer(trials: Sequence[int]) -> str:

@@ -28,11 +28,10 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.first import RUN_TO_THE_END
 from automl_transfer.search.proposals import Proposals
-from automl_transfer.search.samplers import make_pruner, make_sampler
+from automl_transfer.search.samplers import make_pruner, make_sampler, worker_seed
 from automl_transfer.space.space import Space
 from automl_transfer.store.spent import Spent
 from automl_transfer.store.values import TrialDraft
-from automl_transfer.workers.worker import _seed
 
 LABELS = {"profile": "profile", "larger": "profile, larger images", "views": "profile, augmented views",
           "tuned": "profile, tuned", "finetuned": "fine-tuned whole", "default": "default"}  # fmt: skip
@@ -74,7 +73,7 @@ class Arm:
 
     def samplers(self, spec: SearchSpec, workers: int) -> list[BaseSampler]:
         """One a worker, seeded as workers do."""
-        seeds = [_seed(spec.seed, 0, index) for index in range(workers)]
+        seeds = [worker_seed(spec.seed, 0, index) for index in range(workers)]
         return [self.make(seed) if self.make is not None else make_sampler(spec, seed) for seed in seeds]
 
 
