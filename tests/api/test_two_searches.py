@@ -44,7 +44,8 @@ def test_each_piece_of_work_is_done_once(tmp_path: Path, database_url: str) -> N
         assert len({record.strategy.key() for record in records if record.strategy is not None}) == 6
         assert len(evidence.profiles(handle)) == 1
         assert len(evidence.looks(handle)) == 1
-        assert store.engine.connect().exec_driver_sql("SELECT COUNT(*) FROM at_claims").scalar() == 0
+        with store.engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT COUNT(*) FROM at_claims").scalar() == 0
     trained = re.findall(r"trial +(\d+)  [\d.]+ confirming, run (\d+)", together)
     assert sorted((int(root), int(run) - 1) for root, run in trained) == sorted((r.root, r.run) for r in runs)
     # One of them made the profile, from its first line to its last.
