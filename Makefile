@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test cases fuzz check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-table bench-replay chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test cases fuzz check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-table bench-replay bench-search chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -95,6 +95,9 @@ bench-store: .venv/.developing  ## trials a second beside plain study.optimize, 
 bench-table: .venv/.developing  ## records the table of learning curves, hours; goes on where it stopped; PHOTOS=FOLDER
 	$(BIN)/python benchmarks/table/record.py $(if $(PHOTOS),--photos $(PHOTOS),--tasks digits-20 mnist-600 textures-16 faces stamps openclipart ufoai)
 	$(BIN)/python benchmarks/table/record.py --pack
+
+bench-search: .venv/.developing  ## a search beside its best first answer and the best recipe; hours; PHOTOS=FOLDER
+	$(BIN)/python benchmarks/search/worth.py --record $(if $(PHOTOS),--photos $(PHOTOS))
 
 bench-replay: .venv/.developing  ## samplers, pruners and workers, replayed over the recorded table
 	$(BIN)/python benchmarks/replay.py --workers 1 8

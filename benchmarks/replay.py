@@ -28,7 +28,6 @@ from typing import Any
 sys.path.insert(1, str(Path(__file__).resolve().parent / "table"))
 import numpy as np
 import optuna
-from cost import by_improvement, left_one_out
 from elsewhere import chosen_elsewhere, searching_with
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from orders import ORDERS
@@ -71,7 +70,7 @@ MADE: dict[str, Callable[[int], BaseSampler]] = {"gp": gp}
 """Samplers that the project does not offer."""
 
 
-def arm_of(name: str, tables: list[TaskTable]) -> Arm:
+def arm_of(name: str) -> Arm:
     """The arm of a name."""
     sampler, order, *more = name.split("+")
     if sampler not in {*SAMPLERS, *MADE} or order not in {*PRUNERS, *ORDERS}:
@@ -85,8 +84,7 @@ def arm_of(name: str, tables: list[TaskTable]) -> Arm:
         order=order if is_order else "none", first="cold" not in more, make=MADE.get(sampler),
     )  # fmt: skip
     if "cost" in more or "improve" in more:
-        costs = left_one_out(tables) if "cost" in more else None
-        found = dataclasses.replace(found, choose=by_improvement(costs))
+        found = dataclasses.replace(found, settings={"cost": True}, by_seconds="cost" in more)
     for part in more:
         name_of, equals, text = part.partition("=")
         if not equals and part not in ("cold", "cost", "improve"):
@@ -204,7 +202,7 @@ def _told(parts: list[Part], found: Iterable[Replays], say: Callable[[str], None
 def _part(tables: list[TaskTable], seeds: int, trainings: float, recipes: bool, part: Part) -> Replays:
     name, task, workers = part
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    arm = arm_of(name, tables)
+    arm = arm_of(name)
     (table,) = (table for table in tables if table.name == task)
     elsewhere = (chosen_elsewhere(tables, table) or None) if recipes else None
     with searching_with(elsewhere, arm.constants):

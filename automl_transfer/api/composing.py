@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,7 +19,7 @@ from automl_transfer.domain.normalisation import constants, facts
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import StudyError
 from automl_transfer.recipes.shipped_as import Kind, Part, offer_name
-from automl_transfer.training.calibration import fit_temperature, log_likelihood, softmax
+from automl_transfer.training.calibration import calibrated_nll, fit_temperature, log_likelihood, softmax
 from automl_transfer.training.making import Composed, Constants, Judged, split_logits
 
 if TYPE_CHECKING:
@@ -45,8 +47,15 @@ class Ingredient:
 
     @property
     def order(self) -> tuple[float, float]:
-        """Higher is better: by the task's metric, then by its likelihood."""
-        return score_of(self.scores, self.run.task.task.metric), -self.scores.nll
+        """Higher is better: by the task's metric, then by its likelihood after calibration, as all are."""
+        return round(score_of(self.scores, self.run.task.task.metric), 12), self.likelihood
+
+    @functools.cached_property
+    def likelihood(self) -> float:
+        """Mean log-likelihood of the validation images, of calibrated answers."""
+        labels = self.run.task.labels[self.run.task.indices["validation"]]
+        loss = calibrated_nll(self.logits, labels)
+        return -math.inf if loss is None else -loss
 
     @property
     def words(self) -> str:

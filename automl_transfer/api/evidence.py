@@ -196,12 +196,13 @@ def audit_pruned(
 
 
 def audited(records: Sequence[TrialRecord], seed: int) -> list[TrialRecord]:
-    """Pruned trials in a random order that stays when more trials come."""
+    """Pruned trials in a random order that stays when more trials come; no paused ones, which may go on."""
 
     def place(record: TrialRecord) -> str:
         return hashlib.sha256(f"audit {seed} {record.root}".encode()).hexdigest()
 
-    pruned = [r for r in records if r.state is TrialState.PRUNED and r.strategy is not None]
+    ended = [r for r in records if r.state is TrialState.PRUNED and not r.is_paused]
+    pruned = [r for r in ended if r.strategy is not None]
     return sorted(pruned, key=place)
 
 

@@ -30,6 +30,7 @@ from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.auto_sources import is_auto, settle, with_sources
+from automl_transfer.search.noise import asked_for_more
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
 from automl_transfer.space.space import Space, cannot_take, unknown_methods
 from automl_transfer.store.artifacts import ArtifactStore
@@ -182,7 +183,8 @@ def _prepare(
     artifacts: str | None = None,
 ) -> Workbench:
     """Create the study, or find it again. Idempotent."""
-    spec = checked.spec
+    trials, before = Trials(store), store.find(name=checked.spec.name)
+    spec = asked_for_more(trials, before, checked.spec)
     check_run_folder(store, spec.name, checked.folder)
     artifact_url = artifacts or (checked.folder / ARTIFACTS).resolve().as_posix()
     handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
@@ -192,7 +194,7 @@ def _prepare(
     bench = Workbench.open(
         handle, device=device, cache_root=cache_root, task=checked.task, backbones=checked.backbones
     )
-    events.on_study(handle, Trials(store))
+    events.on_study(handle, trials)
     for profile in checked.dropped:
         Evidence(store).add_profile(handle, profile)
         events.on_profile(profile)

@@ -26,6 +26,7 @@ from automl_transfer.workers.repeated import EVERY, Pulse
 if TYPE_CHECKING:
     from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
     from automl_transfer.search.objective import TrialEnd
+    from automl_transfer.search.promoting import Ended
     from automl_transfer.store.store import Store
     from automl_transfer.store.trials import Trials
     from automl_transfer.store.values import Claim, Reaped, StudyHandle
@@ -187,6 +188,11 @@ class LiveSearch(SearchEvents):
     def on_reaped(self, reaped: Reaped) -> None:
         """A dead worker's trial is handed on."""
         self._line(f"{self._clock()}  trial {reaped.number:>3}  handed on: {reaped.stop.detail}")
+
+    def on_paused_ended(self, ended: Ended) -> None:
+        """Trials that were paused will not go on."""
+        for root in ended.roots:
+            self._line(f"{self._clock()}  trial {root:>3}        pruned after its pause: {ended.why}")
 
     def on_idle(self, reason: str) -> None:
         """Nothing to do."""

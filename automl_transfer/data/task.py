@@ -21,7 +21,7 @@ from automl_transfer.data.larger import Larger
 from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
-from automl_transfer.data.together import together_of, twins_of
+from automl_transfer.data.together import grouping_of, together_of, twins_of
 from automl_transfer.data.unlabelled import NO_UNLABELLED, Unlabelled, unlabelled_of
 from automl_transfer.data.weights import Weights, said, summary, trained
 from automl_transfer.domain.account import Reason, counted
@@ -238,6 +238,7 @@ def load_with_details(
         metric=spec.metric,
         account=account_of(inventory, cached, settled, indices, notes),
         weights=counted_by,
+        grouping=grouping_of(groups),
         label_preserving=(
             inventory.label_preserving if spec.label_preserving is None else spec.label_preserving
         ),

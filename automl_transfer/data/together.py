@@ -6,6 +6,7 @@ of one such image knows that of the others.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,6 +36,15 @@ def together_of(groups: Sequence[str] | None, twins: Rows | None = None) -> Rows
     joined = _joined(named, twins)
     largest = np.bincount(joined).max()
     return joined if largest <= max(np.bincount(named).max(), len(named) // MOST_JOINED) else named
+
+
+def grouping_of(groups: Sequence[str] | None) -> str:
+    """Hex sha256 of which images are in one group, whatever the groups are called; empty without groups."""
+    if groups is None:
+        return ""
+    first: dict[str, int] = {}
+    members = np.array([first.setdefault(group, len(first)) for group in groups], dtype="<i8")
+    return hashlib.sha256(members.tobytes()).hexdigest()
 
 
 def twins_of(digests: Pixels, blank: npt.NDArray[np.bool_]) -> Rows | None:

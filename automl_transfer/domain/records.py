@@ -21,6 +21,12 @@ from automl_transfer.errors import (
     UserError,
 )
 
+MOST_BITS = 4096
+"""Validation images up to which each epoch says which are right: with more, pairs add little."""
+
+
+BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
 
 class EpochResult(Measured):
     """One epoch of one trial. Losses are mean cross-entropies in nats; scores lie in [0, 1].
@@ -30,12 +36,16 @@ class EpochResult(Measured):
     Attributes:
         calibrated_loss: The validation loss after one temperature was fitted on the same logits, as it is
             before a model ships. None in records of earlier versions, and then not written.
+        right: Which validation images are classified correctly, one bit an image (`evidence.pack_bits`), so
+            that strategies can be compared image by image. None where there are more than `MOST_BITS`, or an
+            earlier version trained, and then not written.
     """
 
     epoch: int = Field(ge=0)
     train_loss: float | None
     validation_loss: float
     calibrated_loss: float | None = Field(default=None, exclude_if=unsaid)
+    right: str | None = Field(default=None, pattern=BASE64, exclude_if=unsaid)
     learning_rate: float = Field(ge=0.0)
     seconds: float = Field(ge=0.0)
 

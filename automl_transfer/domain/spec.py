@@ -155,6 +155,7 @@ class SearchSpec(Frozen):
             more and more as `tpe` does, which learns from earlier trials alone (Bergstra 2011); `random` does
             not learn.
         startup_trials: Trials that `tpe` draws at random before it learns.
+        cost: Whether, of four draws, the one is tried that is expected to improve most a predicted second.
         pruner: What becomes of trials that are behind. `promote` pauses every trial at each rung, and goes
             on with the best of those that came there (Li 2020). Others stop what is behind, for good: `asha`
             (Li 2020), `hyperband` (Li 2018), `median` (Golovin 2017). `none` runs all to the end.
@@ -185,6 +186,7 @@ class SearchSpec(Frozen):
     stop_when: Literal["noise", "budget"] = Field(default="noise", exclude_if=lambda value: value == "noise")
     sampler: Literal["prior", "tpe", "random"] = "prior"
     startup_trials: int = Field(default=8, ge=0)
+    cost: bool = Field(default=False, exclude_if=lambda value: value is False)
     pruner: Literal["promote", "asha", "hyperband", "median", "none"] = "promote"
     min_epochs: int | None = Field(default=None, ge=1)
     reduction_factor: int = Field(default=3, ge=2)
@@ -211,6 +213,11 @@ class SearchSpec(Frozen):
     def rungs(self) -> tuple[int, ...]:
         """Epochs after which trials are compared, where the pruner has rungs."""
         return rungs_of(self.first_rung, self.reduction_factor, self.epochs)
+
+    @property
+    def paused_at(self) -> tuple[int, ...]:
+        """Epochs after which trials pause: the rungs, where the pruner promotes."""
+        return self.rungs if self.pruner == "promote" else ()
 
     @property
     def epochs(self) -> int:

@@ -73,6 +73,8 @@ class Task(Ranged):
         account: What became of every file; None where an earlier version did not count.
         label_preserving: What leaves an image's class as it is; None where nobody said.
         weights: How often training images count; None: once.
+        grouping: Identifies which images belong to one group, whatever the groups are called; empty where
+            there are none, and in what earlier versions wrote.
     """
 
     name: str = Field(min_length=1)
@@ -87,6 +89,17 @@ class Task(Ranged):
     account: Account | None = None
     label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
     weights: TrainingWeights | None = Field(default=None, exclude_if=unsaid)
+    grouping: str = Field(default="", exclude_if=lambda value: not value)
+
+    def regrouped(self, now: Task) -> str | None:
+        """What tells that the same images are in other groups now, in words; None where they are not.
+
+        Where nothing is known of the groups before, as in older stores, those of now are taken.
+        """
+        if not self.grouping or self.grouping == now.grouping:
+            return None
+        there = f"grouping {now.grouping[:12]}" if now.grouping else "no groups"
+        return f"grouping of the images ({self.grouping[:12]}, now {there}): which stay together"
 
     def may(self, change: Change) -> bool:
         """Whether images may be changed so in training; of colour photographs only mirroring is assumed."""

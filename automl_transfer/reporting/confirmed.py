@@ -89,11 +89,11 @@ def cells_of(arms: Iterable[Arm], metric: Metric) -> dict[tuple[int, int], Cell]
     not say, are read as the others say.
     """
     runs = [run for arm in arms for run in arm.runs.values()]
-    chose = next((_bits(run.chose) for run in runs if run.chose), None)
+    chose = next((unpacked(run.chose) for run in runs if run.chose), None)
     found = {}
     for run in runs:
-        rows = np.flatnonzero(_bits(run.judged))
-        right = _bits(run.correct)[rows].astype(float)
+        rows = np.flatnonzero(unpacked(run.judged))
+        right = unpacked(run.correct)[rows].astype(float)
         unseen = np.ones(len(rows), bool) if chose is None else ~chose[rows]
         if not unseen.any():
             unseen[:] = True
@@ -127,5 +127,6 @@ def accuracy_interval(found: Estimate) -> Interval:
     return low, high
 
 
-def _bits(text: str) -> npt.NDArray[np.bool_]:
+def unpacked(text: str) -> npt.NDArray[np.bool_]:
+    """The bits of `evidence.pack_bits`, a few more at the end."""
     return np.unpackbits(np.frombuffer(base64.b64decode(text), dtype=np.uint8)).astype(bool)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from automl_transfer.domain.account import Account
@@ -16,10 +18,16 @@ from automl_transfer.domain.spec import CONFIRM_RUNS
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.domain.task import Task, TrainingWeights
-from automl_transfer.reporting.confirmed import BY_VALIDATION, ERROR_RATE, accuracy_interval, arms_of
+from automl_transfer.reporting.confirmed import (
+    BY_VALIDATION,
+    ERROR_RATE,
+    accuracy_interval,
+    arms_of,
+    unpacked,
+)
 from automl_transfer.reporting.panel import Panel
 from automl_transfer.reporting.racing import ConfirmationProgress
-from automl_transfer.reporting.statistics import best_set, clopper_pearson
+from automl_transfer.reporting.statistics import clopper_pearson, paired_set
 
 BEST_SET: Literal["a"] = "a"
 
@@ -93,8 +101,8 @@ class RankedStrategy(Frozen):
 
     Attributes:
         set: "a" where the strategy cannot be told apart from the best, else None: by its confirmation
-            (`Panel.kept`), or by its validation score where it was not confirmed
-            (`statistics.best_set`); 5% error over all comparisons. For metrics other than the accuracy
+            (`Panel.kept`), or by the validation images where it was not confirmed, image by image
+            (`statistics.paired_set`); 5% error over all comparisons. For metrics other than the accuracy
             the curve of a trial does not hold what their spread depends on: there only confirmed
             strategies have a set.
         confirmation: None for a strategy that was not confirmed.
@@ -222,7 +230,8 @@ def _sets(
     if task.metric == "accuracy":
         rate = BY_VALIDATION if panel.roots else ERROR_RATE
         n = task.splits.validation
-        kept = best_set([_correct(scores[record.root].accuracy, n) for record in chosen], n, rate)
+        right = [_right(record, n) for record in chosen]
+        kept = paired_set(right, [_correct(scores[record.root].accuracy, n) for record in chosen], n, rate)
         together = {record.root: keep for record, keep in zip(chosen, kept, strict=True)}
     else:
         together = {record.root: record.root in panel.roots for record in chosen}
@@ -312,6 +321,13 @@ def _train_seconds(record: TrialRecord) -> float:
 
 def _correct(accuracy: float, n: int) -> int:
     return round(accuracy * n)
+
+
+def _right(record: TrialRecord, n: int) -> npt.NDArray[np.bool_] | None:
+    """Which of the n validation images a strategy gets right; None where that is not known."""
+    told = ranked_epoch(record, "accuracy").right
+    bits = unpacked(told)[:n] if told is not None else np.zeros(0, np.bool_)
+    return bits if len(bits) == n else None
 
 
 def _validation(record: TrialRecord, task: Task) -> ValidationScore:

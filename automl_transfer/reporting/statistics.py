@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import hypot, pi, sqrt
 from statistics import NormalDist
 
 import numpy as np
+import numpy.typing as npt
 
 Interval = tuple[float, float]
 
@@ -101,6 +102,40 @@ def best_set(successes: list[int], n: int, error_rate: float = 0.05) -> list[boo
     # Excluded by any other model implies excluded by the observed best: the interval's lower bound
     # grows with the better model's successes.
     return [newcombe(best, n, each, n, confidence)[0] <= 0.0 for each in successes]
+
+
+def paired_set(
+    right: Sequence[npt.NDArray[np.bool_] | None], successes: list[int], n: int, error_rate: float = 0.05
+) -> list[bool]:
+    """The same, where for some models it is known which of the n images they get right.
+
+    Beside the observed best, a model is ruled out by the exact one-sided sign test over the images on which
+    the two disagree (McNemar 1947, Psychometrika 12:153), at the level that `best_set` has. That related
+    models are right on the same images then costs no power. Where either's images are not known, they are
+    compared as independent ones, which is conservative.
+
+    Args:
+        right: Of each model (n,), or None; the first one of the most successes is the observed best.
+        successes: How many images each gets right.
+        n: Number of images.
+        error_rate: Over all comparisons.
+    """
+    from scipy.special import bdtrc
+
+    apart = best_set(successes, n, error_rate)
+    if len(successes) < 2:
+        return apart
+    best = right[successes.index(max(successes))]
+    level = error_rate / (len(successes) - 1)
+    kept = []
+    for bits, before in zip(right, apart, strict=True):
+        if best is None or bits is None:
+            kept.append(before)
+            continue
+        ahead, behind = int((best & ~bits).sum()), int((bits & ~best).sum())
+        p = float(bdtrc(ahead - 1, ahead + behind, 0.5)) if ahead else 1.0
+        kept.append(p > level)
+    return kept
 
 
 @functools.lru_cache(maxsize=256)

@@ -17,8 +17,14 @@ FATES: dict[TrialState, str] = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+PAUSED = "paused"
 NAMED = 12
 """Rows that cannot be read are named one by one up to here."""
+
+
+def fate_of(record: TrialRecord) -> str:
+    """What became of a trial, in a word."""
+    return PAUSED if record.is_paused else FATES[record.state]
 
 
 class Failure(Frozen):
@@ -61,7 +67,7 @@ class StudySummary(Frozen):
         """How many trials came to which end, or are on their way, in words; empty where there are none."""
         numbers = {name: self.counts.get(state, 0) for state, name in FATES.items()}
         numbers[FATES[TrialState.PRUNED]] -= self.paused
-        numbers["paused"] = self.paused
+        numbers[PAUSED] = self.paused
         return ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
 
 

@@ -166,13 +166,9 @@ def _within(seconds: Mapping[str, float], allowed: float) -> list[str]:
 
 def _seconds(backbone: Backbone, task: LoadedTask, device: torch.device) -> float:
     """What a profile at the task's resolution is expected to take."""
-    import torch
-
-    from automl_transfer.training.cache_plan import ACCELERATOR_RATE, CPU_RATE, multiply_adds
+    from automl_transfer.training.cache_plan import multiply_adds, rate_of
     from automl_transfer.training.source_race import MOST_ROWS
 
     with multiply_adds(backbone) as counted:
         backbone.shapes(task.task.resolution)
-    threads = torch.get_num_threads() / 2  # the rate is that of two
-    rate = CPU_RATE * threads if device.type == "cpu" else ACCELERATOR_RATE
-    return min(len(task.indices["train"]), MOST_ROWS) * counted[0] / rate
+    return min(len(task.indices["train"]), MOST_ROWS) * counted[0] / rate_of(device)

@@ -39,7 +39,7 @@ fresh head they are ahead of a solved one only when their learning rate has come
 
 
 class FirstAnswers:
-    """Enqueues the first answers of a study, each once, whoever calls this and how often.
+    """Enqueues the first answers of a study, each once, whoever calls this and how often; no strategy twice.
 
     One forward pass of every pretrained source over the training split finds the cut whose closed-form
     head generalises best (leave-one-out): the first trial, seconds after the start. The second one reads
@@ -93,13 +93,20 @@ class FirstAnswers:
             return False
         search = self._bench.handle.spec.search
         last = [TUNED_KEY] * search.profile + [DEFAULT_KEY] * search.default_first
-        left = bool(last) and not self._trials.enqueued(self._bench.handle, last[-1]) and not self._is_full()
+        left = bool(last) and not self._is_enqueued(last[-1]) and not self._is_full()
         if left:
             self._enqueue_rest()
         for profile in (*self._profiles.values(), *self._dropped):
             Evidence(self._trials.store).add_profile(self._bench.handle, profile)
         self._done = True
         return left
+
+    def _is_enqueued(self, last: str) -> bool:
+        """Whether another process did this; the last answer may be one of the others, and then has no key."""
+        handle = self._bench.handle
+        profiles = Evidence(self._trials.store).profiles(handle) if handle.spec.search.profile else []
+        kept = self._bench.space.sources
+        return self._trials.enqueued(handle, last) or any(profile.source in kept for profile in profiles)
 
     def _enqueue_rest(self) -> None:
         space, spec = self._bench.space, self._bench.handle.spec
@@ -178,11 +185,17 @@ class FirstAnswers:
     def _to_train(self, small: ProfileRecord, best: ProfileRecord) -> Strategy:
         """The head that training goes on from: on smaller images, where there is no time for larger ones."""
         profiler, self._closer = self._closer, None
-        if best != small and profiler is not None and best.best is not None:
-            images = self._bench.horizon.images(self._bench.task.task.splits.train, Strategy().batch)
-            if not self._time.is_enough_to_train(profiler, best.best.resolution_scale, images):
-                return self._solved(small)
-        return self._solved(best)
+        solved = self._solved(best)
+        if best == small or profiler is None:
+            return solved
+        spec = self._bench.handle.spec
+
+        def seconds() -> float:
+            cost = self._bench.cost()
+            cost.at_pace(best.source, profiler.seconds_of(1, 1.0))
+            return cost.seconds(tuned_from(solved, self._bench.space, spec.space, spec.task.metric))
+
+        return solved if self._time.is_enough_to_train(seconds) else self._solved(small)
 
     def _may_be(self, scale: float) -> bool:
         """Whether the study lets images be resized by this factor: it does where it does not name that."""
@@ -229,7 +242,7 @@ class FirstAnswers:
         if not keeps(strategy, self._fixed):
             return
         draft = fixed_draft(strategy, self._bench.space, label)
-        self._trials.enqueue(handle, draft, once=key, limit=handle.spec.search.trials)
+        self._trials.enqueue(handle, draft, once=key, limit=handle.spec.search.trials, distinct=True)
 
 
 def _offers(space: Space, name: str, value: Any) -> bool:

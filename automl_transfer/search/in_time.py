@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
 SMALLER = (0.5, 0.25)
 """Images are made so much smaller, where there is no time for passes over them as they are."""
-STEPS = 3
-"""What training on images takes over a pass of them: the way back is twice as long."""
 SHARE = 2 / 3
 """Of the time that is left, what passes may take: heads, the model's files and the page take the rest."""
 
@@ -43,10 +41,10 @@ class InTime:
                 found = scale
         return found
 
-    def is_enough_to_train(self, profiler: Profiler, scale: float, images: int) -> bool:
-        """Whether training on so many images at this resolution, passes counted, fits into what is left."""
+    def is_enough_to_train(self, seconds: Callable[[], float]) -> bool:
+        """Whether a training that takes so long (`search.cost`) fits into the time; asked if that ends."""
         left = self._left()
-        return math.isinf(left) or STEPS * profiler.seconds_of(images, scale) <= SHARE * left
+        return math.isinf(left) or seconds() <= SHARE * left
 
     def is_enough_for(self, profiler: Profiler, scale: float, sources: int = 1) -> bool:
         """Whether a look at this resolution fits into the time that is left, with a head that reads it."""

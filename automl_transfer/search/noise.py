@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from automl_transfer.domain.measured import MEASURED, Metric
-from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.domain.spec import SearchSpec, StudySpec
 from automl_transfer.domain.task import Task
 
 if TYPE_CHECKING:
@@ -66,11 +66,34 @@ def over_by(search: SearchSpec, task: Task, best: Callable[[], float | None]) ->
     return nothing_left(best(), task.splits.validation, task.metric)
 
 
-def why_finished(trials: Trials, study: StudyHandle) -> str:
-    """Why a study is finished of which nothing is open, in words."""
+def asked_for_more(trials: Trials, before: StudyHandle | None, spec: StudySpec) -> StudySpec:
+    """The specification with which a study goes on, where somebody asks for more than it was to try.
+
+    Who raises `trials` of a study that ended because nothing was left to gain knows that, and wants more all
+    the same: from then on it ends with its budget. So does the same command again.
+
+    Args:
+        trials: Of its store.
+        before: The study as it is; None where it is new.
+        spec: What is asked for.
+    """
+    if before is None or spec.search.stop_when == "budget":
+        return spec
+    then, now = before.spec.search, spec.search
+    goes_on = then.stop_when == "budget" and now.trials == then.trials
+    more = now.trials > then.trials and over_by(now, before.task, lambda: trials.best_value(before))
+    if not goes_on and not more:
+        return spec
+    return spec.model_copy(update={"search": now.model_copy(update={"stop_when": "budget"})})
+
+
+def why_finished(trials: Trials, study: StudyHandle, *, nothing_new: bool = False) -> str:
+    """Why a study is finished of which nothing is open, in words; `nothing_new` is drawn any more."""
     counts = trials.counts(study)
     if counts.paused:
         return f"{counts.paused} of its strategies stay paused: a longer search goes on with the best of them"
     if counts.roots < study.spec.search.trials and (why := search_is_over(trials, study)):
-        return f"{why}; with search.stop_when=budget it goes on"
+        return f"{why}; with search.stop_when=budget, or with more search.trials, it goes on"
+    if nothing_new:
+        return f"nothing new is drawn from the space: its {counts.roots} strategies were tried"
     return "the study is finished"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome, order_among
 from automl_transfer.search.promotion import Ladder, bracket_of
@@ -12,6 +12,14 @@ from automl_transfer.store.files import drop_states, study_files
 from automl_transfer.store.rungs import Rungs
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import Claim, Mark, StudyHandle
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """Paused trials that ended, by their roots, and why; none where `roots` is empty."""
+
+    roots: tuple[int, ...]
+    why: str
 
 
 class Promotion:
@@ -26,7 +34,7 @@ class Promotion:
         self._search = search
         self._rungs = Rungs(store, study)
         self._ladder = Ladder(search.reduction_factor)
-        self.rungs = search.rungs if search.pruner == "promote" else ()
+        self.rungs = search.paused_at
 
     def at_rung(self, claim: Claim, epoch: int, best: EpochResult, seconds: float) -> Mark | None:
         """What a trial has at the rung where it is; None where it is at none, or has been there before."""
@@ -51,8 +59,11 @@ class Promotion:
         self._rungs.go_on(claim, going)
         return True
 
-    def pause(self, claim: Claim, mark: Mark, stop: StopReason, outcome: TrialOutcome) -> None:
+    def pause(self, claim: Claim, mark: Mark, stop: StopReason, outcome: TrialOutcome) -> Ended:
         """Give a trial back at its rung; where checkpoints take too much room, the worst trials end.
+
+        Returns:
+            Those that ended.
 
         Raises:
             TrialLostError: The claim is lost.
@@ -60,12 +71,8 @@ class Promotion:
         self._rungs.pause(claim, mark, stop, outcome)
         self._ladder.put(mark)
         room = self._search.paused_gb
-        self._drop(
-            self._rungs.end(
-                f"checkpoints of paused trials may take {room:g} GB (search.paused_gb)",
-                keep_bytes=max(1, int(room * 1e9)),
-            )
-        )
+        why = f"checkpoints of paused trials may take {room:g} GB (search.paused_gb)"
+        return self._drop(self._rungs.end(why, keep_bytes=max(1, int(room * 1e9))), why)
 
     def next(self, worker: str, left: float = math.inf) -> Claim | None:
         """The most promising paused trial that may end in the `left` seconds; None: a new strategy is due."""
@@ -88,22 +95,15 @@ class Promotion:
             if (claim := self._take(mark, worker)) is not None:
                 return claim
 
-    def is_too_late(self, left: float) -> bool:
-        """Whether a new strategy would not come to the first rung in the `left` seconds."""
-        if not self.rungs or left == math.inf:
-            return False
-        self._look()
-        takes = self._ladder.seconds_to(self.rungs[0])
-        return takes is not None and takes > left
-
     def waits(self, left: float = math.inf) -> bool:
         """Whether a paused one would go on, where none is drawn any more and there are `left` seconds."""
         self._look()
         return self._ladder.last_one(self._fits(left)) is not None
 
-    def end(self) -> None:
+    def end(self) -> Ended:
         """Nothing will go on any more: end what is paused."""
-        self._drop(self._rungs.end("others were better there"))
+        why = "others were better there"
+        return self._drop(self._rungs.end(why), why)
 
     def _fits(self, left: float) -> Callable[[Mark], bool]:
         epochs = self._search.epochs
@@ -119,6 +119,7 @@ class Promotion:
         for mark in self._rungs.news():
             self._ladder.put(mark)
 
-    def _drop(self, roots: Iterable[int]) -> None:
+    def _drop(self, roots: Sequence[int], why: str) -> Ended:
         for root in roots:
             drop_states(study_files(self._study), root)
+        return Ended(tuple(roots), why)

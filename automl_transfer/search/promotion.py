@@ -86,11 +86,6 @@ class Ladder:
             found += filter(fits, self._paused(rung, ranks[:share]))
         return min(found, key=_rank, default=None)
 
-    def seconds_to(self, rung: int) -> float | None:
-        """What trials took to come to a rung: the median; None where none has."""
-        found = sorted(mark.seconds for (at, _), mark in self._marks.items() if at == rung)
-        return found[len(found) // 2] if found else None
-
     def _paused(self, rung: int, ranks: list[tuple[float, float, int]]) -> Iterator[Mark]:
         marks = (self._marks[rung, root] for _, _, root in ranks)
         return (mark for mark in marks if mark.paused)

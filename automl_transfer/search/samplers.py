@@ -53,6 +53,11 @@ def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
     return SAMPLERS[spec.sampler](spec, seed)
 
 
+def worker_seed(base: int, existing: int, index: int) -> int:
+    """A seed of its own for every worker and every resumption; the same for a fresh single worker."""
+    return (base * 1_000_003 + existing * 7919 + index * 104_729) % (2**31)
+
+
 def _promote(spec: SearchSpec) -> BasePruner:
     """Stops nothing: trials pause at rungs, and the best go on (`search.promotion`)."""
     return NopPruner()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from automl_transfer.domain.measured import check_metric
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import StudyError
 from automl_transfer.importing import import_torch
+from automl_transfer.search.cost import Cost
 from automl_transfer.space.space import Space
 from automl_transfer.store.values import StudyHandle
 
@@ -127,6 +129,11 @@ class Workbench:
                 f"{handle.task.fingerprint[:12]}), got {task.task.fingerprint[:12]} for {task.task.name!r}: "
                 "copy the same files here, or point --data-root at them"
             )
+        if regrouped := handle.task.regrouped(task.task):
+            raise StudyError(
+                f"the data of study {handle.name!r} must be the same on every machine, got another "
+                f"{regrouped}: copy the same table of groups here"
+            )
         here = source_digests(handle.spec)
         for name, digest in handle.sources.items():
             if here.get(name) != digest:
@@ -153,3 +160,11 @@ class Workbench:
     def backbone(self, source: str) -> Backbone:
         """The source's network, see `Backbones.get`."""
         return self.backbones.get(source)
+
+    def cost(self) -> Cost:
+        """Predicts what strategies take, on this machine as far as that is known beforehand."""
+        from automl_transfer.training.cache_plan import multiply_adds_by_group, rate_of
+
+        task = self.task.task
+        sizes = functools.cache(lambda source: multiply_adds_by_group(self.backbone(source), task.resolution))
+        return Cost(task.splits.train, task.splits.validation, self.horizon, sizes, rate_of(self.device))

@@ -13,6 +13,7 @@ from optuna.distributions import (
 )
 
 from automl_transfer.domain.stored_strategy import store_strategy
+from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import StudyError
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import soundness
@@ -93,6 +94,16 @@ def count_roots(connection: sa.Connection, study_id: int) -> int:
         t.at_trials.c.study_id == study_id, t.at_trials.c.parent.is_(None)
     )
     return connection.execute(query).scalar_one()
+
+
+def is_tried(connection: sa.Connection, study_id: int, strategy: Strategy) -> bool:
+    """Whether a root trial of a study has this strategy, whatever became of it."""
+    r = t.at_trials
+    # Rows begin with the version that wrote them; what follows says what the strategy is.
+    _, _, said = store_strategy(strategy).partition(",")
+    same = r.c.strategy.endswith("," + said, autoescape=True)
+    query = sa.select(r.c.trial_id).where(r.c.study_id == study_id, r.c.parent.is_(None), same)
+    return connection.execute(query.limit(1)).first() is not None
 
 
 def insert_root(

@@ -89,7 +89,8 @@ def resume(
         )
     merged = {**old.sources, **{name: sha for name, sha in sources.items() if sha is not None}}
     merged = {**dict.fromkeys(sources), **merged}
-    now_there = old.task.model_copy(update={"account": task.account})  # files that are not used come and go
+    # Files that are not used come and go; earlier versions did not say which images are in one group.
+    now_there = old.task.model_copy(update={"account": task.account, "grouping": task.grouping})
     connection.execute(
         sa.update(t.at_studies)
         .where(t.at_studies.c.study_id == study_id)
@@ -107,6 +108,8 @@ def _differences(
             f"task (fingerprint {old.task.fingerprint[:12]} of {old.task.name!r}, now "
             f"{task.fingerprint[:12]} of {task.name!r})"
         )
+    elif regrouped := old.task.regrouped(task):
+        found.append(regrouped)
     if old.task.metric != task.metric:
         found.append(f"metric ({old.task.metric}, now {task.metric})")
     theirs, ours = (each.horizon(old.task.splits.train) for each in (old.spec.search, spec.search))

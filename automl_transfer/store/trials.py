@@ -60,7 +60,13 @@ class Trials:
         self._passed: dict[int, set[int]] = {}
 
     def enqueue(
-        self, study: StudyHandle, draft: TrialDraft, *, once: str | None = None, limit: int | None = None
+        self,
+        study: StudyHandle,
+        draft: TrialDraft,
+        *,
+        once: str | None = None,
+        limit: int | None = None,
+        distinct: bool = False,
     ) -> int | None:
         """Add a WAITING root trial, for any worker to claim.
 
@@ -69,9 +75,11 @@ class Trials:
             draft: What the trial shall be.
             once: A key that is used at most once in a study, however many processes try.
             limit: At most so many root trials in the study.
+            distinct: Only where no root trial of the study has this strategy.
 
         Returns:
-            The new trial's number; None when `once` was used before, or the study has `limit` root trials.
+            The new trial's number; None when `once` was used before, or the study has `limit` root trials, or
+            one of this strategy.
 
         Raises:
             StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
@@ -94,6 +102,8 @@ class Trials:
                 return None
             if limit is not None and creating.count_roots(connection, study.study_id) >= limit:
                 return None
+            if distinct and creating.is_tried(connection, study.study_id, draft.strategy):
+                return None
             return creating.insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
 
         return self.store.write_once(step, "enqueue a trial")
@@ -106,7 +116,13 @@ class Trials:
         return self.store.read(lambda c: c.execute(query).first() is not None, "look for a trial")
 
     def create(
-        self, study: StudyHandle, draft: TrialDraft, worker: str, *, limit: int | None = None
+        self,
+        study: StudyHandle,
+        draft: TrialDraft,
+        worker: str,
+        *,
+        limit: int | None = None,
+        distinct: bool = False,
     ) -> Claim | None:
         """Add a root trial that runs at once, leased to `worker`.
 
@@ -115,9 +131,11 @@ class Trials:
             draft: What the trial shall be.
             worker: Who runs it, a name for people.
             limit: At most so many root trials in the study, exactly, whoever creates them.
+            distinct: Only where no root trial of the study has this strategy: of several workers that draw
+                the same one, exactly one gets it.
 
         Returns:
-            The claim; None when the study has `limit` root trials.
+            The claim; None when the study has `limit` root trials, or one of this strategy.
 
         Raises:
             StudyError: The study is gone, or a parameter's distribution differs from earlier trials'.
@@ -130,6 +148,8 @@ class Trials:
             if repeat and (done := creating.created(connection, token)) is not None:
                 return done
             if limit is not None and creating.count_roots(connection, study.study_id) >= limit:
+                return None
+            if distinct and creating.is_tried(connection, study.study_id, draft.strategy):
                 return None
             trial_id, number = creating.insert_root(connection, study, draft, token, once=None, worker=worker)
             leases.take(connection, study.study_id, trial_id, worker, token)

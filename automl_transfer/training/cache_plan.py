@@ -11,7 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from automl_transfer.errors import SourceError
 from automl_transfer.models.heads import TargetModel
+from automl_transfer.models.network import MOST_RUN, Backbone, evaluating
 
 CPU_RATE, ACCELERATOR_RATE = 3e10, 2e12
 """Multiply-adds a second of frozen groups.
@@ -97,3 +99,29 @@ def multiply_adds(model: nn.Module) -> Iterator[list[float]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def rate_of(device: torch.device) -> float:
+    """Multiply-adds a second that a device is expected to do; the processor's is that of two threads."""
+    return CPU_RATE * torch.get_num_threads() / 2 if device.type == "cpu" else ACCELERATOR_RATE
+
+
+@torch.no_grad()
+def multiply_adds_by_group(backbone: Backbone, side: int) -> tuple[float, ...]:
+    """Multiply-adds of one image of so many pixels a side, up to and including each group.
+
+    Images too large or too small to be tried are counted at another size, by their area.
+    """
+    device = next(backbone.parameters()).device
+    for tried in (min(side, MOST_RUN), backbone.resolution):
+        found: list[float] = []
+        x = torch.zeros(1, backbone.in_channels, tried, tried, device=device)
+        try:
+            with evaluating(backbone), multiply_adds(backbone) as counted:
+                for group in backbone.groups:
+                    x = group(x)
+                    found.append(counted[0])
+        except (RuntimeError, SourceError):
+            continue
+        return tuple(each * (side / tried) ** 2 for each in found)
+    raise SourceError(f"a network must take images of its own size ({backbone.resolution} pixels)")

@@ -9,7 +9,9 @@ import torch
 from pydantic import ConfigDict
 
 from automl_transfer import plugins
+from automl_transfer.domain.evidence import pack_bits
 from automl_transfer.domain.measured import MEASURED, Measured, load_metric
+from automl_transfer.domain.records import MOST_BITS
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.network import evaluating
@@ -44,6 +46,13 @@ def predict_logits(
     batch = batch or batch_for(elements, device)
     with evaluating(model.to(device)):
         return np.asarray(forward_rows(model, images, indices, normalise, batch).float().numpy())
+
+
+def right_answers(logits: np.ndarray, labels: np.ndarray) -> str | None:
+    """Which of (n, classes) logits are right, as `EpochResult.right` has it; None where they are too many."""
+    if len(labels) > MOST_BITS:
+        return None
+    return pack_bits((logits.argmax(axis=1) == labels).tolist())
 
 
 def scores(logits: np.ndarray, labels: np.ndarray, classes: int, metric: str = "accuracy") -> Scores:

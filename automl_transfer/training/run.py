@@ -23,7 +23,7 @@ from automl_transfer.training.batches import split_batches, split_micro
 from automl_transfer.training.calibration import calibrated_nll
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.crew import ALONE, Crew
-from automl_transfer.training.evaluate import Scores, scores
+from automl_transfer.training.evaluate import Scores, right_answers, scores
 from automl_transfer.training.inputs import Inputs, PixelInputs, inputs_for
 from automl_transfer.training.seen import Seen
 from automl_transfer.training.state import (
@@ -280,8 +280,7 @@ class TrainingRun:
         return Resumed(self.epoch, not self._differences, self._differences)
 
     def _next_epoch(self) -> EpochResult:
-        start = time.perf_counter()
-        epoch = self.epoch + 1
+        start, epoch = time.perf_counter(), self.epoch + 1
         if self.closed_form:
             train_loss, rate = None, 0.0
             logits, found = self._judge(epoch)
@@ -301,6 +300,7 @@ class TrainingRun:
             learning_rate=rate,
             seconds=time.perf_counter() - start,
             validation_loss=found.nll,
+            right=right_answers(logits, self.task.labels[self.task.indices["validation"]]),
             calibrated_loss=calibrated_nll(logits, self.task.labels[self.task.indices["validation"]]),
             **found.shares(),
         )

@@ -13,6 +13,7 @@ from typing import TextIO
 from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.redaction import redacted
 from automl_transfer.search.objective import TrialEnd
+from automl_transfer.search.promoting import Ended
 from automl_transfer.store.values import Claim, Reaped
 from automl_transfer.workers.repeated import EVERY, Pulse
 
@@ -78,6 +79,10 @@ class LogObserver:
     def on_reaped(self, reaped: Reaped) -> None:
         then = f"trial {reaped.child} continues it" if reaped.child is not None else "no attempt is left"
         log.warning("trial %d (root %d) lost its worker; %s", reaped.number, reaped.root, then)
+
+    def on_paused_ended(self, ended: Ended) -> None:
+        if ended.roots:
+            log.info("pruned after a pause, trials %s: %s", ", ".join(map(str, ended.roots)), ended.why)
 
     def on_idle(self, reason: str) -> None:
         self.pulse.doing(f"waiting: {reason}")

@@ -13,21 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from optuna.samplers import BaseSampler
-
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopReason, TrialState, classify
 from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
+from automl_transfer.search.beginning import Beginning
 from automl_transfer.search.checkpoints import Checkpoints
-from automl_transfer.search.draft import draw
-from automl_transfer.search.noise import search_is_over, why_finished
+from automl_transfer.search.noise import why_finished
 from automl_transfer.search.objective import Objective, TrialEnd
-from automl_transfer.search.promoting import Promotion
-from automl_transfer.search.samplers import make_pruner, make_sampler
+from automl_transfer.search.promoting import Ended, Promotion
+from automl_transfer.search.proposals import Proposals
+from automl_transfer.search.samplers import make_pruner, make_sampler, worker_seed
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.files import study_files
 from automl_transfer.store.sampling import SamplerHistory
+from automl_transfer.store.spent import SpentNews
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, Reaped, StudyHandle
@@ -85,6 +85,9 @@ class Observer(Protocol):
     def on_reaped(self, reaped: Reaped) -> None:
         """A trial of a dead worker was handed on."""
 
+    def on_paused_ended(self, ended: Ended) -> None:
+        """Paused trials ended, if any: they go on no more."""
+
     def on_idle(self, reason: str) -> None:
         """Nothing to do at the moment."""
 
@@ -96,6 +99,7 @@ class SilentObserver:
     def on_epoch(self, claim: Claim, result: EpochResult) -> None: ...
     def on_end(self, claim: Claim, end: TrialEnd) -> None: ...
     def on_reaped(self, reaped: Reaped) -> None: ...
+    def on_paused_ended(self, ended: Ended) -> None: ...
     def on_idle(self, reason: str) -> None: ...
 
 
@@ -141,7 +145,6 @@ class Worker:
         self._files = study_files(handle)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
-        self._space = Space.of_study(handle.spec).suited(handle.task)
         self._promotion = Promotion(store, handle)
         self._late = False
         self.worker_id = new_worker_id()
@@ -155,7 +158,12 @@ class Worker:
         trials, study = self._trials, self._handle
         spec = study.spec.search
         history = SamplerHistory(self._store, study)
-        sampler = make_sampler(spec, _seed(spec.seed, len(history.trials()), self._options.index))
+        sampler = make_sampler(spec, worker_seed(spec.seed, len(history.trials()), self._options.index))
+        space = Space.of_study(study.spec).suited(study.task)
+        proposals = Proposals(
+            history, sampler, space, spec, lambda: self._opened().cost(), SpentNews(history)
+        )
+        beginning = Beginning(trials, study, self._promotion, proposals)
         done, late = 0, 0
         idle_since: float | None = None
         with (
@@ -183,7 +191,7 @@ class Worker:
                     )
                 self._check_disk()
                 try:
-                    claim = self._next(history, sampler)
+                    claim = self._next(beginning)
                 except Aborted:  # nothing is known of what there is to do
                     continue
                 if claim is None:
@@ -194,8 +202,9 @@ class Worker:
                             continue
                         finished = not self._promotion.waits()  # else it lacks the time alone
                         if finished:
-                            self._promotion.end()
-                        return WorkerReport(self.worker_id, done, why_finished(trials, study), finished)
+                            self._observer.on_paused_ended(self._promotion.end())
+                        why = why_finished(trials, study, nothing_new=beginning.exhausted)
+                        return WorkerReport(self.worker_id, done, why, finished)
                     if newer := trials.need_newer(study):
                         return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
                     now = time.monotonic()
@@ -264,11 +273,11 @@ class Worker:
         except Exception as trouble:
             log.warning("trial %d was not given back: %s", claim.number, trouble)
 
-    def _next(self, history: SamplerHistory, sampler: BaseSampler) -> Claim | None:
+    def _next(self, beginning: Beginning) -> Claim | None:
         """A waiting trial, a paused one that is among the best, or a new one while the budget lasts.
 
         Raises:
-            Aborted: Stopping was asked for, or the time is up, before all that waits was enqueued.
+            Aborted: Stopping was asked for, or the time is up, before it was known what there is to do.
         """
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
@@ -280,20 +289,11 @@ class Worker:
         claim = claim or self._promotion.next(self.worker_id, left)
         if claim is not None:
             return claim
-        limit = self._handle.spec.search.trials
-        is_full = trials.counts(study).roots >= limit or search_is_over(trials, study)
-        if is_full or self._late or self._promotion.is_too_late(left):
-            claim = self._promotion.last(self.worker_id, left, any_=not is_full)
-        if is_full or claim is not None:
-            return claim
-        draft = draw(history, sampler, self._space)
-        return trials.create(study, draft, self.worker_id, limit=limit)
+        with abortable(self._is_asked):
+            return beginning.next(self.worker_id, left, late=self._late)
 
     def _objective(self, history: SamplerHistory, heartbeat: Heartbeat) -> Objective:
-        # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
-        if self._bench is None:
-            self._bench = self._open_bench()
-        trials = self._trials
+        bench, trials = self._opened(), self._trials
 
         def should_stop(*, during_epoch: bool = False, answer_due: bool = False) -> str | None:
             if heartbeat.lost:
@@ -304,7 +304,7 @@ class Worker:
             return self._stop.asked if answer_due else self._stop.reason
 
         return Objective(
-            self._bench,
+            bench,
             trials,
             history,
             make_pruner(self._handle.spec.search),
@@ -314,6 +314,12 @@ class Worker:
             self._observer.on_epoch,
             self._options.checkpoint,
         )
+
+    def _opened(self) -> Workbench:
+        # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
+        if self._bench is None:
+            self._bench = self._open_bench()
+        return self._bench
 
     def _seconds_left(self) -> float:
         return math.inf if self._late else self._stop.seconds_left
@@ -331,7 +337,8 @@ class Worker:
     def _hand_in(self, claim: Claim, end: TrialEnd) -> None:
         trials = self._trials
         if end.paused is not None and end.outcome is not None:
-            self._promotion.pause(claim, end.paused, end.stop, end.outcome)
+            ended = self._promotion.pause(claim, end.paused, end.stop, end.outcome)
+            self._observer.on_paused_ended(ended)
             return
         if end.state is TrialState.WAITING:
             trials.release(claim, end.stop)
@@ -383,11 +390,6 @@ class Worker:
                 f"free before a trial starts, got {free:,}: free some space and start the worker again; "
                 "nothing is lost"
             )
-
-
-def _seed(base: int, existing: int, index: int) -> int:
-    """A seed of its own for every worker and every resumption; the same for a fresh single worker."""
-    return (base * 1_000_003 + existing * 7919 + index * 104_729) % (2**31)
 
 
 def _left_to_newer(trials: Sequence[int]) -> str:

@@ -28,13 +28,7 @@ class At:
 
 
 class Order(Protocol):
-    """Decides for all workers of a study.
-
-    Attributes:
-        draws_late: Whether a new one is drawn all the same where it is too late and nothing is paused.
-    """
-
-    draws_late: bool
+    """Decides for all workers of a study."""
 
     def pauses(self, at: At) -> bool:
         """Whether a trial waits after this epoch."""
@@ -43,16 +37,14 @@ class Order(Protocol):
         """The number of the paused trial that goes on before a new one is drawn; it is paused no more."""
 
     def last(self, left: float) -> int | None:
-        """The same where none may be drawn any more."""
+        """The same where none may be drawn any more, or none that is drawn has the time."""
 
     def is_too_late(self, left: float) -> bool:
-        """Whether no new strategy should begin with so many seconds left."""
+        """Whether no new strategy may begin with so many seconds left."""
 
 
 class Through:
     """Nothing pauses."""
-
-    draws_late = True
 
     def __init__(self, spec: SearchSpec, budget: float) -> None:
         pass
@@ -75,8 +67,6 @@ class TopK:
 
     Half of the time is for the first part.
     """
-
-    draws_late = False
 
     def __init__(self, spec: SearchSpec, budget: float, epochs: int = 1) -> None:
         self._epochs, self._half = epochs, budget / 2
@@ -105,8 +95,6 @@ class TopK:
 class Promoting:
     """The project's promotion (`search.promotion`)."""
 
-    draws_late = True
-
     def __init__(self, spec: SearchSpec, budget: float) -> None:
         self._ladder = Ladder(spec.reduction_factor)
         self._rungs = spec.rungs
@@ -128,8 +116,7 @@ class Promoting:
         return self._take(self._ladder.last_one(self._fits(left)))
 
     def is_too_late(self, left: float) -> bool:
-        takes = self._ladder.seconds_to(self._rungs[0]) if self._rungs else None
-        return takes is not None and takes > left
+        return False
 
     def _fits(self, left: float) -> Callable[[Mark], bool]:
         return lambda mark: mark.seconds / mark.rung * (self._epochs - mark.rung) <= left

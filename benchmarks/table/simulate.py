@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from cost import cost_of
 from memory_study import MemoryHistory
 from near import Nearest
 from optuna.pruners import BasePruner
@@ -24,19 +25,17 @@ from stored import Cell, TaskTable
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.search.draft import draw, fixed_draft
+from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.first import RUN_TO_THE_END
-from automl_transfer.search.samplers import make_pruner, make_sampler
+from automl_transfer.search.proposals import Proposals
+from automl_transfer.search.samplers import make_pruner, make_sampler, worker_seed
 from automl_transfer.space.space import Space
+from automl_transfer.store.spent import Spent
 from automl_transfer.store.values import TrialDraft
-from automl_transfer.workers.worker import _seed
 
 LABELS = {"profile": "profile", "larger": "profile, larger images", "views": "profile, augmented views",
           "tuned": "profile, tuned", "finetuned": "fine-tuned whole", "default": "default"}  # fmt: skip
 """What the search calls the first answers that the table names."""
-
-Chooser = Callable[[Callable[[], TrialDraft], "Replay"], TrialDraft]
-"""Takes one of several draws; may look at all that the replay knows."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Arm:
         order: A line of `orders.ORDERS`.
         first: Whether it begins with the first answers.
         make: A sampler that the project does not have, instead.
-        choose: Which of several draws is trained; by default the first one.
+        by_seconds: With `cost`, whether draws are chosen by improvement a second, or by improvement alone.
         settings: Of the study's `[search]` table.
         constants: Of `search.prior`.
     """
@@ -58,7 +57,7 @@ class Arm:
     order: str = "none"
     first: bool = True
     make: Callable[[int], BaseSampler] | None = None
-    choose: Chooser | None = None
+    by_seconds: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     constants: dict[str, float] = field(default_factory=dict)
 
@@ -74,7 +73,7 @@ class Arm:
 
     def samplers(self, spec: SearchSpec, workers: int) -> list[BaseSampler]:
         """One a worker, seeded as workers do."""
-        seeds = [_seed(spec.seed, 0, index) for index in range(workers)]
+        seeds = [worker_seed(spec.seed, 0, index) for index in range(workers)]
         return [self.make(seed) if self.make is not None else make_sampler(spec, seed) for seed in seeds]
 
 
@@ -154,7 +153,15 @@ class Replay:
         self.cells = repetitions(table, seed)
         self.nearest = Nearest([cell.strategy for cell in self.cells])
         self.history = MemoryHistory(f"{table.name}-{seed}")
-        self.samplers = arm.samplers(self.spec, workers)
+        self._spent: list[Spent] = []
+        history: Any = self.history
+        self.proposals = [
+            Proposals(
+                history, sampler, space, self.spec, lambda: cost_of(table), self._news(),
+                by_seconds=arm.by_seconds,
+            )
+            for sampler in arm.samplers(self.spec, workers)
+        ]  # fmt: skip
         self.pruner: BasePruner = make_pruner(self.spec)
         self.order = ORDERS[arm.order](self.spec, budget)
         self.trials: dict[int, _Trial] = {}
@@ -217,18 +224,26 @@ class Replay:
         number = self.order.next(left)
         if number is None and self.order.is_too_late(left):
             number = self.order.last(left)
-            if number is None and not self.order.draws_late:
+            if number is None:
                 return None
+        proposal = None if number is not None else self.proposals[worker].next(left)
+        if proposal is not None and not proposal.fits:
+            number = self.order.last(left)
         if number is not None:
             self.history.tell(number, TrialState.RUNNING, None)
             return self.trials[number]
-        sampler = self.samplers[worker]
-        history: Any = self.history
+        assert proposal is not None
+        return self._begin(proposal.draft)
 
-        def drawn() -> TrialDraft:
-            return draw(history, sampler, self.space)
+    def _news(self) -> Callable[[], Iterable[Spent]]:
+        seen = 0
 
-        return self._begin(drawn() if self.arm.choose is None else self.arm.choose(drawn, self))
+        def news() -> Iterable[Spent]:
+            nonlocal seen
+            found, seen = self._spent[seen:], len(self._spent)
+            return found
+
+        return news
 
     def _begin(self, draft: TrialDraft) -> _Trial:
         at, distance = self.nearest.find(draft.strategy, self._met)
@@ -246,7 +261,15 @@ class Replay:
             self.history.report(trial.number, trial.epoch, trial.cell.validation[trial.done - 1])
 
     def _is_over(self, trial: _Trial) -> bool:
-        """Whether a trial ends or pauses after the epoch that it just had."""
+        """Whether a trial ends or pauses after the epoch that it just had; then draws learn what it took."""
+        if not self._ends(trial):
+            return False
+        value, trained = trial.cell.validation[trial.best()], trial.epoch
+        spent = math.fsum(trial.cell.seconds[:trained])
+        self._spent.append(Spent(trial.number, trial.strategy, value, trained, trial.spent, spent))
+        return True
+
+    def _ends(self, trial: _Trial) -> bool:
         cell = trial.cell
         if trial.finished:
             if cell.failed:

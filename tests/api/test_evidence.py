@@ -20,7 +20,7 @@ from automl_transfer.api.report import ERRORS, PAGE, read_report
 from automl_transfer.api.training import RECIPE
 from automl_transfer.data.folds import resplit_rows
 from automl_transfer.domain.evidence import ExtraRun
-from automl_transfer.domain.records import TrialState
+from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.reporting.figures.pruning_audit import audit
@@ -182,6 +182,8 @@ def test_an_audit_runs_pruned_trials_to_their_end_once(study: Study) -> None:
     pruned = sorted(r.number for r in records if r.state is TrialState.PRUNED)
     assert sorted(r.number for r in chosen) == pruned
     assert pruned, "this study is made so that something is pruned"
+    waits = StopReason(kind=StopKind.PAUSED)  # what may go on has not been denied its end
+    assert audited([r.model_copy(update={"stop": waits}) for r in records], SPEC.search.seed) == []
     done: list[ExtraRun] = []
     runs = audit_pruned(study.store, study.bench, trials=1, on_run=done.append)
     assert [run.root for run in runs] == [chosen[0].root]

@@ -21,29 +21,31 @@ SETTINGS = {
 }  # fmt: skip
 
 
-def begin(folder: Path, name: str) -> subprocess.Popen[str]:
+def begin(folder: Path, name: str, url: str) -> subprocess.Popen[str]:
     settings = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     return subprocess.Popen(
         [forge.command(), "search", "digits?per_class=10", "--study-name", "both",
-         "--storage", f"sqlite:///{folder / 'study.db'}", "--output", name, *settings],
+         "--storage", url, "--output", name, *settings],
         cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "300"},
     )  # fmt: skip
 
 
-def test_each_piece_of_work_is_done_once(tmp_path: Path) -> None:
-    processes = [begin(tmp_path, "out") for _ in range(2)]
+def test_each_piece_of_work_is_done_once(tmp_path: Path, database_url: str) -> None:
+    processes = [begin(tmp_path, "out", database_url) for _ in range(2)]
     said = [process.communicate(timeout=300)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], said
     together = "\n".join(said)
-    with Store.open(StoreURL.parse(str(tmp_path / "study.db"))) as store:
+    with Store.open(StoreURL.parse(database_url)) as store:
         handle, evidence = store.study("both"), Evidence(store)
         records, runs = Trials(store).records(handle), evidence.runs(handle, "confirm")
         assert len(records) == 6
         assert all(record.state in (TrialState.COMPLETE, TrialState.PRUNED) for record in records)
+        assert len({record.strategy.key() for record in records if record.strategy is not None}) == 6
         assert len(evidence.profiles(handle)) == 1
         assert len(evidence.looks(handle)) == 1
-        assert store.engine.connect().exec_driver_sql("SELECT COUNT(*) FROM at_claims").scalar() == 0
+        with store.engine.connect() as connection:
+            assert connection.exec_driver_sql("SELECT COUNT(*) FROM at_claims").scalar() == 0
     trained = re.findall(r"trial +(\d+)  [\d.]+ confirming, run (\d+)", together)
     assert sorted((int(root), int(run) - 1) for root, run in trained) == sorted((r.root, r.run) for r in runs)
     # One of them made the profile, from its first line to its last.

@@ -111,4 +111,4 @@ def test_the_comparison_has_a_line_an_arm(table: stored.TaskTable, tmp_path: Pat
     scale = Scale.of(table)
     assert scale.regret(None, "validation") == 1.0
     with pytest.raises(SystemExit, match="SAMPLER\\+ORDER"):
-        arm_of("prior+everything", [table])
+        arm_of("prior+everything")

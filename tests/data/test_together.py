@@ -11,7 +11,7 @@ from image_files import load, make_folder, noise
 from automl_transfer.data.folds import blocks_of, fresh_split
 from automl_transfer.data.in_memory import task_in_memory
 from automl_transfer.data.splits import assign
-from automl_transfer.data.together import leaders_of, together_of, twins_of
+from automl_transfer.data.together import grouping_of, leaders_of, together_of, twins_of
 from automl_transfer.domain.spec import SplitFractions
 
 FRACTIONS = SplitFractions()
@@ -34,6 +34,13 @@ def test_equal_pixels_and_groups_are_joined_in_the_order_of_names() -> None:
     assert together_of(groups, twins).tolist() == [1, 1, 1, 1, 0, 0, 6, 6, 5, 5, 4, 4, 3, 3, 2, 2]  # type: ignore[union-attr]
     twins[::2] = 0  # every group has the same picture
     assert together_of(groups, twins).tolist() == together_of(groups).tolist()  # type: ignore[union-attr]
+
+
+def test_a_grouping_is_which_images_stay_together_whatever_groups_are_called() -> None:
+    found = grouping_of(["ann", "bob", "ann", "cy"])
+    assert found == grouping_of(["2", "1", "2", "0"])
+    assert found != grouping_of(["ann", "bob", "cy", "ann"])
+    assert grouping_of(None) == ""
 
 
 def test_the_first_lead() -> None:

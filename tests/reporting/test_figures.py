@@ -7,9 +7,12 @@ import json
 import plotly.graph_objects as go
 import pytest
 from studies_by_hand import make_study
+from trials_by_hand import make_task, trial
 
+from automl_transfer.domain.records import StopKind, StopReason, TrialState
+from automl_transfer.reporting.figures.compute import spending
 from automl_transfer.reporting.figures.registry import FIGURES
-from automl_transfer.reporting.study_report import StudyReport
+from automl_transfer.reporting.study_report import StudyReport, make_report
 
 
 @pytest.fixture(scope="module")
@@ -36,3 +39,21 @@ def test_where_nothing_can_be_shown_nothing_is_drawn_or_said(name: str) -> None:
     empty = make_study(0, extras=False)
     assert FIGURES[name].draw(empty) is None
     assert FIGURES[name].describe(empty) == ""
+
+
+def test_what_is_paused_is_no_pruned_trial_in_any_figure() -> None:
+    waits = StopReason(kind=StopKind.PAUSED, detail="after epoch 1 of 3")
+    records = [
+        trial(0, 0.8, 0.9),
+        trial(1, 0.5, state=TrialState.PRUNED, minutes=1.0),
+        trial(2, 0.6, state=TrialState.PRUNED, minutes=2.0).model_copy(update={"stop": waits}),
+    ]
+    report = make_report("s", make_task(), None, records)
+    spent = spending(report)
+    assert spent.by_fate == {"complete": 4.0, "pruned": 2.0, "paused": 2.0}
+    assert spent.saved == spending(make_report("s", make_task(), None, records[:2])).saved
+    for name in ("compute", "accuracy-over-time"):
+        drawn = FIGURES[name].draw(report)
+        assert drawn is not None
+        assert {"pruned", "paused", "complete"} <= {trace.name for trace in drawn.data}
+    assert "25% on paused trials" in FIGURES["compute"].describe(report)

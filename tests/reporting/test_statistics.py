@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from automl_transfer.reporting.statistics import best_set, clopper_pearson, newcombe, wilson
+from automl_transfer.reporting.statistics import best_set, clopper_pearson, newcombe, paired_set, wilson
 
 
 @pytest.mark.parametrize("n", [1, 7, 36, 360, 2000])
@@ -50,6 +50,33 @@ def test_best_set_holds_the_best_and_drops_the_clearly_worse() -> None:
     assert best_set([20], 200) == [True]
     assert best_set([200, 199, 120], 200) == [True, True, False]
     assert best_set([198, 198], 200) == [True, True]
+
+
+def test_pairs_tell_what_counts_alone_do_not() -> None:
+    """Two related models: the worse one is wrong where the other is, and on eight images more, of 200."""
+    best = np.arange(200) >= 20
+    worse = np.arange(200) >= 28
+    assert best_set([180, 172], 200) == [True, True]
+    assert paired_set([best, worse], [180, 172], 200) == [True, False]
+    assert paired_set([best, None], [180, 172], 200) == [True, True]  # of an earlier version
+    assert paired_set([None, worse], [180, 100], 200) == [True, False]
+    other = np.roll(worse, 100)  # as many right, on other images: nothing is to be told from eight
+    assert paired_set([best, other], [180, 172], 200) == [True, True]
+    assert paired_set([], [], 200) == []
+    assert paired_set([best], [180], 200) == [True]
+
+
+@pytest.mark.parametrize("related", [0.0, 0.8])
+def test_a_paired_set_seldom_loses_the_truly_best(related: float) -> None:
+    """Eight equally good models: each one's exclusion is a mistake, at most 5%."""
+    rng = np.random.default_rng(0)
+    draws, lost = 300, 0
+    for _ in range(draws):
+        hard = rng.random(200)
+        own = rng.random((8, 200))
+        right = np.where(rng.random((8, 200)) < related, hard, own) < 0.9
+        lost += not paired_set(list(right), [int(k) for k in right.sum(axis=1)], 200)[0]
+    assert lost / draws <= 0.05
 
 
 @pytest.mark.parametrize("p", [0.8, 0.97])

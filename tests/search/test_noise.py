@@ -12,6 +12,7 @@ from rich.console import Console
 from automl_transfer.api import search
 from automl_transfer.api.finish import RANKING
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.reporting.confirmed import unpacked
 from automl_transfer.reporting.table import Report
 from automl_transfer.search.noise import nothing_left
 from automl_transfer.store.url import StoreURL
@@ -60,15 +61,16 @@ def test_a_search_ends_where_no_strategy_could_be_shown_to_be_better(tmp_path: P
     assert len(result.shipped.report.records) == 1
     said = "what is left to gain is below the noise of 359 validation images"
     assert result.reason.startswith(said)
+    kept = result.shipped.report.records[0].epochs[-1]  # which images are right is kept with the score
+    assert kept.right is not None
+    assert unpacked(kept.right)[:359].sum() == round(359 * kept.accuracy)
     assert "search.stop_when=budget" in result.reason
     assert json.loads((out / RANKING).read_text())["ended"].startswith(said)
     console = Console(width=500, record=True, file=io.StringIO())
     console.print(Report(result.shipped.report))
     assert f"The search ended before its budget: {said}" in console.export_text()
 
-    again = search(
-        spec(trials=9), storage=url, output=out, device="cpu", refit=False
-    )  # finished, and stays so
+    again = search(spec(), storage=url, output=out, device="cpu", refit=False)  # finished, and stays so
     assert (len(again.shipped.report.records) if again.shipped else 0, again.reason) == (1, result.reason)
 
     on = search(spec(stop_when="budget"), storage=url, output=out, device="cpu", refit=False)
@@ -77,3 +79,18 @@ def test_a_search_ends_where_no_strategy_could_be_shown_to_be_better(tmp_path: P
     assert on.reason == "the study is finished"
     assert on.ranking is not None
     assert on.ranking.ended is None
+
+
+def test_whoever_asks_for_more_trials_gets_more(tmp_path: Path) -> None:
+    url = StoreURL.parse(str(tmp_path / "study.db"))
+
+    def trials(asked: int) -> int:
+        result = search(spec(trials=asked), storage=url, output=tmp_path / "out", device="cpu", refit=False)
+        assert result.shipped is not None
+        return len(result.shipped.report.records)
+
+    assert trials(3) == 1
+    assert trials(3) == 1
+    assert trials(4) == 4  # more than it was to try: somebody wants them although nothing is left to gain
+    assert trials(4) == 4
+    assert trials(5) == 5

@@ -118,12 +118,6 @@ def test_a_trial_at_its_rung_knows_whether_it_may_train_on_at_once() -> None:
     assert not found.goes_on(mark(2, 0.55))  # another one is more promising
 
 
-def test_how_long_trials_take_to_a_rung_is_the_median() -> None:
-    found = ladder(*(mark(root, 0.5, seconds=seconds) for root, seconds in enumerate((9.0, 1.0, 5.0))))
-    assert found.seconds_to(1) == 5.0
-    assert found.seconds_to(3) is None
-
-
 @given(st.lists(st.tuples(st.integers(0, 20), st.sampled_from([1, 3])), max_size=40), st.integers(2, 4))
 def test_any_order_of_arrivals_promotes_a_share_of_the_best(
     arrivals: list[tuple[int, int]], factor: int

@@ -37,6 +37,37 @@ def test_same_settings_return_the_same_study(database_url: str) -> None:
     store.close()
 
 
+def test_another_grouping_of_the_same_images_is_other_data(database_url: str) -> None:
+    """Which images stay together decides the splits of confirmation, though the search's are the same."""
+    asked: dict[str, Any] = {"artifact_url": "a", "sources": {}}
+    with Store.open(StoreURL.parse(database_url)) as store:
+        store.create_study(spec(), TASK, **asked)  # as earlier versions wrote it
+        by_patient = TASK.model_copy(update={"grouping": "ab" * 32})
+        assert store.create_study(spec(), by_patient, **asked).task.grouping == "ab" * 32
+        for other in (TASK, TASK.model_copy(update={"grouping": "cd" * 32})):
+            with pytest.raises(StudyError, match=r"another grouping of the images \(abababababab, now"):
+                store.create_study(spec(), other, **asked)
+
+
+def test_of_many_that_draw_the_same_strategy_one_gets_it(database_url: str) -> None:
+    store, study = open_study(database_url)
+    with store:
+        trials, made = Trials(store), []
+        assert trials.enqueue(study, draft(1), distinct=True) == 0
+        assert trials.enqueue(study, draft(1), distinct=True) is None
+
+        def create(number: int) -> None:
+            made.append(trials.create(study, draft(number), "w", distinct=True))
+
+        threads = [threading.Thread(target=create, args=(number,)) for number in (1, 2, 2, 3, 3, 3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sum(claim is not None for claim in made) == 2
+        assert trials.create(study, draft(3), "w") is not None  # a strategy may be asked for again
+
+
 def test_other_settings_are_refused_with_what_differs(database_url: str) -> None:
     store, _ = open_study(database_url)
     other_task = TASK.model_copy(update={"fingerprint": "cd" * 32, "metric": "macro_f1"})

@@ -53,6 +53,20 @@ def test_a_worker_finishes_a_study_exactly(database_url: str, tmp_path: Path, st
         }
 
 
+def test_no_two_of_several_workers_train_the_same(database_url: str, tmp_path: Path, start: Start) -> None:
+    """Six strategies, twenty trials and three workers that draw at once: each is trained once, then it ends."""
+    space = {"learning_rate": 1e-3, "batch": (16, 32, 64), "schedule": ("cosine", "constant")}
+    tried = strategy().model_copy(update={"batch": 32})
+    settings = {"trials": 20, "sampler": "prior", "max_epochs": 1}
+    with tiny_study(database_url, tmp_path, [tried], extra_space=space, **settings) as study:
+        workers = [start(database_url, "worker", "tiny", "--threads", "1") for _ in range(3)]
+        assert [each.wait() for each in workers] == [0, 0, 0], [each.said()[-2000:] for each in workers]
+        strategies = Counter(r.strategy.key() for r in study.records() if r.strategy is not None)
+        assert set(strategies.values()) == {1}
+        assert len(strategies) == 6
+        assert any("its 6 strategies were tried" in each.said() for each in workers)
+
+
 def test_sigterm_gives_the_same_trial_back(
     database_url: str, tmp_path: Path, start: Start, undisturbed: tuple[float, str]
 ) -> None:

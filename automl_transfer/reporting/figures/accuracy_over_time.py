@@ -6,8 +6,8 @@ import plotly.graph_objects as go
 
 from automl_transfer.domain.records import TrialState
 from automl_transfer.reporting.figures.base import (
-    FATES,
     GREEN,
+    LOOKS,
     FigureSpec,
     figure,
     percent,
@@ -17,6 +17,7 @@ from automl_transfer.reporting.figures.base import (
 )
 from automl_transfer.reporting.plain import seconds
 from automl_transfer.reporting.study_report import StudyReport
+from automl_transfer.reporting.summary import FATES, PAUSED, fate_of
 
 
 def _incumbent(report: StudyReport) -> list[tuple[float, int, float]]:
@@ -36,18 +37,19 @@ def _incumbent(report: StudyReport) -> list[tuple[float, int, float]]:
     return found
 
 
-def _points(report: StudyReport) -> list[tuple[TrialState, list[int], list[float], list[float]]]:
+def _points(report: StudyReport) -> list[tuple[str, list[int], list[float], list[float]]]:
     groups = []
-    for state in (TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAIL):
+    ended = (FATES[TrialState.PRUNED], PAUSED, FATES[TrialState.COMPLETE], FATES[TrialState.FAIL])
+    for fate in ended:
         numbers, x, y = [], [], []
         for record in report.records:
             score, at = report.score(record), report.elapsed(record)
-            if record.state is state and score is not None and at is not None:
+            if fate_of(record) == fate and score is not None and at is not None:
                 numbers.append(record.number)
                 x.append(at)
                 y.append(score)
         if numbers:
-            groups.append((state, numbers, x, y))
+            groups.append((fate, numbers, x, y))
     return groups
 
 
@@ -78,8 +80,8 @@ def draw(report: StudyReport) -> go.Figure | None:
     unit, unit_name = time_axis(end)
     shares = report.task is not None
     fig = figure()
-    for state, numbers, x, y in groups:
-        name, color, symbol = FATES[state]
+    for name, numbers, x, y in groups:
+        color, symbol = LOOKS[name]
         fig.add_trace(
             trial_points(
                 report,

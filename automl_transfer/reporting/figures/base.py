@@ -14,19 +14,21 @@ import plotly.graph_objects as go
 from automl_transfer.domain.records import TrialRecord, TrialState
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.study_report import StudyReport
-from automl_transfer.reporting.summary import FATES as NAMES
+from automl_transfer.reporting.summary import FATES, PAUSED, fate_of
 
 # Okabe and Ito's palette: told apart with any kind of colour vision, on white and on black.
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, YELLOW, GRAY = "#56B4E9", "#CC79A7", "#F0E442", "#8A8F98"
 
-FATES: dict[TrialState, tuple[str, str, str]] = {
-    TrialState.COMPLETE: (NAMES[TrialState.COMPLETE], BLUE, "circle"),
-    TrialState.PRUNED: (NAMES[TrialState.PRUNED], GRAY, "x-thin-open"),
-    TrialState.FAIL: (NAMES[TrialState.FAIL], VERMILLION, "diamond"),
-    TrialState.RUNNING: (NAMES[TrialState.RUNNING], ORANGE, "circle-open"),
-    TrialState.WAITING: (NAMES[TrialState.WAITING], YELLOW, "circle-open"),
+LOOKS: dict[str, tuple[str, str]] = {
+    FATES[TrialState.COMPLETE]: (BLUE, "circle"),
+    PAUSED: (SKY, "triangle-up-open"),
+    FATES[TrialState.PRUNED]: (GRAY, "x-thin-open"),
+    FATES[TrialState.FAIL]: (VERMILLION, "diamond"),
+    FATES[TrialState.RUNNING]: (ORANGE, "circle-open"),
+    FATES[TrialState.WAITING]: (YELLOW, "circle-open"),
 }
+"""Colour and symbol of what became of trials (`summary.fate_of`), in the order of legends."""
 
 FAMILIES: dict[str, tuple[str, str]] = {
     "closed form": (GREEN, "star"),
@@ -105,10 +107,9 @@ def hover_words(report: StudyReport, record: TrialRecord) -> str:
 def _words(report: StudyReport, number: int) -> str:
     """Kept, because every figure that shows a trial asks for it."""
     record = report.by_number[number]
-    fate = "paused" if record.is_paused else FATES[record.state][0]
     words = plain(report.words(record), 240)
     lines = textwrap.wrap(words, 56) or [""]
-    return f"trial {record.number}, {fate}<br>" + "<br>".join(html.escape(line) for line in lines)
+    return f"trial {record.number}, {fate_of(record)}<br>" + "<br>".join(html.escape(line) for line in lines)
 
 
 def trial_points(

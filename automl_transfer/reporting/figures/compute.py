@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from automl_transfer.domain.records import TrialRecord, TrialState
-from automl_transfer.reporting.figures.base import FATES, FigureSpec, figure, percent
+from automl_transfer.reporting.figures.base import LOOKS, FigureSpec, figure, percent
 from automl_transfer.reporting.plain import seconds
 from automl_transfer.reporting.study_report import StudyReport
+from automl_transfer.reporting.summary import fate_of
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,13 @@ class Spending:
     """Seconds of training and validation.
 
     Attributes:
-        by_fate: State to seconds of all its trials' own epochs (inherited ones count once).
-        by_rung: (first epoch, last epoch) to state to seconds: the epochs between two rungs.
+        by_fate: Fate (`fate_of`) to seconds of all its trials' own epochs (inherited ones count once).
+        by_rung: (first epoch, last epoch) to fate to seconds: the epochs between two rungs.
         saved: What the pruned trials would have cost on top, each at its own mean seconds an epoch.
     """
 
-    by_fate: dict[TrialState, float]
-    by_rung: dict[tuple[int, int], dict[TrialState, float]]
+    by_fate: dict[str, float]
+    by_rung: dict[tuple[int, int], dict[str, float]]
     saved: float
 
     @property
@@ -36,19 +37,19 @@ class Spending:
 def spending(report: StudyReport) -> Spending:
     """Add up what every trial's epochs took."""
     rungs = rungs_of(report)
-    by_fate: defaultdict[TrialState, float] = defaultdict(float)
-    by_rung: dict[tuple[int, int], defaultdict[TrialState, float]] = {r: defaultdict(float) for r in rungs}
+    by_fate: defaultdict[str, float] = defaultdict(float)
+    by_rung: dict[tuple[int, int], defaultdict[str, float]] = {r: defaultdict(float) for r in rungs}
     saved = 0.0
     seen: dict[int, int] = {}  # root: last epoch that an earlier attempt has paid for
     for record in report.records:
-        paid = seen.get(record.root, -1) if record.attempt else -1
+        paid, fate = seen.get(record.root, -1) if record.attempt else -1, fate_of(record)
         for epoch in record.epochs:
             if epoch.epoch <= paid:
                 continue
-            by_fate[record.state] += epoch.seconds
+            by_fate[fate] += epoch.seconds
             rung = next((r for r in rungs if r[0] <= epoch.epoch <= r[1]), None)
             if rung is not None:
-                by_rung[rung][record.state] += epoch.seconds
+                by_rung[rung][fate] += epoch.seconds
         if record.epochs:
             seen[record.root] = max(paid, record.epochs[-1].epoch)
         saved += _saved(record, report.max_epochs)
@@ -66,7 +67,7 @@ def rungs_of(report: StudyReport) -> list[tuple[int, int]]:
 
 
 def _saved(record: TrialRecord, max_epochs: int) -> float:
-    if record.state is not TrialState.PRUNED or not record.epochs:
+    if record.state is not TrialState.PRUNED or record.is_paused or not record.epochs:
         return 0.0
     trained = [epoch.seconds for epoch in record.epochs if epoch.epoch > 0]
     if not trained:
@@ -88,9 +89,9 @@ def describe(report: StudyReport) -> str:
     if not spent.total:
         return ""
     shares = ", ".join(
-        f"{percent(spent.by_fate[state] / spent.total, 0)} on {FATES[state][0]} trials"
-        for state in TrialState
-        if spent.by_fate.get(state)
+        f"{percent(spent.by_fate[fate] / spent.total, 0)} on {fate} trials"
+        for fate in LOOKS
+        if spent.by_fate.get(fate)
     )
     text = f"{seconds(spent.total)} of training and validation: {shares}."
     if spent.saved:
@@ -108,10 +109,9 @@ def draw(report: StudyReport) -> go.Figure | None:
         return None
     rungs = list(spent.by_rung)
     fig = figure(height=120 + 44 * len(rungs), barmode="stack")
-    for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING):
-        values = [spent.by_rung[rung].get(state, 0.0) for rung in rungs]
+    for name, (color, _) in LOOKS.items():
+        values = [spent.by_rung[rung].get(name, 0.0) for rung in rungs]
         if any(values):
-            name, color, _ = FATES[state]
             fig.add_trace(
                 go.Bar(
                     y=[_rung(*rung) for rung in rungs],

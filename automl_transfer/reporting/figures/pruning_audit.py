@@ -44,7 +44,7 @@ class Audit:
 def audit(report: StudyReport) -> Audit | None:
     """The audit so far; None where no pruned trial was run to its end, or nothing is complete."""
     ends = {run.root: run for run in report.runs if run.kind == "audit"}
-    pruned = [record for record in report.records if record.state is TrialState.PRUNED]
+    pruned = [r for r in report.records if r.state is TrialState.PRUNED and not r.is_paused]
     trials = []
     for record in pruned:
         score = report.score(record)

@@ -1,0 +1,54 @@
+"""Whether a worker begins a new strategy, and which, where nothing waits and no paused one is promising."""
+
+from __future__ import annotations
+
+from automl_transfer.search.noise import search_is_over
+from automl_transfer.search.promoting import Promotion
+from automl_transfer.search.proposals import Proposals
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import Claim, StudyHandle
+
+NEW = 8
+"""Draws that were tried by then, or are by another worker, after which a space has nothing new."""
+
+
+class Beginning:
+    """Begins strategies of a study, each of them once, whoever draws it. For one worker.
+
+    Attributes:
+        exhausted: Nothing new is drawn any more.
+    """
+
+    def __init__(
+        self, trials: Trials, study: StudyHandle, promotion: Promotion, proposals: Proposals
+    ) -> None:
+        self._trials, self._study = trials, study
+        self._promotion, self._proposals = promotion, proposals
+        self.exhausted = False
+
+    def next(self, worker: str, left: float, *, late: bool) -> Claim | None:
+        """A new strategy; a paused one where none may be begun, or none would come to its rung in time.
+
+        Args:
+            worker: Who runs it.
+            left: Seconds that trials have left.
+            late: The time is up, and nothing is complete: whatever can end is taken.
+        """
+        limit = self._study.spec.search.trials
+        if self.exhausted or self._is_full(limit) or search_is_over(self._trials, self._study):
+            return self._promotion.last(worker, left)
+        if late and (claim := self._promotion.last(worker, left, any_=True)) is not None:
+            return claim
+        for _ in range(NEW):
+            proposal = self._proposals.next(left)
+            claim = None if proposal.fits else self._promotion.last(worker, left, any_=True)
+            claim = claim or self._trials.create(
+                self._study, proposal.draft, worker, limit=limit, distinct=True
+            )
+            if claim is not None or self._is_full(limit):
+                return claim
+        self.exhausted = True
+        return self._promotion.last(worker, left)
+
+    def _is_full(self, limit: int) -> bool:
+        return self._trials.counts(self._study).roots >= limit

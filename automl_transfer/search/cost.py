@@ -1,0 +1,141 @@
+"""What a strategy's training takes: by its multiply-adds, and by what the trials of this study took.
+
+With no trials a prediction is the strategy's multiply-adds over a rate. Each trial corrects that: the
+logarithm of what it took over what was expected is a linear function of a few properties, by least squares
+that are held at zero (Bayesian linear regression, Bishop 2006, section 3.3). So few trials move the level,
+which all share, and more of them what is special about images of other sizes, other cuts, a body that moves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_transfer.domain.dimensions import ADDING_MODES, CLOSED_FORM, EIGHTHS, groups_at
+from automl_transfer.domain.horizon import Horizon
+from automl_transfer.domain.strategy import Strategy
+
+BACK = 3.0
+"""A step over a forward pass of the same groups: the way back is twice as long."""
+BACK_ADDING = 2.0
+"""Where the weights themselves stay, half of the way back is left out."""
+NOISE = 0.25
+"""Standard deviation of the logarithm of what equal trainings take."""
+LEVEL, SPREAD = 2.0, 0.5
+"""The same of what all are off together, and of what one property adds."""
+
+KEPT = 500
+"""Trainings that are remembered, the newest: a machine, and what else it does, may change."""
+
+Sizes = Callable[[str], Sequence[float]]
+"""Multiply-adds of one image of the task in a source's network, up to and including each group."""
+
+
+class Cost:
+    """Predicts seconds.
+
+    Args:
+        train, validation: Images of these splits.
+        horizon: Of a trial.
+        sizes: Of the sources.
+        rate: Multiply-adds a second that are expected before anything was measured.
+    """
+
+    def __init__(self, train: int, validation: int, horizon: Horizon, sizes: Sizes, rate: float) -> None:
+        self._train, self._validation, self._horizon = train, validation, horizon
+        self._sizes, self._rate = sizes, rate
+        self._known: dict[int, tuple[list[float], float]] = {}
+        self._weights: npt.NDArray[np.float64] | None = None
+
+    def at_pace(self, source: str, seconds: float) -> None:
+        """What a forward pass of one image through a whole source takes here, where that was measured."""
+        if seconds > 0.0:
+            self._rate = self._sizes(source)[-1] / seconds
+
+    def learn(self, trial: int, strategy: Strategy, seconds: float) -> None:
+        """What a whole training took, or would take; later news of the same trial replace earlier ones."""
+        if seconds > 0.0:
+            self._known[trial] = self._properties(strategy), math.log(seconds / self.multiply_adds(strategy))
+            self._weights = None
+            if len(self._known) > KEPT:
+                del self._known[next(iter(self._known))]
+
+    def seconds(self, strategy: Strategy) -> float:
+        """Of a whole training."""
+        if not self._known:
+            return self.expected(strategy)
+        if self._weights is None:
+            self._weights = self._fit()
+        return self.expected(strategy) * math.exp(float(np.dot(self._properties(strategy), self._weights)))
+
+    def expected(self, strategy: Strategy) -> float:
+        """The same by multiply-adds alone."""
+        return self.multiply_adds(strategy) / self._rate
+
+    def multiply_adds(self, strategy: Strategy) -> float:
+        """Of a whole training. What is frozen is passed once, unless each pass sees other pixels."""
+        sizes = self._sizes(strategy.source)
+        at = (0.0, *sizes)
+        kept = max(1, groups_at(strategy.truncation, len(sizes)))
+        below = at[_frozen(strategy, kept)]
+        above = at[kept] - below
+        views = strategy.views if strategy.augmentation != "none" else 1
+        passed_once = views * self._train + self._validation
+        seen = self._horizon.images(self._train, strategy.batch)
+        judged = self._horizon.epochs * self._validation
+        if strategy.tune_mode == CLOSED_FORM:
+            found = passed_once * at[kept]
+        elif _draws(strategy):
+            found = seen * (below + _back(strategy) * above) + self._validation * below + judged * above
+        else:
+            found = passed_once * below + seen * _back(strategy) * above + judged * above
+        return max(1.0, found * strategy.resolution_scale**2)
+
+    def _properties(self, strategy: Strategy) -> list[float]:
+        sizes = self._sizes(strategy.source)
+        kept = max(1, groups_at(strategy.truncation, len(sizes)))
+        trains = strategy.tune_mode != CLOSED_FORM
+        frozen = sizes[_frozen(strategy, kept) - 1] / sizes[kept - 1] if _frozen(strategy, kept) else 0.0
+        return [
+            1.0,
+            2.0 * math.log(strategy.resolution_scale),
+            math.log(strategy.truncation / EIGHTHS),
+            1.0 - frozen,
+            float(_draws(strategy)),
+            math.log(strategy.batch / 32) if trains else 0.0,
+            float(_back(strategy) == BACK_ADDING),
+            float(trains and strategy.phases != "one"),
+            float(not strategy.pretrained),
+            float(not trains),
+        ]
+
+    def _fit(self) -> npt.NDArray[np.float64]:
+        x = np.array([properties for properties, _ in self._known.values()])
+        y = np.array([each for _, each in self._known.values()]) + math.log(self._rate)
+        held = np.full(x.shape[1], (NOISE / SPREAD) ** 2)
+        held[0] = (NOISE / LEVEL) ** 2
+        return np.linalg.solve(x.T @ x + np.diag(held), x.T @ y)
+
+
+def _frozen(strategy: Strategy, kept: int) -> int:
+    """Groups at the bottom that do not change."""
+    if strategy.tune_mode in ("head", CLOSED_FORM):
+        return kept
+    if strategy.tune_mode != "suffix" or not strategy.pretrained:
+        return 0
+    return groups_at(strategy.freeze_depth, groups_at(strategy.transfer_depth, kept))
+
+
+def _back(strategy: Strategy) -> float:
+    return BACK_ADDING if strategy.tune_mode in (*ADDING_MODES, "norm", "bias") else BACK
+
+
+def _draws(strategy: Strategy) -> bool:
+    """Whether each pass sees other pixels of the training images."""
+    if strategy.tune_mode == CLOSED_FORM:
+        return False
+    new = strategy.crop < 1.0 or strategy.mirror or strategy.distort != "none" or strategy.erasing > 0.0
+    return new or strategy.mix == "cutmix"
