@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.warm import WarmStart
 from automl_transfer.search.answers import MOST_VIEWS, finetuned_from, fixed_by, keeps, tuned_from
 from automl_transfer.search.draft import fixed_draft
+from automl_transfer.search.earlier import start
 from automl_transfer.search.in_time import SMALLER, InTime
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
@@ -57,6 +59,7 @@ class FirstAnswers:
         trials: Where they are enqueued.
         on_profile: Told what is known of a source, whenever that is more.
         left: Seconds that the command has left, all that comes after trials included.
+        on_start: Told what earlier tasks propose, which is decided once all first answers are known.
     """
 
     def __init__(
@@ -65,10 +68,12 @@ class FirstAnswers:
         trials: Trials,
         on_profile: Callable[[ProfileRecord], None] = lambda profile: None,
         left: Callable[[], float] = lambda: math.inf,
+        on_start: Callable[[WarmStart], None] = lambda begun: None,
     ) -> None:
         self._bench = bench
         self._trials = trials
         self._on_profile = on_profile
+        self._on_start = on_start
         self._time = InTime(left)
         self._fixed = fixed_by(bench.handle.spec.space, bench.space)
         self._profiler: Profiler | None = None
@@ -98,6 +103,7 @@ class FirstAnswers:
             self._enqueue_rest()
         for profile in (*self._profiles.values(), *self._dropped):
             Evidence(self._trials.store).add_profile(self._bench.handle, profile)
+        self._on_start(start(self._trials.store, self._bench.handle, self._bench.space))
         self._done = True
         return left
 

@@ -24,6 +24,7 @@ from automl_transfer.search.noise import search_is_over, why_finished
 from automl_transfer.search.objective import Objective, TrialEnd
 from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.samplers import make_pruner, make_sampler
+from automl_transfer.search.warm import Warm, claim_proposal
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.files import study_files
@@ -143,6 +144,7 @@ class Worker:
         self._trials = Trials(store)
         self._space = Space.of_study(handle.spec).suited(handle.task)
         self._promotion = Promotion(store, handle)
+        self._warm = Warm.of_study(store, handle, self._space)
         self._late = False
         self.worker_id = new_worker_id()
 
@@ -155,7 +157,8 @@ class Worker:
         trials, study = self._trials, self._handle
         spec = study.spec.search
         history = SamplerHistory(self._store, study)
-        sampler = make_sampler(spec, _seed(spec.seed, len(history.trials()), self._options.index))
+        seed = _seed(spec.seed, len(history.trials()), self._options.index)
+        sampler = make_sampler(spec, seed, self._warm.recipes)
         done, late = 0, 0
         idle_since: float | None = None
         with (
@@ -282,6 +285,8 @@ class Worker:
         if is_full or self._late or self._promotion.is_too_late(left):
             claim = self._promotion.last(self.worker_id, left, any_=not is_full)
         if is_full or claim is not None:
+            return claim
+        if (claim := claim_proposal(self._warm, trials, history, self.worker_id)) is not None:
             return claim
         draft = draw(history, sampler, self._space)
         return trials.create(study, draft, self.worker_id, limit=limit)
