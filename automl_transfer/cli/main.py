@@ -22,6 +22,7 @@ from automl_transfer.cli import (
     explore,
     export,
     init,
+    knowledge,
     launch,
     package,
     predict,
@@ -62,7 +63,10 @@ for command in (
     kind = getattr(command, "Command", None)
     app.command(name=command.__name__.rpartition(".")[2], cls=kind)(command.run)
 app.add_typer(study.app, name="study")
-for registered in (*app.registered_commands, *study.app.registered_commands):
+app.add_typer(knowledge.app, name="knowledge")
+for registered in (
+    *app.registered_commands, *study.app.registered_commands, *knowledge.app.registered_commands,
+):  # fmt: skip
     if registered.callback is not None:
         registered.callback = paths_at_home(registered.callback)
 

@@ -10,6 +10,8 @@ from pydantic import Field
 from automl_transfer.domain.stored_strategy import MAX_CHARACTERS
 from automl_transfer.domain.strict_json import Frozen
 
+FirstAnswer = Literal["profile", "larger", "views", "finetuned", "tuned", "default"]
+"""What a search tries without knowing of other tasks."""
 HURDLE = 2
 """Proposals that come to the first rung before they are judged together."""
 

@@ -17,13 +17,12 @@ from automl_transfer.domain.spec import Scalar
 from automl_transfer.domain.stored_strategy import read_strategy, store_strategy
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, unsaid
+from automl_transfer.domain.warm import FirstAnswer
 
 SCHEMA_VERSION = 1
 SCHEMA = f"automl-transfer/knowledge/{SCHEMA_VERSION}"
 MOST_TASKS, MOST_STRATEGIES, MOST_POINTS = 1_000, 1_000, 12
 
-Answer = Literal["profile", "larger", "views", "finetuned", "tuned", "default"]
-"""The first answers of a search, which it tries without knowing of other tasks."""
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
@@ -69,7 +68,7 @@ class KnownStrategy(Frozen):
     rank: Share
     curve: tuple[Annotated[float, Field(ge=0.0, le=1.0)], ...] = Field(default=(), max_length=MOST_POINTS)
     seconds: float | None = Field(default=None, gt=0.0, le=1e6, exclude_if=unsaid)
-    answer: Answer | None = Field(default=None, exclude_if=unsaid)
+    answer: FirstAnswer | None = Field(default=None, exclude_if=unsaid)
 
 
 class KnownTask(Frozen):

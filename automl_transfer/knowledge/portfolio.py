@@ -18,7 +18,8 @@ from typing import Any
 
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
-from automl_transfer.knowledge.document import Answer, KnownTask
+from automl_transfer.domain.warm import FirstAnswer
+from automl_transfer.knowledge.document import KnownTask
 
 OF_PROFILE = (
     "source", "truncation", "pool", "taps", "resolution_scale", "detail", "ridge_lambda", "normalise",
@@ -96,7 +97,7 @@ class Tried:
     changes: Changes
     rank: float
     seconds: float | None
-    answer: Answer | None
+    answer: FirstAnswer | None
     chosen: Mapping[str, Any]
     solved: Mapping[str, Any]
     trains: bool

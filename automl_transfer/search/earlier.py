@@ -61,40 +61,49 @@ def start(store: Store, study: StudyHandle, space: Space) -> WarmStart:
         return begun
     begun = WarmStart()
     if study.spec.search.start == "warm":
-        begun = propose(earlier_tasks(store, study), study, space, *answered(store, study))
+        begun = propose(
+            earlier_tasks(store, study),
+            space,
+            *answered(store, study),
+            mirrors=study.task.may("mirror"),
+            balanced=study.task.metric in BALANCED,
+        )
     keep_warm_start(store, study, begun)
     return begun
 
 
 def propose(
     earlier: Sequence[Earlier],
-    study: StudyHandle,
     space: Space,
     solved: Mapping[str, Any],
     first: Sequence[Strategy],
+    *,
+    mirrors: bool,
+    balanced: bool,
+    weights: Sequence[float] | None = None,
 ) -> WarmStart:
     """What earlier tasks propose to a study.
 
     Args:
         earlier: Those tasks.
-        study: Of which only what was asked for and its task are looked at.
-        space: Suited to the task.
+        space: Of the study, suited to its task.
         solved: What its profile chose.
         first: Its first answers.
+        mirrors: Its images may be mirrored.
+        balanced: Its metric counts all classes alike.
+        weights: How much each of the earlier tasks counts; None: all the same.
     """
 
     def lay(changes: Changes) -> Strategy | None:
         try:
-            found = changes.onto(
-                solved, mirrors=study.task.may("mirror"), balanced=study.task.metric in BALANCED
-            )
+            found = changes.onto(solved, mirrors=mirrors, balanced=balanced)
         except ValueError:
             return None
-        return found if admits(space, study.spec.space, found, solved) else None
+        return found if admits(space, found, solved) else None
 
     solved = solved or space.default().model_dump(include=set(OF_PROFILE))
     anyhow = frozenset(each.key() for each in first)
-    found = choose(earlier, [1.0] * len(earlier), lay, anyhow)
+    found = choose(earlier, weights or [1.0] * len(earlier), lay, anyhow)
     chosen = [
         *found.chosen,
         *_scratch(earlier, space, lay, {*anyhow, *(c.strategy.key() for c in found.chosen)}),

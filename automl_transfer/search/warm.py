@@ -8,7 +8,6 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.stored_strategy import read_strategy
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy, is_active
 from automl_transfer.domain.warm import WarmStart, verdict
@@ -30,9 +29,7 @@ KEY = "warm:"
 Values = Mapping[str, Any]
 
 
-def admits(
-    space: Space, settings: Mapping[str, DimensionSetting], strategy: Strategy, solved: Values
-) -> bool:
+def admits(space: Space, strategy: Strategy, solved: Values) -> bool:
     """Whether a strategy lies in a study's space: each of its values that has an effect.
 
     What the profile chose (`solved`) may lie outside of it, as in the first answers.

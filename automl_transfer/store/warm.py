@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+from typing import get_args
 
 import sqlalchemy as sa
 
-from automl_transfer.domain.warm import WarmStart
+from automl_transfer.domain.warm import FirstAnswer, WarmStart
 from automl_transfer.errors import UnreadableRowError
 from automl_transfer.store import optuna_rows as rows
 from automl_transfer.store import parsing
@@ -51,15 +52,17 @@ def read_warm_start(store: Store, study: StudyHandle) -> WarmStart | None:
         return None
 
 
-def first_answers(store: Store, study: StudyHandle) -> dict[int, str]:
-    """Which trials, by number, were which of the first answers ("profile", "tuned", ...)."""
+def first_answers(store: Store, study: StudyHandle) -> dict[int, FirstAnswer]:
+    """Which trials, by number, were which of the first answers."""
     query = (
         sa.select(t.trials.c.number, t.at_trials.c.once)
         .join(t.at_trials, t.at_trials.c.trial_id == t.trials.c.trial_id)
         .where(t.at_trials.c.study_id == study.study_id, t.at_trials.c.once.startswith(FIRST))
     )
     found = store.read(lambda c: c.execute(query).all(), "look for first answers")
-    return {row.number: str(row.once).removeprefix(FIRST) for row in found}
+    named = {row.number: str(row.once).removeprefix(FIRST) for row in found}
+    known: dict[str, FirstAnswer] = {name: name for name in get_args(FirstAnswer)}
+    return {number: known[name] for number, name in named.items() if name in known}  # newer ones have more
 
 
 def _text(connection: sa.Connection, study_id: int) -> str | None:

@@ -286,10 +286,9 @@ class Worker:
             claim = self._promotion.last(self.worker_id, left, any_=not is_full)
         if is_full or claim is not None:
             return claim
-        if (claim := claim_proposal(self._warm, trials, history, self.worker_id)) is not None:
-            return claim
-        draft = draw(history, sampler, self._space)
-        return trials.create(study, draft, self.worker_id, limit=limit)
+        return claim_proposal(self._warm, trials, history, self.worker_id) or trials.create(
+            study, draw(history, sampler, self._space), self.worker_id, limit=limit
+        )
 
     def _objective(self, history: SamplerHistory, heartbeat: Heartbeat) -> Objective:
         # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
