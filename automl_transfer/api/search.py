@@ -21,6 +21,7 @@ from automl_transfer.domain.dimensions import is_pretrained
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
 from automl_transfer.domain.measured import unknown_metric
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.warm import WarmStart
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.models.registry import source_traits
 from automl_transfer.recipes.best_strategy import Recipe
@@ -58,6 +59,9 @@ class SearchEvents:
 
     def on_profile(self, profile: ProfileRecord) -> None:
         """A source was profiled."""
+
+    def on_start(self, begun: WarmStart) -> None:
+        """All first answers are enqueued, and what earlier tasks propose after these is decided."""
 
     def on_confirmation(self, run: ExtraRun) -> None:
         """One of the best strategies was trained again."""
@@ -300,7 +304,7 @@ def _run_trials(
     """First answers, then trials while there is budget and time for them; returns why they ended."""
     handle, trials = bench.handle, Trials(store)
     left = plan.left if plan is not None else lambda: math.inf
-    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait, left)
+    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait, left, events.on_start)
     first.quick()
     search_time = None
     if plan is not None:

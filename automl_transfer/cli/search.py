@@ -31,6 +31,9 @@ def run(
         str | None,
         typer.Option("--confirm", metavar="K|off", help="Train the best K again, on fresh splits."),
     ] = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Use nothing of earlier tasks: to compare with.")
+    ] = False,
     images: options.Images = None,
     columns: options.Columns = None,
     group_from: options.GroupFrom = None,
@@ -79,6 +82,7 @@ def run(
         search__trials=trials,
         search__minutes=minutes,
         search__confirm=_confirm(confirm),
+        search__start="cold" if cold else None,
         task__images=images,
         task__columns=columns_of(columns),
         task__group_from=group_from,

@@ -45,6 +45,8 @@ class WarmStart(Frozen):
         nearest: Names of the most alike, the most alike first, and how far each is.
         proposals: In the order in which they are tried.
         left_out: Others that the space does not admit.
+        afterwards: The default strategy, which comes after them and not among the first answers; empty where
+            it does not.
     """
 
     tasks: dict[str, int] = Field(default_factory=dict)
@@ -52,6 +54,7 @@ class WarmStart(Frozen):
     nearest: tuple[tuple[str, float], ...] = ()
     proposals: tuple[Proposal, ...] = Field(default=(), max_length=100)
     left_out: int = Field(default=0, ge=0)
+    afterwards: str = Field(default="", max_length=MAX_CHARACTERS)
 
 
 def verdict(proposed: Sequence[Curve], cold: Sequence[Curve], rung: int) -> Verdict:

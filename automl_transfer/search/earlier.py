@@ -42,7 +42,7 @@ from automl_transfer.space.space import Space
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
-from automl_transfer.store.warm import first_answers, keep_warm_start, read_warm_start
+from automl_transfer.store.warm import first_answers
 
 MOST_STUDIES = 50
 """The latest so many studies of a store are looked at."""
@@ -51,25 +51,29 @@ HERE, IMPORTED, SHIPPED = "this store", "imported", "shipped"
 log = logging.getLogger(__name__)
 
 
-def start(store: Store, study: StudyHandle, space: Space) -> WarmStart:
-    """Decide what a study begins with, once: what is noted already stays. Its first answers are enqueued.
+def begin(store: Store, study: StudyHandle, space: Space, default: Strategy | None) -> WarmStart:
+    """What a study whose first answers are enqueued begins with, `default` after that.
 
-    Raises:
-        StudyError: The study is gone.
+    Args:
+        store: With other studies of these.
+        study: Which one.
+        space: Of the study, suited to its task.
+        default: The default strategy, where it is to be tried.
     """
-    if (begun := read_warm_start(store, study)) is not None:
+    if study.spec.search.start == "cold":
+        return WarmStart()
+    solved, first = answered(store, study)
+    begun = propose(
+        earlier_tasks(store, study),
+        space,
+        solved,
+        [*first, *([] if default is None else [default])],
+        mirrors=study.task.may("mirror"),
+        balanced=study.task.metric in BALANCED,
+    )
+    if default is None or not begun.proposals:
         return begun
-    begun = WarmStart()
-    if study.spec.search.start == "warm":
-        begun = propose(
-            earlier_tasks(store, study),
-            space,
-            *answered(store, study),
-            mirrors=study.task.may("mirror"),
-            balanced=study.task.metric in BALANCED,
-        )
-    keep_warm_start(store, study, begun)
-    return begun
+    return begun.model_copy(update={"afterwards": store_strategy(default)})
 
 
 def propose(

@@ -11,12 +11,13 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.warm import WarmStart
 from automl_transfer.search.answers import MOST_VIEWS, finetuned_from, fixed_by, keeps, tuned_from
 from automl_transfer.search.draft import fixed_draft
-from automl_transfer.search.earlier import start
+from automl_transfer.search.earlier import begin
 from automl_transfer.search.in_time import SMALLER, InTime
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.trials import Trials
+from automl_transfer.store.warm import DEFAULT_KEY, DEFAULT_LABEL, keep_warm_start, read_warm_start
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,6 @@ LARGER_KEY = "first:larger"
 VIEWS_KEY = "first:views"
 TUNED_KEY = "first:tuned"
 FINETUNED_KEY = "first:finetuned"
-DEFAULT_KEY = "first:default"
 VIEWED_PIXELS = 70e6
 """Pixels of all views of all training images together, up to which a head is solved on views."""
 LEAST_VIEWS = 4
@@ -48,7 +48,8 @@ class FirstAnswers:
     larger images, where that generalises better: with more detail, where the files have it. The third one
     solves the head of the better of them on augmented views, where images are few enough. Where images are
     large or many, the whole network is then fine-tuned under a fresh head, to the end of the horizon. The
-    next one trains on from the solved head, as far as the space allows. Then comes the default. No more are
+    next one trains on from the solved head, as far as the space allows. Then comes what earlier tasks propose
+    (`search.warm`), and the default. No more are
     enqueued than the study has trials, and none that has another value than the study fixes.
 
     Where there is no time for that, sources are profiled on smaller images, and the first answer reads these;
@@ -96,16 +97,36 @@ class FirstAnswers:
         """Enqueue the others, and keep the profiles; whether there was anything left to do."""
         if self._done:
             return False
-        search = self._bench.handle.spec.search
+        handle, store = self._bench.handle, self._trials.store
+        begun = read_warm_start(store, handle)
+        search = handle.spec.search
         last = [TUNED_KEY] * search.profile + [DEFAULT_KEY] * search.default_first
-        left = bool(last) and not self._trials.enqueued(self._bench.handle, last[-1]) and not self._is_full()
+        left = (
+            begun is None
+            and bool(last)
+            and not self._trials.enqueued(handle, last[-1])
+            and not self._is_full()
+        )
         if left:
             self._enqueue_rest()
         for profile in (*self._profiles.values(), *self._dropped):
-            Evidence(self._trials.store).add_profile(self._bench.handle, profile)
-        self._on_start(start(self._trials.store, self._bench.handle, self._bench.space))
+            Evidence(store).add_profile(handle, profile)
+        if begun is None:
+            begun = self._begin()
+        self._on_start(begun)
         self._done = True
         return left
+
+    def _begin(self) -> WarmStart:
+        """What earlier tasks propose; the default comes after that, as it mostly is no better."""
+        handle, store, space = self._bench.handle, self._trials.store, self._bench.space
+        default = space.default() if handle.spec.search.default_first else None
+        begun = begin(store, handle, space, default)
+        if default is not None and not begun.proposals:
+            self._enqueue(DEFAULT_KEY, DEFAULT_LABEL, default)
+        # Last of all: what is noted is done.
+        keep_warm_start(store, handle, begun)
+        return begun
 
     def _enqueue_rest(self) -> None:
         space, spec = self._bench.space, self._bench.handle.spec
@@ -126,8 +147,6 @@ class FirstAnswers:
                     self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
                 if tuned != default or not spec.search.default_first:
                     self._enqueue(TUNED_KEY, TUNED_LABEL, tuned)
-        if spec.search.default_first:
-            self._enqueue(DEFAULT_KEY, "default", default)
 
     def _look(self) -> None:
         """Profile the pretrained sources of the study at the task's own resolution: of many, the best few."""

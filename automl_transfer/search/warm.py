@@ -20,7 +20,7 @@ from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle, TrialDraft
-from automl_transfer.store.warm import first_answers, read_warm_start
+from automl_transfer.store.warm import DEFAULT_KEY, DEFAULT_LABEL, first_answers, read_warm_start
 
 LABEL = "earlier"
 """Of trials that earlier tasks proposed; their number stands behind it."""
@@ -91,6 +91,7 @@ class Warm:
         self._begun: WarmStart | None = None
         self._first: frozenset[int] = frozenset()
         self._drafts: list[TrialDraft] = []
+        self._afterwards: TrialDraft | None = None
         self._offered: set[str] = set()
 
     @classmethod
@@ -103,8 +104,14 @@ class Warm:
             lambda: frozenset(first_answers(store, study)),
         )
 
+    @property
+    def proposes(self) -> bool:
+        """Whether earlier tasks propose anything."""
+        self._look()
+        return bool(self._drafts)
+
     def next(self, trials: Sequence[FrozenTrial]) -> Offer | None:
-        """The next proposal, unless those before it came to harm; None where there is none (any more).
+        """The next proposal, unless those before it came to harm, and at last the default; None after that.
 
         The same one is offered once.
 
@@ -113,15 +120,16 @@ class Warm:
         """
         self._look()
         there = [trial.params for trial in trials]
-        due = [
-            Offer(f"{KEY}{number}", draft)
-            for number, draft in enumerate(self._drafts)
-            if draft.params not in there and f"{KEY}{number}" not in self._offered
-        ]
-        if not due or not self._helps(trials):
-            return None
-        self._offered.add(due[0].key)
-        return due[0]
+        due = (
+            [Offer(f"{KEY}{n}", draft) for n, draft in enumerate(self._drafts)] if self._helps(trials) else []
+        )
+        if self._afterwards is not None:
+            due.append(Offer(DEFAULT_KEY, self._afterwards))
+        for offer in due:
+            if offer.draft.params not in there and offer.key not in self._offered:
+                self._offered.add(offer.key)
+                return offer
+        return None
 
     def recipes(self, trials: Sequence[FrozenTrial]) -> list[Values]:
         """Where draws may begin: the proposals, while they help; none after they came to harm."""
@@ -131,7 +139,8 @@ class Warm:
     def _helps(self, trials: Sequence[FrozenTrial]) -> bool:
         mine = [draft.params for draft in self._drafts]
         proposed = [t.intermediate_values for t in trials if t.params in mine and t.number not in self._first]
-        cold = [t.intermediate_values for t in trials if t.number in self._first]
+        default = None if self._afterwards is None else self._afterwards.params
+        cold = [t.intermediate_values for t in trials if t.number in self._first or t.params == default]
         return verdict(proposed, cold, self._rung) != "harms"
 
     def _look(self) -> None:
@@ -139,11 +148,15 @@ class Warm:
             return
         self._begun, self._first = begun, self._first_answers()
         for number, proposal in enumerate(begun.proposals, start=1):
-            try:
-                strategy = read_strategy(proposal.strategy)
-            except UnreadableRowError:  # a newer program noted it; the others are as good as they were
-                continue
-            self._drafts.append(fixed_draft(strategy, self._space, f"{LABEL} {number}"))
+            if (draft := self._draft(proposal.strategy, f"{LABEL} {number}")) is not None:
+                self._drafts.append(draft)
+        self._afterwards = self._draft(begun.afterwards, DEFAULT_LABEL) if begun.afterwards else None
+
+    def _draft(self, stored: str, label: str) -> TrialDraft | None:
+        try:
+            return fixed_draft(read_strategy(stored), self._space, label)
+        except UnreadableRowError:  # a newer program noted it; the others are as good as they were
+            return None
 
 
 def claim_proposal(warm: Warm, trials: Trials, history: SamplerHistory, worker: str) -> Claim | None:

@@ -19,6 +19,8 @@ from automl_transfer.store.values import StudyHandle
 
 KEY = "automl_transfer:warm"
 FIRST = "first:"
+DEFAULT_KEY, DEFAULT_LABEL = f"{FIRST}default", "default"
+"""Of the default strategy, which is tried after what earlier tasks propose."""
 
 log = logging.getLogger(__name__)
 

@@ -27,6 +27,7 @@ from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.draft import draw, fixed_draft
 from automl_transfer.search.first import RUN_TO_THE_END
 from automl_transfer.search.samplers import make_pruner, make_sampler
+from automl_transfer.search.warm import Warm
 from automl_transfer.space.space import Space
 from automl_transfer.store.values import TrialDraft
 from automl_transfer.workers.worker import _seed
@@ -51,6 +52,7 @@ class Arm:
         choose: Which of several draws is trained; by default the first one.
         settings: Of the study's `[search]` table.
         constants: Of `search.prior`.
+        warm: What earlier tasks propose to a replay; None for a cold start.
     """
 
     sampler: str = "prior"
@@ -61,6 +63,7 @@ class Arm:
     choose: Chooser | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     constants: dict[str, float] = field(default_factory=dict)
+    warm: Callable[[Replay], Warm] | None = None
 
     def spec(self, horizon: dict[str, Any], seed: int) -> SearchSpec:
         """As a study would have it."""
@@ -72,10 +75,13 @@ class Arm:
         }
         return SearchSpec.model_validate({**given, **self.settings})
 
-    def samplers(self, spec: SearchSpec, workers: int) -> list[BaseSampler]:
+    def samplers(self, spec: SearchSpec, workers: int, warm: Warm | None) -> list[BaseSampler]:
         """One a worker, seeded as workers do."""
         seeds = [_seed(spec.seed, 0, index) for index in range(workers)]
-        return [self.make(seed) if self.make is not None else make_sampler(spec, seed) for seed in seeds]
+        if self.make is not None:
+            return [self.make(seed) for seed in seeds]
+        recipes = warm.recipes if warm is not None else (lambda trials: [])
+        return [make_sampler(spec, seed, recipes) for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,13 @@ class Outcome:
     """What a replay came to.
 
     Attributes:
+        begun: When each trial began.
         distances: How far each drawn strategy was from the one that stood for it.
         lost: Seconds of trials that did not come to their end.
     """
 
     incumbents: list[Incumbent] = field(default_factory=list)
+    begun: list[float] = field(default_factory=list)
     trials: int = 0
     complete: int = 0
     distances: list[float] = field(default_factory=list)
@@ -154,7 +162,8 @@ class Replay:
         self.cells = repetitions(table, seed)
         self.nearest = Nearest([cell.strategy for cell in self.cells])
         self.history = MemoryHistory(f"{table.name}-{seed}")
-        self.samplers = arm.samplers(self.spec, workers)
+        self.warm = arm.warm(self) if arm.warm is not None else None
+        self.samplers = arm.samplers(self.spec, workers, self.warm)
         self.pruner: BasePruner = make_pruner(self.spec)
         self.order = ORDERS[arm.order](self.spec, budget)
         self.trials: dict[int, _Trial] = {}
@@ -187,7 +196,8 @@ class Replay:
             if worker == 0 and self._rest_is_due and trial is not None:
                 # The process that profiles looks closer before it goes on.
                 self._rest_is_due = False
-                names = [name for name in self.table.answers if name != "profile"]
+                last = {"default"} if self.warm is not None and self.warm.proposes else set()
+                names = [name for name in self.table.answers if name not in {"profile", *last}]
                 self._waiting += [self._first(name) for name in names]
                 heapq.heappush(events, (self._now + float(self.table.facts["answer_seconds"]["rest"]), 0))
                 continue
@@ -222,6 +232,12 @@ class Replay:
         if number is not None:
             self.history.tell(number, TrialState.RUNNING, None)
             return self.trials[number]
+        return self._new(worker)
+
+    def _new(self, worker: int) -> _Trial:
+        """What earlier tasks propose, else a draw."""
+        if self.warm is not None and (offer := self.warm.next(self.history.trials())) is not None:
+            return self._begin(offer.draft)
         sampler = self.samplers[worker]
         history: Any = self.history
 
@@ -236,6 +252,7 @@ class Replay:
         number = self.history.create(draft)
         trial = self.trials[number] = _Trial(number, draft.strategy, self.cells[at], draft.label)
         self.outcome.trials += 1
+        self.outcome.begun.append(self._now)
         self.outcome.distances.append(distance)
         return trial
 
