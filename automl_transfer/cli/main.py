@@ -33,6 +33,7 @@ from automl_transfer.cli import (
     space,
     status,
     study,
+    suite,
     train,
     verify,
     worker,
@@ -57,8 +58,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    init, explore, sources, space, search, train, worker, launch, status, report, export, apply, verify,
-    predict, evaluate, package, dashboard, roles,
+    init, explore, sources, space, search, suite, train, worker, launch, status, report, export, apply,
+    verify, predict, evaluate, package, dashboard, roles,
 ):  # fmt: skip
     kind = getattr(command, "Command", None)
     app.command(name=command.__name__.rpartition(".")[2], cls=kind)(command.run)
