@@ -27,15 +27,33 @@ class NoScore(Exception):  # noqa: N818  (an answer, not an error)
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Centred features by their principal axes, those without any variance left out.
+    """Features by their principal axes, those along which nothing varies left out.
 
     Attributes:
         squares: (r,) float64, descending: sums of squares along the axes, over all images.
-        images: (n, r) float64: the images in these coordinates.
     """
 
     squares: Tensor
-    images: Tensor
+    _rows: Tensor
+    _vectors: Tensor | None
+
+    @classmethod
+    def of(cls, x: Tensor) -> Spectrum:
+        """Of float64 (n, F), by the smaller of X'X and XX'."""
+        wide = x.shape[1] > x.shape[0]
+        squares, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+        squares, vectors = squares.flip(0), vectors.flip(1)
+        kept = squares > squares[0].clamp_min(0.0) * 1e-12
+        squares, vectors = squares[kept], vectors[:, kept]
+        return cls(squares, vectors * squares.sqrt(), None) if wide else cls(squares, x, vectors)
+
+    def images(self, most: int) -> Tensor:
+        """(n, k) the images along the first axes, at most so many."""
+        return self._rows[:, :most] if self._vectors is None else self._rows @ self._vectors[:, :most]
+
+    def summed(self, sums: Callable[[Tensor], Tensor]) -> Tensor:
+        """(C, r) linear combinations of images along all axes: `sums` takes (n, K) rows to (C, K)."""
+        return sums(self._rows) if self._vectors is None else sums(self._rows) @ self._vectors
 
 
 @dataclass(frozen=True)
@@ -62,26 +80,24 @@ class Seen:
         return torch.bincount(self.labels, minlength=self.classes).double()
 
     @functools.cached_property
-    def spectrum(self) -> Spectrum:
-        """Of all features, by one decomposition that scores share."""
+    def centred(self) -> Tensor:
+        """(n, F) float64 features without their mean."""
         x = self.features.double()
-        return spectrum_of(x - x.mean(0))
+        return x - x.mean(0)
+
+    @functools.cached_property
+    def spectrum(self) -> Spectrum:
+        """Of the centred features, by one decomposition that scores share."""
+        return Spectrum.of(self.centred)
+
+    def class_sums(self, values: Tensor) -> Tensor:
+        """(C, K) sums of (n, K) values over the images of each class."""
+        sums = torch.zeros(self.classes, values.shape[1], dtype=values.dtype)
+        return sums.index_add_(0, self.labels, values)
 
     def class_means(self, values: Tensor) -> Tensor:
-        """(C, K) means of (n, K) values of the images of each class; 0 where a class has none."""
-        sums = torch.zeros(self.classes, values.shape[1], dtype=values.dtype)
-        sums.index_add_(0, self.labels, values)
-        return sums / self.sizes.clamp_min(1.0)[:, None]
-
-
-def spectrum_of(x: Tensor) -> Spectrum:
-    """Of float64 (n, F), by the smaller of X'X and XX'."""
-    wide = x.shape[1] > x.shape[0]
-    squares, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
-    squares, vectors = squares.flip(0), vectors.flip(1)
-    kept = squares > squares[0].clamp_min(0.0) * 1e-12
-    squares, vectors = squares[kept], vectors[:, kept]
-    return Spectrum(squares, vectors * squares.sqrt() if wide else x @ vectors)
+        """(C, K) means of (n, K) values over the images of each class; 0 where a class has none."""
+        return self.class_sums(values) / self.sizes.clamp_min(1.0)[:, None]
 
 
 def scored(

@@ -22,7 +22,7 @@ def gbc(seen: Seen) -> float:
     Images count once, whatever the task says. A variance is taken for at least a ten-thousandth of the mean
     one: a class of one image has none.
     """
-    axes = seen.spectrum.images[:, :MOST_AXES]
+    axes = seen.spectrum.images(MOST_AXES)
     present = seen.sizes > 0
     classes = int(present.sum())
     if not axes.shape[1]:

@@ -26,9 +26,9 @@ def h_score(seen: Seen) -> float:
     mean = float(variances.sum()) / width
     squared = float(variances.square().sum())
     distance = squared - width * mean**2
-    fourth = float(axes.images.square().sum(1).square().sum()) / n
+    fourth = float(seen.centred.square().sum(1).square().sum()) / n
     shrunk = min((fourth - squared) / n, distance) / distance if distance > 1e-12 * squared else 0.0
-    means = seen.class_means(axes.images)
+    means = axes.summed(seen.class_means)
     between = (seen.sizes[:, None] * means.square()).sum(0) / (n - 1)
     kept = 1.0 - shrunk
     return float(torch.sum(kept * between / (kept * variances + shrunk * mean)))

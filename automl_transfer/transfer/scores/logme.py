@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from automl_transfer.transfer.scores.base import Seen, spectrum_of
+from automl_transfer.transfer.scores.base import Seen, Spectrum
 
 _ROUNDS = 30
 _TINY = 1e-12
@@ -25,11 +25,10 @@ def logme(seen: Seen) -> float:
     Features are taken as they are, not centred, as in the paper: the model has no intercept.
     """
     n = len(seen.labels)
-    axes = spectrum_of(seen.features.double())
+    axes = Spectrum.of(seen.features.double())
     present = seen.sizes > 0
     squares, counts = axes.squares, seen.sizes[present]
-    # Classes side by side: (r, C) of V'X'y, where images are sqrt(s) times U.
-    along = (seen.class_means(axes.images)[present] * counts[:, None]).T
+    along = axes.summed(seen.class_sums)[present].T  # (r, C) of V'X'y, classes side by side
     alpha, beta = torch.ones_like(counts), torch.ones_like(counts)
     weight = error = gamma = torch.zeros_like(counts)
     for _ in range(_ROUNDS):
