@@ -48,6 +48,8 @@ class TaskSignature(Frozen):
         label_preserving: What leaves an image's class as it is; None where nobody said.
         profile: Leave-one-out accuracy of the best solved head on one cut, by source and cut.
         scores: What each score says of a source cut there, by score, source and cut; more is better.
+        measured: Training images that a source's profile and scores were made of, by source: scores of two
+            sources can be compared where these are as many (they are the same images then).
         frechet: A distance of the task's activations from those the source was trained on, by source; None
             where that has no statistics of these (`training.frechet`).
     """
@@ -67,11 +69,14 @@ class TaskSignature(Frozen):
     label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
     profile: dict[Name, Accuracies] = Field(default_factory=dict, max_length=MOST_SOURCES)
     scores: dict[ScoreName, dict[Name, Curve]] = Field(default_factory=dict, max_length=MOST_SCORES)
+    measured: dict[Name, Annotated[int, Field(ge=1, le=10**12)]] = Field(
+        default_factory=dict, max_length=MOST_SOURCES
+    )
     frechet: dict[Name, Annotated[float, Field(ge=0.0)] | None] = Field(
         default_factory=dict, max_length=MOST_SOURCES
     )
 
-    @field_validator("profile", "frechet")
+    @field_validator("profile", "measured", "frechet")
     @classmethod
     def _sources(cls, by_source: Mapping[str, Any]) -> Mapping[str, Any]:
         _check_sources(by_source)
@@ -103,8 +108,31 @@ class TaskSignature(Frozen):
     @property
     def sources(self) -> tuple[str, ...]:
         """Names of the sources that anything is known of, sorted."""
-        known = {*self.profile, *self.frechet, *(name for each in self.scores.values() for name in each)}
+        known = {
+            *self.profile,
+            *self.measured,
+            *self.frechet,
+            *(name for each in self.scores.values() for name in each),
+        }
         return tuple(sorted(known))
+
+    def with_sources_of(self, other: TaskSignature) -> TaskSignature:
+        """This signature with what another one of the same task knows of sources that this one does not."""
+        known = set(self.sources)
+
+        def joined(ours: dict[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+            return {**{name: value for name, value in theirs.items() if name not in known}, **ours}
+
+        names = {**self.scores, **other.scores}
+        scores = {name: joined(self.scores.get(name, {}), other.scores.get(name, {})) for name in names}
+        return self.model_copy(
+            update={
+                "profile": joined(self.profile, other.profile),
+                "scores": {name: by_source for name, by_source in scores.items() if by_source},
+                "measured": joined(self.measured, other.measured),
+                "frechet": joined(self.frechet, other.frechet),
+            }
+        )
 
     def to_json(self) -> str:
         """As text, which `from_json` reads; keys in a fixed order."""

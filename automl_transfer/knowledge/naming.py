@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from automl_transfer.domain import methods
+from automl_transfer.domain.scores import SCORES
 from automl_transfer.domain.signature import TaskSignature
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.knowledge.document import KnownTask, StoredStrategy
@@ -49,10 +51,12 @@ def anonymous(known: KnownTask) -> KnownTask | None:
 
 
 def _signature(signature: TaskSignature, public: Callable[[str], str]) -> TaskSignature:
-    scores = {s: {public(n): v for n, v in each.items()} for s, each in signature.scores.items()}
-    profile = {public(n): v for n, v in signature.profile.items()}
-    frechet = {public(n): v for n, v in signature.frechet.items()}
-    return signature.model_copy(update={"profile": profile, "frechet": frechet, "scores": scores})
+    def renamed(by_source: Mapping[str, Any]) -> dict[str, Any]:
+        return {public(name): value for name, value in by_source.items()}
+
+    scores = {name: renamed(each) for name, each in signature.scores.items() if name in SCORES}
+    by_source = {name: renamed(getattr(signature, name)) for name in ("profile", "measured", "frechet")}
+    return signature.model_copy(update={"scores": scores, **by_source})
 
 
 def _is_built_in(strategy: Strategy) -> bool:

@@ -39,6 +39,7 @@ from automl_transfer.knowledge.portfolio import (
 from automl_transfer.knowledge.reading import ranks
 from automl_transfer.search.warm import admits
 from automl_transfer.space.space import Space
+from automl_transfer.store.signatures import Signatures
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
@@ -202,7 +203,7 @@ def of_study(store: Store, study: StudyHandle) -> KnownTask | None:
     )
     solved, _ = answered(store, study)
     return KnownTask(
-        signature=signature_of(store, study),
+        signature=signature_in(store, study),
         balanced=metric in BALANCED,
         mirrors=study.task.may("mirror"),
         solved=StoredStrategy.of(Strategy.of({**Strategy().model_dump(), **solved})) if solved else None,
@@ -223,9 +224,9 @@ def answered(store: Store, study: StudyHandle) -> tuple[dict[str, Any], list[Str
     return solved, list(strategies.values())
 
 
-def signature_of(store: Store, study: StudyHandle) -> TaskSignature | None:
+def signature_in(store: Store, study: StudyHandle) -> TaskSignature | None:
     """The signature of a study's task, where that was kept."""
-    return None
+    return next((each for each in Signatures(store).all() if each.task == study.task.fingerprint), None)
 
 
 def curve_of(values: Sequence[float], best: float) -> tuple[float, ...]:

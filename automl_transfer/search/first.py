@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from automl_transfer.data.signature import signature_of
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.warm import WarmStart
@@ -16,6 +17,7 @@ from automl_transfer.search.in_time import SMALLER, InTime
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.evidence import Evidence
+from automl_transfer.store.signatures import Signatures
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.warm import DEFAULT_KEY, DEFAULT_LABEL, keep_warm_start, read_warm_start
 
@@ -82,6 +84,8 @@ class FirstAnswers:
         self._profiles: dict[str, ProfileRecord] = {}
         self._kept: tuple[str, ...] = ()
         self._dropped: tuple[ProfileRecord, ...] = ()
+        self._compared: tuple[ProfileRecord, ...] = ()
+        self._looked: dict[str, Profiler] = {}
         self._done = False
 
     def quick(self) -> None:
@@ -109,11 +113,13 @@ class FirstAnswers:
         )
         if left:
             self._enqueue_rest()
+        self._compare()
+        evidence = Evidence(store)
         for profile in (*self._profiles.values(), *self._dropped):
-            Evidence(store).add_profile(handle, profile)
-        if begun is None:
-            begun = self._begin()
-        self._on_start(begun)
+            evidence.add_profile(handle, profile)
+        known = self._compared or evidence.profiles(handle)
+        Signatures(store).keep(signature_of(self._bench.task, known))
+        self._on_start(self._begin() if begun is None else begun)
         self._done = True
         return left
 
@@ -124,9 +130,18 @@ class FirstAnswers:
         begun = begin(store, handle, space, default)
         if default is not None and not begun.proposals:
             self._enqueue(DEFAULT_KEY, DEFAULT_LABEL, default)
-        # Last of all: what is noted is done.
-        keep_warm_start(store, handle, begun)
+        keep_warm_start(store, handle, begun)  # last of all: what is noted is done
         return begun
+
+    def _compare(self) -> None:
+        """Score the sources that were looked at, where there is time: answers have not waited for it."""
+        looked, self._looked = self._looked, {}
+        if self._compared:
+            return
+        for source, profiler in looked.items():
+            record = self._profiles[source]
+            if self._time.spares(record.seconds):
+                self._profiles[source] = profiler.compared(record)
 
     def _enqueue_rest(self) -> None:
         space, spec = self._bench.space, self._bench.handle.spec
@@ -172,7 +187,7 @@ class FirstAnswers:
         sources = [name for name in bench.space.sources if not name.startswith("scratch")]
         if not self._profiles:
             ended = race(sources, bench.task, profiler_of, seed=bench.handle.spec.search.seed)
-            self._kept, self._dropped = ended.kept, ended.dropped
+            self._kept, self._dropped, self._compared = ended.kept, ended.dropped, ended.first
             for record in ended.dropped:
                 self._on_profile(record)
         unknown = [name for name in self._kept if name not in self._profiles]
@@ -180,6 +195,8 @@ class FirstAnswers:
         for place, source in enumerate(unknown):
             profiler = profiler_of(source)
             profiler.look(self._time.first(profiler, smaller, len(unknown) - place))
+            if not self._compared:
+                self._looked[source] = profiler
             self._tell(profiler.record())
             if self._best() == self._profiles[source]:
                 self._profiler = profiler  # of the others, the record is enough

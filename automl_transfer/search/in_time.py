@@ -43,6 +43,10 @@ class InTime:
                 found = scale
         return found
 
+    def spares(self, seconds: float) -> bool:
+        """Whether so much goes unnoticed: a twentieth of what is left."""
+        return seconds <= 0.05 * self._left()
+
     def is_enough_to_train(self, profiler: Profiler, scale: float, images: int) -> bool:
         """Whether training on so many images at this resolution, passes counted, fits into what is left."""
         left = self._left()

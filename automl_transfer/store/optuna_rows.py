@@ -66,6 +66,16 @@ def _upsert(
     return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
 
 
+@functools.cache
+def insert_once(dialect: str, table: sa.Table) -> sa.Executable:
+    """Inserts a row, and changes nothing where its key is there already; `created` is now."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(table)
+    if "created" in table.c:
+        statement = statement.values(created=now())
+    return statement.on_conflict_do_nothing()
+
+
 def lock_study(connection: sa.Connection, study_id: int, identity: str | None = None) -> bool:
     """Make this transaction the only one that numbers trials of a study; False when it is gone.
 

@@ -311,13 +311,21 @@ class Store:
     def delete(self, name: str) -> None:
         """Delete a study with its trials, Optuna's rows and ours. Its workers lose their trials.
 
+        With the last study of a task goes the task's signature.
+
         Raises:
             StudyError: There is no such study.
         """
         from automl_transfer.store.optuna_rows import delete_study
+        from automl_transfer.store.signatures import forget_unused
 
         handle = self.study(name)
-        self.write(lambda connection: delete_study(connection, handle.study_id), f"delete study {name}")
+
+        def step(connection: sa.Connection) -> None:
+            delete_study(connection, handle.study_id)
+            forget_unused(connection)
+
+        self.write(step, f"delete study {name}")
 
 
 def _prepare(url: StoreURL, engine: sa.Engine) -> None:

@@ -31,7 +31,7 @@ from automl_transfer.knowledge.document import SCHEMA, Knowledge, KnownStrategy,
 from automl_transfer.knowledge.reading import ranks
 from automl_transfer.search.earlier import curve_of
 
-SIGNATURES = "signatures.json"
+SIGNATURES, SOURCE = "signatures.json", "efficientnet-lite0"
 FIRST: Mapping[str, FirstAnswer] = {
     "first: profile": "profile", "first: larger": "larger", "first: views": "views", "first: tuned": "tuned",
     "first: default": "default",
@@ -89,18 +89,22 @@ def signatures_of(recorded: Path) -> dict[str, TaskSignature]:
 def make_signatures(recorded: Path, data: Path, photos: Path | None) -> None:
     """Work the signatures of all recorded tasks out, and keep them beside the table."""
     import torch
-    from automl_transfer.training.signing import signature_of
     from images import load, spec_of
 
+    from automl_transfer.data.signature import signature_of
     from automl_transfer.models.registry import get_source
+    from automl_transfer.training.profile import Profiler
 
     torch.set_num_threads(1)
     found = {}
     for name in read_all(recorded):
         task = load(name, spec_of(name, data, photos), data / "cache")
-        backbone = get_source("efficientnet-lite0").load(task.task.channels)
-        found[name] = json.loads(signature_of(task, {"efficientnet-lite0": backbone}).to_json())
-        print(f"{name}: {found[name]['images']} images", flush=True)
+        backbone = get_source(SOURCE).load(task.task.channels)
+        profiler = Profiler(backbone, SOURCE, task, device=torch.device("cpu"), seed=0)
+        profiler.look(1.0)
+        signature = signature_of(task, [profiler.record()])
+        found[name] = json.loads(signature.to_json())
+        print(f"{name}: {signature.images} images, profile {signature.profile[SOURCE]}", flush=True)
     write_whole(recorded / SIGNATURES, found)
 
 

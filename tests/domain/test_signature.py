@@ -25,6 +25,7 @@ WHOLE: dict[str, Any] = {
     "label_preserving": ["mirror"],
     "profile": {"net": {"1": 0.5, "8": 1.0}},
     "scores": {"logme": {"net": {"1": -0.25}}},
+    "measured": {"net": 20},
     "frechet": {"net": None, "other": 0.5},
 }
 
@@ -36,6 +37,20 @@ def test_it_is_the_same_after_json() -> None:
     assert json.loads(signature.to_json()) == WHOLE
     assert signature.profile["net"] == {1: 0.5, 8: 1.0}
     assert signature.sources == ("net", "other")
+
+
+def test_what_is_known_of_further_sources_is_added_and_nothing_replaced() -> None:
+    signature = validate(TaskSignature, WHOLE, "signature")
+    more = {"third": {"1": 0.75}, "net": {"1": 0.0}}
+    other = {**WHOLE, "profile": more, "scores": {"gbc": more}, "measured": {"third": 9}, "frechet": {}}
+
+    joined = signature.with_sources_of(validate(TaskSignature, other, "signature"))
+
+    assert joined.sources == ("net", "other", "third")
+    assert joined.profile == {**signature.profile, "third": {1: 0.75}}
+    assert joined.scores == {"logme": {"net": {1: -0.25}}, "gbc": {"third": {1: 0.75}}}
+    assert joined.measured == {"net": 20, "third": 9}
+    assert joined.frechet == signature.frechet
 
 
 @pytest.mark.parametrize(
