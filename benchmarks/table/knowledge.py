@@ -103,9 +103,17 @@ def make_signatures(recorded: Path, data: Path, photos: Path | None) -> None:
         profiler = Profiler(backbone, SOURCE, task, device=torch.device("cpu"), seed=0)
         profiler.look(1.0)
         signature = signature_of(task, [profiler.record()])
-        found[name] = json.loads(signature.to_json())
+        found[name] = _rounded(json.loads(signature.to_json()))
         print(f"{name}: {signature.images} images, profile {signature.profile[SOURCE]}", flush=True)
     write_whole(recorded / SIGNATURES, found)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 5) if isinstance(value, float) else value
 
 
 def main() -> None:
