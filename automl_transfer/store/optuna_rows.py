@@ -266,7 +266,7 @@ def attach(connection: sa.Connection, trial_id: int, artifacts: Sequence[Artifac
 
 
 def delete_study(connection: sa.Connection, study_id: int) -> None:
-    """Every row of a study, children first."""
+    """Every row of a study, children first, and signatures of tasks that no study has any more."""
     lock_study(connection, study_id)
     ids = sa.select(t.trials.c.trial_id).where(t.trials.c.study_id == study_id)
     per_trial: Iterable[sa.Table] = (
@@ -282,3 +282,5 @@ def delete_study(connection: sa.Connection, study_id: int) -> None:
     per_study = (t.trials, t.directions, t.study_user_attributes, t.study_system_attributes, t.studies)
     for table in per_study:
         connection.execute(sa.delete(table).where(table.c.study_id == study_id))
+    named = t.at_studies.c.task.contains(sa.literal('"').concat(t.at_signatures.c.task).concat('"'))
+    connection.execute(sa.delete(t.at_signatures).where(~sa.exists().where(named)))

@@ -40,6 +40,10 @@ class Signatures:
 
         self._store.write(step, "keep a signature")
 
+    def of(self, task: str) -> TaskSignature | None:
+        """That of the task of a fingerprint; None where there is none that can be read."""
+        return next((each for each in self.all() if each.task == task), None)
+
     def all(self) -> list[TaskSignature]:
         """Those of all tasks that can be read, the first task first."""
         query = sa.select(t.at_signatures.c.result).order_by(
@@ -52,12 +56,6 @@ class Signatures:
             except UnreadableRowError:  # of a newer program, or changed by hand: others are as good without
                 continue
         return found
-
-
-def forget_unused(connection: sa.Connection) -> None:
-    """Delete signatures of tasks that no study has any more."""
-    named = t.at_studies.c.task.contains(sa.literal('"').concat(t.at_signatures.c.task).concat('"'))
-    connection.execute(sa.delete(t.at_signatures).where(~sa.exists().where(named)))
 
 
 def _parsed(text: str) -> TaskSignature:

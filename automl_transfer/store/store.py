@@ -317,15 +317,9 @@ class Store:
             StudyError: There is no such study.
         """
         from automl_transfer.store.optuna_rows import delete_study
-        from automl_transfer.store.signatures import forget_unused
 
         handle = self.study(name)
-
-        def step(connection: sa.Connection) -> None:
-            delete_study(connection, handle.study_id)
-            forget_unused(connection)
-
-        self.write(step, f"delete study {name}")
+        self.write(lambda connection: delete_study(connection, handle.study_id), f"delete study {name}")
 
 
 def _prepare(url: StoreURL, engine: sa.Engine) -> None:
