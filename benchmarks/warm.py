@@ -80,7 +80,7 @@ class Others:
         family = next((family for family in SIBLINGS if self.task in family), {self.task})
         others = [task for name, task in self.known.items() if name not in family]
         if self.kind == "adversarial":
-            return [reranked(task, [1.0 - each.rank for each in task.tried]) for task in others]
+            return [worst_first(task) for task in others]
         if self.kind == "anything":
             generator = np.random.default_rng([self.seed, 21])
             return [reranked(t, ranks(generator.random(len(t.tried)).tolist())) for t in others]
@@ -114,6 +114,12 @@ class Others:
             balanced=False, weights=self.weights(earlier),
         )  # fmt: skip
         return begun.model_copy(update={"afterwards": store_strategy(answers["default"])})
+
+
+def worst_first(task: Earlier) -> Earlier:
+    """A task on which all is the other way round, and nothing is known of first answers."""
+    tried = tuple(dataclasses.replace(each, rank=1.0 - each.rank, answer=None) for each in task.tried)
+    return dataclasses.replace(task, tried=tried)
 
 
 def reranked(task: Earlier, ranked: Sequence[float]) -> Earlier:

@@ -33,6 +33,9 @@ def beginning(begun: WarmStart, start: Literal["warm", "cold"] = "warm") -> Iter
         f"Warm start from {_tasks(begun)}: after the first answers, {what} that did well there "
         f"{'are' if many else 'is'} tried while {'they are' if many else 'it is'} no worse than those."
     )
+    if begun.nearest:
+        near = ", ".join(f"{plain(name, 60)} ({far:.2f})" for name, far in begun.nearest)
+        yield f"  the most alike, by distance of signatures: {near}; all tasks count the same"
     for number, each in enumerate(begun.proposals, start=1):
         where = f"on {each.tasks} of them" if each.tasks > 1 else "on one of them"
         best = f"best on {plain(each.best_on, 60)}"

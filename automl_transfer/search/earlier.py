@@ -37,6 +37,7 @@ from automl_transfer.knowledge.portfolio import (
     of_scratch,
 )
 from automl_transfer.knowledge.reading import ranks
+from automl_transfer.knowledge.similarity import distance
 from automl_transfer.search.warm import admits
 from automl_transfer.space.space import Space
 from automl_transfer.store.signatures import Signatures
@@ -45,6 +46,8 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.store.warm import first_answers
 
+NAMED = 3
+"""The nearest tasks that are told."""
 MOST_STUDIES = 50
 """The latest so many studies of a store are looked at."""
 HERE, IMPORTED, SHIPPED = "this store", "imported", "shipped"
@@ -64,17 +67,33 @@ def begin(store: Store, study: StudyHandle, space: Space, default: Strategy | No
     if study.spec.search.start == "cold":
         return WarmStart()
     solved, first = answered(store, study)
+    earlier = earlier_tasks(store, study)
     begun = propose(
-        earlier_tasks(store, study),
+        earlier,
         space,
         solved,
         [*first, *([] if default is None else [default])],
         mirrors=study.task.may("mirror"),
         balanced=study.task.metric in BALANCED,
     )
-    if default is None or not begun.proposals:
+    if not begun.proposals:
         return begun
-    return begun.model_copy(update={"afterwards": store_strategy(default)})
+    changes = {"nearest": _nearest(signature_in(store, study), earlier)}
+    return begun.model_copy(
+        update={**changes, "afterwards": "" if default is None else store_strategy(default)}
+    )
+
+
+def _nearest(mine: TaskSignature | None, earlier: Sequence[Earlier]) -> tuple[tuple[str, float], ...]:
+    """Names of the tasks that are most like this one, with their distances."""
+    if mine is None:
+        return ()
+    apart = [
+        (round(distance(mine, each.known.signature), 3), each.name)
+        for each in earlier
+        if each.known.signature is not None
+    ]
+    return tuple((name, far) for far, name in sorted(apart)[:NAMED])
 
 
 def propose(

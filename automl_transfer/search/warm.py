@@ -15,6 +15,7 @@ from automl_transfer.errors import UnreadableRowError
 from automl_transfer.knowledge.portfolio import OF_PROFILE
 from automl_transfer.models.registry import source_traits
 from automl_transfer.search.draft import fixed_draft
+from automl_transfer.search.promotion import PROPOSED
 from automl_transfer.space.space import Space
 from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.store import Store
@@ -22,8 +23,6 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle, TrialDraft
 from automl_transfer.store.warm import DEFAULT_KEY, DEFAULT_LABEL, first_answers, read_warm_start
 
-LABEL = "earlier"
-"""Of trials that earlier tasks proposed; their number stands behind it."""
 KEY = "warm:"
 
 Values = Mapping[str, Any]
@@ -148,7 +147,7 @@ class Warm:
             return
         self._begun, self._first = begun, self._first_answers()
         for number, proposal in enumerate(begun.proposals, start=1):
-            if (draft := self._draft(proposal.strategy, f"{LABEL} {number}")) is not None:
+            if (draft := self._draft(proposal.strategy, f"{PROPOSED} {number}")) is not None:
                 self._drafts.append(draft)
         self._afterwards = self._draft(begun.afterwards, DEFAULT_LABEL) if begun.afterwards else None
 

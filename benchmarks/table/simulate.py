@@ -280,7 +280,10 @@ class Replay:
             self.history.tell(trial.number, TrialState.PRUNED, cell.validation[trial.done - 1])
             return True
         best = trial.best()
-        at = At(trial.number, trial.strategy, trial.epoch, cell.validation[best], cell.nll[best], trial.spent)
+        at = At(
+            trial.number, trial.strategy, trial.epoch, cell.validation[best], cell.nll[best], trial.spent,
+            trial.label,
+        )  # fmt: skip
         if self.order.pauses(at):
             self.history.tell(trial.number, TrialState.PRUNED, at.value)
             return True

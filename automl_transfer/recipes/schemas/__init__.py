@@ -9,11 +9,13 @@ import json
 from importlib import resources
 from typing import Any
 
+from pydantic import BaseModel
+
 from automl_transfer.knowledge import document as knowledge
 from automl_transfer.recipes.best_strategy import SCHEMA_VERSION, Recipe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-NEWEST = {
+NEWEST: dict[str, type[BaseModel]] = {
     f"recipe-{SCHEMA_VERSION}.json": Recipe,
     f"knowledge-{knowledge.SCHEMA_VERSION}.json": knowledge.Knowledge,
 }
