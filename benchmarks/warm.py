@@ -8,6 +8,7 @@ A search is there once its incumbent has 99% of the validation accuracy that the
 median over seeds), on the simulated clock of `replay.py`. Arms:
 
     cold        what a search does without knowing of other tasks: first answers, then the sampler with its prior
+    TPE         no first answers and nothing of other tasks: Optuna's TPE and Hyperband
     random      the same first answers, then random draws
     i-Epoch     the same draws as cold, all trained for one epoch in half of the time, the best of them to the end
     warm        a portfolio of the other tasks after the first answers, then a prior around it; all tasks count alike
@@ -16,7 +17,8 @@ median over seeds), on the simulated clock of `replay.py`. Arms:
     anything    as many strategies of other tasks, taken at random
     oracle      the portfolio of the task itself: what could be had at most
 
-`adversarial` rows are warm starts from tasks whose ranks were reversed: what was worst there is proposed first.
+    adversarial a warm start from tasks whose ranks were reversed: what was worst there is proposed first
+
 Beside each ratio stands its 95% interval by bootstrap over seeds; p by Wilcoxon's signed-rank test over tasks.
 """
 
@@ -54,7 +56,18 @@ SIBLINGS = (frozenset({"digits-20", "mnist-600"}),)
 """Tasks of the same kind of images: none of them tells of another."""
 ENOUGH = 0.99
 """Of what the cold search comes to."""
-ARMS = ("cold", "random", "i-Epoch", "warm", "similar", "shuffled", "anything", "oracle", "adversarial")
+ARMS = (
+    "cold",
+    "TPE",
+    "random",
+    "i-Epoch",
+    "warm",
+    "similar",
+    "shuffled",
+    "anything",
+    "oracle",
+    "adversarial",
+)
 COLD = Arm(pruner="promote", order="promote")
 
 
@@ -141,6 +154,8 @@ def arm_of(name: str, known: Mapping[str, Earlier], task: str, seed: int) -> Arm
     """An arm by its name, on a task."""
     if name == "cold":
         return COLD
+    if name == "TPE":
+        return Arm(sampler="tpe", pruner="hyperband", first=False)
     if name == "random":
         return dataclasses.replace(COLD, sampler="random")
     if name == "i-Epoch":
