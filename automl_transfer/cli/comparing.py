@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from automl_transfer.cli.options import open_store
 from automl_transfer.machine import DEFAULT_DATABASE
 
@@ -21,18 +23,24 @@ if TYPE_CHECKING:
 
 
 def store_to_read(storage: str | None, storage_file: Path | None) -> AbstractContextManager[Store | None]:
-    """The store that the options name. Where they name none: the usual one, or None where that is not there.
+    """The store that the options name. Without them, the usual one; None where that cannot be read.
 
     Raises:
-        UserError: The store cannot be read.
+        UserError: The store that is named cannot be read.
     """
-    if storage is None and storage_file is None:
-        from automl_transfer.store.url import resolve_storage
+    if storage is not None or storage_file is not None:
+        return open_store(storage, storage_file, create=False, read_only=True)
+    from automl_transfer.errors import UserError
+    from automl_transfer.store.url import resolve_storage
 
+    try:
         url = resolve_storage(None, None, DEFAULT_DATABASE)
         if url.path is not None and not os.path.exists(url.path):  # noqa: PTH110 never raises
             return nullcontext()
-    return open_store(storage, storage_file, create=False, read_only=True)
+        return open_store(None, None, create=False, read_only=True)
+    except UserError as error:
+        typer.echo(f"earlier tasks are left out: {error}", err=True)
+        return nullcontext()
 
 
 def print_scores(screen: Console, record: ProfileRecord) -> None:

@@ -91,7 +91,8 @@ def run(
         refuse_inside(sheet, spec.task, data_root)
     screen = console()
     shown = console(stderr=True)
-    with Progress(console=shown, transient=True, disable=not watched(shown)) as bar:
+    bars = Progress(console=shown, transient=True, disable=not watched(shown))
+    with store_to_read(storage, storage_file) as store, bars as bar:
         task = bar.add_task("images", total=None)
 
         def progress(step: str, done: int, total: int) -> None:
@@ -109,11 +110,7 @@ def run(
                 name for name in Space.from_settings(spec.space).sources if is_pretrained({"source": name})
             ]
             profiles = profile_sources(loaded, sources, device=device, cache_root=cache, on_source=progress)
-    compared, stored = None, False
-    if loaded is not None:
-        with store_to_read(storage, storage_file) as store:
-            compared = compare_task(loaded, [each.record for each in profiles], store)
-            stored = store is not None
+        compared = None if loaded is None else compare_task(loaded, [each.record for each in profiles], store)
     if loaded is None:
         sheet = figure = None  # there is no image of a class to show
     if loaded is not None and sheet is not None:
@@ -133,7 +130,7 @@ def run(
         print_profile(screen, each)
         print_scores(screen, each.record)
     if compared is not None:
-        print_comparison(screen, compared, profiled=bool(profiles), stored=stored)
+        print_comparison(screen, compared, profiled=bool(profiles), stored=store is not None)
     if figure is not None:
         screen.print(f"wrote {figure}", markup=False)
     if sheet is not None:

@@ -41,14 +41,16 @@ class Signatures:
         self._store.write(step, "keep a signature")
 
     def of(self, task: str) -> TaskSignature | None:
-        """That of the task of a fingerprint; None where there is none that can be read."""
-        return next((each for each in self.all() if each.task == task), None)
+        """That of the task with this fingerprint; None where there is none that can be read."""
+        return next(iter(self._read(t.at_signatures.c.task == task)), None)
 
     def all(self) -> list[TaskSignature]:
         """Those of all tasks that can be read, the first task first."""
-        query = sa.select(t.at_signatures.c.result).order_by(
-            t.at_signatures.c.created, t.at_signatures.c.task
-        )
+        return self._read(sa.true())
+
+    def _read(self, which: sa.ColumnElement[bool]) -> list[TaskSignature]:
+        table = t.at_signatures.c
+        query = sa.select(table.result).where(which).order_by(table.created, table.task)
         found = []
         for text in self._store.read(lambda c: c.execute(query).scalars().all(), "read signatures"):
             try:

@@ -35,6 +35,8 @@ def test_a_task_has_one_which_learns_of_further_sources(database_url: str) -> No
     kept.keep(signature("cd" * 32))
     kept.keep(signature(a=0.25, b=0.75))
     assert kept.all() == [signature(a=0.5, b=0.75), signature("cd" * 32)]
+    assert kept.of("cd" * 32) == signature("cd" * 32)
+    assert kept.of("ef" * 32) is None
     store.close()
 
 
