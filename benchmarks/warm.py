@@ -116,7 +116,8 @@ class Others:
         def first() -> frozenset[int]:
             return frozenset(n for n, trial in replay.trials.items() if trial.label in LABELS.values())
 
-        return Warm(lambda: begun, replay.space, replay.spec.first_rung, first)
+        images = int(replay.table.facts["splits"]["validation"])
+        return Warm(lambda: begun, replay.space, replay.spec.first_rung, first, images)
 
     def _begun(self, replay: Replay) -> WarmStart:
         answers = replay.table.answers

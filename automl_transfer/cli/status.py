@@ -96,7 +96,14 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
         "start": None if begun is None else begun.model_dump(mode="json"),
         "story": [
             *(list(beginning(begun, search.start))[:1] if begun is not None else ()),
-            *outcome(begun, read.records, first, handle.task.metric, search.first_rung),
+            *outcome(
+                begun,
+                read.records,
+                first,
+                handle.task.metric,
+                search.first_rung,
+                handle.task.splits.validation,
+            ),
         ],
         "unreadable": [row.model_dump(mode="json") for row in summary.unreadable],
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -57,17 +58,20 @@ class WarmStart(Frozen):
     afterwards: str = Field(default="", max_length=MAX_CHARACTERS)
 
 
-def verdict(proposed: Sequence[Curve], cold: Sequence[Curve], rung: int) -> Verdict:
+def verdict(
+    proposed: Sequence[Curve], cold: Sequence[Curve], rung: int, images: int | None = None
+) -> Verdict:
     """Whether proposals help: of those that came to the first rung, the best is no worse than cold answers.
 
     Cold answers are judged by what they had at that rung, for these come to the end whatever happens; a
     proposal that went on, by all that it has. It is open until enough came there that it is not one's bad
-    luck.
+    luck; one that is behind by more than two standard errors of the validation images decides alone.
 
     Args:
         proposed: Of the proposals that were tried.
         cold: Of the trained first answers.
         rung: Epochs to the first rung.
+        images: That validate; None where that is not known.
     """
     there = [curve for curve in proposed if max(curve, default=0) >= rung]
     before = [
@@ -75,6 +79,9 @@ def verdict(proposed: Sequence[Curve], cold: Sequence[Curve], rung: int) -> Verd
     ]
     if not there or not before:
         return "open"
-    if max(max(curve.values()) for curve in there) >= max(before):
+    best, to_beat = max(max(curve.values()) for curve in there), max(before)
+    if best >= to_beat:
         return "helps"
-    return "harms" if len(there) >= HURDLE else "open"
+    share = min(1.0, max(0.0, to_beat))
+    noise = math.inf if images is None else 2.0 * math.sqrt(share * (1.0 - share) / images)
+    return "harms" if len(there) >= HURDLE or to_beat - best > noise else "open"

@@ -112,8 +112,9 @@ def warm_start(report: StudyReport) -> Iterator[str]:
     if report.begun is None or report.spec is None:
         return
     search = report.spec.search
+    images = None if report.task is None else report.task.splits.validation
     yield from list(beginning(report.begun, search.start))[:1]
-    yield from outcome(report.begun, report.records, report.first, report.metric, search.first_rung)
+    yield from outcome(report.begun, report.records, report.first, report.metric, search.first_rung, images)
 
 
 def _confirmation(report: StudyReport) -> Iterator[str]:

@@ -68,6 +68,7 @@ def outcome(
     first: Mapping[int, str],
     metric: str,
     first_rung: int,
+    images: int | None = None,
 ) -> Iterator[str]:
     """What a warm start brought, as far as its trials are known.
 
@@ -77,6 +78,7 @@ def outcome(
         first: Which of them are first answers, by number.
         metric: By which it ranks.
         first_rung: Epochs to its first rung.
+        images: That validate.
     """
     if begun is None or not begun.proposals:
         return
@@ -93,7 +95,7 @@ def outcome(
     before = max((max(curve.values()) for curve in cold if curve), default=None)
     many = f"of {len(tried)} strategies" if len(tried) > 1 else "of one strategy"
     told = f"{many} that earlier tasks proposed, the best is trial {best.number} ({100 * value:.2f}%)"
-    if verdict([curves[r.number] for r in tried], cold, first_rung) == "harms":
+    if verdict([curves[r.number] for r in tried], cold, first_rung, images) == "harms":
         yield (
             f"The warm start did not help: {told}, and the first answers were ahead after epoch "
             f"{first_rung}. The search went on cold."

@@ -74,6 +74,7 @@ class Warm:
         space: The study's space, suited to its task.
         first_rung: Epochs to the first rung.
         first: Numbers of the trials that are first answers.
+        images: That validate.
     """
 
     def __init__(
@@ -82,11 +83,13 @@ class Warm:
         space: Space,
         first_rung: int,
         first: Callable[[], frozenset[int]],
+        images: int,
     ) -> None:
         self._read = read
         self._space = space
         self._rung = first_rung
         self._first_answers = first
+        self._images = images
         self._begun: WarmStart | None = None
         self._first: frozenset[int] = frozenset()
         self._drafts: list[TrialDraft] = []
@@ -101,6 +104,7 @@ class Warm:
             space,
             study.spec.search.first_rung,
             lambda: frozenset(first_answers(store, study)),
+            study.task.splits.validation,
         )
 
     @property
@@ -140,7 +144,7 @@ class Warm:
         proposed = [t.intermediate_values for t in trials if t.params in mine and t.number not in self._first]
         default = None if self._afterwards is None else self._afterwards.params
         cold = [t.intermediate_values for t in trials if t.number in self._first or t.params == default]
-        return verdict(proposed, cold, self._rung) != "harms"
+        return verdict(proposed, cold, self._rung, self._images) != "harms"
 
     def _look(self) -> None:
         if self._begun is not None or (begun := self._read()) is None:

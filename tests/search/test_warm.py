@@ -109,12 +109,12 @@ def test_after_two_that_are_worse_at_the_first_rung_the_search_goes_on_cold(
     store, study = opened
     trials, its, history = Trials(store), warm(store, study), SamplerHistory(store, study)
     labels = []
-    for _ in range(3):
+    for score in (0.88, 0.88, 0.8):
         claim = claim_proposal(its, trials, history, "w")
         assert claim is not None
         labels.append(claim.label)
-        train(trials, claim, 0.8)
-        trials.finish(claim, TrialState.COMPLETE, 0.8, DONE)
+        train(trials, claim, score)
+        trials.finish(claim, TrialState.COMPLETE, score, DONE)
     assert labels == ["earlier 1", "earlier 2", "default"]
     assert claim_proposal(its, trials, history, "w") is None
     assert its.recipes(history.trials()) == []
@@ -199,3 +199,5 @@ def test_one_alone_is_no_verdict_and_a_rung_counts_for_both() -> None:
     assert verdict([{3: 0.7}, {3: 0.2}], cold, 3) == "helps"
     assert verdict([{3: 0.1}, {3: 0.2}], [], 3) == "open"
     assert verdict([], cold, 3) == "open"
+    assert verdict([{3: 0.62}], cold, 3, images=100) == "open"  # within two standard errors
+    assert verdict([{3: 0.6}], cold, 3, images=2000) == "harms"
