@@ -22,6 +22,7 @@ STOREYS = {
     "data": 3,
     "models": 3,
     "space": 3,
+    "knowledge": 3,
     "transfer": 4,
     "training": 5,
     "store": 6,
@@ -35,8 +36,8 @@ STOREYS = {
     "__main__": 11,
     "__init__": 11,  # it offers some names of the front door, when they are asked for
 }
-NO_OPTUNA = {"domain", "data", "models", "space", "transfer", "training"}
-NO_TORCH = {"domain", "data", "space", "store", "reporting", "dashboard"}
+NO_OPTUNA = {"domain", "data", "models", "space", "knowledge", "transfer", "training"}
+NO_TORCH = {"domain", "data", "space", "knowledge", "store", "reporting", "dashboard"}
 
 
 def modules() -> list[Path]:

@@ -8,8 +8,10 @@ import pytest
 
 from automl_transfer.space.space import Space
 from automl_transfer.space.study_file import PRESETS, read_study
+from automl_transfer.space.suite_file import read_suite
 
-STUDIES = sorted((Path(__file__).parents[1] / "studies").glob("*.toml"))
+FOLDER = Path(__file__).parents[1] / "studies"
+STUDIES = sorted(path for path in FOLDER.glob("*.toml") if path.stem != "suite")
 
 
 def test_presets_are_among_them() -> None:
@@ -26,3 +28,11 @@ def test_a_study_is_valid_and_starts_with_its_command(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith("# automl-transfer ")
     assert f"studies/{path.name}" in first
+
+
+def test_the_suite_is_valid_and_starts_with_its_command() -> None:
+    suite = read_suite(FOLDER / "suite.toml")
+    assert [spec.name for spec in suite.studies] == ["digits-quick", "textures-quick", "mnist5k-quick"]
+    assert [spec.search.minutes for spec in suite.studies] == [3, 3, 5]
+    first = (FOLDER / "suite.toml").read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# automl-transfer suite studies/suite.toml"

@@ -50,7 +50,7 @@ class SourceProfile:
     """One source on a task.
 
     Attributes:
-        record: Accuracy over cuts.
+        record: Accuracy over cuts, with scores.
         strategy: The best solved head, as a strategy.
         winner, whole: What it costs, and what the whole source with a new head costs.
         resolutions: Those that were looked at, the cheapest first.
@@ -87,7 +87,8 @@ def profile_sources(
     for number, name in enumerate(sources):
         on_source(name, number, len(sources))
         backbone = get_source(name).load(task.task.channels)
-        profile = Profiler(backbone, name, task, device=where, cache=disk_cache(cache_root)).whole()
+        profiler = Profiler(backbone, name, task, device=where, cache=disk_cache(cache_root))
+        profile = profiler.compared(profiler.whole())
         best = strategy_of(profile)
         whole = Strategy(source=name, tune_mode="closed_form")
         winner_size, whole_size = (_size(strategy, backbone, task, where) for strategy in (best, whole))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from automl_transfer.aborting import Aborted, abortable, abortable_also, check_abort
 from automl_transfer.api.evidence import confirm_best
@@ -17,11 +18,13 @@ from automl_transfer.api.shared_search import SearchTime, SharedFirst
 from automl_transfer.api.time_plan import TimePlan
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.far import is_far, refuse_password
+from automl_transfer.data.signature import signature_of
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.dimensions import is_pretrained
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
 from automl_transfer.domain.measured import unknown_metric
 from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.warm import WarmStart
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.machine import path_of
 from automl_transfer.models.registry import source_traits
@@ -35,6 +38,7 @@ from automl_transfer.search.workbench import Backbones, Workbench, check_device,
 from automl_transfer.space.space import Space, cannot_take, unknown_methods
 from automl_transfer.store.artifacts import ArtifactStore
 from automl_transfer.store.evidence import Evidence
+from automl_transfer.store.signatures import Signatures
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -44,6 +48,9 @@ from automl_transfer.workers.sharing import SHIP, SharedWork
 from automl_transfer.workers.signals import TIME_UP, StopRequest
 from automl_transfer.workers.timekeeper import TimeKeeper
 from automl_transfer.workers.worker import Observer, SilentObserver, Worker, WorkerOptions
+
+if TYPE_CHECKING:
+    from automl_transfer.training.source_race import Race
 
 ARTIFACTS = "artifacts"
 
@@ -62,6 +69,9 @@ class SearchEvents:
 
     def on_profile(self, profile: ProfileRecord) -> None:
         """A source was profiled."""
+
+    def on_start(self, begun: WarmStart) -> None:
+        """All first answers are enqueued, and what earlier tasks propose after these is decided."""
 
     def on_confirmation(self, run: ExtraRun) -> None:
         """One of the best strategies was trained again."""
@@ -112,14 +122,14 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class _Checked:
-    """What a study needs, found in order before anything is written."""
+    """What a study needs, found in order before anything is written; `race` where its sources had one."""
 
     spec: StudySpec
     task: LoadedTask
     sources: dict[str, str | None]
     backbones: Backbones
     folder: Path
-    dropped: tuple[ProfileRecord, ...]
+    race: Race | None
 
 
 def _check(
@@ -137,14 +147,14 @@ def _check(
     default_budget()
     if mistakes := unknown_metric(spec.task.metric) + unknown_methods(spec.space):
         raise ConfigurationError(mistakes)
-    dropped: tuple[ProfileRecord, ...] = ()
+    race: Race | None = None
     auto = is_auto(spec)
     if auto and (begun := _begun_with(storage, spec.name)):
         spec, auto = with_sources(spec, begun), False
     sources = {} if auto else source_digests(spec)
     task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
     if auto:
-        spec, dropped = settle(
+        spec, race = settle(
             spec,
             task,
             device=device,
@@ -161,7 +171,7 @@ def _check(
     Space.of_study(spec).warn_of(task.task)
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
-    return _Checked(spec, task, sources, backbones, output, dropped)
+    return _Checked(spec, task, sources, backbones, output, race)
 
 
 def _begun_with(storage: StoreURL, study: str) -> tuple[str, ...]:
@@ -195,9 +205,11 @@ def _prepare(
         handle, device=device, cache_root=cache_root, task=checked.task, backbones=checked.backbones
     )
     events.on_study(handle, trials)
-    for profile in checked.dropped:
-        Evidence(store).add_profile(handle, profile)
-        events.on_profile(profile)
+    if checked.race is not None:
+        for profile in checked.race.dropped:
+            Evidence(store).add_profile(handle, profile)
+            events.on_profile(profile)
+        Signatures(store).keep(signature_of(bench.task, checked.race.first))
     return bench
 
 
@@ -316,7 +328,7 @@ def _run_trials(
     """First answers, then trials while there is budget and time for them; returns why they ended."""
     handle, trials = bench.handle, Trials(store)
     left = plan.left if plan is not None else lambda: math.inf
-    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait, left)
+    first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait, left, events.on_start)
     first.quick()
     search_time = None
     if plan is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from automl_transfer.api.time_plan import Costs, TimePlan
 from automl_transfer.domain.evidence import ProfileRecord
+from automl_transfer.domain.warm import WarmStart
 from automl_transfer.search.first import PROFILE_KEY, FirstAnswers
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
@@ -34,12 +35,13 @@ class SharedFirst:
         on_profile: Callable[[ProfileRecord], None],
         on_wait: Callable[[str], None],
         left: Callable[[], float] = lambda: math.inf,
+        on_start: Callable[[WarmStart], None] = lambda begun: None,
     ) -> None:
         self._handle = bench.handle
         self._trials = trials
         self._shared = shared
         self._on_wait = on_wait
-        self._first = FirstAnswers(bench, trials, on_profile, left)
+        self._first = FirstAnswers(bench, trials, on_profile, left, on_start)
         self._done = False
 
     def quick(self) -> None:

@@ -50,9 +50,13 @@ def run(
         Path | None, typer.Option("--figure", metavar="HTML", help="Draw the profile: accuracy over cuts.")
     ] = None,
     device: options.Device = "auto",
+    storage: options.Storage = None,
+    storage_file: options.StorageFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Describe a dataset: balance, sizes, duplicates, what became of every file; compare sources with it.
+
+    Where there is a store, the tasks in it that are most like this one are listed, with what won there.
 
     What a search would refuse is said, and is no error here.
 
@@ -62,6 +66,8 @@ def run(
     """
     from rich.progress import Progress
 
+    from automl_transfer.api.comparing import compare_task
+    from automl_transfer.cli.comparing import draw_page, print_comparison, print_scores, store_to_read
     from automl_transfer.data.contact_sheet import refuse_inside, write_contact_sheet
     from automl_transfer.data.explore import explore
     from automl_transfer.domain.dimensions import is_pretrained
@@ -85,7 +91,8 @@ def run(
         refuse_inside(sheet, spec.task, data_root)
     screen = console()
     shown = console(stderr=True)
-    with Progress(console=shown, transient=True, disable=not watched(shown)) as bar:
+    bars = Progress(console=shown, transient=True, disable=not watched(shown))
+    with store_to_read(storage, storage_file) as store, bars as bar:
         task = bar.add_task("images", total=None)
 
         def progress(step: str, done: int, total: int) -> None:
@@ -103,6 +110,7 @@ def run(
                 name for name in Space.from_settings(spec.space).sources if is_pretrained({"source": name})
             ]
             profiles = profile_sources(loaded, sources, device=device, cache_root=cache, on_source=progress)
+        compared = None if loaded is None else compare_task(loaded, [each.record for each in profiles], store)
     if loaded is None:
         sheet = figure = None  # there is no image of a class to show
     if loaded is not None and sheet is not None:
@@ -114,11 +122,15 @@ def run(
         for record, each in zip(records, profiles, strict=True):
             record["resolutions"] = [dataclasses.asdict(at) for at in each.resolutions]
         facts = found.model_dump(mode="json") | ({"profiles": records} if profiles else {})
+        facts |= {} if compared is None else compared.facts()
         print_json(facts)
         return
     _print(screen, found)
     for each in profiles:
         print_profile(screen, each)
+        print_scores(screen, each.record)
+    if compared is not None:
+        print_comparison(screen, compared, profiled=bool(profiles), stored=store is not None)
     if figure is not None:
         screen.print(f"wrote {figure}", markup=False)
     if sheet is not None:
@@ -259,17 +271,3 @@ def print_profile(screen: Console, profile: SourceProfile) -> None:
             f"{winner.milliseconds:.2f} ms an image, the whole source {whole.milliseconds:.2f} ms",
             markup=False,
         )
-
-
-def draw_page(profiles: Sequence[SourceProfile], path: Path) -> None:
-    """One self-contained page with the profile's figure.
-
-    Raises:
-        OutputError: It cannot be written.
-    """
-    from automl_transfer.recipes.output import write_text
-    from automl_transfer.reporting.figures.profile import FIGURE, draw_profiles
-
-    figure = draw_profiles([profile.record for profile in profiles])
-    figure.update_layout(title={"text": FIGURE.title, "y": 0.97}, margin={"t": 120}, height=560)
-    write_text(path, figure.to_html(include_plotlyjs=True, full_html=True))

@@ -21,10 +21,12 @@ from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
+from automl_transfer.reporting.warm import beginning
 from automl_transfer.workers.repeated import EVERY, Pulse
 
 if TYPE_CHECKING:
     from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
+    from automl_transfer.domain.warm import WarmStart
     from automl_transfer.search.objective import TrialEnd
     from automl_transfer.search.promoting import Ended
     from automl_transfer.store.store import Store
@@ -129,6 +131,11 @@ class LiveSearch(SearchEvents):
             )
         if profile.warning:
             self._line(f"profile of {profile.source}: {profile.warning}")
+
+    def on_start(self, begun: WarmStart) -> None:
+        """Say what earlier tasks propose."""
+        for line in beginning(begun, self._spec.search.start):
+            self._line(f"{self._clock()}  {plain(line, 1000)}")
 
     def on_confirmation(self, run: ExtraRun) -> None:
         """One of the best strategies was trained again, on a fresh split."""

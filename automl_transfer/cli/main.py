@@ -22,6 +22,7 @@ from automl_transfer.cli import (
     explore,
     export,
     init,
+    knowledge,
     launch,
     package,
     predict,
@@ -32,6 +33,7 @@ from automl_transfer.cli import (
     space,
     status,
     study,
+    suite,
     train,
     verify,
     worker,
@@ -56,13 +58,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    init, explore, sources, space, search, train, worker, launch, status, report, export, apply, verify,
-    predict, evaluate, package, dashboard, roles,
+    init, explore, sources, space, search, suite, train, worker, launch, status, report, export, apply,
+    verify, predict, evaluate, package, dashboard, roles,
 ):  # fmt: skip
     kind = getattr(command, "Command", None)
     app.command(name=command.__name__.rpartition(".")[2], cls=kind)(command.run)
 app.add_typer(study.app, name="study")
-for registered in (*app.registered_commands, *study.app.registered_commands):
+app.add_typer(knowledge.app, name="knowledge")
+for registered in (
+    *app.registered_commands, *study.app.registered_commands, *knowledge.app.registered_commands,
+):  # fmt: skip
     if registered.callback is not None:
         registered.callback = paths_at_home(registered.callback)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,10 +11,6 @@ from automl_transfer.cli import options
 from automl_transfer.cli.options import columns_of, launcher_settings
 from automl_transfer.cli.screen import console
 from automl_transfer.machine import DEFAULT_DATABASE, RUNS
-
-if TYPE_CHECKING:
-    from automl_transfer.store.store import Store
-    from automl_transfer.store.values import StudyHandle
 
 
 def run(
@@ -31,6 +27,9 @@ def run(
         str | None,
         typer.Option("--confirm", metavar="K|off", help="Train the best K again, on fresh splits."),
     ] = None,
+    cold: Annotated[
+        bool, typer.Option("--cold", help="Use nothing of earlier tasks: to compare with.")
+    ] = False,
     images: options.Images = None,
     columns: options.Columns = None,
     group_from: options.GroupFrom = None,
@@ -61,17 +60,15 @@ def run(
     best: validation 0.992, test 0.989 [0.980, 0.994] (n = 360)
     wrote runs/cats-quick/: ranking.json, report.html, best_strategy.json, model/
     """
-    from automl_transfer.api.search import run_study
-    from automl_transfer.cli.live import LiveSearch, print_result
+    from automl_transfer.cli.live import print_result
+    from automl_transfer.cli.searching import Searching
     from automl_transfer.space.study_file import study_spec
     from automl_transfer.store.url import resolve_storage
-    from automl_transfer.workers.signals import StopRequest, stop_on_signals
 
-    launcher_given = launcher_settings(launcher_set)
-    if launcher is not None:
-        from automl_transfer.workers import launchers
-
-        launchers.check(launcher)
+    url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
+    given = launcher_settings(launcher_set)
+    searching = Searching(url, workers, launcher, device, data_root, cache, refit, given)
+    searching.check()
     spec = study_spec(
         what,
         preset,
@@ -81,6 +78,7 @@ def run(
         search__trials=trials,
         search__minutes=minutes,
         search__confirm=_confirm(confirm),
+        search__start="cold" if cold else None,
         task__images=images,
         task__columns=columns_of(columns),
         task__group_from=group_from,
@@ -90,39 +88,8 @@ def run(
         task__rare_classes=rare_classes,
         task__min_per_class=min_per_class,
     )
-    url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
-    folder = output or RUNS / spec.name
-    stop = StopRequest()
     screen = console()
-    with stop_on_signals(stop), LiveSearch(screen, spec) as live:
-
-        def run_workers(store: Store, handle: StudyHandle, stop: StopRequest) -> str:
-            from dataclasses import replace
-
-            from automl_transfer.workers import launching
-            from automl_transfer.workers.supervisor import SupervisorOptions
-
-            options = launching.LaunchOptions(
-                workers, device=device, data_root=data_root, cache_root=cache,
-                launcher=launcher or "local", settings=launcher_given,
-            )  # fmt: skip
-            if handle.spec.search.minutes is not None:
-                options = replace(options, supervisor=SupervisorOptions(patience=15.0))
-            with live.workers(store, handle) as on_tick:
-                return launching.run_workers(store, handle, stop, options, on_tick=on_tick)
-
-        result = run_study(
-            spec,
-            storage=url,
-            output=folder,
-            device=device,
-            data_root=data_root,
-            cache_root=cache,
-            refit=refit,
-            stop=stop,
-            events=live,
-            run_workers=run_workers if workers > 1 or launcher is not None else None,
-        )
+    result = searching.search(spec, output or RUNS / spec.name, screen)
     print_result(screen, result)
     if result.interrupted:
         raise typer.Exit(130)

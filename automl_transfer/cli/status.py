@@ -65,12 +65,15 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
 
     from automl_transfer.reporting.ranking import rank
     from automl_transfer.reporting.summary import summarise
+    from automl_transfer.reporting.warm import beginning, outcome
     from automl_transfer.search.noise import search_is_over
     from automl_transfer.store.evidence import Evidence
     from automl_transfer.store.trials import Trials
+    from automl_transfer.store.warm import first_answers, read_warm_start
 
     trials, evidence, handle = Trials(store), Evidence(store), store.study(study)
-    read = trials.read(handle)
+    read, search = trials.read(handle), handle.spec.search
+    begun, first = read_warm_start(store, handle), first_answers(store, handle)
     ranking = rank(
         read.records,
         handle.task,
@@ -90,6 +93,18 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
         "workers": [asdict(worker) for worker in trials.workers(handle)],
         "restarted": list(summary.restarted),
         "failures": [failure.model_dump(mode="json") for failure in summary.failures],
+        "start": None if begun is None else begun.model_dump(mode="json"),
+        "story": [
+            *(list(beginning(begun, search.start))[:1] if begun is not None else ()),
+            *outcome(
+                begun,
+                read.records,
+                first,
+                handle.task.metric,
+                search.first_rung,
+                handle.task.splits.validation,
+            ),
+        ],
         "unreadable": [row.model_dump(mode="json") for row in summary.unreadable],
     }
 
@@ -115,6 +130,7 @@ def _shown(store: Store, study: str) -> Group:
             f"best: trial {best['root_trial']}, validation accuracy {best['validation']['accuracy']:.4f}, "
             f"{best['description']}"
         )
+    lines += facts["story"]
     lines += [
         f"worker {worker['worker']}: trial {worker['number']}, attempt {worker['attempt']}, "
         f"epoch {worker['epoch'] if worker['epoch'] is not None else '-'}, "

@@ -57,6 +57,12 @@ class Larger:
         self._margins: dict[int, Pixels | None] = {}
         self._stored = int(np.median(cached.sizes.min(axis=1)))
 
+    @property
+    def stored_size(self) -> tuple[float, float]:
+        """Median width and height of the files, in pixels."""
+        height, width = np.median(self._cached.sizes, axis=0)
+        return float(width), float(height)
+
     def has(self, side: int) -> bool:
         """Whether half of the files have about as many pixels on their shorter sides."""
         return LEAST_MARGIN * self._stored >= side

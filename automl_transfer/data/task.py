@@ -84,6 +84,11 @@ class LoadedTask:
         """Height and width of `images`."""
         return int(self.images.shape[1])
 
+    @property
+    def stored_size(self) -> tuple[float, float]:
+        """Median width and height of the images as they are stored, in pixels."""
+        return self.larger.stored_size if self.larger is not None else (float(self.side), float(self.side))
+
     def has_detail(self, scale: float) -> bool:
         """Whether enough files have the pixels of images so many times as large as the task states."""
         side = scaled(self.task.resolution, scale)

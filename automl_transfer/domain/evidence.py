@@ -105,6 +105,7 @@ class CutRecord(Frozen):
         taps: Number of topmost outputs that the head reads.
         resolution_scale: Images were resized by this factor.
         detail: They were decoded so.
+        scores: What `domain.scores` say of the features; of those pooled to 1x1 at the first resolution only.
     """
 
     cut: int
@@ -117,6 +118,7 @@ class CutRecord(Frozen):
     taps: int = 1
     resolution_scale: float = 1.0
     detail: bool = Field(default=False, exclude_if=lambda value: not value)
+    scores: dict[str, float] = Field(default_factory=dict, exclude_if=lambda value: not value)
 
     @property
     def where(self) -> str:
@@ -136,6 +138,8 @@ class ProfileRecord(Frozen):
         joint: The best heads that read several outputs, best first.
         best: The best head that a strategy can name, on more images; None in records of earlier versions.
         left_out: Cuts with NaN or infinite activations, at some grid or resolution: no head reads these.
+        frechet: How far the images are from those the source was trained on (`training.frechet`), or None.
+        unscored: Why a score says nothing at some cut, by the score's name.
     """
 
     source: str
@@ -146,6 +150,8 @@ class ProfileRecord(Frozen):
     joint: tuple[CutRecord, ...] = ()
     best: CutRecord | None = None
     left_out: tuple[int, ...] = ()
+    frechet: float | None = Field(default=None, exclude_if=unsaid)
+    unscored: dict[str, str] = Field(default_factory=dict, exclude_if=lambda value: not value)
 
     @property
     def warning(self) -> str:

@@ -170,6 +170,9 @@ class SearchSpec(Frozen):
         profile: Whether the search begins with the profile's answer, that answer tuned on and, where images
             are large or many, the whole network fine-tuned under a fresh head (never stopped early).
         default_first: Whether the default strategy is tried before the sampler's.
+        start: `warm`: after the first answers strategies are tried that won on earlier tasks, as far as the
+            space has them: on those of the same store, of files of knowledge that were added, and of the
+            one that ships with the program. They stop where they are no better. `cold`: nothing of that.
         confirm: The best so many strategies are trained again when the search has ended, with fresh
             seeds and fresh splits of training + validation data; 0 for none. Of `minutes` it gets what
             two trainings of each and all of the best one are expected to take, at most a third. Where that
@@ -195,6 +198,7 @@ class SearchSpec(Frozen):
     seed: Seed = 0
     profile: bool = True
     default_first: bool = True
+    start: Literal["warm", "cold"] = Field(default="warm", exclude_if=lambda value: value == "warm")
     confirm: int = Field(default=3, ge=0, le=100)
     confirm_runs: int = Field(default=CONFIRM_RUNS, ge=2, le=100)
 

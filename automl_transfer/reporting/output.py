@@ -30,6 +30,11 @@ def show(console: Console, reports: Sequence[StudyReport], limit: int | None) ->
     """Print every study, and how they compare."""
     for report in reports:
         console.print(Report(report, limit, stories_of(report)))
+    show_comparison(console, reports)
+
+
+def show_comparison(console: Console, reports: Sequence[StudyReport]) -> None:
+    """Print how several studies compare; nothing for one."""
     if len(reports) > 1:
         found = compare(reports)
         console.print(Text(headline(found, len(reports)), style="bold"))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from automl_transfer.domain.records import TrialState
 from automl_transfer.reporting.plain import plain, seconds
 from automl_transfer.reporting.study_report import StudyReport
+from automl_transfer.reporting.warm import beginning, outcome
 
 GOING = (TrialState.RUNNING, TrialState.WAITING)
 
@@ -67,6 +68,7 @@ def caveats(report: StudyReport) -> Iterator[str]:
         )
     if report.task is not None and report.task.weights is not None:
         yield report.task.weights.describe().capitalize() + "."
+    yield from warm_start(report)
     if report.ranking.ended is not None:
         yield f"The search ended before its budget: {plain(report.ranking.ended, 400)}."
     best = report.ranking.best
@@ -103,6 +105,16 @@ def caveats(report: StudyReport) -> Iterator[str]:
                 + (f", and {100 * won:.2f} points are taken off for having won." if won >= 0.00005 else ".")
             )
     yield from _test(report)
+
+
+def warm_start(report: StudyReport) -> Iterator[str]:
+    """What earlier tasks proposed, and what that brought."""
+    if report.begun is None or report.spec is None:
+        return
+    search = report.spec.search
+    images = None if report.task is None else report.task.splits.validation
+    yield from list(beginning(report.begun, search.start))[:1]
+    yield from outcome(report.begun, report.records, report.first, report.metric, search.first_rung, images)
 
 
 def _confirmation(report: StudyReport) -> Iterator[str]:

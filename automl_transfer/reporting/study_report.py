@@ -15,6 +15,7 @@ from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
 from automl_transfer.domain.spec import CONFIRM_RUNS, StudySpec
 from automl_transfer.domain.task import Task
+from automl_transfer.domain.warm import WarmStart
 from automl_transfer.errors import StudyError, UserError
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed
@@ -63,6 +64,8 @@ class StudyReport:
         logs: Last lines of the log by trial number, where a log was found.
         reconstructions: Of the best strategy that was prepared by reconstruction; None without one, or where
             its picture is not at hand.
+        begun: How it began, where that is known.
+        first: Which trials were first answers, by number.
     """
 
     study: str
@@ -76,6 +79,8 @@ class StudyReport:
     winner: WinnerErrors | None = None
     logs: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     reconstructions: Picture | None = None
+    begun: WarmStart | None = None
+    first: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def metric(self) -> Metric:
@@ -144,6 +149,7 @@ def read_study_report(store: Store, study: str | StudyHandle, *, stopped: str | 
     """
     from automl_transfer.store.evidence import Evidence
     from automl_transfer.store.trials import Trials
+    from automl_transfer.store.warm import first_answers, read_warm_start
 
     if isinstance(study, str):
         found = next((each for each in store.studies() if each.name == study), None)
@@ -167,7 +173,12 @@ def read_study_report(store: Store, study: str | StudyHandle, *, stopped: str | 
         identity=handle.identity,
         unreadable=[*trials.unreadable, *evidence.unreadable(handle)],
     )
-    return dataclasses.replace(report, reconstructions=_reconstructions(report, handle))
+    return dataclasses.replace(
+        report,
+        reconstructions=_reconstructions(report, handle),
+        begun=read_warm_start(store, handle),
+        first=first_answers(store, handle),
+    )
 
 
 def _reconstructions(report: StudyReport, study: StudyHandle) -> Picture | None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import SourceError
 from automl_transfer.search.answers import fixed_by
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from automl_transfer.models.network import Backbone
     from automl_transfer.training.profile import Profiler
+    from automl_transfer.training.source_race import Race
 
 AUTO, WITH_DOWNLOADS = "auto", "auto+downloads"
 SHARE, LEAST_SECONDS, MOST_SECONDS = 0.05, 15.0, 600.0
@@ -62,8 +62,8 @@ def settle(
     device: str = "auto",
     cache_root: Path | None = None,
     on_source: OnSource = lambda name, done, total: None,
-) -> tuple[StudySpec, tuple[ProfileRecord, ...]]:
-    """The study with sources instead of "auto", and what was seen of those that were dropped.
+) -> tuple[StudySpec, Race]:
+    """The study with sources instead of "auto", and how these were chosen.
 
     Raises:
         SourceError: No source is on this machine, or none can be used with these images.
@@ -98,7 +98,7 @@ def settle(
         )
 
     ended = race(usable, task, look, seed=spec.search.seed, on_source=on_source)
-    return with_sources(spec, ended.kept), ended.dropped
+    return with_sources(spec, ended.kept), ended
 
 
 def candidates(spec: StudySpec, *, accelerated: bool) -> list[str]:

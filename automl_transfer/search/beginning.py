@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from automl_transfer.search.noise import search_is_over
 from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.proposals import Proposals
@@ -15,15 +17,24 @@ NEW = 8
 class Beginning:
     """Begins strategies of a study, each of them once, whoever draws it. For one worker.
 
+    Args:
+        earlier: Takes on what earlier tasks propose; None where they propose nothing more.
+
     Attributes:
         exhausted: Nothing new is drawn any more.
     """
 
     def __init__(
-        self, trials: Trials, study: StudyHandle, promotion: Promotion, proposals: Proposals
+        self,
+        trials: Trials,
+        study: StudyHandle,
+        promotion: Promotion,
+        proposals: Proposals,
+        earlier: Callable[[], Claim | None],
     ) -> None:
         self._trials, self._study = trials, study
         self._promotion, self._proposals = promotion, proposals
+        self._earlier = earlier
         self.exhausted = False
 
     def next(self, worker: str, left: float, *, late: bool) -> Claim | None:
@@ -38,6 +49,8 @@ class Beginning:
         if self.exhausted or self._is_full(limit) or search_is_over(self._trials, self._study):
             return self._promotion.last(worker, left)
         if late and (claim := self._promotion.last(worker, left, any_=True)) is not None:
+            return claim
+        if (claim := self._earlier()) is not None:
             return claim
         for _ in range(NEW):
             proposal = self._proposals.next(left)

@@ -6,15 +6,20 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from automl_transfer.data.signature import signature_of
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.warm import WarmStart
 from automl_transfer.search.answers import MOST_VIEWS, finetuned_from, fixed_by, keeps, tuned_from
 from automl_transfer.search.draft import fixed_draft
+from automl_transfer.search.earlier import begin
 from automl_transfer.search.in_time import SMALLER, InTime
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.evidence import Evidence
+from automl_transfer.store.signatures import Signatures
 from automl_transfer.store.trials import Trials
+from automl_transfer.store.warm import DEFAULT_KEY, DEFAULT_LABEL, keep_warm_start, read_warm_start
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,7 +31,6 @@ LARGER_KEY = "first:larger"
 VIEWS_KEY = "first:views"
 TUNED_KEY = "first:tuned"
 FINETUNED_KEY = "first:finetuned"
-DEFAULT_KEY = "first:default"
 VIEWED_PIXELS = 70e6
 """Pixels of all views of all training images together, up to which a head is solved on views."""
 LEAST_VIEWS = 4
@@ -46,7 +50,8 @@ class FirstAnswers:
     larger images, where that generalises better: with more detail, where the files have it. The third one
     solves the head of the better of them on augmented views, where images are few enough. Where images are
     large or many, the whole network is then fine-tuned under a fresh head, to the end of the horizon. The
-    next one trains on from the solved head, as far as the space allows. Then comes the default. No more are
+    next one trains on from the solved head, as far as the space allows. Then comes what earlier tasks propose
+    (`search.warm`), and the default. No more are
     enqueued than the study has trials, and none that has another value than the study fixes.
 
     Where there is no time for that, sources are profiled on smaller images, and the first answer reads these;
@@ -57,6 +62,7 @@ class FirstAnswers:
         trials: Where they are enqueued.
         on_profile: Told what is known of a source, whenever that is more.
         left: Seconds that the command has left, all that comes after trials included.
+        on_start: Told what earlier tasks propose, which is decided once all first answers are known.
     """
 
     def __init__(
@@ -65,10 +71,12 @@ class FirstAnswers:
         trials: Trials,
         on_profile: Callable[[ProfileRecord], None] = lambda profile: None,
         left: Callable[[], float] = lambda: math.inf,
+        on_start: Callable[[WarmStart], None] = lambda begun: None,
     ) -> None:
         self._bench = bench
         self._trials = trials
         self._on_profile = on_profile
+        self._on_start = on_start
         self._time = InTime(left)
         self._fixed = fixed_by(bench.handle.spec.space, bench.space)
         self._profiler: Profiler | None = None
@@ -76,6 +84,8 @@ class FirstAnswers:
         self._profiles: dict[str, ProfileRecord] = {}
         self._kept: tuple[str, ...] = ()
         self._dropped: tuple[ProfileRecord, ...] = ()
+        self._compared: tuple[ProfileRecord, ...] = ()
+        self._looked: dict[str, Profiler] = {}
         self._done = False
 
     def quick(self) -> None:
@@ -91,13 +101,20 @@ class FirstAnswers:
         """Enqueue the others, and keep the profiles; whether there was anything left to do."""
         if self._done:
             return False
-        search = self._bench.handle.spec.search
+        handle, store = self._bench.handle, self._trials.store
+        begun = read_warm_start(store, handle)
+        search = handle.spec.search
         last = [TUNED_KEY] * search.profile + [DEFAULT_KEY] * search.default_first
-        left = bool(last) and not self._is_enqueued(last[-1]) and not self._is_full()
+        left = begun is None and bool(last) and not self._is_enqueued(last[-1]) and not self._is_full()
         if left:
             self._enqueue_rest()
+        self._compare()
+        evidence = Evidence(store)
         for profile in (*self._profiles.values(), *self._dropped):
-            Evidence(self._trials.store).add_profile(self._bench.handle, profile)
+            evidence.add_profile(handle, profile)
+        known = self._compared or evidence.profiles(handle)
+        Signatures(store).keep(signature_of(self._bench.task, known))
+        self._on_start(self._begin() if begun is None else begun)
         self._done = True
         return left
 
@@ -107,6 +124,26 @@ class FirstAnswers:
         profiles = Evidence(self._trials.store).profiles(handle) if handle.spec.search.profile else []
         kept = self._bench.space.sources
         return self._trials.enqueued(handle, last) or any(profile.source in kept for profile in profiles)
+
+    def _begin(self) -> WarmStart:
+        """What earlier tasks propose; the default comes after that, as it mostly is no better."""
+        handle, store, space = self._bench.handle, self._trials.store, self._bench.space
+        default = space.default() if handle.spec.search.default_first else None
+        begun = begin(store, handle, space, default)
+        if default is not None and not begun.proposals:
+            self._enqueue(DEFAULT_KEY, DEFAULT_LABEL, default)
+        keep_warm_start(store, handle, begun)  # last of all: what is noted is done
+        return begun
+
+    def _compare(self) -> None:
+        """Score the sources that were looked at, where there is time: answers have not waited for it."""
+        looked, self._looked = self._looked, {}
+        if self._compared:
+            return
+        for source, profiler in looked.items():
+            record = self._profiles[source]
+            if self._time.spares(record.seconds):
+                self._profiles[source] = profiler.compared(record)
 
     def _enqueue_rest(self) -> None:
         space, spec = self._bench.space, self._bench.handle.spec
@@ -127,8 +164,6 @@ class FirstAnswers:
                     self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
                 if tuned != default or not spec.search.default_first:
                     self._enqueue(TUNED_KEY, TUNED_LABEL, tuned)
-        if spec.search.default_first:
-            self._enqueue(DEFAULT_KEY, "default", default)
 
     def _look(self) -> None:
         """Profile the pretrained sources of the study at the task's own resolution: of many, the best few."""
@@ -154,7 +189,7 @@ class FirstAnswers:
         sources = [name for name in bench.space.sources if not name.startswith("scratch")]
         if not self._profiles:
             ended = race(sources, bench.task, profiler_of, seed=bench.handle.spec.search.seed)
-            self._kept, self._dropped = ended.kept, ended.dropped
+            self._kept, self._dropped, self._compared = ended.kept, ended.dropped, ended.first
             for record in ended.dropped:
                 self._on_profile(record)
         unknown = [name for name in self._kept if name not in self._profiles]
@@ -162,6 +197,8 @@ class FirstAnswers:
         for place, source in enumerate(unknown):
             profiler = profiler_of(source)
             profiler.look(self._time.first(profiler, smaller, len(unknown) - place))
+            if not self._compared:
+                self._looked[source] = profiler
             self._tell(profiler.record())
             if self._best() == self._profiles[source]:
                 self._profiler = profiler  # of the others, the record is enough

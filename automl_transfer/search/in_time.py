@@ -41,6 +41,10 @@ class InTime:
                 found = scale
         return found
 
+    def spares(self, seconds: float) -> bool:
+        """Whether so much goes unnoticed: a twentieth of what is left."""
+        return seconds <= 0.05 * self._left()
+
     def is_enough_to_train(self, seconds: Callable[[], float]) -> bool:
         """Whether a training that takes so long (`search.cost`) fits into the time; asked if that ends."""
         left = self._left()

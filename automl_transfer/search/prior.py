@@ -9,7 +9,7 @@ weight decays as beta / (beta + n) (Hvarfner et al. 2022, piBO, section 4).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ WIDER, MOST = 1.12, 3.0
 """Both grow by this factor with each trial since the best one, up to so many times."""
 
 Values = Mapping[str, Any]
+Recipes = Callable[[Sequence[FrozenTrial]], list[Values]]
 
 
 class PriorSampler(BaseSampler):
@@ -52,10 +53,15 @@ class PriorSampler(BaseSampler):
         learner: Who draws the rest, once there are trials to learn from.
         seed: Of everything that is drawn.
         first_rung: Epochs that a trial must have run to teach anything.
+        recipes: What earlier tasks propose instead of the recipes that are the same for all, given the
+            study's trials; none where that does not help.
     """
 
-    def __init__(self, learner: BaseSampler, seed: int, first_rung: int) -> None:
+    def __init__(
+        self, learner: BaseSampler, seed: int, first_rung: int, recipes: Recipes = lambda trials: []
+    ) -> None:
         self._learner = learner
+        self._proposed = recipes
         self._random = np.random.default_rng([seed, 7])
         self._evenly = RandomSampler(seed=seed)
         self._first_rung = first_rung
@@ -78,13 +84,13 @@ class PriorSampler(BaseSampler):
             self._learner.before_trial(study, trial)
         else:
             self._guide = None
-            self._begin(done)
+            self._begin(done, study)
 
-    def _begin(self, done: list[FrozenTrial]) -> None:
+    def _begin(self, done: list[FrozenTrial], study: Study) -> None:
         best = sorted((t for t in done if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number))
         since = sum(t.number > best[0].number for t in done) if best else 0
         self._width = min(MOST, WIDER**since)
-        recipes = list(PORTFOLIO.values())
+        recipes = self._proposed(study.get_trials(deepcopy=False)) or list(PORTFOLIO.values())
         if not best or self._random.random() < RECIPES:
             self._start = recipes[int(self._random.integers(len(recipes)))]
         else:

@@ -19,6 +19,15 @@ SOLVED_HEAD, FRESH_HEAD = "solved head", "fresh head"
 """Brackets: a head that was solved begins where a fresh one may end, so they are not compared before that."""
 
 
+PROPOSED = "earlier"
+"""Label of trials that earlier tasks proposed; their number stands behind it."""
+
+
+def is_proposed(label: str) -> bool:
+    """Whether earlier tasks proposed a trial."""
+    return label.startswith(PROPOSED)
+
+
 def bracket_of(strategy: Strategy) -> str:
     """With which others a strategy is compared at rungs."""
     return SOLVED_HEAD if strategy.head_init in SOLVED else FRESH_HEAD
@@ -52,6 +61,12 @@ class Ladder:
         self.put(mark)
         best = self.promising()
         return best is not None and (best.rung, best.root) == (mark.rung, mark.root)
+
+    def leads(self, mark: Mark) -> bool:
+        """Whether a trial at its rung is ahead of all others of its bracket that came there, one at least."""
+        ranks = self._order.get((mark.rung, mark.bracket), [])
+        others = [rank for rank in ranks if rank[-1] != mark.root]
+        return bool(others) and _rank(mark) < others[0]
 
     def promising(self, fits: Callable[[Mark], bool] = lambda mark: True) -> Mark | None:
         """The most promising paused trial: of the highest rung where one is among its bracket's best share.

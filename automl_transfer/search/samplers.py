@@ -14,10 +14,10 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner,
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 
 from automl_transfer.domain.spec import SearchSpec
-from automl_transfer.search.prior import PriorSampler
+from automl_transfer.search.prior import PriorSampler, Recipes
 
 
-def _tpe(spec: SearchSpec, seed: int) -> BaseSampler:
+def _tpe(spec: SearchSpec, seed: int, recipes: Recipes) -> BaseSampler:
     """Multivariate TPE over groups of dimensions that are active together (Bergstra 2011; Falkner 2018)."""
     with warnings.catch_warnings():
         # `group=True` is what conditional spaces need, and it is only marked as experimental.
@@ -31,26 +31,29 @@ def _tpe(spec: SearchSpec, seed: int) -> BaseSampler:
         )
 
 
-def _random(spec: SearchSpec, seed: int) -> BaseSampler:
+def _random(spec: SearchSpec, seed: int, recipes: Recipes) -> BaseSampler:
     """Independent uniform draws (Bergstra & Bengio 2012)."""
     return RandomSampler(seed=seed)
 
 
-def _prior(spec: SearchSpec, seed: int) -> BaseSampler:
+def _prior(spec: SearchSpec, seed: int, recipes: Recipes) -> BaseSampler:
     """Around the best strategies and known recipes, with TPE for what was learnt (`search.prior`)."""
-    return PriorSampler(_tpe(spec, seed), seed, spec.first_rung)
+    return PriorSampler(_tpe(spec, seed, recipes), seed, spec.first_rung, recipes)
 
 
-SAMPLERS: dict[str, Callable[[SearchSpec, int], BaseSampler]] = {
+SAMPLERS: dict[str, Callable[[SearchSpec, int, Recipes], BaseSampler]] = {
     "prior": _prior,
     "tpe": _tpe,
     "random": _random,
 }
 
 
-def make_sampler(spec: SearchSpec, seed: int) -> BaseSampler:
-    """The study's sampler. Workers pass different seeds, or they would all propose the same."""
-    return SAMPLERS[spec.sampler](spec, seed)
+def make_sampler(spec: SearchSpec, seed: int, recipes: Recipes = lambda trials: []) -> BaseSampler:
+    """The study's sampler. Workers pass different seeds, or they would all propose the same.
+
+    `recipes` is what earlier tasks propose (`search.warm`), for a sampler that begins at known ones.
+    """
+    return SAMPLERS[spec.sampler](spec, seed, recipes)
 
 
 def worker_seed(base: int, existing: int, index: int) -> int:

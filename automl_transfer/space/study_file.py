@@ -58,8 +58,18 @@ def read_study(
     Raises:
         ConfigurationError: Every mistake, with its key and, where the file has it, its line.
     """
+    text, document = read_document(path)
+    return checked_study(document, overrides, given, text=text, where=called or str(path))
+
+
+def read_document(path: Path) -> tuple[str, dict[str, Any]]:
+    """The text of a file, and what it says in TOML; nothing of that is checked but its size and depth.
+
+    Raises:
+        ConfigurationError: It cannot be read, or is no TOML.
+    """
     text = _read_text(path)
-    return checked_study(_parsed(text, path), overrides, given, text=text, where=called or str(path))
+    return text, _parsed(text, path)
 
 
 def checked_study(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import BaseModel
-from sqlalchemy.dialects import postgresql, sqlite
 
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord, RunKind, TestLook
 from automl_transfer.domain.records import UnreadableRow
@@ -16,7 +14,7 @@ from automl_transfer.errors import StudyError, UnreadableRowError
 from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import now
-from automl_transfer.store.optuna_rows import lock_study, upsert
+from automl_transfer.store.optuna_rows import insert_once, lock_study, upsert
 from automl_transfer.store.reading import is_there
 from automl_transfer.store.store import Store
 from automl_transfer.store.studies import deleted
@@ -45,7 +43,7 @@ class Evidence:
 
         def step(connection: sa.Connection) -> None:
             row = _row(connection, study, run)
-            connection.execute(_insert_once(connection.dialect.name, t.at_confirmations), row)
+            connection.execute(insert_once(connection.dialect.name, t.at_confirmations), row)
             failed = t.at_failed_runs.c
             connection.execute(
                 sa.delete(t.at_failed_runs).where(
@@ -143,7 +141,7 @@ class Evidence:
         def step(connection: sa.Connection) -> None:
             if not is_there(connection, study):
                 raise deleted(study)
-            connection.execute(_insert_once(connection.dialect.name, t.at_profiles), row)
+            connection.execute(insert_once(connection.dialect.name, t.at_profiles), row)
 
         self._store.write(step, "keep a profile")
 
@@ -197,12 +195,3 @@ def _row(connection: sa.Connection, study: StudyHandle, run: ExtraRun | FailedRu
         "study_id": study.study_id,
         "result": run.model_dump_json(),
     }
-
-
-@functools.cache
-def _insert_once(dialect: str, table: sa.Table) -> sa.Executable:
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(table)
-    if "created" in table.c:
-        statement = statement.values(created=now())
-    return statement.on_conflict_do_nothing()

@@ -66,6 +66,16 @@ def _upsert(
     return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
 
 
+@functools.cache
+def insert_once(dialect: str, table: sa.Table) -> sa.Executable:
+    """Inserts a row, and changes nothing where its key is there already; `created` is now."""
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(table)
+    if "created" in table.c:
+        statement = statement.values(created=now())
+    return statement.on_conflict_do_nothing()
+
+
 def lock_study(connection: sa.Connection, study_id: int, identity: str | None = None) -> bool:
     """Make this transaction the only one that numbers trials of a study; False when it is gone.
 
@@ -256,7 +266,7 @@ def attach(connection: sa.Connection, trial_id: int, artifacts: Sequence[Artifac
 
 
 def delete_study(connection: sa.Connection, study_id: int) -> None:
-    """Every row of a study, children first."""
+    """Every row of a study, children first, and signatures of tasks that no study has any more."""
     lock_study(connection, study_id)
     ids = sa.select(t.trials.c.trial_id).where(t.trials.c.study_id == study_id)
     per_trial: Iterable[sa.Table] = (
@@ -272,3 +282,5 @@ def delete_study(connection: sa.Connection, study_id: int) -> None:
     per_study = (t.trials, t.directions, t.study_user_attributes, t.study_system_attributes, t.studies)
     for table in per_study:
         connection.execute(sa.delete(table).where(table.c.study_id == study_id))
+    named = t.at_studies.c.task.contains(sa.literal('"').concat(t.at_signatures.c.task).concat('"'))
+    connection.execute(sa.delete(t.at_signatures).where(~sa.exists().where(named)))

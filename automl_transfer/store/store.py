@@ -311,6 +311,8 @@ class Store:
     def delete(self, name: str) -> None:
         """Delete a study with its trials, Optuna's rows and ours. Its workers lose their trials.
 
+        With the last study of a task goes the task's signature.
+
         Raises:
             StudyError: There is no such study.
         """

@@ -223,6 +223,16 @@ class TestLookRow(Base):
     created: Mapped[float] = mapped_column(sa.Float(53))
 
 
+class SignatureRow(Base):
+    """The signature of a task, by its fingerprint; once, however many studies have the task."""
+
+    __tablename__ = "at_signatures"
+
+    task: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    result: Mapped[str] = mapped_column(sa.Text)
+    created: Mapped[float] = mapped_column(sa.Float(53))
+
+
 at_studies: sa.Table = StudyRow.__table__  # type: ignore[assignment]
 at_trials: sa.Table = TrialRow.__table__  # type: ignore[assignment]
 at_epochs: sa.Table = EpochRow.__table__  # type: ignore[assignment]
@@ -235,6 +245,7 @@ at_claims: sa.Table = ClaimRow.__table__  # type: ignore[assignment]
 at_rungs: sa.Table = RungRow.__table__  # type: ignore[assignment]
 at_failed_runs: sa.Table = FailedRunRow.__table__  # type: ignore[assignment]
 at_test_looks: sa.Table = TestLookRow.__table__  # type: ignore[assignment]
+at_signatures: sa.Table = SignatureRow.__table__  # type: ignore[assignment]
 
 
 def is_paused(trial_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:

@@ -40,6 +40,7 @@ from automl_transfer.training.feature_bank import (
 )
 from automl_transfer.training.pace import seconds_an_image
 from automl_transfer.training.resolutions import profile_scales
+from automl_transfer.training.scoring import compared
 from automl_transfer.transfer.counting import Counting, counting
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.ridge import Ridge, standardised
@@ -229,6 +230,13 @@ class Profiler:
             left_out=tuple(sorted({cut for judge in self._judges.values() for cut in judge.not_finite})),
         )
 
+    def compared(self, record: ProfileRecord) -> ProfileRecord:
+        """A record of this profiler with the scores and the distance of the source, from its first look."""
+        start = time.perf_counter()
+        scale, judge = next(iter(self._judges.items()))
+        found = compared(record, judge.bank, self._task_at(scale), self._model, self._normaliser)
+        return found.model_copy(update={"seconds": record.seconds + time.perf_counter() - start})
+
     def _allows(self, cut: CutRecord) -> bool:
         """Whether a strategy with the fixed values can read this."""
         named = {"pool": _named(cut.grid), "taps": cut.taps, "resolution_scale": cut.resolution_scale}
@@ -270,12 +278,13 @@ class _Judge:
     """Scores heads on one bank.
 
     Attributes:
+        bank: The features.
         singles: Every finite cell by itself.
         not_finite: Cuts with NaN or infinite activations.
     """
 
     def __init__(self, bank: FeatureBank, task: LoadedTask, groups: int, seed: int) -> None:
-        self._bank = bank
+        self.bank = bank
         self._task = task
         self._labels = torch.from_numpy(np.array(task.labels[bank.rows], dtype=np.int64))
         self._classes = len(task.task.classes)
@@ -302,7 +311,7 @@ class _Judge:
                 continue
             for pool in GRIDS:
                 for taps in (t for t in TAPS if t <= cut):
-                    cells = self._bank.parts(cut, pool, taps)
+                    cells = self.bank.parts(cut, pool, taps)
                     if cells is None or not self._finite.issuperset(cells) or tuple(cells) in found:
                         continue
                     found[tuple(cells)] = self._score_joint(cells, cut, pool, taps)
@@ -310,25 +319,25 @@ class _Judge:
 
     def final(self, result: CutRecord) -> CutRecord:
         """The same head on more rows."""
-        cells = self._bank.parts(result.cut, _named(result.grid), result.taps)
+        cells = self.bank.parts(result.cut, _named(result.grid), result.taps)
         assert cells is not None
         return self._score(cells, result.cut, result.grid, result.taps, FINAL)
 
     def _score(self, cells: list[Cell], cut: int, grid: int, taps: int, most: Sample) -> CutRecord:
         positions, labels, counts = self._sample(most)
-        features = self._bank.features(cells, positions)
+        features = self.bank.features(cells, positions)
         return self._record(Ridge(features, labels, self._classes, counts), cut, grid, taps)
 
     def _score_joint(self, cells: list[Cell], cut: int, pool: int, taps: int) -> CutRecord:
         """Many heads read the same cells: with more features than rows, each cell's kernel is made once."""
         positions, labels, counts = self._sample(JOINT)
-        columns = [self._bank.columns[cell] for cell in cells]
+        columns = [self.bank.columns[cell] for cell in cells]
         size = sum(column.stop - column.start for column in columns)
         if size <= len(positions):
             return self._score(cells, cut, pool, taps, JOINT)
         for cell in cells:
             if cell not in self._kernels:
-                x = standardised(self._bank.features([cell], positions), counts.weights)
+                x = standardised(self.bank.features([cell], positions), counts.weights)
                 self._kernels[cell] = x @ x.T
         kernel = torch.stack([self._kernels[cell] for cell in cells]).sum(0)
         return self._record(Ridge.of_kernel(kernel, size, labels, self._classes, counts), cut, pool, taps)
@@ -336,7 +345,7 @@ class _Judge:
     def _sample(self, most: Sample) -> tuple[np.ndarray, Tensor, Counting]:
         """Positions in the bank of at most so many rows, the same ones for every head; labels and counts."""
         positions = np.sort(self._order[: most.of(self._classes)])
-        counts = counting(self._task, self._bank.rows[positions])
+        counts = counting(self._task, self.bank.rows[positions])
         return positions, self._labels[torch.from_numpy(positions)], counts
 
     def _record(self, ridge: Ridge, cut: int, grid: int, taps: int) -> CutRecord:
@@ -351,8 +360,8 @@ class _Judge:
             ridge_lambda=best.ridge_lambda,
             truncation=_eighths(cut, self._groups),
             taps=taps,
-            resolution_scale=self._bank.scale,
-            detail=self._bank.detail,
+            resolution_scale=self.bank.scale,
+            detail=self.bank.detail,
         )
 
 

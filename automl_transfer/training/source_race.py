@@ -1,8 +1,9 @@
 """Many sources on one task: the weak ones are dropped after a few images (successive halving, Jamieson 2016).
 
-In every round all that are left see the same training images, as many of each class as of others; the better
-half stays, and sees twice as many. Each round costs about one pass of one source over the images of a
-profile, however many sources there are.
+In a round all that are left see the same training images, as many of each class as of others; the better half
+stays, and the next round shows it twice as many. So each round costs as much as the first: about one pass of
+one source over the images of a profile, or of all sources over `LEAST_ROWS`, where they are many. Nothing is
+trained meanwhile.
 """
 
 from __future__ import annotations
@@ -40,11 +41,14 @@ class Race:
     Attributes:
         kept: The best, best first.
         dropped: What was seen of the others, the last dropped first.
+        first: What the first round saw of all that can be used, on the same images, with scores: no other
+            round compares all. Empty where there was none, because the sources are few.
         unusable: Those that cannot be used with these images, and why.
     """
 
     kept: tuple[str, ...]
     dropped: tuple[ProfileRecord, ...] = ()
+    first: tuple[ProfileRecord, ...] = ()
     unusable: tuple[tuple[str, str], ...] = ()
 
 
@@ -74,27 +78,32 @@ def race(
     total = min(len(rows), MOST_ROWS)
     left, dropped = list(sources), list[ProfileRecord]()
     unusable: list[tuple[str, str]] = []
+    first: tuple[ProfileRecord, ...] = ()
+    images = max(LEAST_ROWS, total // max(1, len(left)))
     while len(left) > keep:
-        some = np.sort(rows[: min(total, max(LEAST_ROWS, total // len(left)))])
+        some = np.sort(rows[: min(total, images)])
         seen: list[ProfileRecord] = []
         for number, name in enumerate(left):
             on_source(name, number, len(left))
             try:
                 profiler = look(name, some)
                 profiler.look(profiler.scales[0])
-                seen.append(profiler.record())
+                record = profiler.record()
+                seen.append(record if first else profiler.compared(record))
             except (SourceError, DataError) as error:
                 if len(unusable) + 1 == len(sources):
                     raise
                 _log.warning("the source %s is left out: %s", name, error)
                 unusable.append((name, str(error)))
+        first = first or tuple(seen)
+        images *= 2
         seen.sort(key=_nll)
         stay = max(keep, -(-len(left) // 2))
         dropped[:0] = seen[stay:]
         left = [record.source for record in seen[:stay]]
         for record in seen[stay:]:
             _log.info("the source %s is dropped after %d images", record.source, record.images)
-    return Race(tuple(left), tuple(dropped), tuple(unusable))
+    return Race(tuple(left), tuple(dropped), first, tuple(unusable))
 
 
 def in_turn(task: LoadedTask, seed: int) -> np.ndarray:

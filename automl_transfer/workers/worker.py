@@ -23,6 +23,7 @@ from automl_transfer.search.objective import Objective, TrialEnd
 from automl_transfer.search.promoting import Ended, Promotion
 from automl_transfer.search.proposals import Proposals
 from automl_transfer.search.samplers import make_pruner, make_sampler, worker_seed
+from automl_transfer.search.warm import Warm, claim_proposal
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.files import study_files
@@ -158,12 +159,17 @@ class Worker:
         trials, study = self._trials, self._handle
         spec = study.spec.search
         history = SamplerHistory(self._store, study)
-        sampler = make_sampler(spec, worker_seed(spec.seed, len(history.trials()), self._options.index))
         space = Space.of_study(study.spec).suited(study.task)
+        warm = Warm.of_study(self._store, study, space)
+        seed = worker_seed(spec.seed, len(history.trials()), self._options.index)
+        sampler = make_sampler(spec, seed, warm.recipes)
         proposals = Proposals(
             history, sampler, space, spec, lambda: self._opened().cost(), SpentNews(history)
         )
-        beginning = Beginning(trials, study, self._promotion, proposals)
+        beginning = Beginning(
+            trials, study, self._promotion, proposals,
+            lambda: claim_proposal(warm, trials, history, self.worker_id),
+        )  # fmt: skip
         done, late = 0, 0
         idle_since: float | None = None
         with (

@@ -75,6 +75,10 @@ class MemoryHistory:
     def distributions(self) -> Mapping[str, BaseDistribution]:
         return self._memory.known
 
+    def trials(self) -> list[FrozenTrial]:
+        """All of them."""
+        return self._memory.latest()
+
     def create(self, draft: TrialDraft) -> int:
         """A running trial of this draft; its number."""
         trial = self._blank(number := len(self._memory.trials), len(self._memory.trials))

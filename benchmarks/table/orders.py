@@ -11,13 +11,13 @@ from typing import Protocol
 
 from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.search.promotion import Ladder, bracket_of
+from automl_transfer.search.promotion import Ladder, bracket_of, is_proposed
 from automl_transfer.store.values import Mark
 
 
 @dataclasses.dataclass(frozen=True)
 class At:
-    """What a trial has after an epoch: its number, strategy, best value, loss there, and seconds so far."""
+    """What a trial has after an epoch: its number, strategy, best value, loss there, seconds so far, label."""
 
     number: int
     strategy: Strategy
@@ -25,6 +25,7 @@ class At:
     value: float
     loss: float
     seconds: float
+    label: str = ""
 
 
 class Order(Protocol):
@@ -104,7 +105,8 @@ class Promoting:
         if at.epoch not in self._rungs:
             return False
         mark = Mark(at.number, at.epoch, bracket_of(at.strategy), at.value, at.loss, at.seconds)
-        if self._ladder.goes_on(mark):
+        ahead = is_proposed(at.label) and self._ladder.leads(mark)
+        if ahead or self._ladder.goes_on(mark):
             self._ladder.put(dataclasses.replace(mark, paused=False))
             return False
         return True

@@ -29,6 +29,7 @@ from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.first import RUN_TO_THE_END
 from automl_transfer.search.proposals import Proposals
 from automl_transfer.search.samplers import make_pruner, make_sampler, worker_seed
+from automl_transfer.search.warm import Warm
 from automl_transfer.space.space import Space
 from automl_transfer.store.spent import Spent
 from automl_transfer.store.values import TrialDraft
@@ -50,6 +51,7 @@ class Arm:
         by_seconds: With `cost`, whether draws are chosen by improvement a second, or by improvement alone.
         settings: Of the study's `[search]` table.
         constants: Of `search.prior`.
+        warm: What earlier tasks propose to a replay; None for a cold start.
     """
 
     sampler: str = "prior"
@@ -60,6 +62,7 @@ class Arm:
     by_seconds: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     constants: dict[str, float] = field(default_factory=dict)
+    warm: Callable[[Replay], Warm] | None = None
 
     def spec(self, horizon: dict[str, Any], seed: int) -> SearchSpec:
         """As a study would have it."""
@@ -71,10 +74,13 @@ class Arm:
         }
         return SearchSpec.model_validate({**given, **self.settings})
 
-    def samplers(self, spec: SearchSpec, workers: int) -> list[BaseSampler]:
+    def samplers(self, spec: SearchSpec, workers: int, warm: Warm | None) -> list[BaseSampler]:
         """One a worker, seeded as workers do."""
         seeds = [worker_seed(spec.seed, 0, index) for index in range(workers)]
-        return [self.make(seed) if self.make is not None else make_sampler(spec, seed) for seed in seeds]
+        if self.make is not None:
+            return [self.make(seed) for seed in seeds]
+        recipes = warm.recipes if warm is not None else (lambda trials: [])
+        return [make_sampler(spec, seed, recipes) for seed in seeds]
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,13 @@ class Outcome:
     """What a replay came to.
 
     Attributes:
+        begun: When each trial began.
         distances: How far each drawn strategy was from the one that stood for it.
         lost: Seconds of trials that did not come to their end.
     """
 
     incumbents: list[Incumbent] = field(default_factory=list)
+    begun: list[float] = field(default_factory=list)
     trials: int = 0
     complete: int = 0
     distances: list[float] = field(default_factory=list)
@@ -153,6 +161,7 @@ class Replay:
         self.cells = repetitions(table, seed)
         self.nearest = Nearest([cell.strategy for cell in self.cells])
         self.history = MemoryHistory(f"{table.name}-{seed}")
+        self.warm = arm.warm(self) if arm.warm is not None else None
         self._spent: list[Spent] = []
         history: Any = self.history
         self.proposals = [
@@ -160,7 +169,7 @@ class Replay:
                 history, sampler, space, self.spec, lambda: cost_of(table), self._news(),
                 by_seconds=arm.by_seconds,
             )
-            for sampler in arm.samplers(self.spec, workers)
+            for sampler in arm.samplers(self.spec, workers, self.warm)
         ]  # fmt: skip
         self.pruner: BasePruner = make_pruner(self.spec)
         self.order = ORDERS[arm.order](self.spec, budget)
@@ -194,7 +203,8 @@ class Replay:
             if worker == 0 and self._rest_is_due and trial is not None:
                 # The process that profiles looks closer before it goes on.
                 self._rest_is_due = False
-                names = [name for name in self.table.answers if name != "profile"]
+                last = {"default"} if self.warm is not None and self.warm.proposes else set()
+                names = [name for name in self.table.answers if name not in {"profile", *last}]
                 self._waiting += [self._first(name) for name in names]
                 heapq.heappush(events, (self._now + float(self.table.facts["answer_seconds"]["rest"]), 0))
                 continue
@@ -226,6 +236,10 @@ class Replay:
             number = self.order.last(left)
             if number is None:
                 return None
+        if number is None and self.warm is not None:
+            offer = self.warm.next(self.history.trials())
+            if offer is not None:
+                return self._begin(offer.draft)
         proposal = None if number is not None else self.proposals[worker].next(left)
         if proposal is not None and not proposal.fits:
             number = self.order.last(left)
@@ -251,6 +265,7 @@ class Replay:
         number = self.history.create(draft)
         trial = self.trials[number] = _Trial(number, draft.strategy, self.cells[at], draft.label)
         self.outcome.trials += 1
+        self.outcome.begun.append(self._now)
         self.outcome.distances.append(distance)
         return trial
 
@@ -286,7 +301,10 @@ class Replay:
             self.history.tell(trial.number, TrialState.PRUNED, cell.validation[trial.done - 1])
             return True
         best = trial.best()
-        at = At(trial.number, trial.strategy, trial.epoch, cell.validation[best], cell.nll[best], trial.spent)
+        at = At(
+            trial.number, trial.strategy, trial.epoch, cell.validation[best], cell.nll[best], trial.spent,
+            trial.label,
+        )  # fmt: skip
         if self.order.pauses(at):
             self.history.tell(trial.number, TrialState.PRUNED, at.value)
             return True

@@ -272,6 +272,27 @@ def test_explore_prints_and_draws(tmp_path: Path) -> None:
     assert facts["task"]["splits"] == {"train": 1079, "validation": 359, "test": 359}
 
 
+def test_explore_lists_the_nearest_tasks_of_the_store_with_what_won(finished: Path, tmp_path: Path) -> None:
+    """Of the search that ended here: the same data; its store is only read, and named or found."""
+    same = run("explore", "digits?per_class=20", "--cache", "cache", cwd=finished).stdout
+    assert "nearest tasks in this store:\n  0.00 digits?per_class=20 (the same data): 200 images" in same
+    assert " accuracy by efficientnet-lite0" in same
+    facts = json.loads(run("explore", "textures", "--cache", "cache", "--json", cwd=finished).stdout)
+    (near,) = facts["nearest"]
+    assert near["distance"] > 0.1
+    assert near["studies"] == ["small"]
+    assert near["strategy"]["source"] == "efficientnet-lite0"
+    assert facts["signature"]["task"] == facts["task"]["fingerprint"]
+    store = f"sqlite:///{finished / 'runs' / 'automl-transfer.db'}"
+    named = run("explore", "textures", "--storage", store, "--cache", finished / "cache", cwd=tmp_path).stdout
+    assert "digits?per_class=20: 200 images, 10 classes" in named
+    missing = f"sqlite:///{tmp_path / 'no.db'}"
+    assert "no database at" in refused("explore", "textures", "--storage", missing, cwd=tmp_path)
+    unreadable = run("explore", "textures", cwd=tmp_path, AUTOML_TRANSFER_STORAGE="mysql://x/y")
+    assert "earlier tasks are left out: " in unreadable.stderr
+    assert "nearest" not in unreadable.stdout
+
+
 def test_init_writes_a_study_that_space_can_read(tmp_path: Path) -> None:
     run("init", "studies/ünï.toml", "--dataset", "photos/größe", cwd=tmp_path)
     assert "learning_rate" in run("space", "studies/ünï.toml", cwd=tmp_path).stdout

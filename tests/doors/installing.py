@@ -19,6 +19,7 @@ POINTS = {
     "sources": "tinynet = door_source:TinyNet",
     "found": "tiles = door_found:Tiles",
     "metrics": "half_marks = door_metric:half_marks",
+    "scores": "spread = door_score:spread",
     "launchers": "typed = door_launcher:Typed",
 }
 """The one line of each door, by its group."""

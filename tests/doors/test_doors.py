@@ -17,6 +17,8 @@ from installing import POINTS, install
 from small_runs import make_run, small_task
 
 from automl_transfer import plugins
+from automl_transfer.domain.scores import SCORES
+from automl_transfer.transfer.scores.base import Seen, scored
 
 ROOT = Path(__file__).parents[2]
 METHODS = {"rest_init": "halves", "anchor": "near_average", "mix": "next_one", "phases": "head_first",
@@ -170,3 +172,16 @@ def test_what_terms_and_phases_keep_survives_an_interruption_at_every_epoch(tmp_
         assert second.weights_sha256() == whole.weights_sha256()
         whole = make_run(task, **changes)
         list(whole.epochs())
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_score_is_told_with_ours_and_a_broken_one_only_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.arange(24.0).reshape(12, 2) + torch.arange(12)[:, None] % 2
+    seen = Seen(x, torch.arange(12) % 2, 2)
+    found = scored(seen)
+    assert set(found) == {*SCORES, "spread"}
+    assert found["spread"] > 0.0
+    monkeypatch.setattr("door_score.spread", lambda seen: seen.no_such_thing)
+    unscored: dict[str, str] = {}
+    assert set(scored(seen, unscored=unscored)) == set(SCORES)
+    assert unscored["spread"].startswith("its plugin raised AttributeError")

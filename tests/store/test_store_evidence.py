@@ -28,8 +28,9 @@ def run_of(root: int = 0, run: int = 0, accuracy: float = 0.9, **changes: object
 
 
 PROFILE = ProfileRecord(
-    source="a", normalise="source", images=9, seconds=0.5,
-    cuts=(CutRecord(cut=1, grid=2, features=8, loo_accuracy=0.5, loo_nll=1.0, ridge_lambda=1.0, truncation=None),),
+    source="a", normalise="source", images=9, seconds=0.5, frechet=1.5, unscored={"gbc": "no reason"},
+    cuts=(CutRecord(cut=1, grid=1, features=8, loo_accuracy=0.5, loo_nll=1.0, ridge_lambda=1.0, truncation=None,
+                    scores={"logme": -0.5}),),
 )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""How well a source suits a task, by its features alone: one file a score (`domain.scores` names them)."""

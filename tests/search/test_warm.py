@@ -1,0 +1,203 @@
+"""A warm start on a real store: what is proposed, who gets it, when it stops, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from search_helpers import DONE, digits, epoch, open_study
+
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.records import TrialState
+from automl_transfer.domain.stored_strategy import read_strategy, store_strategy
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.warm import Proposal, WarmStart, verdict
+from automl_transfer.reporting.warm import beginning, outcome
+from automl_transfer.search import prior
+from automl_transfer.search.draft import draw, fixed_draft
+from automl_transfer.search.earlier import begin, of_study
+from automl_transfer.search.samplers import make_sampler
+from automl_transfer.search.warm import Warm, claim_proposal
+from automl_transfer.space.space import Space
+from automl_transfer.store.sampling import SamplerHistory
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
+from automl_transfer.store.values import Claim, StudyHandle
+from automl_transfer.store.warm import first_answers, keep_warm_start, read_warm_start
+
+SPACE = {"learning_rate": (1e-5, 1e-2), "freeze_depth": "search", "head_lr_mult": "search",
+         "batch": (32, 64)}  # fmt: skip
+TUNED = Strategy(head_lr_mult=0.03)
+RATES = (3e-4, 1e-3, 2e-3, 3e-3)
+PROPOSED = [TUNED.model_copy(update={"learning_rate": rate}) for rate in RATES]
+RUNG = 3
+
+
+@pytest.fixture(scope="module")
+def task() -> LoadedTask:
+    return digits()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, task: LoadedTask) -> Iterator[tuple[Store, StudyHandle]]:
+    """A study with a trained first answer (.9), and proposals noted."""
+    store, study = open_study(tmp_path, task, SPACE, trials=20)
+    with store:
+        answer(store, study, "tuned", TUNED, 0.9)
+        proposals = tuple(
+            Proposal(strategy=store_strategy(each), rank=0.9, tasks=2, best_on="cats") for each in PROPOSED
+        )
+        begun = WarmStart(
+            tasks={"this store": 1, "shipped": 2}, studies=("cats",), proposals=proposals,
+            afterwards=store_strategy(Strategy()),
+        )  # fmt: skip
+        keep_warm_start(store, study, begun)
+        keep_warm_start(store, study, WarmStart())  # what is noted stays
+        yield store, study
+
+
+def answer(store: Store, study: StudyHandle, name: str, strategy: Strategy, score: float) -> None:
+    trials = Trials(store)
+    draft = fixed_draft(strategy, Space.of_study(study.spec), name)
+    trials.enqueue(study, draft, once=f"first:{name}")
+    claim = trials.claim(study, "w")
+    assert claim is not None
+    train(trials, claim, score)
+    trials.finish(claim, TrialState.COMPLETE, score, DONE)
+
+
+def train(trials: Trials, claim: Claim, score: float, epochs: int = RUNG) -> None:
+    for number in range(1, epochs + 1):
+        trials.record_epoch(claim, epoch(number, score), score)
+
+
+def warm(store: Store, study: StudyHandle) -> Warm:
+    return Warm.of_study(store, study, Space.of_study(study.spec))
+
+
+def told(store: Store, study: StudyHandle) -> str:
+    records = Trials(store).records(study)
+    first = first_answers(store, study)
+    return " ".join(outcome(read_warm_start(store, study), records, first, "accuracy", RUNG))
+
+
+def test_proposals_are_handed_out_once_whoever_asks_and_then_comes_the_default(
+    opened: tuple[Store, StudyHandle],
+) -> None:
+    store, study = opened
+    trials, claims = Trials(store), []
+    workers = [(warm(store, study), SamplerHistory(store, study)) for _ in range(2)]
+    for turn in range(10):
+        its, history = workers[turn % 2]
+        if (claim := claim_proposal(its, trials, history, f"w{turn % 2}")) is not None:
+            claims.append(claim)
+    assert [claim.strategy.learning_rate for claim in claims[:4]] == list(RATES)
+    assert [claim.label for claim in claims] == [
+        "earlier 1",
+        "earlier 2",
+        "earlier 3",
+        "earlier 4",
+        "default",
+    ]
+    assert "has been trained yet" in told(store, study)
+
+
+def test_after_two_that_are_worse_at_the_first_rung_the_search_goes_on_cold(
+    opened: tuple[Store, StudyHandle],
+) -> None:
+    store, study = opened
+    trials, its, history = Trials(store), warm(store, study), SamplerHistory(store, study)
+    labels = []
+    for score in (0.88, 0.88, 0.8):
+        claim = claim_proposal(its, trials, history, "w")
+        assert claim is not None
+        labels.append(claim.label)
+        train(trials, claim, score)
+        trials.finish(claim, TrialState.COMPLETE, score, DONE)
+    assert labels == ["earlier 1", "earlier 2", "default"]
+    assert claim_proposal(its, trials, history, "w") is None
+    assert its.recipes(history.trials()) == []
+    assert "did not help" in told(store, study)
+    assert "went on cold" in told(store, study)
+
+
+def test_while_one_is_better_all_are_tried_and_draws_begin_at_them(
+    opened: tuple[Store, StudyHandle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, study = opened
+    trials, its, history = Trials(store), warm(store, study), SamplerHistory(store, study)
+    for score in (0.95, 0.5, 0.5, 0.5):
+        claim = claim_proposal(its, trials, history, "w")
+        assert claim is not None
+        train(trials, claim, score)
+        trials.finish(claim, TrialState.COMPLETE, score, DONE)
+    assert [each["learning_rate"] for each in its.recipes(history.trials())] == list(RATES)
+    assert "brought 5.00 points" in told(store, study)
+    monkeypatch.setattr(prior, "AT_RANDOM", 0.0)
+    monkeypatch.setattr(prior, "RECIPES", 1.0)
+    monkeypatch.setattr(prior, "CHANGED", 0.0)
+    sampler = make_sampler(study.spec.search, 3, lambda seen: its.recipes(seen)[:1])
+    space = Space.of_study(study.spec)
+    assert draw(history, sampler, space).strategy.learning_rate == RATES[0]
+
+
+def test_a_cold_study_has_no_proposals_and_says_so(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, SPACE, start="cold")
+    with store:
+        begun = begin(store, study, Space.of_study(study.spec), Strategy())
+        assert begun == WarmStart()
+        keep_warm_start(store, study, begun)
+        assert claim_proposal(warm(store, study), Trials(store), SamplerHistory(store, study), "w") is None
+        assert list(beginning(begun, "cold")) == [
+            "Cold start, as was asked for: nothing of earlier tasks is used."
+        ]
+
+
+def test_a_study_of_the_same_store_counts_as_an_earlier_one(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, SPACE)
+    with store:
+        answer(store, study, "tuned", TUNED, 0.8)
+        claim = Trials(store).create(study, fixed_draft(PROPOSED[1], Space.of_study(study.spec), ""), "w")
+        assert claim is not None
+        train(Trials(store), claim, 0.9)
+        Trials(store).finish(claim, TrialState.COMPLETE, 0.9, DONE)
+        known = of_study(store, study)
+        assert known is not None
+        assert [(each.rank, each.answer) for each in known.strategies] == [(1.0, None), (0.0, "tuned")]
+        assert known.strategies[1].curve == pytest.approx([0.8889] * 3)
+
+        spec = study.spec.model_copy(update={"name": "second"})
+        second = store.create_study(spec, task.task, artifact_url=(tmp_path / "b").as_posix(), sources={})
+        answer(store, second, "tuned", TUNED, 0.7)
+        begun = begin(store, second, Space.of_study(spec), Strategy())
+        assert begun.studies == ("s",)
+        assert PROPOSED[1] in [read_strategy(each.strategy) for each in begun.proposals]
+        assert any("1 study of this store (s)" in line for line in beginning(begun))
+        first = next(line for line in beginning(begun) if line.startswith("  earlier 1"))
+        assert "mean rank" in first
+
+
+def test_what_is_noted_oddly_or_by_a_newer_program_blocks_nobody(opened: tuple[Store, StudyHandle]) -> None:
+    import sqlalchemy as sa
+
+    from automl_transfer.store import tables as t
+
+    store, study = opened
+    for text in ("{", '"{}"', '"{\\"unheard_of\\": 1}"', "[" * 9000, "null"):
+        with store.engine.begin() as connection:
+            connection.execute(sa.update(t.study_system_attributes).values(value_json=text))
+        read_warm_start(store, study)
+        assert claim_proposal(warm(store, study), Trials(store), SamplerHistory(store, study), "w") is None
+
+
+def test_one_alone_is_no_verdict_and_a_rung_counts_for_both() -> None:
+    cold = [{1: 0.5, 2: 0.6, 3: 0.7, 9: 0.99}]
+    assert verdict([{1: 0.1, 2: 0.1, 3: 0.1}], cold, 3) == "open"
+    assert verdict([{1: 0.1}, {1: 0.2, 2: 0.2}], cold, 3) == "open"  # none came there
+    assert verdict([{3: 0.1}, {3: 0.2}], cold, 3) == "harms"
+    assert verdict([{3: 0.7}, {3: 0.2}], cold, 3) == "helps"
+    assert verdict([{3: 0.1}, {3: 0.2}], [], 3) == "open"
+    assert verdict([], cold, 3) == "open"
+    assert verdict([{3: 0.62}], cold, 3, images=100) == "open"  # within two standard errors
+    assert verdict([{3: 0.6}], cold, 3, images=2000) == "harms"
