@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import t
 
 sys.path.append(str(Path(__file__).resolve().parent / "table"))
 
@@ -34,6 +35,7 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.names import public_source
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.reporting.seen_tasks import weighted_tau
 from automl_transfer.search.answers import FINETUNED
@@ -101,8 +103,8 @@ def _cell(task: LoadedTask, source: str, steps: int) -> dict[str, Any]:
     record = profiler.compared(profiler.record())
     finetuned = {**FINETUNED, "crop": 1.0, "source": source}
     found = [
-        _judged(task, strategy_of(record), source, 1),
-        _judged(task, Strategy.model_validate(finetuned).canonical(), source, steps),
+        _judged(task, strategy_of(record), backbone, 1),
+        _judged(task, Strategy.model_validate(finetuned).canonical(), backbone, steps),
     ]
     signature = signature_of(task, [record])
     (name,) = signature.measured
@@ -120,7 +122,7 @@ def _cell(task: LoadedTask, source: str, steps: int) -> dict[str, Any]:
     }
 
 
-def _judged(task: LoadedTask, strategy: Strategy, source: str, steps: int) -> tuple[float, float]:
+def _judged(task: LoadedTask, strategy: Strategy, backbone: Backbone, steps: int) -> tuple[float, float]:
     """Accuracy on validation and on test."""
     import torch
 
@@ -128,7 +130,6 @@ def _judged(task: LoadedTask, strategy: Strategy, source: str, steps: int) -> tu
     from automl_transfer.training.making import make_run, train_to_the_end
 
     cpu = torch.device("cpu")
-    backbone = get_source(source).load(task.task.channels)
     run = make_run(strategy, task, backbone, horizon=Horizon.of(TRAIN, 1, steps), seed=0, device=cpu)
     train_to_the_end(run)
     run.model.eval()
@@ -157,31 +158,46 @@ def _converted(weights: Path, folder: Path) -> Path:
 
 
 def show(cells: list[dict[str, Any]]) -> None:
-    """What each source reached, and tau of every order, by task and in the mean with its 95% interval."""
+    """What each source reached, and tau of every order with that, by task and in the mean with its 95% interval
+    (Student's t): by the better model on validation, and by the fine-tuned one alone."""
     tasks: dict[str, dict[str, dict[str, Any]]] = {}
     for cell in cells:
         tasks.setdefault(cell["task"], {})[cell["source"]] = cell
     most = max((len(each) for each in tasks.values()), default=0)
     whole = {name: by_source for name, by_source in tasks.items() if len(by_source) == most > 1}
+    for name, by_source in whole.items():
+        print(
+            f"{name:12}",
+            *(f"{s.rpartition('@')[2]} {c['reached']:.3f}" for s, c in sorted(by_source.items())),
+        )
+    for outcome in ("reached", "finetuned"):
+        print(f"by what was {outcome}:")
+        _show_taus(whole, outcome)
+
+
+def reached(cell: dict[str, Any], outcome: str) -> float:
+    """Accuracy on test."""
+    return float(cell["reached"] if outcome == "reached" else cell["finetuned"][1])
+
+
+def _show_taus(whole: dict[str, dict[str, dict[str, Any]]], outcome: str) -> None:
     taus: dict[str, list[float]] = {}
     for name, by_source in whole.items():
         sources = sorted(by_source)
-        reached = [by_source[source]["reached"] for source in sources]
-        print(
-            f"{name:12} "
-            + "  ".join(f"{s.rpartition('@')[2]} {r:.3f}" for s, r in zip(sources, reached, strict=True))
-        )
-        for order, values in orders(name, sources, whole).items():
-            if (tau := weighted_tau(values, reached)) is not None:
+        found = [reached(by_source[source], outcome) for source in sources]
+        for order, values in orders(name, sources, whole, outcome).items():
+            if (tau := weighted_tau(values, found)) is not None:
                 taus.setdefault(order, []).append(tau)
     for order, values in sorted(taus.items(), key=lambda each: -float(np.mean(each[1]))):
-        half = 1.96 * float(np.std(values, ddof=1)) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+        half = float("nan")
+        if len(values) > 1:
+            half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1)) / len(values) ** 0.5
         listed = " ".join(f"{value:+.2f}" for value in values)
         print(f"{order:14} tau {np.mean(values):+.2f} +- {half:.2f} (n = {len(values)} tasks): {listed}")
 
 
 def orders(
-    name: str, sources: list[str], whole: dict[str, dict[str, dict[str, Any]]]
+    name: str, sources: list[str], whole: dict[str, dict[str, dict[str, Any]]], outcome: str
 ) -> dict[str, list[float]]:
     """By what sources may be ordered before anything is trained: a number a source, more is better."""
     cells = [whole[name][source] for source in sources]
@@ -192,7 +208,8 @@ def orders(
     others = [each for other, each in whole.items() if other != name]
     if others:
         ranks = [
-            {s: r for r, s in enumerate(sorted(sources, key=lambda s: each[s]["reached"]))} for each in others
+            {s: r for r, s in enumerate(sorted(sources, key=lambda s: reached(each[s], outcome)))}
+            for each in others
         ]
         found[BY_OTHERS] = [float(np.mean([rank[source] for rank in ranks])) for source in sources]
     return found

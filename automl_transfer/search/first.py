@@ -36,6 +36,8 @@ VIEWED_PIXELS = 70e6
 LEAST_VIEWS = 4
 VIEWED_PENALTY = 0.3
 """With views a head needs less of the penalty that leave-one-out chose without them."""
+COMPARED = 0.4
+"""What the scores of a source take of the time that a look at it took, at most."""
 FINETUNED_LABEL, TUNED_LABEL = "fine-tuned whole", "profile, tuned"
 RUN_TO_THE_END = frozenset({FINETUNED_LABEL, TUNED_LABEL})
 """Labels of trials that neither pause nor stop: what others are to be better than must be known, and with a
@@ -142,7 +144,7 @@ class FirstAnswers:
             return
         for source, profiler in looked.items():
             record = self._profiles[source]
-            if self._time.spares(record.seconds):
+            if self._time.spares(COMPARED * record.seconds):
                 self._profiles[source] = profiler.compared(record)
 
     def _enqueue_rest(self) -> None:
