@@ -50,7 +50,7 @@ def go_on(crew: Crew | None, checkpoint: Path | None) -> None:
 
 def end(crew: Crew | None) -> None:
     """Tell the others that the trial has ended. Never raises: a crew that is lost knows it."""
-    from automl_transfer.training.run import OVER
+    from automl_transfer.training.crew import OVER
 
     if crew is not None:
         with suppress(TrialDataError):
@@ -70,8 +70,8 @@ def follow(crew: Crew, open_bench: Callable[[StudyHandle], Workbench]) -> None:
 
 
 def _train_along(bench: Workbench, crew: Crew, strategy: Strategy) -> None:
+    from automl_transfer.training.crew import OVER, Over
     from automl_transfer.training.making import make_run
-    from automl_transfer.training.run import OVER, Over
 
     trouble, run = "", None
     try:

@@ -8,11 +8,22 @@ hang where one fails in the middle.)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
+
+from automl_transfer.aborting import Aborted
+
+OVER = -1
+"""What the first member of a crew hands out instead of an epoch where a trial ends before its last one."""
+
+T = TypeVar("T")
+
+
+class Over(Exception):  # noqa: N818  (no error)
+    """The first member has ended the trial."""
 
 
 class Crew(Protocol):
@@ -87,3 +98,33 @@ class Alone:
 
 
 ALONE: Crew = Alone()
+
+
+def agreed(crew: Crew, make: Callable[[], T]) -> T:
+    """What `make` gives, where it gives something on all members; else each raises what ended it.
+
+    Raises:
+        Aborted: One of them was asked to stop.
+        RuntimeError: Another member is in trouble; says which.
+    """
+    if crew.size == 1:
+        return make()
+    trouble: Exception | None = None
+    found: T | None = None
+    try:
+        found = make()
+    except Exception as error:  # whatever it is, the others have to know
+        trouble = error
+    said = crew.agree(words_of(trouble))
+    if trouble is not None:
+        raise trouble
+    if said.startswith(Aborted.__name__):
+        raise Aborted
+    if said or found is None:
+        raise RuntimeError(f"{said}, on another device")
+    return found
+
+
+def words_of(trouble: Exception | None) -> str:
+    """What other members are told."""
+    return "" if trouble is None else f"{type(trouble).__name__}: {str(trouble)[:300]}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +16,14 @@ from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, best_of
-from automl_transfer.errors import NotANumberError, OutOfMemoryError, TrialDataError
+from automl_transfer.errors import OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
 from automl_transfer.training.batches import split_batches, split_micro
-from automl_transfer.training.calibration import calibrated_nll
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
-from automl_transfer.training.crew import ALONE, Crew
-from automl_transfer.training.evaluate import Scores, right_answers, scores
+from automl_transfer.training.crew import ALONE, OVER, Crew, Over, agreed
+from automl_transfer.training.evaluate import Scores
 from automl_transfer.training.inputs import Inputs, PixelInputs, inputs_for
+from automl_transfer.training.judgement import judged, result_of
 from automl_transfer.training.seen import Seen
 from automl_transfer.training.state import (
     Resumed,
@@ -44,23 +43,15 @@ from automl_transfer.training.state import (
 )
 from automl_transfer.training.steps import Stepper
 from automl_transfer.transfer.drawn import Drawn
-from automl_transfer.transfer.features import batch_for, forward_batches, is_out_of_memory
+from automl_transfer.transfer.features import batch_for, is_out_of_memory
 from automl_transfer.transfer.freeze import live_tensors
-from automl_transfer.transfer.norms import BatchNorm, batch_norms
+from automl_transfer.transfer.norms import batch_norms, followed_statistics
 from automl_transfer.transfer.phases import phase_at, phases_of, schedule_of
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.terms.base import hooked
 
 NORM_BATCH = 32
 """Images that batch norm sees at once, at least, where its statistics train: steps are not split below it."""
-
-OVER = -1
-"""What the first member of a crew hands out instead of an epoch where a trial ends before its last one."""
-
-
-class Over(Exception):  # noqa: N818  (no error)
-    """The first member has ended the trial."""
-
 
 State = tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]
 
@@ -294,32 +285,13 @@ class TrainingRun:
             except Aborted:  # the weights have moved on
                 self._go_back(*before)
                 raise
-        return EpochResult(
-            epoch=epoch,
-            train_loss=train_loss,
-            learning_rate=rate,
-            seconds=time.perf_counter() - start,
-            validation_loss=found.nll,
-            right=right_answers(logits, self.task.labels[self.task.indices["validation"]]),
-            calibrated_loss=calibrated_nll(logits, self.task.labels[self.task.indices["validation"]]),
-            **found.shares(),
-        )
+        return result_of(epoch, logits, found, self.task, train_loss, rate, time.perf_counter() - start)
 
     def _judge(self, epoch: int) -> tuple[np.ndarray, Scores]:
-        rows = self.task.indices["validation"]
         inputs = self._inputs()
         self.model.eval()
-        batch = batch_for(inputs.elements, self.device)
         with showing(self.plan.terms, self._moves):
-            logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
-        plain = logits.float().numpy()
-        found = scores(plain, self.task.labels[rows], len(self.task.task.classes), self.task.task.metric)
-        if not math.isfinite(found.nll):
-            raise NotANumberError(
-                f"validation loss must be finite, got {found.nll} after epoch {epoch}: "
-                "lower the learning rate or weight_scale"
-            )
-        return plain, found
+            return judged(lambda stored: self._logits(inputs, stored), inputs, self.task, self.device, epoch)
 
     def _state(self) -> State:
         """What an epoch changes: weights, buffers, the optimiser's state and what terms keep."""
@@ -332,8 +304,7 @@ class TrainingRun:
             try:
                 with reproducible(self.seed, epoch, self.device):
                     found = self._train_epoch(epoch)
-                norms = [layer for layer in batch_norms([self.model]) if layer.training]
-                self._crew.even_out([b for layer in norms for b in _statistics(layer)], self._own_images)
+                self._crew.even_out(followed_statistics(self.model), self._own_images)
                 return found
             except Aborted:
                 self._go_back(*before)
@@ -373,7 +344,7 @@ class TrainingRun:
             for numbers in self._seen.in_epoch(epoch, self._effective)
             for batch in split_batches(numbers, self._effective, self._smallest)
         ]
-        inputs = self._agreed_inputs()
+        inputs = agreed(self._crew, self._inputs)
         self.model.train()
         parts = [self._parts(rows) for rows in batches]
         self._own_images = sum(len(part) for step in parts for part in step)
@@ -389,25 +360,6 @@ class TrainingRun:
         """What of a step goes through this device's model, at once each."""
         own = self._crew.share(rows, self._least_part)
         return split_micro(own, self.batch, self._least_part) if len(own) else []
-
-    def _agreed_inputs(self) -> Inputs:
-        """The inputs of this member, where all members have theirs."""
-        trouble: Exception | None = None
-        inputs: Inputs | None = None
-        try:
-            inputs = self._inputs()
-        except Exception as error:
-            if self._crew.size == 1:
-                raise
-            trouble = error
-        said = self._crew.agree("" if trouble is None else f"{type(trouble).__name__}: {trouble}")
-        if trouble is not None:
-            raise trouble
-        if said.startswith(Aborted.__name__):
-            raise Aborted
-        if said or inputs is None:
-            raise RuntimeError(f"{said}, on another device")
-        return inputs
 
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
@@ -455,7 +407,3 @@ class TrainingRun:
             inputs=self._inputs(),
             devices=self._crew.size,
         )
-
-
-def _statistics(layer: BatchNorm) -> list[Tensor]:
-    return [each for each in (layer.running_mean, layer.running_var) if each is not None]

@@ -12,7 +12,7 @@ from automl_transfer.aborting import Aborted, abort_is_asked
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.errors import NotANumberError, TrialDataError
 from automl_transfer.training.batches import read_ahead
-from automl_transfer.training.crew import Crew
+from automl_transfer.training.crew import Crew, words_of
 from automl_transfer.training.inputs import Inputs
 from automl_transfer.training.loss import Loss, balanced_weights, counted, uncounted
 from automl_transfer.training.optimizers import make_optimizer
@@ -109,7 +109,7 @@ class Stepper:
                 if self._crew.size == 1:
                     raise
                 trouble = error
-            said = self._crew.sync(self._trained, losses[number], _words(trouble))
+            said = self._crew.sync(self._trained, losses[number], words_of(trouble))
             if trouble is not None:
                 raise trouble
             if said:
@@ -171,10 +171,6 @@ def _size(labels: Sequence[torch.Tensor], counts: Sequence[torch.Tensor | None])
         float(len(part)) if own is None else float(own.sum())
         for part, own in zip(labels, counts, strict=True)
     )
-
-
-def _words(trouble: Exception | None) -> str:
-    return "" if trouble is None else f"{type(trouble).__name__}: {str(trouble)[:300]}"
 
 
 def _check(losses: torch.Tensor, epoch: int, rate: float, frozen: torch.Tensor | None) -> None:

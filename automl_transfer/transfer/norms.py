@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.network import evaluating
@@ -27,6 +27,12 @@ def batch_norms(modules: Iterable[nn.Module]) -> list[BatchNorm]:
         for layer in module.modules()
         if isinstance(layer, BatchNorm) and layer.running_mean is not None
     ]
+
+
+def followed_statistics(model: nn.Module) -> list[Tensor]:
+    """Running means and variances of the batch-norm layers that follow what they see."""
+    layers = [layer for layer in batch_norms([model]) if layer.training]
+    return [each for layer in layers for each in (layer.running_mean, layer.running_var) if each is not None]
 
 
 @torch.no_grad()

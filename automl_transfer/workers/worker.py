@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from typing import Protocol
 
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopReason, TrialState, classify
-from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
+from automl_transfer.errors import AutomlTransferError, TrialLostError
+from automl_transfer.files import require_disk
 from automl_transfer.search.beginning import Beginning
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.noise import why_finished
@@ -385,17 +385,8 @@ class Worker:
             path.unlink(missing_ok=True)
 
     def _check_disk(self) -> None:
-        folder = self._files.local_folder
-        if folder is None:
-            return
-        place = next(parent for parent in (folder, *folder.parents) if parent.exists())
-        free = shutil.disk_usage(place).free
-        if free < self._options.min_free_bytes:
-            raise OutputError(
-                f"the disk of {self._handle.artifact_url!r} must have {self._options.min_free_bytes:,} bytes "
-                f"free before a trial starts, got {free:,}: free some space and start the worker again; "
-                "nothing is lost"
-            )
+        place, least = self._handle.artifact_url, self._options.min_free_bytes
+        require_disk(self._files.local_folder, least, f"the disk of {place!r}")
 
 
 def _left_to_newer(trials: Sequence[int]) -> str:
