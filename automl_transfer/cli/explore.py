@@ -40,6 +40,7 @@ def run(
     split_from: options.SplitFrom = None,
     rare_classes: options.RareClasses = None,
     min_per_class: options.MinPerClass = None,
+    exclude: options.Exclude = None,
     settings: options.Settings = None,
     data_root: options.DataRoot = None,
     cache: options.Cache = None,
@@ -80,6 +81,7 @@ def run(
         task__split_from=split_from,
         task__rare_classes=rare_classes,
         task__min_per_class=min_per_class,
+        task__exclude=exclude,
     )
     if sheet is not None:
         refuse_inside(sheet, spec.task, data_root)

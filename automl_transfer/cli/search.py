@@ -39,6 +39,7 @@ def run(
     split_from: options.SplitFrom = None,
     rare_classes: options.RareClasses = None,
     min_per_class: options.MinPerClass = None,
+    exclude: options.Exclude = None,
     refit: options.Refit = None,
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
@@ -87,6 +88,7 @@ def run(
         task__split_from=split_from,
         task__rare_classes=rare_classes,
         task__min_per_class=min_per_class,
+        task__exclude=exclude,
     )
     url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
     folder = output or RUNS / spec.name

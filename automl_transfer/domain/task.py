@@ -58,6 +58,33 @@ class TrainingWeights(Frozen):
         )
 
 
+class Excluded(Frozen):
+    """What a list of exclusions (`--exclude`) did to a task.
+
+    Attributes:
+        sha256: Over the images of the list, what each is left out of, and its weight.
+        training: Images that are not trained on and would have been; where they validate, they still do.
+        everything: Images that are in no split any more.
+        weighted: Images that count less in training.
+    """
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    training: int = Field(ge=0)
+    everything: int = Field(ge=0)
+    weighted: int = Field(ge=0)
+
+    def describe(self) -> str:
+        """What it means, as a sentence without its end.
+
+        >>> Excluded(sha256="ab" * 32, training=3, everything=0, weighted=2).describe()
+        'a list (sha256 abababababab) takes images out of training (3) and everything (0); 2 count less'
+        """
+        return (
+            f"a list (sha256 {self.sha256[:12]}) takes images out of training ({self.training:,}) and "
+            f"everything ({self.everything:,}); {self.weighted:,} count less"
+        )
+
+
 class Task(Ranged):
     """What is to be learnt, without the images themselves.
 
@@ -73,6 +100,7 @@ class Task(Ranged):
         account: What became of every file; None where an earlier version did not count.
         label_preserving: What leaves an image's class as it is; None where nobody said.
         weights: How often training images count; None: once.
+        excluded: What a list of exclusions did; None without one.
     """
 
     name: str = Field(min_length=1)
@@ -87,6 +115,7 @@ class Task(Ranged):
     account: Account | None = None
     label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
     weights: TrainingWeights | None = Field(default=None, exclude_if=unsaid)
+    excluded: Excluded | None = Field(default=None, exclude_if=unsaid)
 
     def may(self, change: Change) -> bool:
         """Whether images may be changed so in training; of colour photographs only mirroring is assumed."""
