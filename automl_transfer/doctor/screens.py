@@ -1,0 +1,160 @@
+"""What the two screens for backdoors share: the features of each class, split in two, and classes compared.
+
+Whoever plants a backdoor wants one class. A part that stands apart in most classes is something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from automl_transfer.doctor.base import Patient
+from automl_transfer.doctor.findings import Finding, Suspect
+from automl_transfer.doctor.neighbours import reduced
+
+Array = npt.NDArray[np.float64]
+
+LEAST_OF_A_CLASS = 20
+BEYOND = 1.5
+"""A part is so many times as clearly apart as those of most classes."""
+LEAST_PART, MOST_PART = 3, 0.4
+"""A part that may be poison has so many images, and is at most this share of its class."""
+
+
+def views(patient: Patient) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
+    """Features of the pool: the late ones, and the early ones that know where in the image something is."""
+    features = patient.features
+    at = features.at(patient.pool)
+    for name, values in (("late", features.late), ("early", features.early)):
+        yield name, reduced(values[at])
+
+
+def may_be_poison(part: int, whole: int) -> bool:
+    """Whether a part of a class has a size that poison would have."""
+    return LEAST_PART <= part <= MOST_PART * whole
+
+
+def two_parts(values: Array) -> npt.NDArray[np.bool_]:
+    """The smaller of two clusters (n, D) by 2-means from the ends of the first principal direction."""
+    centred = values - values.mean(axis=0)
+    direction = np.linalg.svd(centred, full_matrices=False)[2][0]
+    place = centred @ direction
+    second = place > np.median(place) + (place.max() - np.median(place)) / 2
+    if abs(place.min() - np.median(place)) > place.max() - np.median(place):
+        second = place < np.median(place) + (place.min() - np.median(place)) / 2
+    for _ in range(50):
+        if not second.any() or second.all():
+            return np.zeros(len(values), np.bool_)
+        near = values[second].mean(axis=0), values[~second].mean(axis=0)
+        new = np.square(values - near[0]).sum(axis=1) < np.square(values - near[1]).sum(axis=1)
+        if (new == second).all():
+            break
+        second = new
+    return second if second.sum() * 2 <= len(second) else ~second
+
+
+@dataclass(frozen=True)
+class Part:
+    """A small part of a class that stands apart.
+
+    Attributes:
+        label: The class.
+        rows: Its images, oddest first.
+        whole: Images of the class.
+        strength: How clearly it is apart.
+        scores: Of `rows`.
+    """
+
+    label: int
+    rows: npt.NDArray[np.int64]
+    whole: int
+    strength: float
+    scores: Array
+
+
+def told_apart(strengths: Sequence[float], least: float) -> tuple[list[int], bool]:
+    """Places of the classes whose part is apart clearly, and more so than other classes' parts are.
+
+    The flag says that a third of the classes have such a part: then their images are of two kinds, which
+    poison of one class does not explain.
+    """
+    found = np.array(strengths)
+    clear = np.flatnonzero(found >= least)
+    if len(found) >= 3 and len(clear) > max(1, len(found) / 3):
+        return clear.tolist(), True
+    usual = np.median(found) if len(found) >= 3 else 0.0
+    return [int(at) for at in clear if found[at] >= BEYOND * usual], False
+
+
+def screened(
+    patient: Patient,
+    check: str,
+    measure: Callable[[Array], tuple[npt.NDArray[np.bool_], Array, float]],
+    least: float,
+    score_means: str,
+    reliability: str,
+) -> Iterator[Finding]:
+    """Findings of a screen.
+
+    Args:
+        patient: Whose pool is screened.
+        check: Name of the screen.
+        measure: Of the centred features (n, D) of a class: the part, a score of each image, and how clearly
+            the part is apart.
+        least: From which clearness on it counts.
+        score_means: What the scores are.
+        reliability: How far to believe it.
+    """
+    labels, classes = patient.task.labels[patient.pool], patient.task.task.classes
+    for view, values in views(patient):
+        parts: list[Part] = []
+        for label in np.unique(labels):
+            own = np.flatnonzero(labels == label)
+            if len(own) < LEAST_OF_A_CLASS:
+                continue
+            x = values[own].astype(np.float64)
+            part, scores, strength = measure(x - x.mean(axis=0))
+            inside = np.flatnonzero(part)
+            inside = inside[np.argsort(-scores[inside], kind="stable")]
+            if not may_be_poison(len(inside), len(own)):
+                strength = 0.0
+            parts.append(Part(int(label), patient.pool[own[inside]], len(own), strength, scores[inside]))
+        chosen, common = told_apart([each.strength for each in parts], least)
+        for at in chosen if not common else []:
+            each = parts[at]
+            yield Finding(
+                check=check,
+                title=f"A part of {classes[each.label]} stands apart ({view} features)",
+                weight="look",
+                says=f"{len(each.rows):,} of {each.whole:,} images of the class are apart from the others "
+                f"({score_means.split(':')[0]} {each.strength:.2g}; other classes "
+                f"{np.median([p.strength for p in parts]):.2g}).",
+                images=len(each.rows),
+                score_means=score_means,
+                reliability=reliability,
+                suspects=_suspects(patient, each),
+            )
+        if common:
+            clearest = max((parts[at] for at in chosen), key=lambda each: each.strength)
+            yield Finding(
+                check=check,
+                title=f"Most classes are of two kinds ({view} features)",
+                weight="note",
+                says=f"{len(chosen)} of {len(parts)} classes have a small part that stands apart: no sign of a "
+                "backdoor, which has one target, but of two sources of images (two cameras, two studios). "
+                f"Those of {classes[clearest.label]} are shown.",
+                images=sum(len(parts[at].rows) for at in chosen),
+                score_means=score_means,
+                reliability=reliability,
+                suspects=_suspects(patient, clearest),
+            )
+
+
+def _suspects(patient: Patient, part: Part) -> tuple[Suspect, ...]:
+    return tuple(
+        patient.suspect(int(row), what="stands apart", score=float(score))
+        for row, score in zip(part.rows, part.scores, strict=True)
+    )
