@@ -42,12 +42,14 @@ class Features:
         rows: Sorted rows of the task, (n,).
         late: float32 (n, F) of the two cuts that tell the classes best.
         early: float32 (n, F) of an early cut, pooled 4x4: where in the image something is.
+        cells: Cuts and grids that `late` is made of.
     """
 
     source: str
     rows: Rows
     late: Values
     early: Values
+    cells: tuple[Cell, ...] = ()
 
     def at(self, rows: Rows) -> npt.NDArray[np.int64]:
         """Where some of the rows stand."""
@@ -106,6 +108,7 @@ def looker(
             rows,
             np.concatenate([bank.values[:, bank.columns[cell]] for cell in chosen], axis=1),
             np.ascontiguousarray(bank.values[:, bank.columns[place if _finite(bank, place) else chosen[0]]]),
+            tuple(chosen),
         )
 
     return look

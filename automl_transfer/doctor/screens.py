@@ -19,7 +19,7 @@ Array = npt.NDArray[np.float64]
 
 LEAST_OF_A_CLASS = 20
 BEYOND = 1.5
-"""A part is so many times as clearly apart as those of most classes."""
+"""A class stands out that is so many times as clear as others usually are."""
 LEAST_PART, MOST_PART = 3, 0.4
 """A part that may be poison has so many images, and is at most this share of its class."""
 
@@ -75,18 +75,18 @@ class Part:
     scores: Array
 
 
-def told_apart(strengths: Sequence[float], least: float) -> tuple[list[int], bool]:
-    """Places of the classes whose part is apart clearly, and more so than other classes' parts are.
+def standing_out(strengths: Sequence[float], least: float) -> tuple[list[int], list[int]]:
+    """Places of the classes that stand out, and of the others that are clear, too, but not more than others.
 
-    The flag says that a third of the classes have such a part: then their images are of two kinds, which
-    poison of one class does not explain.
+    A single clear class stands out. Of several, those do that are `BEYOND` times as clear as the usual other.
     """
-    found = np.array(strengths)
-    clear = np.flatnonzero(found >= least)
-    if len(found) >= 3 and len(clear) > max(1, len(found) / 3):
-        return clear.tolist(), True
-    usual = np.median(found) if len(found) >= 3 else 0.0
-    return [int(at) for at in clear if found[at] >= BEYOND * usual], False
+    clear = [at for at, strength in enumerate(strengths) if strength >= least]
+    out = [
+        at
+        for at in clear
+        if strengths[at] >= BEYOND * np.median([strengths[a] for a in clear if a != at] or [0.0])
+    ]
+    return out, [at for at in clear if at not in out]
 
 
 def screened(
@@ -122,9 +122,8 @@ def screened(
             if not may_be_poison(len(inside), len(own)):
                 strength = 0.0
             parts.append(Part(int(label), patient.pool[own[inside]], len(own), strength, scores[inside]))
-        chosen, common = told_apart([each.strength for each in parts], least)
-        for at in chosen if not common else []:
-            each = parts[at]
+        chosen, usual = standing_out([each.strength for each in parts], least)
+        for each in (parts[at] for at in chosen):
             yield Finding(
                 check=check,
                 title=f"A part of {classes[each.label]} stands apart ({view} features)",
@@ -137,20 +136,24 @@ def screened(
                 reliability=reliability,
                 suspects=_suspects(patient, each),
             )
-        if common:
-            clearest = max((parts[at] for at in chosen), key=lambda each: each.strength)
+        if usual:
+            clearest = max((parts[at] for at in usual), key=lambda each: each.strength)
             yield Finding(
                 check=check,
-                title=f"Most classes are of two kinds ({view} features)",
+                title=f"{_several(len(usual), len(parts))} of two kinds ({view} features)",
                 weight="note",
-                says=f"{len(chosen)} of {len(parts)} classes have a small part that stands apart: no sign of a "
-                "backdoor, which has one target, but of two sources of images (two cameras, two studios). "
-                f"Those of {classes[clearest.label]} are shown.",
-                images=sum(len(parts[at].rows) for at in chosen),
+                says=f"{len(usual)} of {len(parts)} classes have a small part that stands apart: rather two sources "
+                "of images (two cameras, two studios) than a backdoor, which has one target. Those of "
+                f"{classes[clearest.label]} are shown.",
+                images=sum(len(parts[at].rows) for at in usual),
                 score_means=score_means,
                 reliability=reliability,
                 suspects=_suspects(patient, clearest),
             )
+
+
+def _several(some: int, of: int) -> str:
+    return "Most classes are" if 2 * some > of else "Some classes are" if some > 1 else "A class is"
 
 
 def _suspects(patient: Patient, part: Part) -> tuple[Suspect, ...]:

@@ -17,6 +17,7 @@ from automl_transfer.data.base import Pixels, Rows
 from automl_transfer.data.splits import in_shares
 from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.findings import Finding
+from automl_transfer.doctor.screens import standing_out
 
 SIDE = 3
 LEVELS = 16
@@ -51,7 +52,7 @@ class RepeatedPatches(Check):
         codes = squares(task.images, rows, step)
         common = _ordinary(codes)
         tests = codes[0].size
-        found: dict[int, list[tuple[int, float, int, npt.NDArray[np.int64]]]] = {}
+        found: dict[int, list[tuple[float, int, npt.NDArray[np.int64]]]] = {}
         for place in range(tests):
             column = codes.reshape(len(rows), -1)[:, place]
             for members in _shared(column, common):
@@ -61,20 +62,34 @@ class RepeatedPatches(Check):
                     continue
                 chance = tests * float(binom.sf(counts[label] - 1, len(members), shares[label]))
                 if chance < CHANCE:
-                    found.setdefault(label, []).append((len(members), chance, place, members))
-        for label, each in found.items():
-            count, chance, place, members = max(each, key=lambda one: (one[0], -one[1]))
-            y, x = (step * int(at) for at in divmod(place, codes.shape[2]))
-            chosen = members[labels[members] == label]
+                    found.setdefault(label, []).append((chance, place, members))
+        best = {label: min(each, key=lambda one: one[0]) for label, each in found.items()}
+        order_of = sorted(best)
+        clear = [-np.log10(max(best[label][0], 1e-300)) for label in order_of]
+        chosen, usual = standing_out(clear, -float(np.log10(CHANCE)))
+        for at in chosen:
+            label = order_of[at]
+            chance, place, members = best[label]
+            y, x = (step * int(each) for each in divmod(place, codes.shape[2]))
+            own = members[labels[members] == label]
             yield Finding(
                 check=self.name,
                 title=f"A patch that only {task.task.classes[label]} has",
                 weight="look",
-                says=f"{count:,} images have the same pixels at row {y}, column {x} (of {height}), and "
-                f"{len(chosen):,} of them have this label (by chance: {chance:.0e}); {len(each)} such squares.",
-                images=len(chosen),
+                says=f"{len(members):,} images have the same pixels at row {y}, column {x} (of {height}), and "
+                f"{len(own):,} of them have this label (by chance: {chance:.0e}); {len(found[label])} such squares.",
+                images=len(own),
                 reliability=RELIABILITY,
-                suspects=tuple(patient.suspect(int(rows[at]), what="has the patch", score=1.0) for at in chosen),
+                suspects=tuple(patient.suspect(int(rows[at]), what="has the patch", score=1.0) for at in own),
+            )
+        if usual:
+            yield Finding(
+                check=self.name,
+                title="Classes with pixels of their own",
+                weight="note",
+                says=f"{len(usual)} of {len(shares)} classes have equal squares of pixels that others do not have: "
+                "what drawings and small images are like, rather than a backdoor, which has one target.",
+                reliability=RELIABILITY,
             )
 
 
@@ -105,9 +120,7 @@ def _ordinary(codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return values[counts > max(2.0, ELSEWHERE * some.size)]
 
 
-def _shared(
-    codes: npt.NDArray[np.uint64], common: npt.NDArray[np.uint64]
-) -> Iterable[npt.NDArray[np.int64]]:
+def _shared(codes: npt.NDArray[np.uint64], common: npt.NDArray[np.uint64]) -> Iterable[npt.NDArray[np.int64]]:
     """The images that share a square at one place, for each square that is not ordinary."""
     order = np.argsort(codes, kind="stable")
     ordered = codes[order]

@@ -27,7 +27,9 @@ class SpectralSignatures(Check):
 
     def examine(self, patient: Patient) -> Iterable[Finding]:
         """A finding for each class with such a part, or a note where most have one."""
-        meaning = "gap in standard deviations: images by their squared place along the direction over its mean"
+        meaning = (
+            "gap in standard deviations: images by their squared place along the direction over its mean"
+        )
         return screened(patient, self.name, signature, LEAST_GAP, meaning, RELIABILITY)
 
 
