@@ -288,9 +288,9 @@ A_CLASS, EPOCHS, RATE = 30, 8, 0.2
 
 def gain(name: str, photos: Path | None, seed: int, done: set[str]) -> Iterator[Cell]:
     """Accuracy on test images with right labels after training with wrong ones."""
+    from automl_transfer.domain.strategy import Strategy
     from automl_transfer.models.registry import get_source
     from automl_transfer.search.answers import FINETUNED
-    from automl_transfer.domain.strategy import Strategy
     from automl_transfer.training.evaluate import predict_logits, scores
     from automl_transfer.training.making import make_run
 

@@ -40,6 +40,10 @@ def run(
     rare_classes: options.RareClasses = None,
     min_per_class: options.MinPerClass = None,
     exclude: options.Exclude = None,
+    doctor: Annotated[
+        bool | None,
+        typer.Option("--doctor/--no-doctor", help="A cheap look at the images first. By default yes."),
+    ] = None,
     refit: options.Refit = None,
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
@@ -79,6 +83,7 @@ def run(
         data_root=data_root,
         search__trials=trials,
         search__minutes=minutes,
+        search__doctor=doctor,
         search__confirm=_confirm(confirm),
         task__images=images,
         task__columns=columns_of(columns),

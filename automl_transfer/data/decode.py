@@ -176,7 +176,7 @@ def header(path: Path) -> tuple[bool, int, int]:
 
 @contextlib.contextmanager
 def open_header(path: Path) -> Iterator[ImageFile.ImageFile]:
-    """The image with its header read, and no pixels, for the block. Raises like `read_image`, and Pillow's."""
+    """The image with its header read, and no pixels, for the block. Raises what Pillow does, too."""
     with _stream(path) as stream, _open(stream) as image:
         yield image
 

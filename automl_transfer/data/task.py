@@ -227,7 +227,7 @@ def load_with_details(
     keys = tuple(inventory.keys[row] for row in rows)
     excluded = None
     if listed is not None:  # after the splits: what is not listed stays where it is
-        known = {each.key for each in (*skipped, *inventory.left_out)}
+        known = {each.key for each in skipped} | {each.key for each in inventory.left_out}
         excluded = apply_exclusions(listed, keys, known, indices, weights)
         weights = said(excluded.weights)
         indices, unlearnt = trained(excluded.indices, weights, labels, settled.classes)
@@ -235,8 +235,8 @@ def load_with_details(
             raise NoTaskError(unlearnt)
     mean, std = channel_statistics(cached, indices["train"])
     counted_by = summary(weights, indices["train"])
-    summaries = (excluded and excluded.summary, counted_by)
-    notes = (*opened.notes, *(each.describe() for each in summaries if each is not None))
+    left_out = None if excluded is None else excluded.summary
+    notes = (*opened.notes, *(each.describe() for each in (left_out, counted_by) if each is not None))
     task = Task(
         name=opened.name,
         fingerprint=_fingerprint(settled.classes, cached, labels, indices, weights),
@@ -253,7 +253,7 @@ def load_with_details(
             inventory, cached, settled, indices, notes, None if excluded is None else excluded.out
         ),
         weights=counted_by,
-        excluded=None if excluded is None else excluded.summary,
+        excluded=left_out,
         label_preserving=(
             inventory.label_preserving if spec.label_preserving is None else spec.label_preserving
         ),

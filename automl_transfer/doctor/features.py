@@ -1,7 +1,7 @@
 """What the doctor sees: one forward pass of a source over every image in a split, pooled at a few cuts.
 
-Which two neighbouring cuts tell the classes best is judged by leave-one-out on training images, as the profile
-judges its cuts. The pass is kept in the cache of activations.
+Which two neighbouring cuts tell the classes best is judged by leave-one-out on training images, as the
+profile judges its cuts. The pass is kept in the cache of activations.
 """
 
 from __future__ import annotations
@@ -82,9 +82,9 @@ def looker(
 
         where, scale = resolve_device(device), scale_for(task)
         backbone = get_source(source).load(task.task.channels)
-        constants = chosen_constants("source", task.task, backbone.mean, backbone.std) or (None, None)
+        mean, std = chosen_constants("source", task.task, backbone.mean, backbone.std) or (None, None)
         model = backbone.to(where, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-        normalise = Normaliser(*constants, where)
+        normalise = Normaliser(mean, std, where)
         shown = task.in_detail(scale) if task.has_detail(scale) else task
         groups = len(model.groups)
         late = [

@@ -51,8 +51,8 @@ class Finding(Frozen):
         images: How many it is about; 0 where it is about the dataset.
         score_means: What the suspects' scores are.
         reliability: How far to believe it, in words, with what was measured.
-        false_alarms: How many of the images are expected to be listed without reason; None where nobody knows.
-        suspects: The images, oddest first.
+        false_alarms: How many of the images are expected to be listed without reason; None where nobody
+        knows. suspects: The images, oddest first.
     """
 
     check: str
@@ -107,7 +107,7 @@ class Diagnosis(Frozen):
         return text + "\n"
 
     def exclusions(self, *, soft: bool = False) -> list[Exclusion]:
-        """What should be left out, the strictest word about each image; softly, doubtful images count less."""
+        """What should be left out, the strictest word on each image; softly, doubtful images count less."""
         found: dict[str, Exclusion] = {}
         for finding in self.findings:
             for each in finding.suspects:

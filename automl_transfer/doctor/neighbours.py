@@ -1,7 +1,7 @@
 """Nearest neighbours among features, and how close a pair must be to be no chance.
 
 Where points lie in m dimensions at a locally even density, the volumes out to the k nearest neighbours behave
-like a Poisson process (the model of Facco et al. 2017, section "TWO-NN", for more than two neighbours): given the
+like a Poisson process (as in Facco et al. 2017, TWO-NN, here for more than two neighbours): given the
 k-th distance, the k - 1 nearer ones to the power m are even draws. So the nearest one is by chance as near as
 r d_k with probability 1 - (1 - r^m)^(k - 1).
 """
@@ -77,7 +77,8 @@ def reduced(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return x.numpy()
     some = x[torch.from_numpy(np.random.default_rng(0).permutation(len(x))[:_SAMPLE])]
     _, vectors = torch.linalg.eigh(some.T @ some)
-    return (x @ vectors[:, -DIMENSIONS:].flip(1)).numpy()
+    found: npt.NDArray[np.float32] = (x @ vectors[:, -DIMENSIONS:].flip(1)).numpy()
+    return found
 
 
 def _dimension(distances: npt.NDArray[np.float32]) -> float:

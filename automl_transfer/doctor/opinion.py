@@ -3,10 +3,12 @@
 Ridge regression on the features predicts every image by leave-one-out, and its calibrated probabilities
 p(given label | image) are those of models that were not fitted on the image (nor on what belongs together with
 it). As in confident learning (Northcutt et al. 2021, sections 3.1 and 3.2) an image counts as confidently of
-class j where p_j is at least the mean p_j of the images labelled j; the counts of (given, confident) pairs
-estimate the joint distribution of given and true labels, and so the noise T = p(given | true). From here on it
-is Bayes' rule: the true classes q(true | image) that explain p best under T are found by expectation
-maximisation, and an image's label is wrong with probability 1 - T[given, given] q_given / sum_t T[given, t] q_t.
+class j where p_j is at least the mean p_j of the images labelled j; the counts of (given, confident) pairs estimate the joint
+distribution of given and true labels, and so the noise T = p(given | true).
+
+From here on it is Bayes' rule: the true classes q(true | image) that explain p best under T are found by
+expectation maximisation, and a label is wrong with probability
+1 - T[given, given] q_given / sum_t T[given, t] q_t.
 
 The model itself was fitted on the wrong labels, too. So it is fitted twice more, without the images whose
 labels it does not believe: this finds about a fifth more of them (`benchmarks/doctor.py`).

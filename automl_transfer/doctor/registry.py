@@ -1,7 +1,7 @@
 """Names of checks. A new one is one file and one line here, or an entry point of another package.
 
-The group of entry points is `automl_transfer.checks`; what they give is a `Check`, or a class of one. The order
-is that of the work.
+The group of entry points is `automl_transfer.checks`; what they give is a `Check`, or a class of one. The
+order is that of the work.
 """
 
 from __future__ import annotations

@@ -53,7 +53,8 @@ def two_parts(values: Array) -> npt.NDArray[np.bool_]:
         if (new == second).all():
             break
         second = new
-    return second if second.sum() * 2 <= len(second) else ~second
+    smaller: npt.NDArray[np.bool_] = second if second.sum() * 2 <= len(second) else ~second
+    return smaller
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def screened(
                 check=check,
                 title=f"{_several(len(usual), len(parts))} of two kinds ({view} features)",
                 weight="note",
-                says=f"{len(usual)} of {len(parts)} classes have a small part that stands apart: rather two sources "
+                says=f"{len(usual)} of {len(parts)} classes have a small part that stands apart: rather two "
+                f"sources "
                 "of images (two cameras, two studios) than a backdoor, which has one target. Those of "
                 f"{classes[clearest.label]} are shown.",
                 images=sum(len(parts[at].rows) for at in usual),

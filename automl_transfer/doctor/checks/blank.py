@@ -51,7 +51,8 @@ class BlankImages(Check):
             "(transparency becomes white).",
             images=len(rows),
             score_means="1 - standard deviation of the pixels / 255",
-            reliability="Certain as far as pixels go; whether a blank image belongs to its class is for you to say.",
+            reliability="Certain as far as pixels go; whether a blank image belongs to its class is for you "
+            "to say.",
             false_alarms=0.0,
             suspects=tuple(suspects),
         )

@@ -1,4 +1,4 @@
-"""Activation clustering (Chen et al. 2018): a poisoned class falls into two clusters, one small and of poison."""
+"""Activation clustering (Chen et al. 2018): a poisoned class falls into two clusters, one of them small."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ DIRECTIONS = 10
 LEAST_SILHOUETTE = 0.35
 MOST_COMPARED = 1000
 RELIABILITY = (
-    "A screen, not a proof: what is said of spectral signatures holds here, too. A class that is really of two "
+    "A screen, not a proof: what is said of spectral signatures holds here, too. A class that is really of "
+    "two "
     "kinds of images, a small and a large one, looks the same."
 )
 

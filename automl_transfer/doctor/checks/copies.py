@@ -34,7 +34,8 @@ class ExactCopies(Check):
                 check=self.name,
                 title="Copies with different labels",
                 weight="grave",
-                says="The same pixels have different labels, of which all but one are wrong, and nothing says "
+                says="The same pixels have different labels, of which all but one are wrong, and nothing "
+                "says "
                 "which: all of them are suggested to be left out of training.",
                 images=sum(map(len, conflicting)),
                 reliability=CERTAIN,
@@ -95,7 +96,8 @@ def leak(
         title=title,
         weight="grave",
         says=f"Images of different splits {how}: what is judged was trained on, and scores are too good. The "
-        "list leaves training copies out of training, and validation copies of test images out of everything.",
+        "list leaves training copies out of training, and validation copies of test images out of "
+        "everything.",
         images=len(suspects),
         score_means="1 - chance that two different images are as alike" if scores else "",
         reliability=reliability,

@@ -21,7 +21,8 @@ class UnusableFiles(Check):
                 check=self.name,
                 title=self.title,
                 weight="look",
-                says="These were meant to be images and are in no split: repair or remove them, or leave them "
+                says="These were meant to be images and are in no split: repair or remove them, or leave "
+                "them "
                 "out with --on-bad-image skip.",
                 images=len(bad),
                 reliability="Certain: decoding them was tried.",

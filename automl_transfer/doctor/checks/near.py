@@ -1,8 +1,9 @@
 """Near copies: the same picture saved again, cut, brightened or turned a little.
 
-Two views of each image are compared with all others: its gray pixels at 16x16 without brightness and contrast,
-which survive strong compression and light, and the source's features, which survive cuts and turns. A pair is
-listed where it is nearer, beside the neighbours around it, than chance allows (`doctor.neighbours`).
+Two views of each image are compared with all others: its gray pixels at 16x16 without brightness and
+contrast, which survive strong compression and light, and the source's features, which survive cuts and
+turns. A pair is listed where it is nearer, beside the neighbours around it, than chance allows
+(`doctor.neighbours`).
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ EXPECTED = 0.5
 GRID = 16
 LEAST = 20
 RELIABILITY = (
-    "By chance about one image is expected to be listed, where images lie evenly; series of one object are listed, "
+    "By chance about one image is expected to be listed, where images lie evenly; series of one object are "
+    "listed, "
     "and rightly so. Measured on photographs: all copies saved at JPEG quality 30 or better, brightened "
-    "or darkened by 30%, cut to 95% or turned by 2 degrees are found; of those cut to 80% or turned by 10 degrees "
+    "or darkened by 30%, cut to 95% or turned by 2 degrees are found; of those cut to 80% or turned by 10 "
+    "degrees "
     "not half (docs: Robustness)."
 )
 
@@ -126,5 +129,5 @@ def _blocks(gray: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         sums = np.add.reduceat(gray, edges[:-1], axis=axis)
         shape = [1, 1, 1]
         shape[axis] = GRID
-        gray = sums / np.diff(edges).reshape(shape)
+        gray = sums / np.diff(edges).reshape(shape).astype(np.float32)
     return gray

@@ -13,7 +13,8 @@ from automl_transfer.doctor.neighbours import neighbours_of, reduced
 
 LEAST = 20
 RELIABILITY = (
-    "A rank, not a proof: distances of sound images have heavier tails than assumed, and rare but good images are "
+    "A rank, not a proof: distances of sound images have heavier tails than assumed, and rare but good "
+    "images are "
     "far from others, too. Nothing is suggested to be left out for it."
 )
 

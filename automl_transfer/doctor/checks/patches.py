@@ -1,8 +1,8 @@
 """Repeated patches: a few pixels that are the same at the same place, on images of one label alone.
 
-What BadNets (Gu et al. 2017) stamp on images, and what logos and time stamps of one camera look like. The rounded
-pixels of every 3x3 square are compared. Where nearly all images that share a square have one label, and such
-squares are seen hardly anywhere else, chance does not explain it.
+What BadNets (Gu et al. 2017) stamp on images, and what logos and time stamps of one camera look like. The
+rounded pixels of every 3x3 square are compared. Where nearly all images that share a square have one label,
+and such squares are seen hardly anywhere else, chance does not explain it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ ELSEWHERE = 2e-4
 CHANCE = 1e-3
 """Of one finding in the whole dataset, where labels and squares have nothing to do with each other."""
 RELIABILITY = (
-    "Chance would give such a square in one dataset of a thousand, but a class may have it for good reasons: look "
-    "at the place. A trigger that is blended in, moves or changes is not found, nor one as common elsewhere as a "
+    "Chance would give such a square in one dataset of a thousand, but a class may have it for good "
+    "reasons: look "
+    "at the place. A trigger that is blended in, moves or changes is not found, nor one as common elsewhere "
+    "as a "
     "white spot on white pages (rates: docs, Robustness)."
 )
 
@@ -76,8 +78,10 @@ class RepeatedPatches(Check):
                 check=self.name,
                 title=f"A patch that only {task.task.classes[label]} has",
                 weight="look",
-                says=f"{len(members):,} images have the same pixels at row {y}, column {x} (of {height}), and "
-                f"{len(own):,} of them have this label (by chance: {chance:.0e}); {len(found[label])} such squares.",
+                says=f"{len(members):,} images have the same pixels at row {y}, column {x} (of {height}), "
+                f"and "
+                f"{len(own):,} of them have this label (by chance: {chance:.0e}); {len(found[label])} such "
+                f"squares.",
                 images=len(own),
                 reliability=RELIABILITY,
                 suspects=tuple(patient.suspect(int(rows[at]), what="has the patch", score=1.0) for at in own),
@@ -87,14 +91,15 @@ class RepeatedPatches(Check):
                 check=self.name,
                 title="Classes with pixels of their own",
                 weight="note",
-                says=f"{len(usual)} of {len(shares)} classes have equal squares of pixels that others do not have: "
+                says=f"{len(usual)} of {len(shares)} classes have equal squares of pixels that others do "
+                f"not have: "
                 "what drawings and small images are like, rather than a backdoor, which has one target.",
                 reliability=RELIABILITY,
             )
 
 
 def squares(images: Pixels, rows: Rows, step: int) -> npt.NDArray[np.uint64]:
-    """(n, h, w) a number for the rounded pixels of the square at every `step`-th place, equal for equal ones."""
+    """(n, h, w) a number for the rounded pixels of every `step`-th square, equal for equal ones."""
     height, width, channels = images.shape[1:]
     tops, lefts = range(0, height - SIDE + 1, step), range(0, width - SIDE + 1, step)
     generator = np.random.default_rng(0)

@@ -59,9 +59,11 @@ class Shortcuts(Check):
                 else "look"
                 if what != "borders"
                 else "note",
-                says=f"A small model that sees the {what} alone is right on {100 * score:.1f}% of the images it was "
+                says=f"A small model that sees the {what} alone is right on {100 * score:.1f}% of the "
+                f"images it was "
                 f"not fitted on, each class counted once; chance gives {100 * chance:.1f}%. {_MEANING[what]}",
-                reliability=f"Five-fold cross-validation on {len(rows):,} images; p = {p:.1g} against answers that "
+                reliability=f"Five-fold cross-validation on {len(rows):,} images; p = {p:.1g} against "
+                f"answers that "
                 "have nothing to do with labels.",
                 false_alarms=CHANCE,
             )
@@ -70,7 +72,8 @@ class Shortcuts(Check):
 _MEANING = {
     "borders": "Backgrounds may belong to the class, or to where its images were taken.",
     "sizes": "Probably classes come from different places; a network sees sizes as distortion and blur.",
-    "formats": "Classes come from different programs or cameras: compression leaves traces that networks see.",
+    "formats": "Classes come from different programs or cameras: compression leaves traces that networks "
+    "see.",
     "metadata": "Classes come from different cameras or programs.",
 }
 

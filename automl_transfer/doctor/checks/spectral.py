@@ -1,4 +1,4 @@
-"""Spectral signatures (Tran, Li and Madry 2018): poisoned images stand apart in one direction of their class."""
+"""Spectral signatures (Tran, Li and Madry 2018): poisoned images stand apart in one direction of a class."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from automl_transfer.doctor.screens import Array, screened, two_parts
 LEAST_GAP = 5.0
 """Halves of a normal distribution have a gap of 2.65."""
 RELIABILITY = (
-    "A screen, not a proof. The paper reads features of a network that was trained on the poison; these are the "
-    "source's, which never saw it, and a trigger shows only where it changes them much. A class of two kinds of "
+    "A screen, not a proof. The paper reads features of a network that was trained on the poison; these are "
+    "the "
+    "source's, which never saw it, and a trigger shows only where it changes them much. A class of two "
+    "kinds of "
     "images is listed as well: look at what the listed ones have in common (rates: docs, Robustness)."
 )
 

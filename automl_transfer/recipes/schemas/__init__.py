@@ -1,6 +1,7 @@
 """JSON Schemas (draft 2020-12) of best-strategy files, one a version; they are published in the docs too.
 
-`python -m automl_transfer.recipes.schemas` writes the newest one anew after a change of the models.
+`python -m automl_transfer.recipes.schemas` writes the newest one anew after a change of the models, and that
+of the data doctor's `doctor.json`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import json
 from importlib import resources
 from typing import Any
 
+from pydantic import BaseModel
+
+from automl_transfer.doctor.findings import Diagnosis
 from automl_transfer.recipes.best_strategy import SCHEMA_VERSION, Recipe
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -25,7 +29,11 @@ def recipe_schema(version: int = SCHEMA_VERSION) -> dict[str, Any]:
     return found
 
 
-def generated() -> str:
+def generated(model: type[BaseModel] = Recipe) -> str:
     """The text of the newest schema, from the models."""
-    schema = {"$schema": DIALECT, **Recipe.model_json_schema(by_alias=True)}
+    schema = {"$schema": DIALECT, **model.model_json_schema(by_alias=True)}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+PUBLISHED: dict[str, type[BaseModel]] = {f"recipe-{SCHEMA_VERSION}.json": Recipe, "doctor-1.json": Diagnosis}
+"""Files of schemas that follow the models."""

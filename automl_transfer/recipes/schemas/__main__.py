@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from automl_transfer.recipes.best_strategy import SCHEMA_VERSION
-from automl_transfer.recipes.schemas import generated
+from automl_transfer.recipes.schemas import PUBLISHED, generated
 
 HERE = Path(__file__).resolve().parent
 for folder in (HERE, HERE.parents[2] / "docs" / "schemas"):
     if folder.is_dir():
-        (folder / f"recipe-{SCHEMA_VERSION}.json").write_text(generated(), encoding="utf-8")
+        for name, model in PUBLISHED.items():
+            (folder / name).write_text(generated(model), encoding="utf-8")
