@@ -18,7 +18,7 @@ from automl_transfer.doctor.neighbours import reduced
 Array = npt.NDArray[np.float64]
 
 LEAST_OF_A_CLASS = 20
-BEYOND = 1.5
+BEYOND = 2.0
 """A class stands out that is so many times as clear as others usually are."""
 LEAST_PART, MOST_PART = 3, 0.4
 """A part that may be poison has so many images, and is at most this share of its class."""
@@ -79,14 +79,15 @@ class Part:
 def standing_out(strengths: Sequence[float], least: float) -> tuple[list[int], list[int]]:
     """Places of the classes that stand out, and of the others that are clear, too, but not more than others.
 
-    A single clear class stands out. Of several, those do that are `BEYOND` times as clear as the usual other.
+    Those stand out that are `BEYOND` times as clear as the usual other clear class, and at least half as clear
+    as the clearest.
     """
     clear = [at for at, strength in enumerate(strengths) if strength >= least]
-    out = [
-        at
-        for at in clear
-        if strengths[at] >= BEYOND * np.median([strengths[a] for a in clear if a != at] or [0.0])
-    ]
+    out = []
+    for at in clear:
+        others = [strengths[other] for other in clear if other != at]
+        if strengths[at] >= BEYOND * np.median(others or [0.0]) and strengths[at] >= 0.5 * max(strengths):
+            out.append(at)
     return out, [at for at in clear if at not in out]
 
 

@@ -20,6 +20,7 @@ POINTS = {
     "found": "tiles = door_found:Tiles",
     "metrics": "half_marks = door_metric:half_marks",
     "launchers": "typed = door_launcher:Typed",
+    "checks": "counted = door_check:Counted",
 }
 """The one line of each door, by its group."""
 

@@ -1,0 +1,127 @@
+"""The checks that look at features, on real digits with real faults put in."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from planted import SOURCE, changed
+
+from automl_transfer.data.task import LoadedDetails
+from automl_transfer.doctor.base import Patient
+from automl_transfer.doctor.features import Features, looker
+from automl_transfer.doctor.findings import Finding
+from automl_transfer.doctor.neighbours import neighbours_of
+from automl_transfer.doctor.registry import all_checks
+
+
+def check(name: str, details: LoadedDetails, seen: Features) -> list[Finding]:
+    found = next(each for each in all_checks() if each.name == name)
+    return list(found.examine(Patient(details, lambda task, rows: seen)))
+
+
+def test_wrong_labels_are_found_and_right_ones_are_left_alone(digits: LoadedDetails, seen: Features) -> None:
+    random = np.random.default_rng(0)
+    patient = Patient(digits, None)
+    labels = digits.loaded.labels.copy()
+    wrong = random.permutation(patient.pool)[: len(patient.pool) // 10]
+    labels[wrong] = (labels[wrong] + random.integers(1, 10, len(wrong))) % 10
+    (found,) = check("labels", changed(digits, labels=labels), seen)
+    keys = {digits.loaded.keys[row] for row in wrong}
+    listed = {each.image for each in found.suspects}
+    assert len(listed & keys) >= 0.9 * len(keys)
+    assert len(listed & keys) >= 0.9 * len(listed)
+    truth = dict(zip(digits.loaded.keys, digits.loaded.labels.tolist(), strict=True))
+    named = [each.what == f"looks like {truth[each.image]}" for each in found.suspects if each.image in keys]
+    assert np.mean(named) >= 0.9
+    assert found.false_alarms is not None
+    assert found.false_alarms < 0.2 * len(listed)
+    assert all(each.leave_out_of == "training" and each.trust <= 0.5 for each in found.suspects)
+    assert {each.split for each in found.suspects} == {"train", "validation"}  # test labels are not judged
+    clean = check("labels", digits, seen)
+    assert sum(each.images for each in clean) <= 3
+
+
+def test_a_near_copy_across_splits_is_found_and_other_images_are_not(
+    digits: LoadedDetails, seen: Features, cache: Path
+) -> None:
+    images = np.array(digits.loaded.images)
+    train, test = digits.loaded.indices["train"], digits.loaded.indices["test"]
+    images[train[5]] = (0.8 * images[test[3]]).astype(np.uint8)
+    turned = Image.fromarray(images[test[4]].squeeze()).rotate(2, Image.Resampling.BICUBIC)
+    images[train[9]] = np.asarray(turned)[:, :, None]
+    planted = changed(digits, images)
+    (found, *_) = check(
+        "near", planted, looker(SOURCE, device="cpu", cache_root=cache)(planted.loaded, seen.rows)
+    )
+    assert found.weight == "grave"
+    keys = digits.loaded.keys
+    assert {(each.image, each.twin) for each in found.suspects} == {
+        (keys[train[5]], keys[test[3]]),
+        (keys[train[9]], keys[test[4]]),
+    }
+    assert all(each.leave_out_of == "training" for each in found.suspects)
+    assert check("near", digits, seen) == []
+
+
+def test_a_patch_that_makes_a_label_is_found_and_named(digits: LoadedDetails, seen: Features) -> None:
+    patient = Patient(digits, None)
+    others = patient.pool[digits.loaded.labels[patient.pool] != 7]
+    stamped = np.random.default_rng(1).permutation(others)[:40]
+    images, labels = np.array(digits.loaded.images), digits.loaded.labels.copy()
+    images[stamped, -5:-1, -5:-1] = 255
+    labels[stamped] = 7
+    (found, *_) = check("patches", changed(digits, images, labels), seen)
+    assert found.title == "A patch that only 7 has"
+    assert {each.image for each in found.suspects} >= {digits.loaded.keys[row] for row in stamped}
+    assert found.images <= 45
+    assert re.search(r"at row 2\d, column 2\d \(of 32\)", found.says)
+    assert not any(each.leave_out_of for each in found.suspects)
+    assert all(each.weight == "note" for each in check("patches", digits, seen))
+
+
+def test_a_part_of_one_class_stands_out_and_a_part_of_every_class_does_not(
+    digits: LoadedDetails, seen: Features
+) -> None:
+    rows, labels = seen.rows, digits.loaded.labels
+    away = np.zeros(seen.late.shape[1], np.float32)
+    away[:100] = 30 * seen.late[:, :100].std(axis=0)
+    some = np.flatnonzero(labels[rows] == 3)[::4]
+    late = seen.late.copy()
+    late[some] += away
+    poisoned = dataclasses.replace(seen, late=late)
+    for screen in ("spectral", "clusters"):
+        found = [each for each in check(screen, digits, poisoned) if "late" in each.title]
+        serious = [each for each in found if each.weight != "note"]
+        assert [each.title for each in serious] == ["A part of 3 stands apart (late features)"]
+        pool = set(Patient(digits, None).pool.tolist())
+        expected = {digits.loaded.keys[rows[at]] for at in some if rows[at] in pool}
+        assert {each.image for each in serious[0].suspects} == expected
+        late = seen.late.copy()
+        for label in range(10):
+            late[np.flatnonzero(labels[rows] == label)[::4]] += away
+        everywhere = check(screen, digits, dataclasses.replace(seen, late=late))
+        assert all(each.weight == "note" for each in everywhere if "late" in each.title)
+
+
+def test_what_is_unlike_everything_is_shown_and_not_listed(digits: LoadedDetails, seen: Features) -> None:
+    late = seen.late.copy()
+    late[7] += 60 * late.std(axis=0)
+    (found,) = check("outliers", digits, dataclasses.replace(seen, late=late))
+    assert found.suspects[0].image == digits.loaded.keys[seen.rows[7]]
+    assert all(each.leave_out_of is None for each in found.suspects)
+
+
+def test_by_chance_about_so_many_points_have_so_near_a_neighbour() -> None:
+    """The model is that of points at an even density: here it is true."""
+    for dimension in (3, 8):
+        points = np.random.default_rng(dimension).random((3000, dimension)).astype(np.float32)
+        found = neighbours_of(points)
+        assert found.dimension == pytest.approx(dimension, rel=0.25)
+        assert 10 <= (found.chance() < 0.01).sum() <= 90  # 30 expected
+        points[1] = points[0] + 1e-4
+        assert neighbours_of(points).chance()[:2].max() < 1e-6
