@@ -288,6 +288,7 @@ A_CLASS, EPOCHS, RATE = 30, 8, 0.2
 
 def gain(name: str, photos: Path | None, seed: int, done: set[str]) -> Iterator[Cell]:
     """Accuracy on test images with right labels after training with wrong ones."""
+    from automl_transfer.domain.horizon import Horizon
     from automl_transfer.domain.strategy import Strategy
     from automl_transfer.models.registry import get_source
     from automl_transfer.search.answers import FINETUNED
@@ -332,7 +333,8 @@ def gain(name: str, photos: Path | None, seed: int, done: set[str]) -> Iterator[
         ):
             chosen = Strategy.model_validate({**strategy, "source": SOURCE, **changes}).canonical()
             epochs = 1 if method == "solved head" else EPOCHS
-            run = make_run(chosen, task, backbone, max_epochs=epochs, seed=seed, device=torch.device("cpu"))
+            horizon = Horizon.of(len(train), epochs, None)
+            run = make_run(chosen, task, backbone, horizon=horizon, seed=seed, device=torch.device("cpu"))
             run.train_to(epochs)
             run.load_shown()
             rows = loaded.indices["test"]
@@ -352,9 +354,9 @@ def cost(images: int) -> Iterator[Cell]:
             place = root / "photos" / str(label)
             place.mkdir(parents=True, exist_ok=True)
             pixels = np.clip(centres[label] + generator.normal(0, 60, (6, 6, 3)), 0, 255).astype(np.uint8)
-            image = Image.fromarray(pixels).resize((48, 48), Image.Resampling.BICUBIC)
+            image = Image.fromarray(pixels).resize((32, 32), Image.Resampling.BICUBIC)
             image.save(place / f"{number}.jpg", quality=90)
-        spec = TaskSpec(dataset=str(root / "photos"), resolution=48)
+        spec = TaskSpec(dataset=str(root / "photos"), resolution=32)
         details = load_with_details(spec, data_root=None, cache_root=root / "cache", progress=None)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         patient = Patient(details, looker(SOURCE, cache_root=root / "cache"))
@@ -367,7 +369,7 @@ def cost(images: int) -> Iterator[Cell]:
             list(each.examine(patient))
             parts[each.name] = round(time.process_time() - began, 2)
         yield {
-            "images": images, "pixels": 48, "pass_seconds": round(passed, 1), "checks": parts,
+            "images": images, "pixels": 32, "pass_seconds": round(passed, 1), "checks": parts,
             "ratio": round((passed + sum(parts.values())) / passed, 2),
             "cheap_seconds": round(sum(parts[name] for name in ("files", "blank", "channels", "copies")), 2),
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, "before_mb": before // 1024,

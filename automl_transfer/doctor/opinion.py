@@ -1,10 +1,10 @@
 """What features say about labels: confident learning on out-of-fold probabilities.
 
 Ridge regression on the features predicts every image by leave-one-out, and its calibrated probabilities
-p(given label | image) are those of models that were not fitted on the image (nor on what belongs together with
-it). As in confident learning (Northcutt et al. 2021, sections 3.1 and 3.2) an image counts as confidently of
-class j where p_j is at least the mean p_j of the images labelled j; the counts of (given, confident) pairs estimate the joint
-distribution of given and true labels, and so the noise T = p(given | true).
+p(given label | image) are those of models that were not fitted on the image (nor on what belongs together
+with it). As in confident learning (Northcutt et al. 2021, sections 3.1 and 3.2) an image counts as
+confidently of class j where p_j is at least the mean p_j of the images labelled j; the counts of (given,
+confident) pairs estimate the joint distribution of given and true labels, and so the noise T = p(given | true).
 
 From here on it is Bayes' rule: the true classes q(true | image) that explain p best under T are found by
 expectation maximisation, and a label is wrong with probability
@@ -37,6 +37,8 @@ MOST_ROWS = 10_000
 FITS = 3
 DISBELIEVED = 1e-3
 """What an image counts in a fit whose label is not believed: its own prediction stays exact."""
+UNSEEN = 0.5
+"""Wrong labels that each class is taken to have beyond those seen: none seen is not none there."""
 STEPS, MOST_WORK = 30, 2e10
 
 
@@ -98,7 +100,7 @@ def joint_of(probabilities: Array, labels: Rows, classes: int) -> Array:
 
 def wrongness(probabilities: Array, labels: Rows, joint: Array) -> tuple[Array, Array]:
     """(n,) how likely each label is wrong, and (n, C) the true classes q, under the noise of a joint."""
-    noise = joint + 1e-9
+    noise = joint + UNSEEN / max(1, len(joint) - 1)
     noise /= noise.sum(axis=0, keepdims=True)  # (given, true)
     true = probabilities.copy()
     steps = int(np.clip(MOST_WORK // (4 * len(labels) * len(joint) ** 2), 3, STEPS))

@@ -79,8 +79,8 @@ class Part:
 def standing_out(strengths: Sequence[float], least: float) -> tuple[list[int], list[int]]:
     """Places of the classes that stand out, and of the others that are clear, too, but not more than others.
 
-    Those stand out that are `BEYOND` times as clear as the usual other clear class, and at least half as clear
-    as the clearest.
+    Those stand out that are `BEYOND` times as clear as the usual other clear class, and at least half as
+    clear as the clearest.
     """
     clear = [at for at, strength in enumerate(strengths) if strength >= least]
     out = []

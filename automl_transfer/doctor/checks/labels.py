@@ -13,7 +13,8 @@ SOUND = 0.003
 """Share of sound labels that are listed all the same, over four datasets (`benchmarks/doctor.py`)."""
 MEASURED = (
     "Measured with 10% wrong labels put in: precision .92 and recall .95 on photographs of hands (which have "
-    "errors of their own, counted here as wrongly listed), at least .97 and .97 on digits and textures (docs: "
+    "errors of their own, counted here as wrongly listed), at least .97 and .97 on digits and textures "
+    "(docs: "
     "Robustness)."
 )
 
@@ -37,12 +38,15 @@ class WrongLabels(Check):
             check=self.name,
             title=self.title,
             weight="look",
-            says=f"{len(listed):,} of {images:,} labels of training and validation images are more likely wrong "
-            f"than right (about {100 * opinion.noise:.1f}% are estimated to be). The list takes these images out "
+            says=f"{len(listed):,} of {images:,} labels of training and validation images are more likely "
+            f"wrong "
+            f"than right (about {100 * opinion.noise:.1f}% are estimated to be). The list takes these "
+            f"images out "
             "of training; validation images stay where they are judged.",
             images=len(listed),
             score_means="probability that the label is wrong",
-            reliability=f"About {min(false, len(listed)):.0f} of the {len(listed):,} are expected to be right: by "
+            reliability=f"About {min(false, len(listed)):.0f} of the {len(listed):,} are expected to be "
+            f"right: by "
             f"these probabilities, and because {100 * SOUND:g}% of sound labels are listed, too. {MEASURED}",
             false_alarms=min(false, float(len(listed))),
             suspects=tuple(

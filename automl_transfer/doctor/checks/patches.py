@@ -72,16 +72,16 @@ class RepeatedPatches(Check):
         for at in chosen:
             label = order_of[at]
             chance, place, members = best[label]
-            y, x = (step * int(each) for each in divmod(place, codes.shape[2]))
-            own = members[labels[members] == label]
+            row, column = divmod(place, codes.shape[2])
+            near = [each for _, where, each in found[label] if _beside(where, place, codes.shape[2], step)]
+            own = np.unique(np.concatenate([each[labels[each] == label] for each in near]))
             yield Finding(
                 check=self.name,
                 title=f"A patch that only {task.task.classes[label]} has",
                 weight="look",
-                says=f"{len(members):,} images have the same pixels at row {y}, column {x} (of {height}), "
-                f"and "
-                f"{len(own):,} of them have this label (by chance: {chance:.0e}); {len(found[label])} such "
-                f"squares.",
+                says=f"{len(members):,} images have the same pixels at row {step * row}, column "
+                f"{step * column} (of {height}), and {int((labels[members] == label).sum()):,} of them have this "
+                f"label (by chance: {chance:.0e}); with the squares beside it, {len(own):,} have.",
                 images=len(own),
                 reliability=RELIABILITY,
                 suspects=tuple(patient.suspect(int(rows[at]), what="has the patch", score=1.0) for at in own),
@@ -115,6 +115,12 @@ def squares(images: Pixels, rows: Rows, step: int) -> npt.NDArray[np.uint64]:
                 for channel in range(channels):
                     codes += shifted[..., channel] * keys[dy, dx, channel]
     return found
+
+
+def _beside(place: int, other: int, width: int, step: int) -> bool:
+    """Whether two squares touch."""
+    (y, x), (v, u) = divmod(place, width), divmod(other, width)
+    return max(abs(y - v), abs(x - u)) * step <= 2 * SIDE
 
 
 def _ordinary(codes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
