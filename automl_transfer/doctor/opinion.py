@@ -4,7 +4,8 @@ Ridge regression on the features predicts every image by leave-one-out, and its 
 p(given label | image) are those of models that were not fitted on the image (nor on what belongs together
 with it). As in confident learning (Northcutt et al. 2021, sections 3.1 and 3.2) an image counts as
 confidently of class j where p_j is at least the mean p_j of the images labelled j; the counts of (given,
-confident) pairs estimate the joint distribution of given and true labels, and so the noise T = p(given | true).
+confident) pairs estimate the joint distribution of given and true labels, and so the noise
+T = p(given | true).
 
 From here on it is Bayes' rule: the true classes q(true | image) that explain p best under T are found by
 expectation maximisation, and a label is wrong with probability

@@ -80,8 +80,8 @@ class RepeatedPatches(Check):
                 title=f"A patch that only {task.task.classes[label]} has",
                 weight="look",
                 says=f"{len(members):,} images have the same pixels at row {step * row}, column "
-                f"{step * column} (of {height}), and {int((labels[members] == label).sum()):,} of them have this "
-                f"label (by chance: {chance:.0e}); with the squares beside it, {len(own):,} have.",
+                f"{step * column} (of {height}), and {int((labels[members] == label).sum()):,} of them have "
+                f"this label (by chance: {chance:.0e}); with the squares beside it, {len(own):,} have.",
                 images=len(own),
                 reliability=RELIABILITY,
                 suspects=tuple(patient.suspect(int(rows[at]), what="has the patch", score=1.0) for at in own),
