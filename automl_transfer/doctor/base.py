@@ -19,6 +19,7 @@ from automl_transfer.domain.task import SPLITS, Split
 
 if TYPE_CHECKING:
     from automl_transfer.doctor.features import Features
+    from automl_transfer.doctor.neighbours import Neighbours
     from automl_transfer.doctor.opinion import Opinion
 
 NO_SPLIT = -1
@@ -67,6 +68,13 @@ class Patient:
         cached = self.details.cached
         rows = self.rows[~cached.blank[self.rows]]
         return leaders_of(rows, twins_of(cached.digests, cached.blank))[0]
+
+    @cached_property
+    def beside(self) -> Neighbours:
+        """The nearest others of each of the `leaders`, by late features."""
+        from automl_transfer.doctor.neighbours import neighbours_of, reduced
+
+        return neighbours_of(reduced(self.features.late[self.features.at(self.leaders)]))
 
     def split(self, row: int) -> Split | None:
         """Where a row is used."""

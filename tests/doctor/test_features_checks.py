@@ -77,8 +77,9 @@ def test_a_patch_that_makes_a_label_is_found_and_named(digits: LoadedDetails, se
     labels[stamped] = 7
     (found, *_) = check("patches", changed(digits, images, labels), seen)
     assert found.title == "A patch that only 7 has"
-    assert {each.image for each in found.suspects} >= {digits.loaded.keys[row] for row in stamped}
-    assert found.images <= 45
+    listed, planted = {each.image for each in found.suspects}, {digits.loaded.keys[row] for row in stamped}
+    assert len(listed & planted) >= 0.8 * len(planted)
+    assert len(listed - planted) <= 2
     assert re.search(r"at row 2\d, column 2\d \(of 32\)", found.says)
     assert not any(each.leave_out_of for each in found.suspects)
     assert all(each.weight == "note" for each in check("patches", digits, seen))

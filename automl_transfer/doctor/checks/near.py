@@ -86,13 +86,11 @@ def alike(patient: Patient, rows: Rows) -> tuple[npt.NDArray[np.float64], list[l
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
 
-    features = patient.features
-    views = (thumbnails(patient.task.images, rows), features.late[features.at(rows)])
+    views = (neighbours_of(reduced(thumbnails(patient.task.images, rows))), patient.beside)
     n = len(rows)
     least = np.ones(n)
     pairs: list[npt.NDArray[np.int64]] = []
-    for view in views:
-        found = neighbours_of(reduced(view))
+    for found in views:
         chance = found.chance()
         near = np.flatnonzero(chance * n < EXPECTED)
         pairs.append(np.stack([near, found.places[near, 0]], axis=1))

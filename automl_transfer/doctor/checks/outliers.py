@@ -9,7 +9,6 @@ from scipy.stats import norm
 
 from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.findings import Finding
-from automl_transfer.doctor.neighbours import neighbours_of, reduced
 
 LEAST = 20
 RELIABILITY = (
@@ -29,9 +28,7 @@ class Outliers(Check):
         rows = patient.leaders
         if len(rows) < LEAST:
             return
-        features = patient.features
-        found = neighbours_of(reduced(features.late[features.at(rows)]))
-        far = np.log(np.maximum(found.distances[:, -1].astype(np.float64), 1e-12))
+        far = np.log(np.maximum(patient.beside.distances[:, -1].astype(np.float64), 1e-12))
         middle = float(np.median(far))
         spread = 1.4826 * float(np.median(np.abs(far - middle)))
         if spread <= 0.0:

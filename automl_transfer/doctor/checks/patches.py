@@ -26,10 +26,10 @@ MOST_IMAGES, MOST_CODES = 4000, 20_000_000
 LEAST_IMAGES, LEAST_PURE = 5, 0.9
 ELSEWHERE = 2e-4
 """Squares that make up more than this share of all squares of all images are ordinary."""
-CHANCE = 1e-3
+CHANCE = 1e-6
 """Of one finding in the whole dataset, where labels and squares have nothing to do with each other."""
 RELIABILITY = (
-    "Chance would give such a square in one dataset of a thousand, but a class may have it for good "
+    "Chance would give such a square in one dataset of a million, but a class may have it for good "
     "reasons: look "
     "at the place. A trigger that is blended in, moves or changes is not found, nor one as common elsewhere "
     "as a "

@@ -11,14 +11,14 @@ from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.findings import Finding
 from automl_transfer.doctor.screens import Array, screened, two_parts
 
-LEAST_GAP = 5.0
-"""Halves of a normal distribution have a gap of 2.65."""
+HALVES = 2.65
+"""The gap between the two halves of a normal distribution, in standard deviations of a half."""
+LEAST_GAP = 2.35
+"""Beyond that."""
 RELIABILITY = (
-    "A screen, not a proof. The paper reads features of a network that was trained on the poison; these are "
-    "the "
-    "source's, which never saw it, and a trigger shows only where it changes them much. A class of two "
-    "kinds of "
-    "images is listed as well: look at what the listed ones have in common (rates: docs, Robustness)."
+    "A screen, not a proof. The paper reads features of a network that was trained on the poison; these are the "
+    "source's, which never saw it, and a trigger shows only where it changes them much. A class of two kinds "
+    "of images is listed as well: look at what the listed ones have in common (rates: docs, Robustness)."
 )
 
 
@@ -29,9 +29,7 @@ class SpectralSignatures(Check):
 
     def examine(self, patient: Patient) -> Iterable[Finding]:
         """A finding for each class with such a part, or a note where most have one."""
-        meaning = (
-            "gap in standard deviations: images by their squared place along the direction over its mean"
-        )
+        meaning = "gap beyond chance: images by their squared place along the direction over its mean"
         return screened(patient, self.name, signature, LEAST_GAP, meaning, RELIABILITY)
 
 
@@ -44,4 +42,5 @@ def signature(x: Array) -> tuple[npt.NDArray[np.bool_], Array, float]:
         return part, scores, 0.0
     inside, outside = place[part], place[~part]
     spread = np.sqrt((inside.var() * len(inside) + outside.var() * len(outside)) / len(place))
-    return part, scores, float(abs(inside.mean() - outside.mean()) / max(float(spread), 1e-12))
+    gap = float(abs(inside.mean() - outside.mean()) / max(float(spread), 1e-12))
+    return part, scores, max(0.0, gap - HALVES)
