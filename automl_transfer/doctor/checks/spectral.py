@@ -16,9 +16,9 @@ HALVES = 2.65
 LEAST_GAP = 2.35
 """Beyond that."""
 RELIABILITY = (
-    "A screen, not a proof. The paper reads features of a network that was trained on the poison; these are the "
-    "source's, which never saw it, and a trigger shows only where it changes them much. A class of two kinds "
-    "of images is listed as well: look at what the listed ones have in common (rates: docs, Robustness)."
+    "A screen, not a proof. The paper reads features of a network that was trained on the poison; these are "
+    "the source's, which never saw it, and a trigger shows only where it changes them much: none of those "
+    "that were put in was found so (docs: Robustness). A class of two kinds of images is listed as well."
 )
 
 
