@@ -25,9 +25,9 @@ GRID = 16
 LEAST = 20
 RELIABILITY = (
     "By chance about one image is expected to be listed, where images lie evenly; series of one thing are "
-    "listed, and rightly so. Measured on photographs of clothes: all copies saved at JPEG quality 10 or better, "
-    "made darker or brighter by 30%, cut to 95% or turned by 2 degrees are found, a third of those cut to 80% or "
-    "turned by 10 degrees; where all images are much alike, fewer (docs: Robustness)."
+    "listed, and rightly so. Measured on photographs of clothes: all copies saved at JPEG quality 10 or "
+    "better, made darker or brighter by 30%, cut to 95% or turned by 2 degrees are found, a third of those "
+    "cut to 80% or turned by 10 degrees; where all images are much alike, fewer (docs: Robustness)."
 )
 
 
