@@ -13,6 +13,8 @@ from planted import SOURCE, changed
 
 from automl_transfer.data.task import LoadedDetails
 from automl_transfer.doctor.base import Patient
+from automl_transfer.doctor.checks.clusters import LEAST_SILHOUETTE, clustered
+from automl_transfer.doctor.checks.spectral import LEAST_GAP, signature
 from automl_transfer.doctor.features import Features, looker
 from automl_transfer.doctor.findings import Finding
 from automl_transfer.doctor.neighbours import neighbours_of
@@ -87,23 +89,15 @@ def test_a_patch_that_makes_a_label_is_found_and_named(digits: LoadedDetails, se
     assert sum(each.images for each in sound if each.weight != "note") <= 15
 
 
-def test_a_part_of_one_class_stands_out_and_parts_of_most_classes_do_not(
-    digits: LoadedDetails, seen: Features
-) -> None:
-    rows, labels = seen.rows, digits.loaded.labels
-    away = np.zeros(seen.late.shape[1], np.float32)
-    away[:100] = 90 * seen.late[:, :100].std(axis=0)
-    some = np.flatnonzero(labels[rows] == 3)[::4]
-    late = seen.late.copy()
-    late[some] += away
-    poisoned = dataclasses.replace(seen, late=late)
-    for screen in ("spectral", "clusters"):
-        found = [each for each in check(screen, digits, poisoned) if "late" in each.title]
-        serious = [each for each in found if each.weight != "note"]
-        assert [each.title for each in serious] == ["A part of 3 stands apart (late features)"]
-        pool = set(Patient(digits, None).pool.tolist())
-        expected = {digits.loaded.keys[rows[at]] for at in some if rows[at] in pool}
-        assert {each.image for each in serious[0].suspects} == expected
+def test_a_part_of_one_class_stands_out_and_parts_of_most_classes_do_not() -> None:
+    values = np.random.default_rng(0).normal(size=(200, 20))
+    values[:30, 0] += 12.0
+    values -= values.mean(axis=0)
+    for measure, least in ((signature, LEAST_GAP), (clustered, LEAST_SILHOUETTE)):
+        part, _, strength = measure(values)
+        assert np.flatnonzero(part).tolist() == list(range(30))
+        assert strength >= least
+        assert measure(values[30:] - values[30:].mean(axis=0))[2] < least
     assert standing_out([9.0, 8.0, 0.0, 7.5, 9.5], 5.0) == ([], [0, 1, 3, 4])  # two cameras, say
     assert standing_out([9.0, 30.0, 0.0, 7.5, 9.5], 5.0) == ([1], [0, 3, 4])
 

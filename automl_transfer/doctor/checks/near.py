@@ -125,5 +125,5 @@ def _blocks(gray: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         sums = np.add.reduceat(gray, edges[:-1], axis=axis)
         shape = [1, 1, 1]
         shape[axis] = GRID
-        gray = sums / np.diff(edges).reshape(shape).astype(np.float32)
+        gray = (sums / np.diff(edges).reshape(shape)).astype(np.float32)
     return gray
