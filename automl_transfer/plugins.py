@@ -11,8 +11,8 @@ A package declares them in its `pyproject.toml`:
 
 The groups of the other methods are `terms`, `mixes`, `phases`, `preparations` and `distortions` (see
 `methods`).
-`figures`, `launchers`, `metrics` and `scores` are groups, too, and `found`: datasets known by what lies at a
-path.
+`figures`, `launchers`, `metrics`, `scores` and `checks` (of the data doctor) are groups, too, and `found`:
+datasets known by what lies at a path.
 
 Only the registries look here, and only for names that are not built in. A plugin's code is imported when
 its name is used: one that is broken troubles nobody else.
@@ -31,7 +31,7 @@ from automl_transfer.errors import ConfigurationError, UserError
 
 Group = Literal[
     "datasets", "sources", "initialisers", "terms", "mixes", "phases", "preparations", "distortions",
-    "figures", "launchers", "metrics", "found", "scores",
+    "figures", "launchers", "metrics", "found", "scores", "checks",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)

@@ -26,6 +26,7 @@ STOREYS = {
     "transfer": 4,
     "training": 5,
     "store": 6,
+    "doctor": 6,
     "search": 7,
     "workers": 8,
     "reporting": 8,

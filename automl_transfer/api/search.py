@@ -19,7 +19,9 @@ from automl_transfer.api.time_plan import TimePlan
 from automl_transfer.api.training import MODEL
 from automl_transfer.data.far import is_far, refuse_password
 from automl_transfer.data.signature import signature_of
-from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.data.task import LoadedTask, load_with_details
+from automl_transfer.doctor.examine import examine
+from automl_transfer.doctor.findings import Diagnosis
 from automl_transfer.domain.dimensions import is_pretrained
 from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
 from automl_transfer.domain.measured import unknown_metric
@@ -60,6 +62,9 @@ class SearchEvents:
 
     def on_progress(self, what: str, done: int, total: int) -> None:
         """Data are being prepared."""
+
+    def on_doctor(self, found: Diagnosis) -> None:
+        """The cheap checks of the data doctor have looked at the images; nothing was changed."""
 
     def on_set_aside(self, folder: Path, aside: Path) -> None:
         """The output folder held the results of a study that is gone from the store; they are kept."""
@@ -152,7 +157,12 @@ def _check(
     if auto and (begun := _begun_with(storage, spec.name)):
         spec, auto = with_sources(spec, begun), False
     sources = {} if auto else source_digests(spec)
-    task = load_task(spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress)
+    details = load_with_details(
+        spec.task, data_root=data_root, cache_root=cache_root, progress=events.on_progress
+    )
+    if spec.search.doctor:
+        events.on_doctor(examine(details))
+    task = details.loaded
     if auto:
         spec, race = settle(
             spec,

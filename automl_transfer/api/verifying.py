@@ -94,7 +94,8 @@ def verify(
         raise DataError(
             f"a recipe is verified on its own data (fingerprint {recipe.task.fingerprint[:12]}), got "
             f"{task.task.fingerprint[:12]} for {spec.dataset!r}: name the same data with --dataset (and "
-            "the table of --group-from, if there was one), or use 'automl-transfer apply' on other data"
+            "the table of --group-from and the list of --exclude, if there were any), or use "
+            "'automl-transfer apply' on other data"
         )
     backbone, training = load_source(recipe, source, task, same=True), recipe.training
     run, _ = train_again(

@@ -29,6 +29,7 @@ def run(
     split_from: options.SplitFrom = None,
     rare_classes: options.RareClasses = None,
     min_per_class: options.MinPerClass = None,
+    exclude: options.Exclude = None,
     data_root: options.DataRoot = None,
     cache: options.Cache = None,
     device: options.Device = "auto",
@@ -57,6 +58,7 @@ def run(
         split_from=split_from,
         rare_classes=rare_classes,
         min_per_class=min_per_class,
+        exclude=exclude,
     )
     with EpochsShown(seeds * max(1, read.training.epochs)) as shown:
         applied = apply(

@@ -40,6 +40,7 @@ def run(
     split_from: options.SplitFrom = None,
     rare_classes: options.RareClasses = None,
     min_per_class: options.MinPerClass = None,
+    exclude: options.Exclude = None,
     settings: options.Settings = None,
     data_root: options.DataRoot = None,
     cache: options.Cache = None,
@@ -48,6 +49,13 @@ def run(
     ] = False,
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="HTML", help="Draw the profile: accuracy over cuts.")
+    ] = None,
+    doctor: Annotated[
+        bool, typer.Option("--doctor", help="Look for copies, wrong labels, shortcuts, backdoors, outliers.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="Of --doctor: a page, and lists for --exclude."),
     ] = None,
     device: options.Device = "auto",
     storage: options.Storage = None,
@@ -71,6 +79,7 @@ def run(
     from automl_transfer.data.contact_sheet import refuse_inside, write_contact_sheet
     from automl_transfer.data.explore import explore
     from automl_transfer.domain.dimensions import is_pretrained
+    from automl_transfer.errors import ConfigurationError
     from automl_transfer.space.space import Space
     from automl_transfer.space.study_file import study_spec
 
@@ -86,7 +95,19 @@ def run(
         task__split_from=split_from,
         task__rare_classes=rare_classes,
         task__min_per_class=min_per_class,
+        task__exclude=exclude,
     )
+    if doctor:
+        if profile or sheet is not None or figure is not None:
+            raise ConfigurationError(
+                "--doctor is a look of its own, got --profile, --figure or --sheet with it: give them apart"
+            )
+        from automl_transfer.cli.doctor import run_doctor
+
+        run_doctor(spec, output=output, device=device, data_root=data_root, cache=cache, as_json=as_json)
+        return
+    if output is not None:
+        raise ConfigurationError("--output is of --doctor, got it without: leave it out, or add --doctor")
     if sheet is not None:
         refuse_inside(sheet, spec.task, data_root)
     screen = console()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ from automl_transfer.reporting.warm import beginning
 from automl_transfer.workers.repeated import EVERY, Pulse
 
 if TYPE_CHECKING:
+    from automl_transfer.doctor.findings import Diagnosis
     from automl_transfer.domain.evidence import ExtraRun, FailedRun, ProfileRecord
     from automl_transfer.domain.warm import WarmStart
     from automl_transfer.search.objective import TrialEnd
@@ -94,6 +96,18 @@ class LiveSearch(SearchEvents):
         """Data are being prepared."""
         self._pulse.doing(f"{what}: {done:,} of {total:,}" if done < total else what)
         self._progress.update(self._data, description=what, completed=done, total=total, visible=done < total)
+
+    def on_doctor(self, found: Diagnosis) -> None:
+        """Say in one line what the data doctor found, where that deserves a look."""
+        if found.line():
+            dataset = shlex.quote(self._spec.task.dataset)
+            self._line(
+                plain(
+                    f"data doctor: {found.line()}; to look at them: automl-transfer explore {dataset} "
+                    "--doctor -o FOLDER",
+                    1000,
+                )
+            )
 
     def on_set_aside(self, folder: Path, aside: Path) -> None:
         """Say where the results of a study that is gone are now."""

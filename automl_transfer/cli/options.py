@@ -78,6 +78,10 @@ RareClasses = Annotated[
 MinPerClass = Annotated[
     int | None, typer.Option("--min-per-class", min=1, help="A class with fewer images is rare.")
 ]
+Exclude = Annotated[
+    str | None,
+    typer.Option("--exclude", metavar="CSV", help="Leave out what a list says (explore --doctor)."),
+]
 Launcher = Annotated[
     str | None,
     typer.Option(

@@ -38,6 +38,11 @@ def run(
     split_from: options.SplitFrom = None,
     rare_classes: options.RareClasses = None,
     min_per_class: options.MinPerClass = None,
+    exclude: options.Exclude = None,
+    doctor: Annotated[
+        bool | None,
+        typer.Option("--doctor/--no-doctor", help="A cheap look at the images first. By default yes."),
+    ] = None,
     refit: options.Refit = None,
     workers: Annotated[
         int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
@@ -77,6 +82,7 @@ def run(
         data_root=data_root,
         search__trials=trials,
         search__minutes=minutes,
+        search__doctor=doctor,
         search__confirm=_confirm(confirm),
         search__start="cold" if cold else None,
         task__images=images,
@@ -87,6 +93,7 @@ def run(
         task__split_from=split_from,
         task__rare_classes=rare_classes,
         task__min_per_class=min_per_class,
+        task__exclude=exclude,
     )
     screen = console()
     result = searching.search(spec, output or RUNS / spec.name, screen)

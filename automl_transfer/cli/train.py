@@ -50,6 +50,7 @@ def run(
     split_from: options.SplitFrom = None,
     rare_classes: options.RareClasses = None,
     min_per_class: options.MinPerClass = None,
+    exclude: options.Exclude = None,
     data_root: options.DataRoot = None,
     cache: options.Cache = None,
     device: options.Device = "auto",
@@ -73,6 +74,7 @@ def run(
         "split_from": split_from,
         "rare_classes": rare_classes,
         "min_per_class": min_per_class,
+        "exclude": exclude,
     }
     named = dict(map(parsed_setting, settings or []))
     with EpochsShown() as shown:

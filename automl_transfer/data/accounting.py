@@ -28,6 +28,7 @@ def account_of(
     settled: Settled,
     indices: Mapping[Split, Rows],
     notes: Sequence[str] = (),
+    excluded: Rows | None = None,
 ) -> Account:
     """Count what was found, what is used, and what is odd about it.
 
@@ -37,6 +38,7 @@ def account_of(
         settled: What became of rare classes.
         indices: The splits in the end, in rows of `cached`.
         notes: Sentences to begin with.
+        excluded: Rows that a list of exclusions leaves out.
     """
     used = np.zeros(len(cached.rows), np.bool_)
     for rows in indices.values():
@@ -50,10 +52,13 @@ def account_of(
     weightless = (
         set() if inventory.weights is None else set(np.flatnonzero(inventory.weights == 0.0).tolist())
     )
+    listed = set() if excluded is None else set(cached.rows[excluded].tolist())
     for row in cached.rows[~used]:
         name = inventory.classes[inventory.labels[row]]
         reason = Reason.RARE if name in settled.rare else Reason.FEW
-        if reason is Reason.FEW and row in weightless:
+        if row in listed:
+            reason = Reason.EXCLUDED
+        elif reason is Reason.FEW and row in weightless:
             reason = Reason.WEIGHTLESS
         unused.append(Unused(inventory.keys[row], reason, name))
     keys = [inventory.keys[row] for row in cached.rows]

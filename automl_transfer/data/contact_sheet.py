@@ -30,8 +30,14 @@ WIDE_FONTS = (
 """System fonts with more letters than Pillow's own, which has ASCII only; the widest first."""
 
 
-def refuse_inside(path: Path, spec: TaskSpec, data_root: Path | None) -> None:
-    """Refuse to write a sheet into the dataset, where it would be one more image.
+def refuse_inside(
+    path: Path,
+    spec: TaskSpec,
+    data_root: Path | None,
+    what: str = "the contact sheet",
+    option: str = "--sheet",
+) -> None:
+    """Refuse to write a sheet (or what else it is) into the dataset, where it would be one more image.
 
     Raises:
         OutputError: It would lie in the dataset's folder.
@@ -41,8 +47,8 @@ def refuse_inside(path: Path, spec: TaskSpec, data_root: Path | None) -> None:
     _, folder, _ = parse(spec.dataset, data_root)
     if folder is not None and folder.is_dir() and path.resolve().is_relative_to(folder.resolve()):
         raise OutputError(
-            "the contact sheet must lie outside the dataset's folder, of which it would become an image, "
-            f"got {str(path)!r}: choose another --sheet"
+            f"{what} must lie outside the dataset's folder, of which it would become a part, "
+            f"got {str(path)!r}: choose another {option}"
         )
 
 

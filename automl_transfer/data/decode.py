@@ -16,10 +16,12 @@ bombs (about 89 million). Formats that run other programs (EPS, PDF, WMF) are no
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -170,6 +172,13 @@ def header(source: Path | bytes) -> tuple[bool, int, int]:
         raise
     except Exception as error:
         raise ValueError(_reason(error)) from error
+
+
+@contextlib.contextmanager
+def open_header(path: Path) -> Iterator[ImageFile.ImageFile]:
+    """The image with its header read, and no pixels, for the block. Raises what Pillow does, too."""
+    with _stream(path) as stream, _open(stream) as image:
+        yield image
 
 
 def from_array(array: npt.NDArray[Any], channels: int, resolution: int, fit: Fit = "squash") -> Decoded:

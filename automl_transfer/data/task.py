@@ -16,6 +16,7 @@ from automl_transfer.data.accounting import account_of
 from automl_transfer.data.base import BadImage, Inventory, NoTaskError, Pixels, Rows, some
 from automl_transfer.data.cache import CachedImages, default_cache_root, open_images
 from automl_transfer.data.decode_all import Progress
+from automl_transfer.data.exclude import apply_exclusions, read_exclusions
 from automl_transfer.data.far import Far
 from automl_transfer.data.larger import Larger
 from automl_transfer.data.rare import settle
@@ -139,11 +140,13 @@ class LoadedDetails:
 
     Attributes:
         findings: What a search would refuse, where the dataset was loaded to be described.
+        inventory: What was decoded; None for arrays.
     """
 
     loaded: LoadedTask
     cached: CachedImages
     findings: tuple[str, ...] = ()
+    inventory: Inventory | None = None
 
 
 def load_task(
@@ -181,6 +184,7 @@ def load_with_details(
 
     With `describe`, what a search would refuse is found and said, as far as there is a task at all.
     """
+    listed = None if spec.exclude is None else read_exclusions(spec.exclude, data_root)
     opened = open_dataset(spec, data_root, expected, Far(cache_root, progress))
     inventory = opened.inventory
     _refuse_too_few(inventory)
@@ -226,9 +230,19 @@ def load_with_details(
         raise NoTaskError(unlearnt)
     if opened.per_class is not None:
         indices = few_images(indices, labels, opened.per_class, spec.seed)
+    keys = tuple(inventory.keys[row] for row in rows)
+    excluded = None
+    if listed is not None:  # after the splits: what is not listed stays where it is
+        known = {each.key for each in skipped} | {each.key for each in inventory.left_out}
+        excluded = apply_exclusions(listed, keys, known, indices, weights)
+        weights = said(excluded.weights)
+        indices, unlearnt = trained(excluded.indices, weights, labels, settled.classes)
+        if unlearnt and not describe:
+            raise NoTaskError(unlearnt)
     mean, std = channel_statistics(cached, indices["train"])
     counted_by = summary(weights, indices["train"])
-    notes = (*opened.notes, *([] if counted_by is None else [counted_by.describe()]))
+    left_out = None if excluded is None else excluded.summary
+    notes = (*opened.notes, *(each.describe() for each in (left_out, counted_by) if each is not None))
     task = Task(
         name=opened.name,
         fingerprint=_fingerprint(settled.classes, cached, labels, indices, weights),
@@ -241,14 +255,16 @@ def load_with_details(
         channel_mean=mean,
         channel_std=std,
         metric=spec.metric,
-        account=account_of(inventory, cached, settled, indices, notes),
+        account=account_of(
+            inventory, cached, settled, indices, notes, None if excluded is None else excluded.out
+        ),
         weights=counted_by,
         grouping=grouping_of(groups),
+        excluded=left_out,
         label_preserving=(
             inventory.label_preserving if spec.label_preserving is None else spec.label_preserving
         ),
     )
-    keys = tuple(inventory.keys[row] for row in rows)
     cache = cache_root or default_cache_root()
     larger = Larger(inventory, cached, cache)
     loaded = LoadedTask(
@@ -267,7 +283,7 @@ def load_with_details(
         larger=larger,
     )
     findings = (*refused[:1], *settled.findings, *filter(None, [unlearnt]))
-    return LoadedDetails(loaded, cached, findings)
+    return LoadedDetails(loaded, cached, findings, inventory)
 
 
 def channel_statistics(cached: CachedImages, rows: Rows) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -99,10 +99,10 @@ def trained(
 
 
 def summary(weights: Weights | None, rows: Rows) -> TrainingWeights | None:
-    """Those of the training rows, in short."""
-    if weights is None:
+    """Those of the training rows, in short; None where each counts once."""
+    own = None if weights is None else said(weights[rows])
+    if own is None:
         return None
-    own = weights[rows]
     return TrainingWeights(lowest=float(own.min()), highest=float(own.max()), mean=float(own.mean()))
 
 

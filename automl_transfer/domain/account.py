@@ -28,6 +28,7 @@ class Reason(StrEnum):
     NO_SPLIT = "image outside the split folders"
     RARE = "image of a rare class"
     WEIGHTLESS = "image of weight 0"
+    EXCLUDED = "image that the list of exclusions leaves out"
     FEW = "image beyond the few-image version"
     UNDECIDED = "image whose class is not clear"
     NO_FILE = "file missing below the images"

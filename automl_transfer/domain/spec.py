@@ -99,6 +99,8 @@ class TaskSpec(Frozen):
         min_per_class: Images below which a class is rare; one that cannot be in every split always is.
         rare_classes: What becomes of rare classes: `refuse` the dataset, `drop` them, `merge` them into
             one class `other`, or `keep` their images in the training split only.
+        exclude: A list of images (`image,from,weight`) that are left out of training or of everything, or
+            count less: what the data doctor writes. Looked for like a dataset's folder.
         label_preserving: What leaves an image's class as it is: any of `mirror` and `rotate`. None: what the
             dataset says of itself (digits: nothing); else colour photographs may be mirrored.
         seed: Of the split.
@@ -119,6 +121,7 @@ class TaskSpec(Frozen):
     split_from: int | str | None = None
     min_per_class: int | None = Field(default=None, ge=1)
     rare_classes: RareClasses = "refuse"
+    exclude: str | None = Field(default=None, min_length=1, exclude_if=unsaid)
     label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
     seed: Seed = 0
     metric: Metric = "accuracy"
@@ -178,6 +181,8 @@ class SearchSpec(Frozen):
             two trainings of each and all of the best one are expected to take, at most a third. Where that
             is not enough, the better ones are confirmed; what is left undone is said, and
             `report STUDY --confirm` goes on with it.
+        doctor: Whether the cheap part of the data doctor looks at the images before a search begins: blank
+            images, constant channels, copies across splits. It says what it finds, and changes nothing.
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
             the end of a search only until confirmation has taken half as long as the trials did.
     """
@@ -201,6 +206,7 @@ class SearchSpec(Frozen):
     start: Literal["warm", "cold"] = Field(default="warm", exclude_if=lambda value: value == "warm")
     confirm: int = Field(default=3, ge=0, le=100)
     confirm_runs: int = Field(default=CONFIRM_RUNS, ge=2, le=100)
+    doctor: bool = Field(default=True, exclude_if=lambda value: value is True)
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:

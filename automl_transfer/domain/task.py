@@ -58,6 +58,33 @@ class TrainingWeights(Frozen):
         )
 
 
+class Excluded(Frozen):
+    """What a list of exclusions (`--exclude`) did to a task.
+
+    Attributes:
+        sha256: Over the images of the list, what each is left out of, and its weight.
+        training: Images that are not trained on and would have been; where they validate, they still do.
+        everything: Images that are in no split any more.
+        weighted: Images that count less in training.
+    """
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    training: int = Field(ge=0)
+    everything: int = Field(ge=0)
+    weighted: int = Field(ge=0)
+
+    def describe(self) -> str:
+        """What it means, as a sentence without its end.
+
+        >>> Excluded(sha256="ab" * 32, training=3, everything=0, weighted=2).describe()
+        'a list (sha256 abababababab) takes images out of training (3) and everything (0); 2 count less'
+        """
+        return (
+            f"a list (sha256 {self.sha256[:12]}) takes images out of training ({self.training:,}) and "
+            f"everything ({self.everything:,}); {self.weighted:,} count less"
+        )
+
+
 class Task(Ranged):
     """What is to be learnt, without the images themselves.
 
@@ -75,6 +102,7 @@ class Task(Ranged):
         weights: How often training images count; None: once.
         grouping: Identifies which images belong to one group, whatever the groups are called; empty where
             there are none, and in what earlier versions wrote.
+        excluded: What a list of exclusions did; None without one.
     """
 
     name: str = Field(min_length=1)
@@ -90,6 +118,7 @@ class Task(Ranged):
     label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
     weights: TrainingWeights | None = Field(default=None, exclude_if=unsaid)
     grouping: str = Field(default="", exclude_if=lambda value: not value)
+    excluded: Excluded | None = Field(default=None, exclude_if=unsaid)
 
     def regrouped(self, now: Task) -> str | None:
         """What tells that the same images are in other groups now, in words; None where they are not.

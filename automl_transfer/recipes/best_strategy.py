@@ -37,7 +37,7 @@ from automl_transfer.domain.spec import (
 )
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, read_json, unsaid, validate
-from automl_transfer.domain.task import SplitSizes, Task, TrainingWeights
+from automl_transfer.domain.task import Excluded, SplitSizes, Task, TrainingWeights
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Cost, RecipeMetrics
@@ -90,6 +90,7 @@ class RecipeTask(Ranged):
         reading: What the user said about classes, splits, columns and bad images; None for nothing.
         files: What became of the dataset's files; None in files of versions that did not count.
         weights: How often training images counted; left out where that is once.
+        excluded: What a list of exclusions did, and its sha256; left out without one.
         split_seed, split_fractions: How the splits were drawn; None where the dataset came with its own.
     """
 
@@ -105,6 +106,7 @@ class RecipeTask(Ranged):
     reading: Reading | None = None
     files: Files | None = None
     weights: TrainingWeights | None = Field(default=None, exclude_if=unsaid)
+    excluded: Excluded | None = Field(default=None, exclude_if=unsaid)
     normalisation: NormalisationFacts
 
 
@@ -283,6 +285,7 @@ def make_recipe(
             reading=_reading(spec) if spec else None,
             files=_files(task.account) if task.account else None,
             weights=task.weights,
+            excluded=task.excluded,
             normalisation=facts(normalisation),
             pixel_range=task.pixel_range,
             fit=task.fit,

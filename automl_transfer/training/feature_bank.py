@@ -7,7 +7,7 @@ batches are those that `transfer.heads` would run, so that the same bits come ou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -79,6 +79,7 @@ def build_bank(
     scale: float,
     cache: ActivationCache,
     folded: Callable[[], Sequence[nn.Module]],
+    wanted: Collection[Cell] | None = None,
 ) -> FeatureBank:
     """One forward pass over some rows, or what an earlier one left in the cache.
 
@@ -90,6 +91,7 @@ def build_bank(
         scale: Images are resized by this factor.
         cache: Where activations are kept.
         folded: Gives the `folded_groups`, where a pass is needed; banks at other resolutions share them.
+        wanted: Only these cuts and grids are kept, as far as they are usable; by default all.
 
     Raises:
         SourceError: The images are too small for this network.
@@ -100,6 +102,7 @@ def build_bank(
         (cut, grid): usable_grid(shape, grid, backbone.prefix_tokens)
         for cut, shape in enumerate(shapes, start=1)
         for grid in GRIDS
+        if wanted is None or (cut, grid) in wanted
     }
     columns: dict[Cell, slice] = {}
     end = 0

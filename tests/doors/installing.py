@@ -21,6 +21,7 @@ POINTS = {
     "metrics": "half_marks = door_metric:half_marks",
     "scores": "spread = door_score:spread",
     "launchers": "typed = door_launcher:Typed",
+    "checks": "counted = door_check:Counted",
 }
 """The one line of each door, by its group."""
 

@@ -66,6 +66,7 @@ def test_methods_and_a_file_that_other_packages_know_lead_to_a_ranking(site: Pat
     (tmp_path / "bright.tiles").write_bytes(tiles.tobytes())
     done = run("search", "bright.tiles", *SMALL, *named, "-o", "out", site=site, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "data doctor: Counted by another package (90)" in done.stdout
     row = json.loads((tmp_path / "out" / "ranking.json").read_text())["rows"][0]
     assert {role: row["strategy"][role] for role in METHODS} == METHODS
     for words in (

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from automl_transfer.doctor.findings import Diagnosis
 from automl_transfer.knowledge import document as knowledge
 from automl_transfer.recipes.best_strategy import SCHEMA_VERSION, Recipe
 
@@ -18,6 +19,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 NEWEST: dict[str, type[BaseModel]] = {
     f"recipe-{SCHEMA_VERSION}.json": Recipe,
     f"knowledge-{knowledge.SCHEMA_VERSION}.json": knowledge.Knowledge,
+    "doctor-1.json": Diagnosis,
 }
 """The file of each model's newest version."""
 

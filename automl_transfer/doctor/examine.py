@@ -1,0 +1,70 @@
+"""Runs the checks over a dataset."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from automl_transfer.aborting import check_abort
+from automl_transfer.data.base import Rows
+from automl_transfer.data.task import LoadedDetails, LoadedTask
+from automl_transfer.doctor.base import Patient
+from automl_transfer.doctor.features import Features
+from automl_transfer.doctor.findings import CheckDone, Diagnosis, Finding, gravest_first
+from automl_transfer.doctor.registry import CHECKS, all_checks
+from automl_transfer.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+OnCheck = Callable[[str, int, int], None]
+
+
+def examine(
+    details: LoadedDetails,
+    look: Callable[[LoadedTask, Rows], Features] | None = None,
+    *,
+    on_check: OnCheck = lambda what, done, total: None,
+) -> Diagnosis:
+    """Run every check; without `look`, the cheap ones alone.
+
+    A check that cannot be made for these data says why in its place; one of another package that breaks is
+    left out, with a warning.
+
+    Args:
+        details: The dataset.
+        look: Makes the features of some rows, asked for once.
+        on_check: Told what is being done.
+    """
+    patient = Patient(details, look)
+    checks = list(all_checks(cheap_only=look is None))
+    done: list[CheckDone] = []
+    findings: list[Finding] = []
+    source = None
+    for number, check in enumerate(checks):
+        check_abort()
+        on_check(f"looking for {check.title.lower()}", number, len(checks))
+        began, skipped = time.perf_counter(), ""
+        try:
+            findings += check.examine(patient)
+        except UserError as error:
+            skipped = str(error)
+        except Exception as error:
+            if check.name in CHECKS:
+                raise
+            # Another package's check: the other findings are worth more than it.
+            logger.warning("the check %r is left out: %s: %s", check.name, type(error).__name__, error)
+            skipped = f"{type(error).__name__}: {error}"
+        seconds = time.perf_counter() - began
+        done.append(CheckDone(name=check.name, title=check.title, seconds=seconds, skipped=skipped[:500]))
+    if "features" in vars(patient):
+        source = patient.features.source
+    task = patient.task.task
+    return Diagnosis(
+        dataset=task.name,
+        fingerprint=task.fingerprint,
+        images=len(patient.rows),
+        source=source,
+        checks=tuple(done),
+        findings=gravest_first(findings),
+    )
