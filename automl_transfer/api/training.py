@@ -86,9 +86,11 @@ def score_of(run: Judged, split: Literal["validation", "test"]) -> Score:
 def scores_of_split(run: Judged, split: Literal["validation", "test"], logits: np.ndarray) -> Scores:
     """Scores of (n, classes) logits of the images of a split."""
     from automl_transfer.training.evaluate import scores
+    from automl_transfer.training.robustness import withstood_by
 
     task, rows = run.task, run.task.indices[split]
-    return scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
+    classes, metric = len(task.task.classes), task.task.metric
+    return scores(logits, task.labels[rows], classes, metric, withstood_by(run, rows))
 
 
 def scored(found: Measured, nll: float, n: int) -> Score:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from automl_transfer.aborting import Aborted
+from automl_transfer.aborting import Aborted, check_abort
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, best_of
@@ -25,6 +25,7 @@ from automl_transfer.training.conditions import current_conditions, differences,
 from automl_transfer.training.crew import ALONE, Crew
 from automl_transfer.training.evaluate import Scores, scores
 from automl_transfer.training.inputs import Inputs, PixelInputs, inputs_for
+from automl_transfer.training.robustness import withstood_by
 from automl_transfer.training.seen import Seen
 from automl_transfer.training.state import (
     Resumed,
@@ -77,6 +78,8 @@ class TrainingRun:
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
         best: The best epoch so far by the task's metric, ties by calibrated loss (`records.best_of`).
+        withstood: (n,) which validation images were right under attack when the model was judged last, where
+            the metric asks for that.
     """
 
     def __init__(
@@ -106,6 +109,7 @@ class TrainingRun:
         self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
         self.epoch = -1 if self.closed_form else 0
         self.best: EpochResult | None = None
+        self.withstood: np.ndarray | None = None
         self._at_once = batch if batch is not None else -(-plan.strategy.batch // accumulate)
         self._wanted = batch * accumulate if batch is not None else plan.strategy.batch
         self._batch_was_given = batch is not None
@@ -286,10 +290,12 @@ class TrainingRun:
         inputs = self._inputs()
         self.model.eval()
         batch = batch_for(inputs.elements, self.device)
+        labels, metric = self.task.labels[rows], self.task.task.metric
         with showing(self.plan.terms, self._moves):
             logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
+            self.withstood = withstood_by(self, rows, between=check_abort)
         plain = logits.float().numpy()
-        found = scores(plain, self.task.labels[rows], len(self.task.task.classes), self.task.task.metric)
+        found = scores(plain, labels, len(self.task.task.classes), metric, self.withstood)
         if not math.isfinite(found.nll):
             raise NotANumberError(
                 f"validation loss must be finite, got {found.nll} after epoch {epoch}: "
@@ -359,7 +365,7 @@ class TrainingRun:
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
             normalise, prefix = self.plan.normaliser(self.device), self.plan.frozen_prefix
-            if isinstance(self._seen.images, Drawn):
+            if isinstance(self._seen.images, Drawn) or self.plan.on_pixels:
                 self._inputs_made = PixelInputs(self._seen.images, normalise, self.model, prefix)
             else:
                 rows, passes = self.task.indices["validation"], 1.0

@@ -24,6 +24,7 @@ from automl_transfer.reporting.figures import (
     profile,
     pruning_audit,
     reconstructions,
+    robustness,
 )
 from automl_transfer.reporting.figures.base import FigureSpec
 
@@ -39,6 +40,7 @@ FIGURES: dict[str, FigureSpec] = {
         profile.FIGURE,
         reconstructions.FIGURE,
         *pareto_fronts.FIGURES,
+        robustness.FIGURE,
         compute.FIGURE,
         pruning_audit.FIGURE,
         curves.FIGURE,
