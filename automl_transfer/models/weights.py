@@ -54,7 +54,7 @@ def check_size(path: Path, model: nn.Module) -> None:
         if length > (longest := NAMING * len(own) + ALLOWED_NAMES):
             raise SourceError(
                 f"a checkpoint must name its tensors in at most {longest:,} bytes for this network, {path} "
-                f"says that it takes {length:,}: it is damaged, or of another network"
+                f"says that it takes {length:,}: it is truncated or damaged, or of another network"
             )
     if size > most:
         raise SourceError(
