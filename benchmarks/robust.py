@@ -60,7 +60,6 @@ STRATEGIES: dict[str, tuple[int, dict[str, Any]]] = {
     "the same, noise .1": (20, {**HALVED, "input_noise": 0.1}),
     "the same, FGSM .03": (20, {**HALVED, "adversarial": 0.03}),
     "the same, PGD-3 .03": (20, {**HALVED, "adversarial": 0.03, "adversarial_steps": 3}),
-    "the same, PGD-3 .01": (20, {**HALVED, "adversarial": 0.01, "adversarial_steps": 3}),
 }
 """Epochs, and what is changed of the default strategy."""
 HALF = {"tune_mode": "suffix", "freeze_depth": 4, "norm_policy": "frozen", "head_init": "he",

@@ -17,6 +17,7 @@ from automl_transfer.reporting.figures import (
     confusion,
     curves,
     depth_map,
+    exposure,
     families,
     importances,
     pareto_fronts,
@@ -46,6 +47,7 @@ FIGURES: dict[str, FigureSpec] = {
         curves.FIGURE,
         confusion.FIGURE,
         calibration.FIGURE,
+        exposure.FIGURE,
     )
 }
 
