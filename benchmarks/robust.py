@@ -39,7 +39,7 @@ from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.registry import get_source
 from automl_transfer.reporting.statistics import clopper_pearson
-from automl_transfer.training.making import make_run, split_logits, train_to_the_end
+from automl_transfer.training.making import make_run, split_logits
 from automl_transfer.training.robustness import withstands
 
 SOURCE, CPU = "efficientnet-lite0", torch.device("cpu")
@@ -56,10 +56,10 @@ STRATEGIES: dict[str, tuple[int, dict[str, Any]]] = {
     "solved head, half the network": (1, {"tune_mode": "closed_form", "truncation": 4}),
     "head trained": (8, {"tune_mode": "head", "head_init": "he", "learning_rate": 1e-2, "batch": 32}),
     "tuned gently": (4, GENTLE),
-    "half the network, tuned": (20, HALVED),
-    "the same, noise .1": (20, {**HALVED, "input_noise": 0.1}),
-    "the same, FGSM .03": (20, {**HALVED, "adversarial": 0.03}),
-    "the same, PGD-3 .03": (20, {**HALVED, "adversarial": 0.03, "adversarial_steps": 3}),
+    "half the network, tuned": (16, HALVED),
+    "the same, noise .1": (16, {**HALVED, "input_noise": 0.1}),
+    "the same, FGSM .03": (16, {**HALVED, "adversarial": 0.03}),
+    "the same, PGD-3 .03": (16, {**HALVED, "adversarial": 0.03, "adversarial_steps": 3}),
 }
 """Epochs, and what is changed of the default strategy."""
 HALF = {"tune_mode": "suffix", "freeze_depth": 4, "norm_policy": "frozen", "head_init": "he",
@@ -94,7 +94,8 @@ def attacked(name: str, strategy: str) -> dict[str, Any]:
     backbone = get_source(made.source).load(task.task.channels)
     began = time.perf_counter()
     run = make_run(made, task, backbone, horizon=Horizon(epochs, 1, None), seed=0, device=CPU)
-    train_to_the_end(run)
+    run.train_to(epochs)  # not the best epoch: chosen by clean images, that is one that withstands little
+    run.load_shown()
     trained = time.perf_counter() - began
     rows = task.indices["test"]
     right = int((split_logits(run, "test").argmax(axis=1) == task.labels[rows]).sum())
