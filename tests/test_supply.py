@@ -94,7 +94,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     kinds = {Path(n).suffix for n in names if n.startswith("automl_transfer/")}
     assert kinds <= {".py", ".typed", ".j2", ".css", ".js", ".txt", ".json", ".toml", ".mako", ""}, kinds
     tracked = subprocess.run(
-        ["git", "ls-files", "automl_transfer", "studies"], cwd=ROOT, capture_output=True, text=True, check=False
+        ["git", "ls-files", "automl_transfer", "studies"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if tracked.returncode == 0:  # not where the sources came without git
         known = {re.sub("^studies/", "automl_transfer/studies/", name) for name in tracked.stdout.split()}
@@ -105,9 +109,7 @@ def test_every_constraint_has_a_hash_and_no_host(supply: ModuleType) -> None:
     text = (ROOT / "constraints-hashes.txt").read_text()
     assert "://" not in text
     assert "index" not in text
-    wanted = dict(
-        line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line
-    )
+    wanted = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
     pinned = dict(line.split(" --hash")[0].split("==") for line in text.splitlines() if "==" in line)
     assert {supply.canonical(n): v for n, v in pinned.items()} == {
         supply.canonical(n): v for n, v in wanted.items()
@@ -128,7 +130,9 @@ def test_the_bill_of_materials_follows_the_rules_and_is_whole(supply: ModuleType
 
 
 def test_every_needed_package_stands_in_the_table_of_licences_with_one(supply: ModuleType) -> None:
-    rows = re.findall(r"^\| (\S+) \| \S+ \| (.+) \|$", (ROOT / "docs/reference/licences.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| (\S+) \| \S+ \| (.+) \|$", (ROOT / "docs/reference/licences.md").read_text(), re.MULTILINE
+    )
     table = {name: licence for name, licence in rows if name != "package"}
     missing = set(supply.needed()) - {"automl-transfer"} - set(table)
     assert not missing, "run: python scripts/supply.py licences"

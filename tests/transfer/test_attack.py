@@ -94,7 +94,7 @@ def test_one_step_moves_along_the_sign_of_the_gradient_and_stays_in_the_ball_and
     np.testing.assert_allclose(found.flatten(1).numpy(), expected, **WITHIN)
     far = climb(start_within(pixels, radius), pixels, loss_of, radius, 5 * radius)
     assert float((far - pixels).abs().max()) <= radius + 1e-4
-    assert 0 <= float(far.min())
+    assert float(far.min()) >= 0
     assert float(far.max()) <= 255
 
 
@@ -173,7 +173,9 @@ def test_what_is_no_attack_is_refused(text: str) -> None:
 
 def test_the_metric_of_an_attack() -> None:
     assert attack_of("robust-8") == Attack(kind="pgd", eps=share("8/255"), steps=10)
-    assert [attack_of(name) for name in ("accuracy", "robust-0", "robust-256", "robust-", "robust-8x")] == [None] * 5
+    assert [attack_of(name) for name in ("accuracy", "robust-0", "robust-256", "robust-", "robust-8x")] == [
+        None
+    ] * 5
     check_metric("robust-1")
     wrong: Any
     for wrong in ("robust-N", "robust-0", "robust"):
