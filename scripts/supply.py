@@ -127,8 +127,8 @@ def write_licences() -> None:
     rows = [f"| {n} | {version_of(n)} | {licence_of(n)} |" for n in needed() if n != "automl-transfer"]
     TABLE.write_text(
         "# Licences\n\n"
-        "What automl-transfer and its extras bring with them on Linux, and under which licence, as each package "
-        "states it. Packages for tests and documentation are not among them. Written by "
+        "What automl-transfer and its extras bring with them on Linux, and under which licence, as each "
+        "package states it. Packages for tests and documentation are not among them. Written by "
         "`python scripts/supply.py licences`.\n\n"
         "| package | version | licence |\n|---|---|---|\n" + "\n".join(rows) + "\n",
         encoding="utf-8",
@@ -151,7 +151,8 @@ def sbom() -> dict[str, Any]:
         "metadata": {"component": {**own, "type": "application"}},
         "components": [each for each in components if each is not own],
         "dependencies": [
-            {"ref": reference(name), "dependsOn": sorted(map(reference, others))} for name, others in found.items()
+            {"ref": reference(name), "dependsOn": sorted(map(reference, others))}
+            for name, others in found.items()
         ],
     }
 

@@ -98,8 +98,8 @@ class Store:
             if is_insecure(error):
                 raise StoreURLError(
                     f"the database must be reached with the encryption that the storage URL asks for, {url} "
-                    f"was not ({short(error)}). Name the certificate of its authority as sslrootcert=FILE, and "
-                    "the host as the certificate does"
+                    f"was not ({short(error)}). Name the certificate of its authority as sslrootcert=FILE, "
+                    "and the host as the certificate does"
                 ) from None
             if is_forbidden(error):
                 raise _forbidden(url, "open the store for writing", error) from None

@@ -167,7 +167,7 @@ def test_attacks_are_written_and_shown(text: str, shown: str) -> None:
 @pytest.mark.parametrize("text", ["", "pgd", "cw:1/255", "pgd:0", "pgd:2", "pgd:300/255", "pgd:nan", "pgd:1/255:0",
                                   "pgd:1/255:9999", "fgsm:-1"])  # fmt: skip
 def test_what_is_no_attack_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="attack must|eps must"):
+    with pytest.raises(ConfigurationError, match=r"attack must|eps must"):
         Attack.parse(text)
 
 
@@ -179,5 +179,5 @@ def test_the_metric_of_an_attack() -> None:
     check_metric("robust-1")
     wrong: Any
     for wrong in ("robust-N", "robust-0", "robust"):
-        with pytest.raises(ConfigurationError, match="robust-N|robust-8"):
+        with pytest.raises(ConfigurationError, match=r"robust-N|robust-8"):
             check_metric(wrong)
