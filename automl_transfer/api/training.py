@@ -91,7 +91,8 @@ def scores_of_split(run: Judged, split: Literal["validation", "test"], logits: n
 
     task, rows = run.task, run.task.indices[split]
     classes, metric = len(task.task.classes), task.task.metric
-    return scores(logits, task.labels[rows], classes, metric, withstood_by(run, rows))
+    withstood = withstood_by(run.model, task, rows, run.plan.normaliser(run.device))
+    return scores(logits, task.labels[rows], classes, metric, withstood)
 
 
 def scored(found: Measured, nll: float, n: int) -> Score:

@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from automl_transfer.aborting import check_abort
+from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.attack import Attack, attack_of
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.network import evaluating
-from automl_transfer.training.making import Judged
 from automl_transfer.transfer.attack import climb, margin, start_within, step_length
 from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser, as_numbers
@@ -20,15 +21,21 @@ SEED = 0
 
 
 def withstood_by(
-    run: Judged, rows: np.ndarray, *, between: Callable[[], None] = lambda: None
+    model: TargetModel | Ensemble,
+    task: LoadedTask,
+    rows: np.ndarray,
+    normalise: Normaliser,
 ) -> np.ndarray | None:
-    """As `withstands`, of images of the model's task, where the task's metric names an attack; else None."""
-    task, attack = run.task, attack_of(run.task.task.metric)
+    """As `withstands`, of images of the model's task, where the task's metric names an attack; else None.
+
+    Raises:
+        Aborted: That was asked for.
+    """
+    attack = attack_of(task.task.metric)
     if attack is None:
         return None
-    normalise = run.plan.normaliser(run.device)
-    labels = task.labels[rows]
-    return withstands(run.model, task.images, rows, labels, normalise, run.device, attack, between=between)
+    labels, device = task.labels[rows], normalise.device
+    return withstands(model, task.images, rows, labels, normalise, device, attack, between=check_abort)
 
 
 def withstands(

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from automl_transfer.aborting import Aborted, check_abort
+from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, best_of
@@ -78,8 +78,7 @@ class TrainingRun:
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
         best: The best epoch so far by the task's metric, ties by calibrated loss (`records.best_of`).
-        withstood: (n,) which validation images were right under attack when the model was judged last, where
-            the metric asks for that.
+        withstood: (n,) validation images right under the metric's attack at the last judgement; or None.
     """
 
     def __init__(
@@ -110,6 +109,7 @@ class TrainingRun:
         self.epoch = -1 if self.closed_form else 0
         self.best: EpochResult | None = None
         self.withstood: np.ndarray | None = None
+        self._classes, self._metric = len(task.task.classes), task.task.metric
         self._at_once = batch if batch is not None else -(-plan.strategy.batch // accumulate)
         self._wanted = batch * accumulate if batch is not None else plan.strategy.batch
         self._batch_was_given = batch is not None
@@ -170,7 +170,7 @@ class TrainingRun:
         while not self.finished:
             result = self._next_epoch()
             self.epoch = result.epoch
-            if self.best is None or best_of((self.best, result), self.task.task.metric) is result:
+            if self.best is None or best_of((self.best, result), self._metric) is result:
                 self.best = result
                 with showing(self.plan.terms, self._moves):
                     self._best_tensors = clone(self._moves)
@@ -216,9 +216,8 @@ class TrainingRun:
         """Write a checkpoint whole: `state.safetensors` and `state.json` in `folder`, replacing it."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best_tensors.items()}
-        tensors |= {f"terms.{name}": tensor for name, tensor in pack_terms(self.plan.terms).items()}
         packed, plain = pack_optimizer(self._optimizer)
-        tensors |= packed
+        tensors |= {f"terms.{name}": tensor for name, tensor in pack_terms(self.plan.terms).items()} | packed
         document = {
             "identity": self._identity(),
             "epoch": self.epoch,
@@ -290,12 +289,11 @@ class TrainingRun:
         inputs = self._inputs()
         self.model.eval()
         batch = batch_for(inputs.elements, self.device)
-        labels, metric = self.task.labels[rows], self.task.task.metric
         with showing(self.plan.terms, self._moves):
             logits = forward_batches(inputs.read, lambda stored: self._logits(inputs, stored), rows, batch)
-            self.withstood = withstood_by(self, rows, between=check_abort)
+            self.withstood = withstood_by(self.model, self.task, rows, self.plan.normaliser(self.device))
         plain = logits.float().numpy()
-        found = scores(plain, labels, len(self.task.task.classes), metric, self.withstood)
+        found = scores(plain, self.task.labels[rows], self._classes, self._metric, self.withstood)
         if not math.isfinite(found.nll):
             raise NotANumberError(
                 f"validation loss must be finite, got {found.nll} after epoch {epoch}: "
@@ -347,11 +345,9 @@ class TrainingRun:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         assert self._stepper is not None
-        batches = [
-            batch
-            for numbers in self._seen.in_epoch(epoch, self._effective)
-            for batch in split_batches(numbers, self._effective, self._smallest)
-        ]
+        size, least = self._effective, self._smallest
+        seen = self._seen.in_epoch(epoch, size)
+        batches = [each for part in seen for each in split_batches(part, size, least)]
         inputs = self._inputs()
         self.model.train()
         with hooked(self.plan.terms):
