@@ -345,9 +345,8 @@ class TrainingRun:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         assert self._stepper is not None
-        size, least = self._effective, self._smallest
-        seen = self._seen.in_epoch(epoch, size)
-        batches = [each for part in seen for each in split_batches(part, size, least)]
+        seen, size = self._seen.in_epoch(epoch, self._effective), self._effective
+        batches = [each for part in seen for each in split_batches(part, size, self._smallest)]
         inputs = self._inputs()
         self.model.train()
         with hooked(self.plan.terms):
@@ -383,8 +382,7 @@ class TrainingRun:
 
     def _logits(self, inputs: Inputs, stored: Tensor) -> Tensor:
         x, below = inputs.prepare(stored)
-        logits: Tensor = self.model(x, inputs.start, below)
-        return logits
+        return self.model(x, inputs.start, below)  # type: ignore[no-any-return]
 
     def _identity(self) -> dict[str, Any]:
         return {
