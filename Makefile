@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test cases fuzz check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-table bench-replay bench-search chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test cases fuzz hostile audit sbom check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-table bench-replay bench-search bench-robust chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -39,8 +39,22 @@ test: .venv/.developing .venv/.browser  ## the whole test suite
 cases: .venv/.developing  ## what users have and do, by the number of its finding: refused in words, or right
 	$(BIN)/python -m pytest tests/cases
 
-fuzz: .venv/.developing  ## ten minutes of random folders, tables and arrays, other ones each time
+fuzz: .venv/.developing  ## ten minutes of random folders, tables, arrays and texts, other ones each time
 	$(BIN)/python tests/cases/fuzz.py --minutes 10
+
+hostile: .venv/.developing  ## hostile weights and arrays: none is used, none runs code
+	$(BIN)/python tests/models/hostile.py
+
+audit: .venv/.developing  ## what is installed, against known faults and its own records; needs no network
+	$(BIN)/python scripts/supply.py audit
+
+sbom: .venv/.developing  ## the bill of materials of a release (CycloneDX), in dist/
+	mkdir -p dist
+	$(BIN)/python scripts/supply.py sbom dist/sbom.cdx.json
+
+bench-robust: .venv/.developing  ## accuracy under attack, and with wrong labels; goes on where it stopped
+	$(BIN)/python benchmarks/robust.py attack
+	$(BIN)/python benchmarks/robust.py labels
 
 check: .venv/.developing  ## lint, format and types
 	$(BIN)/ruff check .

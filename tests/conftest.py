@@ -16,6 +16,8 @@ from chromium import launched
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.pop("AUTOML_TRANSFER_STORAGE", None)
+# What the user's programs remember of weights files is about files of the same paths in other runs.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="at-state-")
 
 
 class PostgresServer:

@@ -22,6 +22,7 @@ from automl_transfer.data.far import Far
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import load_with_details
+from automl_transfer.domain.attack import Attack
 from automl_transfer.domain.model_description import DESCRIPTION
 from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
 from automl_transfer.domain.spec import TaskSpec
@@ -31,7 +32,7 @@ from automl_transfer.errors import ConfigurationError, DataError, UserError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.reporting.errors_of_winner import WrongImage
-from automl_transfer.reporting.evaluation import Evaluation, NotJudged
+from automl_transfer.reporting.evaluation import Evaluation, NotJudged, UnderAttack
 from automl_transfer.reporting.judging import (
     Answers,
     at_thresholds,
@@ -39,6 +40,7 @@ from automl_transfer.reporting.judging import (
     expected_error,
     thumbnail,
 )
+from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.training.calibration import log_likelihood, softmax
 
 BATCH = 256
@@ -77,6 +79,7 @@ def evaluate(
     data_root: Path | None = None,
     cache_root: Path | None = None,
     progress: Progress | None = None,
+    attack: str | Attack | None = None,
     **settings: object,
 ) -> Evaluation:
     """Judge a model on labelled images.
@@ -100,6 +103,7 @@ def evaluate(
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
         progress: Called as `progress(what, done, total)`.
+        attack: Judge the images once more under it: `fgsm:8/255`, `pgd:8/255:10`.
         settings: Fields of `TaskSpec`: `classes_from`, `split_from`, `group_from`, `seed`, ...
 
     Raises:
@@ -111,6 +115,7 @@ def evaluate(
 
     if split is not None and split not in SPLITS:
         raise ConfigurationError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    against = Attack.parse(attack) if isinstance(attack, str) else attack
     place = Path(model)
     if (place / MODEL / DESCRIPTION).is_file() and not (place / DESCRIPTION).is_file():
         place = place / MODEL
@@ -131,7 +136,11 @@ def evaluate(
         spec = _spec(cast("str | PathLike[str] | TaskSpec", dataset), predictor, recipe, settings)
         side = predictor.description.resolution
         data = _labelled(spec, side, split, data_root, cache_root, report, scaled)
-    return _judged(predictor, place, data, split, batch, _notes(predictor, recipe, data, split), report)
+    notes = _notes(predictor, recipe, data, split)
+    found = _judged(predictor, place, data, split, batch, notes, report)
+    if against is None:
+        return found
+    return found.model_copy(update={"attacked": _attacked(predictor, data, against, report)})
 
 
 def _recipe_of(model: Path, predictor: Predictor) -> Recipe | None:
@@ -313,6 +322,25 @@ def _judged(
             ),
             notes=notes,
         )
+
+
+def _attacked(predictor: Predictor, data: _Labelled, attack: Attack, progress: Progress) -> UnderAttack:
+    """The images of known classes, changed against the model."""
+    truth = _known(data, predictor.description.classes)[data.labels[data.rows]]
+    rows, truth = data.rows[truth >= 0], truth[truth >= 0]
+    right = 0
+    for start in range(0, len(rows), BATCH):
+        part = slice(start, start + BATCH)
+        right += int(predictor.withstands(data.images, rows[part], truth[part], attack).sum())
+        progress("attacking images", min(start + BATCH, len(rows)), len(rows))
+    return UnderAttack(
+        attack=str(attack),
+        kind=attack.kind,
+        eps=attack.eps,
+        steps=attack.steps,
+        accuracy=right / len(rows),
+        interval=clopper_pearson(right, len(rows)),
+    )
 
 
 def _known(data: _Labelled, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:

@@ -234,7 +234,8 @@ def _confirm(bench: Workbench, known: ResplitFeatures, record: TrialRecord, numb
     new = ~np.isin(rows, chose)
     unseen = None
     if new.any():
-        plain = scores(logits[new], labels[new], len(task.task.classes), task.task.metric)
+        withstood = None if run.withstood is None else run.withstood[new]
+        plain = scores(logits[new], labels[new], len(task.task.classes), task.task.metric, withstood)
         unseen = Measured(**plain.shares())
     return ExtraRun(
         kind="confirm",

@@ -38,9 +38,10 @@ from automl_transfer.recipes.scores import Confirmed, Cost, RecipeMetrics, Score
 from automl_transfer.recipes.shipped_as import ShippedAs
 from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
 from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
+from automl_transfer.reporting.membership import Membership, membership
 from automl_transfer.reporting.ranking import Confirmation
 from automl_transfer.reporting.statistics import clopper_pearson
-from automl_transfer.training.calibration import softmax
+from automl_transfer.training.calibration import log_likelihood, softmax
 from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
@@ -86,9 +87,12 @@ def score_of(run: Judged, split: Literal["validation", "test"]) -> Score:
 def scores_of_split(run: Judged, split: Literal["validation", "test"], logits: np.ndarray) -> Scores:
     """Scores of (n, classes) logits of the images of a split."""
     from automl_transfer.training.evaluate import scores
+    from automl_transfer.training.robustness import withstood_by
 
     task, rows = run.task, run.task.indices[split]
-    return scores(logits, task.labels[rows], len(task.task.classes), task.task.metric)
+    classes, metric = len(task.task.classes), task.task.metric
+    withstood = withstood_by(run.model, task, rows, run.plan.normaliser(run.device))
+    return scores(logits, task.labels[rows], classes, metric, withstood)
 
 
 def scored(found: Measured, nll: float, n: int) -> Score:
@@ -306,6 +310,8 @@ def environment() -> Environment:
 
 
 WORST = 12
+MOST_MEMBERS = 2000
+"""Training images whose losses are compared with those of validation images."""
 
 
 def winner_errors(
@@ -353,7 +359,26 @@ def winner_errors(
             )
             for at in worst
         ),
+        membership=_exposed(run, logits),
         test_accuracy=test.accuracy if test else None,
         test_interval=test.interval if test else None,
         test_images=test.n if test else 0,
     )
+
+
+def _exposed(run: Judged, logits: np.ndarray) -> Membership | None:
+    """The loss-threshold attack on training images, a sample of many; `logits` are of the validation images.
+
+    None where a loss is not finite.
+    """
+    from automl_transfer.training.evaluate import predict_logits
+
+    task, rows = run.task, run.task.indices["validation"]
+    members = task.indices["train"]
+    spread = np.linspace(0, len(members) - 1, min(MOST_MEMBERS, len(members))).astype(np.int64)
+    normalise = run.plan.normaliser(run.device)
+    trained = predict_logits(run.model, task.images, members[spread], normalise, run.device)
+    losses = [
+        -log_likelihood(each, task.labels[of]) for each, of in ((trained, members[spread]), (logits, rows))
+    ]
+    return membership(*losses) if all(np.isfinite(each).all() for each in losses) else None

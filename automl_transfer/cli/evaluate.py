@@ -24,6 +24,13 @@ class Part(StrEnum):
     TRAIN = "train"
 
 
+class AttackKind(StrEnum):
+    """Attacks."""
+
+    FGSM = "fgsm"
+    PGD = "pgd"
+
+
 def run(
     model: Annotated[
         Path, typer.Argument(metavar="MODEL", help="A model folder, or the run folder that holds it.")
@@ -40,6 +47,13 @@ def run(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write a page: figures and worst images.")
     ] = None,
+    attack: Annotated[
+        AttackKind | None, typer.Option("--attack", help="Judge them once more, changed against the model.")
+    ] = None,
+    eps: Annotated[
+        str, typer.Option("--eps", help="How far a pixel may move: a fraction of its range.")
+    ] = "8/255",
+    steps: Annotated[int, typer.Option("--steps", help="Of pgd.")] = 10,
     batch: options.Batch = None,
     images: options.Images = None,
     columns: options.Columns = None,
@@ -60,9 +74,11 @@ def run(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from automl_transfer.api.evaluating import evaluate
+    from automl_transfer.domain.attack import Attack, share
     from automl_transfer.recipes.output import write_text
     from automl_transfer.reporting.evaluation_text import EvaluationText
 
+    against = None if attack is None else Attack.of(attack.value, share(eps), steps)
     for file in (html, None if as_json in (None, STDOUT) else Path(str(as_json))):
         _check(file)
     screen = console(stderr=True)
@@ -80,6 +96,7 @@ def run(
             progress=lambda what, done, total: bar.update(
                 task, description=what, completed=done, total=total
             ),
+            attack=against,
             images=images,
             columns=columns_of(columns),
             classes_from=classes_from,

@@ -23,7 +23,7 @@ class Header:
     """What an array inside a zip says about itself, before any of it is read.
 
     Attributes:
-        size: Bytes that the array takes by its shape and type.
+        size: Bytes that the array takes by its shape and type; `width` of one of its values.
         stored: Bytes that the zip has for it.
         objects: Whether it would have to be unpickled.
     """
@@ -32,6 +32,7 @@ class Header:
     dtype: str
     kind: str
     size: int
+    width: int
     stored: int
     objects: bool
 
@@ -60,6 +61,7 @@ def read_header(archive: zipfile.ZipFile, member: str) -> Header:
         dtype=str(dtype),
         kind=dtype.kind,
         size=math.prod(shape) * dtype.itemsize,
+        width=dtype.itemsize,
         stored=archive.getinfo(member).file_size - begin,
         objects=dtype.hasobject,
     )

@@ -52,6 +52,8 @@ _AGAIN = "write it again with numpy.savez"
 
 MOST_LABEL_BYTES = 256 << 20
 """Of one array of labels, names or groups, unpacked: it is read into memory."""
+WIDEST_TEXT = 4 * 4096
+"""Bytes of one label, name or group."""
 FEW_IMAGES = 100_000
 BYTES_A_NUMBER = 16
 """Memory that decoding takes for each stored number, at most."""
@@ -269,6 +271,11 @@ def _read_small(file: str, archive: zipfile.ZipFile, name: str) -> Array:
         raise DataError(
             f"{file}: {name} must take at most {MOST_LABEL_BYTES:,} bytes, got {header.size:,} "
             f"({header.dtype}, shape {header.shape})"
+        )
+    if header.kind in "US" and header.width > WIDEST_TEXT:
+        raise DataError(
+            f"{file}: each of {name} must be a text of at most {WIDEST_TEXT:,} bytes, got room for "
+            f"{header.width:,}: shorten them, and store {name}.astype(str)"
         )
     _check_whole(file, name, header)
     with archive.open(f"{name}.npy") as stream:

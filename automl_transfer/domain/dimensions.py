@@ -111,6 +111,7 @@ ANCHORABLE = Condition("weights of the body are tuned and transferred", _anchore
 ANCHORED = Condition("anchor is not none", lambda values: _anchored(values) and values["anchor"] != "none")
 MIXED = Condition("mix is not none", lambda values: _trains(values) and values["mix"] != "none")
 DISTORTED = Condition("distort is not none", lambda values: _trains(values) and values["distort"] != "none")
+ATTACKED = Condition("adversarial > 0", lambda values: _trains(values) and values["adversarial"] > 0.0)
 NORMS_MOVE = Condition(
     "the body is tuned and transferred, and norm_policy = train",
     lambda values: _anchored(values) and values["norm_policy"] == "train",

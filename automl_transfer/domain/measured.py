@@ -1,4 +1,6 @@
-"""What models are scored by: three shares that are always measured, and one more of another package.
+"""What models are scored by: three shares that are always measured, and one more where that is asked for.
+
+`robust-8` is the accuracy under an attack, PGD of 8/255 (`domain.attack`).
 
 A metric of another package is an entry point in the group `automl_transfer.metrics`: a function of logits
 (n, C) and labels (n,) that gives a number in [0, 1], higher is better.
@@ -12,6 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from automl_transfer import plugins
+from automl_transfer.domain.attack import ROBUST, attack_of
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.errors import ConfigurationError
 
@@ -23,13 +26,16 @@ MEASURED = ("accuracy", "balanced_accuracy", "macro_f1")
 BALANCED = ("balanced_accuracy", "macro_f1")
 """Those that count every class the same, however many images it has."""
 
-_HERE = dict.fromkeys(MEASURED, "")
+_HERE = dict.fromkeys((*MEASURED, ROBUST), "")
 _NOUN = "metric"
 
 
 def check_metric(name: str) -> None:
     """Raise ConfigurationError where no metric of this name is installed; lists those that are."""
-    plugins.check("metrics", _HERE, name, noun=_NOUN)
+    if name == ROBUST:
+        raise ConfigurationError(f"metric {ROBUST} must say how many 255ths, as in robust-8, got {name!r}")
+    if attack_of(name) is None:
+        plugins.check("metrics", _HERE, name, noun=_NOUN)
 
 
 def unknown_metric(name: object) -> list[str]:

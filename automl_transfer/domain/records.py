@@ -120,6 +120,7 @@ class TrialOutcome(Frozen):
     """Costs and sizes measured while a trial ran, kept beside its value.
 
     Attributes:
+        robust_accuracy: On the validation images under the study's attack; None where it has none.
         conditions: What the rounding of its training depended on: threads, realised batch, device, ...
     """
 
@@ -130,6 +131,7 @@ class TrialOutcome(Frozen):
     best_epoch: int | None = None
     identical: bool = True
     weights_sha256: str | None = None
+    robust_accuracy: float | None = Field(default=None, ge=0.0, le=1.0, exclude_if=unsaid)
     conditions: dict[str, str | int | bool] = Field(default_factory=dict)
 
 

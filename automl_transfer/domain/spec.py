@@ -9,12 +9,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from automl_transfer.domain.attack import Attack, attack_of
 from automl_transfer.domain.horizon import Horizon, rungs_of
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import study_mistake
 from automl_transfer.domain.pixel_range import Fit
 from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.domain.task import Change
+from automl_transfer.errors import ConfigurationError
 
 Scalar = str | float | int | bool
 RareClasses = Literal["refuse", "drop", "merge", "keep"]
@@ -105,7 +107,8 @@ class TaskSpec(Frozen):
             dataset says of itself (digits: nothing); else colour photographs may be mirrored.
         seed: Of the split.
         metric: What strategies are ranked by, on the validation split: accuracy, balanced_accuracy,
-            macro_f1, or one that another package adds.
+            macro_f1, `robust-8` (the accuracy when no pixel moves further than 8/255, against PGD of 10
+            steps; any number to 255), or one that another package adds.
     """
 
     dataset: str = Field(min_length=1)
@@ -134,6 +137,14 @@ class TaskSpec(Frozen):
         if number == "" or (isinstance(number, int) and not 1 <= number <= 100):
             raise ValueError("must be the number of a folder (1 is the top), or say where it stands")
         return number
+
+
+def _an_attack(text: str) -> str:
+    try:
+        Attack.parse(text)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from error
+    return text
 
 
 class SearchSpec(Frozen):
@@ -183,6 +194,9 @@ class SearchSpec(Frozen):
             `report STUDY --confirm` goes on with it.
         doctor: Whether the cheap part of the data doctor looks at the images before a search begins: blank
             images, constant channels, copies across splits. It says what it finds, and changes nothing.
+        attack: Under which every finished trial is measured as well, on the validation images: `fgsm:8/255`,
+            or `pgd:8/255:10` for ten steps. No pixel moves further than that share of its range. To search
+            for what withstands one, take a `metric` such as `robust-8`. None: not measured.
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
             the end of a search only until confirmation has taken half as long as the trials did.
     """
@@ -207,6 +221,7 @@ class SearchSpec(Frozen):
     confirm: int = Field(default=3, ge=0, le=100)
     confirm_runs: int = Field(default=CONFIRM_RUNS, ge=2, le=100)
     doctor: bool = Field(default=True, exclude_if=lambda value: value is True)
+    attack: Annotated[str, AfterValidator(_an_attack)] | None = Field(default=None, exclude_if=unsaid)
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:
@@ -261,6 +276,11 @@ class StudySpec(Frozen):
     task: TaskSpec
     search: SearchSpec = SearchSpec()
     space: dict[str, DimensionSetting] = Field(default_factory=dict)
+
+    @property
+    def attack(self) -> Attack | None:
+        """What each finished trial is measured under."""
+        return attack_of(self.task.metric) if self.search.attack is None else Attack.parse(self.search.attack)
 
     def space_signature(self) -> str:
         """Identifies the space, whatever the order of its dimensions in the file."""

@@ -258,6 +258,23 @@ class Strategy(BaseModel):
         "Touvron 2019 (resolution)", choices=(False, True), when=d.ENLARGED, since=6,
     )] = False  # fmt: skip
 
+    gce: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "q of the generalised cross-entropy, which believes labels less the larger it is (0 = cross-entropy)",
+        "Zhang & Sabuncu 2018", choices=(0.0, 0.3, 0.7), when=d.TRAINS, since=7, words=words.generalised,
+    )] = 0.0  # fmt: skip
+    input_noise: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "deviation of the noise added to each pixel in a step, of pixels in [0, 1]", "Cohen 2019",
+        choices=(0.0, 0.05, 0.1), when=d.TRAINS, since=7, words=words.noisy,
+    )] = 0.0  # fmt: skip
+    adversarial: Annotated[float, Field(ge=0.0, le=1.0), Dimension(
+        "how far each step moves pixels against the model, of pixels in [0, 1] (0 = not)",
+        "Madry 2018; Wong 2020", choices=(0.0, 0.01, 0.03), when=d.TRAINS, since=7, words=words.attacked,
+    )] = 0.0  # fmt: skip
+    adversarial_steps: Annotated[int, Field(ge=1, le=50), Dimension(
+        "steps of that attack (1 = FGSM from a random start)", "Madry 2018; Wong 2020",
+        choices=(1, 3, 7), when=d.ATTACKED, since=7,
+    )] = 1  # fmt: skip
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.tune_mode == CLOSED_FORM and self.head_init != "ridge":

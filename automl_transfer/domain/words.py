@@ -133,6 +133,13 @@ def pruned(s: Strategy) -> str:
     return f"{100 * share:.3g}% of its weights pruned" if share else ""
 
 
+def attacked(s: Strategy) -> str:
+    """The attack that each step of training withstands."""
+    if "adversarial_steps" not in s.active():
+        return ""
+    return f"trained against PGD-{s.adversarial_steps} of {s.adversarial:.2g}"
+
+
 scaled = unless("weight_scale", 1.0, "weights x{:.3g}")
 shrunk = unless("shrink", 1.0, "shrunk to {:.2g} and perturbed")
 cropped = unless("crop", 1.0, "cropped to {:.2g} or more")
@@ -142,5 +149,7 @@ phased = unless("phases", "one", "phases {}")
 stochastic = unless("stoch_norm", 0.0, "stochastic norms {:.2g}")
 dropped = unless("dropout", 0.0, "dropout {:.2g}")
 shortened = unless("drop_path", 0.0, "drop path {:.2g}")
+generalised = unless("gce", 0.0, "generalised cross-entropy {:.2g}")
+noisy = unless("input_noise", 0.0, "noise {:.2g}")
 averaged = unless("ema", 0.0, "weights averaged {:.4g}")
 interpolated = unless("wise_alpha", 1.0, "{:.2g} of the way from the source")

@@ -72,6 +72,10 @@ class Source(ABC):
             SourceError: The weights are missing, cannot be fetched, are damaged or do not fit.
         """
 
+    def weights_file(self) -> Path | None:
+        """The file whose sha256 is written down at its first use (`known`); None where it is known anyway."""
+        return None
+
     def traits(self) -> frozenset[Trait]:
         """What its network has that some methods need.
 

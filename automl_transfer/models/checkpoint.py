@@ -14,6 +14,7 @@ from automl_transfer.models.architectures import (
     split_architecture,
 )
 from automl_transfer.models.base import Source, SourceInfo, check_channels, file_sha256
+from automl_transfer.models.known import unchanged
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -49,6 +50,10 @@ class CheckpointSource(Source):
         """Of the file."""
         return file_sha256(self.path)
 
+    def weights_file(self) -> Path | None:
+        """The file."""
+        return self.path
+
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """Every tensor must fit, by name or else in order.
 
@@ -56,12 +61,14 @@ class CheckpointSource(Source):
         """
         from automl_transfer.models.families.registry import cut
         from automl_transfer.models.network import adapt_channels, first_convolution
-        from automl_transfer.models.weights import fit, named_in_order, read_weights
+        from automl_transfer.models.weights import check_size, fit, named_in_order, read_weights
 
         check_channels(in_channels)
         model = create_network(self.architecture)
         classifier = cut(model).classifier_names(model)
-        state, order = named_in_order(model, read_weights(self.path), self.path, ignorable=classifier)
+        check_size(self.path, model)
+        read = read_weights(unchanged(self.path, self.name))
+        state, order = named_in_order(model, read, self.path, ignorable=classifier)
         for note in order:
             log.warning("%s", note)
         name, _ = first_convolution(model)

@@ -19,6 +19,7 @@ from automl_transfer.models.architectures import (
 )
 from automl_transfer.models.base import Source, SourceInfo, check_channels, file_sha256
 from automl_transfer.models.download import cached_hub, cached_url, fetch_hub, fetch_url
+from automl_transfer.models.known import unchanged
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -51,6 +52,10 @@ class TimmSource(Source):
         path = self._cached()
         return None if path is None else file_sha256(path)
 
+    def weights_file(self) -> Path | None:
+        """The downloaded file."""
+        return self._cached()
+
     def traits(self) -> frozenset[Trait]:
         """From its architecture: nothing is downloaded."""
         found = architecture_traits(self._architecture())
@@ -61,7 +66,7 @@ class TimmSource(Source):
         from automl_transfer.models.weights import read_weights
 
         check_channels(in_channels)
-        state = read_weights(self._fetch(allow_download))
+        state = read_weights(unchanged(self._fetch(allow_download), self.name))
         try:
             model = create_timm(
                 self._model, {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": state}}

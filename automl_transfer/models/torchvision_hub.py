@@ -19,6 +19,7 @@ from automl_transfer.models.architectures import (
 )
 from automl_transfer.models.base import Source, SourceInfo, check_channels, file_sha256
 from automl_transfer.models.download import cached_url, fetch_url
+from automl_transfer.models.known import unchanged
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,19 +57,25 @@ class TorchvisionSource(Source):
         path = cached_url(self._weights.url)
         return None if path is None else file_sha256(path)
 
+    def weights_file(self) -> Path | None:
+        """The downloaded file."""
+        return cached_url(self._weights.url)
+
     def traits(self) -> frozenset[Trait]:
         """From its architecture: nothing is downloaded."""
         return architecture_traits(f"torchvision/{self._model}") | {"source_head"}
 
     def load(self, in_channels: int, *, allow_download: bool = True) -> Backbone:
         """The file, read without unpickling code and fitted tensor by tensor."""
-        from automl_transfer.models.weights import fit, read_weights
+        from automl_transfer.models.weights import check_size, fit, read_weights
 
         check_channels(in_channels)
         info = self.info()
         path = fetch_url(self._weights.url, self.name, info.size_bytes, allow_download=allow_download)
         model = create_network(info.architecture, len(self._weights.meta["categories"]))
-        fit(model, _current_names(read_weights(path)), self.name)
+        check_size(path, model)
+        state = read_weights(unchanged(path, self.name))
+        fit(model, _current_names(state), self.name)
         stated = torchvision_preprocessing(self._weights)
         backbone, _ = assemble(model, info.architecture, in_channels, stated, pretrained=True)
         return backbone

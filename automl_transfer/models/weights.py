@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickletools
 import re
+import struct
 import warnings
 import zipfile
 from collections.abc import Collection, Iterable, Mapping
@@ -22,6 +23,10 @@ _NESTED = ("state_dict", "model", "model_state_dict")
 _PREFIXES = ("module.", "_orig_mod.")
 _COUNTER = "num_batches_tracked"
 _SHOWN = 20
+TIMES, ALLOWANCE = 8, 64 << 20
+NAMING, ALLOWED_NAMES = 4096, 1 << 20
+_LENGTH = struct.Struct("<Q")
+"""Of a safetensors file's header, at its beginning."""
 _PLAIN = frozenset(
     {
         *(torch.float64, torch.float32, torch.float16, torch.bfloat16),
@@ -30,6 +35,32 @@ _PLAIN = frozenset(
 )
 """Types whose numbers a network takes over as they are."""
 _ZIP, _LEGACY = b"PK\x03\x04", b"\x80"
+
+
+def check_size(path: Path, model: nn.Module) -> None:
+    """Refuse a file that is much larger than its network, or names much more, before any of it is read.
+
+    Beside the tensors, float64 and an optimiser's state have room.
+
+    Raises:
+        SourceError: It is.
+    """
+    own = model.state_dict()
+    most = TIMES * sum(t.numel() * t.element_size() for t in own.values()) + ALLOWANCE
+    size = path.stat().st_size
+    if path.suffix.lower() == ".safetensors" and size >= _LENGTH.size:
+        with path.open("rb") as stream:
+            (length,) = _LENGTH.unpack(stream.read(_LENGTH.size))
+        if length > (longest := NAMING * len(own) + ALLOWED_NAMES):
+            raise SourceError(
+                f"a checkpoint must name its tensors in at most {longest:,} bytes for this network, {path} "
+                f"says that it takes {length:,}: it is truncated or damaged, or of another network"
+            )
+    if size > most:
+        raise SourceError(
+            f"a checkpoint must have at most {most:,} bytes, {TIMES} times what its network takes, {path} "
+            f"has {size:,}: name the architecture that it was trained with"
+        )
 
 
 def read_weights(path: Path) -> State:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from automl_transfer.data.decode import decode_image, from_array, threads
 from automl_transfer.data.scaling import to_pixels
+from automl_transfer.domain.attack import Attack
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.normalisation import constants
 from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
@@ -139,6 +140,15 @@ class Predictor:
                 block = torch.from_numpy(np.require(pixels[start : start + batch], requirements=["C", "W"]))
                 parts.append(self.model(self._normalise(block)).float().cpu().numpy())
         return np.concatenate(parts)
+
+    def withstands(
+        self, images: Pixels, rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], attack: Attack
+    ) -> npt.NDArray[np.bool_]:
+        """Which rows of uint8 pixels are right under every step of an attack (`robustness.withstands`)."""
+        from automl_transfer.training.robustness import withstands
+
+        device = self._normalise.device
+        return withstands(self.model, images, rows, labels, self._normalise, device, attack)
 
     def _asked(self, batch: int | None, top: int, threshold: float) -> tuple[int, int]:
         batch = self._batch() if batch is None else batch

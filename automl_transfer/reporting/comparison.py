@@ -233,11 +233,13 @@ def score_of(row: RankedStrategy) -> float:
     return row.validation.score if row.confirmation is None else row.confirmation.score
 
 
-def front(rows: Sequence[RankedStrategy], cost: Cost) -> list[RankedStrategy]:
+def front(
+    rows: Sequence[RankedStrategy], cost: Cost, score: Callable[[RankedStrategy], float] = score_of
+) -> list[RankedStrategy]:
     """The rows that no other row equals in both and beats in one, cheapest first."""
-    priced = [(price, -score_of(row), row.rank, row) for row in rows if (price := cost(row)) is not None]
+    priced = [(price, -score(row), row.rank, row) for row in rows if (price := cost(row)) is not None]
     found: list[RankedStrategy] = []
     for _, _, _, row in sorted(priced, key=lambda entry: entry[:3]):
-        if not found or score_of(row) > score_of(found[-1]):
+        if not found or score(row) > score(found[-1]):
             found.append(row)
     return found

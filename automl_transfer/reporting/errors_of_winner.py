@@ -6,7 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.strict_json import Frozen, unsaid
+from automl_transfer.reporting.membership import Membership
 
 
 class CalibrationBin(Frozen):
@@ -45,6 +46,7 @@ class WinnerErrors(Frozen):
         confusion: (truth, answer, images) wherever there are images, as positions in `classes`: with many
             classes nearly all pairs have none.
         worst: The wrong answers, the surest first.
+        membership: What its losses say about which images it was trained on; None in earlier files.
         test_accuracy, test_interval, test_images: Of the winner's single look at the test split.
     """
 
@@ -60,6 +62,7 @@ class WinnerErrors(Frozen):
     expected_calibration_error: float
     wrong: int
     worst: tuple[WrongImage, ...]
+    membership: Membership | None = Field(default=None, exclude_if=unsaid)
     test_accuracy: float | None = None
     test_interval: tuple[float, float] | None = None
     test_images: int = 0

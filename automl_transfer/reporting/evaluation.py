@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.domain.task import Split
 from automl_transfer.reporting.errors_of_winner import CalibrationBin, WrongImage
 
@@ -80,6 +80,22 @@ class NotJudged(Frozen):
         return self.unreadable + sum(self.other_classes.values()) + self.not_finite
 
 
+class UnderAttack(Frozen):
+    """How often the model is right where each image was changed against it.
+
+    Attributes:
+        attack: In words: `PGD-10 8/255`.
+        accuracy, interval: Of the judged images; an image counts where no step of the attack made it wrong.
+    """
+
+    attack: str
+    kind: Literal["fgsm", "pgd"]
+    eps: float
+    steps: int
+    accuracy: float
+    interval: Interval
+
+
 class Evaluation(Frozen):
     """A model's scores on labelled images.
 
@@ -100,6 +116,7 @@ class Evaluation(Frozen):
         uncalibrated_nll, uncalibrated_error: The same two at temperature 1.
         confusion: Cells that are not zero.
         worst: The wrong answers, the surest first.
+        attacked: None where no attack was asked for.
         notes: What a reader has to know before believing the numbers.
     """
 
@@ -130,6 +147,7 @@ class Evaluation(Frozen):
     confusion: tuple[ConfusionCell, ...]
     wrong: int
     worst: tuple[WrongImage, ...]
+    attacked: UnderAttack | None = Field(default=None, exclude_if=unsaid)
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:

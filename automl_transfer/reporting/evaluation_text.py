@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from automl_transfer.reporting.evaluation import ClassScore, Evaluation
+from automl_transfer.reporting.evaluation import ClassScore, Evaluation, UnderAttack
 from automl_transfer.reporting.figures.confusion import pairs_of
 from automl_transfer.reporting.plain import cell, plain
 
@@ -32,6 +32,8 @@ class EvaluationText:
     def _parts(self, width: int) -> Iterator[RenderableType]:
         found = self.found
         yield Text(headline(found), style="bold")
+        if found.attacked is not None:
+            yield Text(attacked(found.attacked))
         yield from (Text(note, style="yellow") for note in found.notes)
         yield from (Text(line, style="yellow") for line in left_out(found))
         yield _scores(found)
@@ -56,6 +58,15 @@ def headline(found: Evaluation) -> str:
     return (
         f"{plain(found.model, 60)} on {plain(found.dataset, 60)}: accuracy {100 * found.accuracy:.2f}% "
         f"(95%: {100 * low:.1f} to {100 * high:.1f}%); {found.wrong:,} of {found.images:,} {which} wrong."
+    )
+
+
+def attacked(found: UnderAttack) -> str:
+    """The accuracy under attack, in a sentence."""
+    low, high = found.interval
+    return (
+        f"Under {found.attack}, which knows the weights: accuracy {100 * found.accuracy:.2f}% (95%: "
+        f"{100 * low:.1f} to {100 * high:.1f}%)."
     )
 
 

@@ -22,7 +22,7 @@ COLUMNS = (
     "confirmed_score", "confirmed_accuracy", "confirmed_low", "confirmed_high", "confirmed_runs",
     "confirmed_images", "behind_best", "validation_score", "validation_accuracy", "validation_low",
     "validation_high", "validation_nll", "validation_images", "epochs", "train_seconds",
-    "predict_ms_per_image", "parameters", "strategy",
+    "predict_ms_per_image", "parameters", "robust_accuracy", "strategy",
 )  # fmt: skip
 
 
@@ -107,6 +107,7 @@ def as_csv(reports: Sequence[StudyReport]) -> str:
                     "train_seconds": row.train_seconds,
                     "predict_ms_per_image": row.predict_ms_per_image,
                     "parameters": row.parameters,
+                    "robust_accuracy": row.robust_accuracy,
                     "strategy": row.strategy.model_dump_json(),
                 }
             )

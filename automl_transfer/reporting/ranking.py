@@ -108,6 +108,7 @@ class RankedStrategy(Frozen):
         confirmation: None for a strategy that was not confirmed.
         root_trial: Number of the first trial of the strategy.
         epochs: Epochs trained until the weights that are ranked; 0 for a closed-form strategy.
+        robust_accuracy: On the validation images under the study's attack; None where it has none.
     """
 
     rank: int = Field(ge=1)
@@ -121,6 +122,7 @@ class RankedStrategy(Frozen):
     train_seconds: float
     predict_ms_per_image: float | None
     parameters: int | None
+    robust_accuracy: float | None = Field(default=None, exclude_if=unsaid)
 
 
 class TimelinePoint(Frozen):
@@ -366,6 +368,7 @@ def _row(
         train_seconds=_train_seconds(record),
         predict_ms_per_image=record.outcome.predict_ms_per_image if record.outcome else None,
         parameters=record.outcome.parameters if record.outcome else None,
+        robust_accuracy=record.outcome.robust_accuracy if record.outcome else None,
     )
 
 

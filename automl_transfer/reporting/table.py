@@ -65,6 +65,7 @@ def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table
     table.add_column("strategy", ratio=1, overflow="fold")
     wide = width >= WIDE
     confirmed = any(row.confirmation for row in ranking.rows)
+    attacked = any(row.robust_accuracy is not None for row in ranking.rows)
     if wide:
         if confirmed:
             table.add_column("confirmed", justify="right")
@@ -72,13 +73,15 @@ def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table
         else:
             table.add_column(named, justify="right")
         table.add_column("accuracy 95%", justify="right", no_wrap=True)
+        if attacked:
+            table.add_column("attacked", justify="right", no_wrap=True)
         for name in ("NLL", "epochs", "training", "predicts", "weights"):
             table.add_column(name, justify="right", no_wrap=True)
     else:
         table.add_column(f"{named},\naccuracy 95%", justify="right", max_width=17)
         table.add_column("cost", justify="right", no_wrap=True)
     for row in ranking.rows[:limit]:
-        cells = _wide_cells(row, confirmed) if wide else _narrow_cells(row)
+        cells = _wide_cells(row, confirmed, attacked) if wide else _narrow_cells(row)
         best = "bold" if row.rank == 1 else ""
         table.add_row(
             str(row.rank),
@@ -91,12 +94,13 @@ def ranking_table(ranking: Ranking, width: int, limit: int | None = 10) -> Table
     return table
 
 
-def _wide_cells(row: RankedStrategy, confirmed: bool) -> list[str]:
+def _wide_cells(row: RankedStrategy, confirmed: bool, attacked: bool) -> list[str]:
     again = [f"{100 * row.confirmation.score:.2f}%" if row.confirmation else "-"] if confirmed else []
     return [
         *again,
         f"{100 * row.validation.score:.2f}%",
         _interval(row),
+        *([_attacked(row)] if attacked else []),
         f"{row.validation.nll:.3f}",
         str(row.epochs),
         *_costs(row),
@@ -107,8 +111,9 @@ def _narrow_cells(row: RankedStrategy) -> list[str]:
     training, predicts, weights = _costs(row)
     score = row.validation.score if row.confirmation is None else row.confirmation.score
     again = "" if row.confirmation is None else "\nconfirmed"
+    attacked = "" if row.robust_accuracy is None else f"\n{_attacked(row)} attacked"
     return [
-        f"{100 * score:.2f}%\n{_interval(row)}{again}",
+        f"{100 * score:.2f}%\n{_interval(row)}{again}{attacked}",
         "\n".join(part for part in (training, predicts, weights) if part != "-") or "-",
     ]
 
@@ -119,6 +124,10 @@ def _costs(row: RankedStrategy) -> tuple[str, str, str]:
         "-" if row.predict_ms_per_image is None else f"{row.predict_ms_per_image:.2g} ms",
         "-" if row.parameters is None else count(row.parameters),
     )
+
+
+def _attacked(row: RankedStrategy) -> str:
+    return "-" if row.robust_accuracy is None else f"{100 * row.robust_accuracy:.2f}%"
 
 
 def _interval(row: RankedStrategy) -> str:

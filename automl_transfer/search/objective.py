@@ -24,6 +24,7 @@ from automl_transfer.domain.records import (
     TrialState,
     classify,
 )
+from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import StoreUnavailableError, TrialDataError, TrialLostError
 from automl_transfer.search import following
 from automl_transfer.search.checkpoints import Checkpoints
@@ -294,6 +295,7 @@ class Objective:
             best_epoch=run.best.epoch if run.best is not None else None,
             identical=identical,
             weights_sha256=run.weights_sha256() if measure else None,
+            robust_accuracy=_robust(run, self.bench.handle.spec) if measure else None,
             conditions=run.conditions(),
         )
 
@@ -302,3 +304,15 @@ def _latency(run: TrainingRun) -> float:
     from automl_transfer.training.evaluate import measure_latency
 
     return measure_latency(run.model, run.task.images, run.plan.normaliser(run.device), run.device)
+
+
+def _robust(run: TrainingRun, spec: StudySpec) -> float | None:
+    """The accuracy under the study's attack, where it has one."""
+    from automl_transfer.training.robustness import withstands
+
+    if spec.attack is None:
+        return None
+    task, rows = run.task, run.task.indices["validation"]
+    normalise = run.plan.normaliser(run.device)
+    found = withstands(run.model, task.images, rows, task.labels[rows], normalise, run.device, spec.attack)
+    return float(found.mean())

@@ -40,6 +40,18 @@ _DENIED = (
     "authentication failed",
 )
 _DENIED_STATES = ("28000", "28P01")
+_INSECURE = (
+    "certificate verify failed",
+    "root certificate file",
+    "does not match host name",
+    "does not support ssl",
+    "sslmode",
+    "certificate file",
+    "private key file",
+    "alert unknown ca",
+    "certificate required",
+)
+"""What libpq says where the encryption that the URL asks for cannot be had."""
 
 
 def is_denied(error: BaseException) -> bool:
@@ -47,6 +59,12 @@ def is_denied(error: BaseException) -> bool:
     text = str(error).lower()
     state = getattr(getattr(error, "orig", error), "sqlstate", None)
     return state in _DENIED_STATES or any(part in text for part in _DENIED)
+
+
+def is_insecure(error: BaseException) -> bool:
+    """Whether the encryption that the URL asks for cannot be had, or the server is not who it should be."""
+    text = str(getattr(error, "orig", None) or "").lower()
+    return any(part in text for part in _INSECURE)
 
 
 def is_forbidden(error: BaseException) -> bool:
@@ -65,7 +83,7 @@ def is_store_trouble(error: BaseException) -> bool:
         return True
     if not isinstance(error, exc.DBAPIError):
         return False
-    if is_denied(error):
+    if is_denied(error) or is_insecure(error):
         return False
     if error.connection_invalidated:
         return True

@@ -22,7 +22,14 @@ from automl_transfer.errors import (
 )
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine, now
-from automl_transfer.store.retry import Patience, is_denied, is_forbidden, is_store_trouble, short
+from automl_transfer.store.retry import (
+    Patience,
+    is_denied,
+    is_forbidden,
+    is_insecure,
+    is_store_trouble,
+    short,
+)
 from automl_transfer.store.schema import check_schema, ensure_schema
 from automl_transfer.store.studies import deleted, handle_of, resume, study_query
 from automl_transfer.store.url import StoreURL
@@ -87,6 +94,12 @@ class Store:
                 raise StoreURLError(
                     f"the database must accept the user and password of the storage URL, {url} refused them "
                     f"({short(error)}). Check both; special characters in a password are percent-encoded"
+                ) from None
+            if is_insecure(error):
+                raise StoreURLError(
+                    f"the database must be reached with the encryption that the storage URL asks for, {url} "
+                    f"was not ({short(error)}). Name the certificate of its authority as sslrootcert=FILE, "
+                    "and the host as the certificate does"
                 ) from None
             if is_forbidden(error):
                 raise _forbidden(url, "open the store for writing", error) from None

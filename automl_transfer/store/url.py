@@ -167,7 +167,9 @@ def _postgres(url: URL) -> URL:
         )
     loud = [name for name in url.query if name != name.lower()]
     if loud:
-        raise StoreURLError(f"options of a PostgreSQL URL are written in lower case, got {loud[0][:40]!r}")
+        # An address that was pasted twice has the second one, password included, for a name.
+        name = repr(loud[0]) if re.fullmatch(r"[A-Za-z_]{1,40}", loud[0]) else "one that is no word"
+        raise StoreURLError(f"options of a PostgreSQL URL are written in lower case, got {name}")
     return url.set(drivername="postgresql+psycopg")
 
 

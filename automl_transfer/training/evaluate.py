@@ -9,6 +9,7 @@ import torch
 from pydantic import ConfigDict
 
 from automl_transfer import plugins
+from automl_transfer.domain.attack import attack_of
 from automl_transfer.domain.evidence import pack_bits
 from automl_transfer.domain.measured import MEASURED, Measured, load_metric
 from automl_transfer.domain.records import MOST_BITS
@@ -55,12 +56,19 @@ def right_answers(logits: np.ndarray, labels: np.ndarray) -> str | None:
     return pack_bits((logits.argmax(axis=1) == labels).tolist())
 
 
-def scores(logits: np.ndarray, labels: np.ndarray, classes: int, metric: str = "accuracy") -> Scores:
+def scores(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    classes: int,
+    metric: str = "accuracy",
+    withstood: np.ndarray | None = None,
+) -> Scores:
     """Scores of (n, classes) logits against (n,) labels, n >= 1.
 
     Balanced accuracy is the mean recall of classes that occur in the labels; macro F1 the mean over
     classes that occur in labels or predictions (as scikit-learn has it). A metric that is none of these is
-    measured, too.
+    measured, too; of one that is measured under an attack, `withstood` are the (n,) answers
+    (`robustness.withstands`).
 
     Raises:
         ConfigurationError: It is not installed, or gives no number in [0, 1].
@@ -78,8 +86,15 @@ def scores(logits: np.ndarray, labels: np.ndarray, classes: int, metric: str = "
         accuracy=float(hits.sum() / len(labels)),
         balanced_accuracy=float(recall.mean()),
         macro_f1=float(f1.mean()),
-        other=None if metric in MEASURED else _measured(metric, logits, labels),
+        other=_other(metric, logits, labels, withstood),
     )
+
+
+def _other(metric: str, logits: np.ndarray, labels: np.ndarray, withstood: np.ndarray | None) -> float | None:
+    if attack_of(metric) is not None:
+        assert withstood is not None, f"{metric} needs more than logits"
+        return float(withstood.mean())
+    return None if metric in MEASURED else _measured(metric, logits, labels)
 
 
 def _measured(metric: str, logits: np.ndarray, labels: np.ndarray) -> float:

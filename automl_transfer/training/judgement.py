@@ -6,47 +6,52 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import NotANumberError
+from automl_transfer.models.heads import TargetModel
 from automl_transfer.training.calibration import calibrated_nll
 from automl_transfer.training.evaluate import Scores, right_answers, scores
 from automl_transfer.training.inputs import Inputs
+from automl_transfer.training.robustness import withstood_by
 from automl_transfer.transfer.features import batch_for, forward_batches
+from automl_transfer.transfer.pixels import Normaliser
 
 
 def judged(
+    model: TargetModel,
     logits_of: Callable[[Tensor], Tensor],
     inputs: Inputs,
     task: LoadedTask,
-    device: torch.device,
+    normalise: Normaliser,
     epoch: int,
-) -> tuple[np.ndarray, Scores]:
-    """(n, classes) float32 logits of the n validation images, and their scores.
+) -> tuple[np.ndarray, np.ndarray | None, Scores]:
+    """(n, classes) float32 logits of the n validation images, which withstood the attack, and scores.
 
     Args:
-        logits_of: Of what `inputs` read; the model is in evaluation mode.
+        model: In evaluation mode.
+        logits_of: Of what `inputs` read.
         inputs: Of the validation images.
         task: The images and the metric.
-        device: Where the model is.
+        normalise: From pixels to the model's input.
         epoch: For the message.
 
     Raises:
         NotANumberError: The loss is NaN or infinite.
     """
     rows = task.indices["validation"]
-    batch = batch_for(inputs.elements, device)
+    batch = batch_for(inputs.elements, normalise.device)
     plain = forward_batches(inputs.read, logits_of, rows, batch).float().numpy()
-    found = scores(plain, task.labels[rows], len(task.task.classes), task.task.metric)
+    withstood = withstood_by(model, task, rows, normalise)
+    found = scores(plain, task.labels[rows], len(task.task.classes), task.task.metric, withstood)
     if not math.isfinite(found.nll):
         raise NotANumberError(
             f"validation loss must be finite, got {found.nll} after epoch {epoch}: "
             "lower the learning rate or weight_scale"
         )
-    return plain, found
+    return plain, withstood, found
 
 
 def result_of(

@@ -17,14 +17,20 @@ def balanced_weights(labels: np.ndarray, classes: int, weights: Weights | None =
 
 
 class Loss:
-    """Cross-entropy with label smoothing, class weights and weights of images.
+    """Cross-entropy, or its generalisation, with label smoothing, class weights and weights of images.
 
     The mean over an effective batch: parts of it (gradient accumulation) add up to the same value.
+
+    Args:
+        smoothing: Of the targets.
+        weights: (classes,); None weighs all the same.
+        q: Of the generalised cross-entropy; 0 for the cross-entropy itself.
     """
 
-    def __init__(self, smoothing: float, weights: Tensor | None) -> None:
+    def __init__(self, smoothing: float, weights: Tensor | None, q: float = 0.0) -> None:
         self._smoothing = smoothing
         self._weights = weights
+        self._q = q
 
     def weight(self, labels: Tensor, counts: Tensor | None = None) -> Tensor | float:
         """What the losses of these rows weigh together; `counts` is how often each one counts."""
@@ -39,14 +45,30 @@ class Loss:
 
         Targets are (B,) labels or (B, C) probabilities.
         """
-        value = F.cross_entropy(
-            logits,
-            targets,
-            weight=self._weights,
-            label_smoothing=self._smoothing,
-            reduction="sum" if counts is None else "none",
-        )
+        reduction = "sum" if counts is None else "none"
+        if self._q > 0.0:
+            value = generalised(logits, targets, self._q, self._smoothing, self._weights)
+            value = value.sum() if counts is None else value
+        else:
+            value = F.cross_entropy(
+                logits, targets, self._weights, label_smoothing=self._smoothing, reduction=reduction
+            )
         return (value if counts is None else (counts * value).sum()) / total
+
+
+def generalised(
+    logits: Tensor, targets: Tensor, q: float, smoothing: float = 0.0, weights: Tensor | None = None
+) -> Tensor:
+    """(B,) sums over classes of t_c w_c (1 - p_c^q) / q (Zhang & Sabuncu 2018, eq. 6).
+
+    An image whose label the model finds unlikely pulls less than under the cross-entropy, which this is for
+    q -> 0: a wrong label is learnt later. For q = 1 it is the mean absolute error. Targets t are (B,) labels
+    or (B, C) probabilities.
+    """
+    classes = logits.shape[1]
+    wanted = as_probabilities(targets, classes) * (1.0 - smoothing) + smoothing / classes
+    each = -torch.expm1(q * torch.log_softmax(logits, dim=1)) / q
+    return (wanted * (each if weights is None else each * weights)).sum(dim=1)
 
 
 def counted(targets: Tensor, classes: int, counts: Tensor | None) -> Tensor:

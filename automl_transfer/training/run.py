@@ -29,6 +29,7 @@ from automl_transfer.training.state import (
     Resumed,
     clone,
     copy_optimizer,
+    ever_live,
     load_optimizer,
     pack_optimizer,
     pack_terms,
@@ -76,6 +77,7 @@ class TrainingRun:
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
         best: The best epoch so far by the task's metric, ties by calibrated loss (`records.best_of`).
+        withstood: (n,) validation images right under the metric's attack at the last judgement; or None.
     """
 
     def __init__(
@@ -106,22 +108,15 @@ class TrainingRun:
         self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
         self.epoch = -1 if self.closed_form else 0
         self.best: EpochResult | None = None
+        self.withstood: np.ndarray | None = None
         self._at_once = batch if batch is not None else -(-plan.strategy.batch // accumulate)
         self._wanted = batch * accumulate if batch is not None else plan.strategy.batch
         self._batch_was_given = batch is not None
         self._differences: tuple[str, ...] = ()
         self._best_tensors: dict[str, Tensor] = {}
         self._phases = phases_of(plan.strategy, plan.selection, max_epochs)
-        self._moves = self._ever_live()
+        self._moves = ever_live(plan, self._phases)
         self._enter(0)
-
-    def _ever_live(self) -> dict[str, Tensor]:
-        """All that training changes in any phase, by name."""
-        found: dict[str, Tensor] = {}
-        for phase in self._phases:
-            self.plan.enter(phase)
-            found |= live_tensors(self.model)
-        return found
 
     def _enter(self, number: int) -> None:
         """Begin a phase: what trains, its optimiser, its inputs. Weights stay as they are."""
@@ -226,9 +221,8 @@ class TrainingRun:
         """Write a checkpoint whole: `state.safetensors` and `state.json` in `folder`, replacing it."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best_tensors.items()}
-        tensors |= {f"terms.{name}": tensor for name, tensor in pack_terms(self.plan.terms).items()}
         packed, plain = pack_optimizer(self._optimizer)
-        tensors |= packed
+        tensors |= {f"terms.{name}": tensor for name, tensor in pack_terms(self.plan.terms).items()} | packed
         document = {
             "identity": self._identity(),
             "epoch": self.epoch,
@@ -291,7 +285,11 @@ class TrainingRun:
         inputs = self._inputs()
         self.model.eval()
         with showing(self.plan.terms, self._moves):
-            return judged(lambda stored: self._logits(inputs, stored), inputs, self.task, self.device, epoch)
+            logits, self.withstood, found = judged(
+                self.model, lambda stored: self._logits(inputs, stored), inputs, self.task,
+                self.plan.normaliser(self.device), epoch,
+            )  # fmt: skip
+        return logits, found
 
     def _state(self) -> State:
         """What an epoch changes: weights, buffers, the optimiser's state and what terms keep."""
@@ -339,11 +337,8 @@ class TrainingRun:
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         assert self._stepper is not None
-        batches = [
-            batch
-            for numbers in self._seen.in_epoch(epoch, self._effective)
-            for batch in split_batches(numbers, self._effective, self._smallest)
-        ]
+        seen, size = self._seen.in_epoch(epoch, self._effective), self._effective
+        batches = [each for part in seen for each in split_batches(part, size, self._smallest)]
         inputs = agreed(self._crew, self._inputs)
         self.model.train()
         parts = [self._parts(rows) for rows in batches]
@@ -364,7 +359,7 @@ class TrainingRun:
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
             normalise, prefix = self.plan.normaliser(self.device), self.plan.frozen_prefix
-            if isinstance(self._seen.images, Drawn):
+            if isinstance(self._seen.images, Drawn) or self.plan.on_pixels:
                 self._inputs_made = PixelInputs(self._seen.images, normalise, self.model, prefix)
             else:
                 rows, passes = self.task.indices["validation"], 1.0
@@ -386,8 +381,7 @@ class TrainingRun:
 
     def _logits(self, inputs: Inputs, stored: Tensor) -> Tensor:
         x, below = inputs.prepare(stored)
-        logits: Tensor = self.model(x, inputs.start, below)
-        return logits
+        return self.model(x, inputs.start, below)  # type: ignore[no-any-return]
 
     def _identity(self) -> dict[str, Any]:
         return {
@@ -401,9 +395,6 @@ class TrainingRun:
     def conditions(self) -> dict[str, Any]:
         """What the run's rounding depends on: threads, realised batch, device and more."""
         return current_conditions(
-            self.device,
-            batch=self.batch,
-            accumulate=self.accumulate,
-            inputs=self._inputs(),
+            self.device, batch=self.batch, accumulate=self.accumulate, inputs=self._inputs(),
             devices=self._crew.size,
-        )
+        )  # fmt: skip

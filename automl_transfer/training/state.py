@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from automl_transfer.errors import TrialDataError
 from automl_transfer.files import file_sha256, read_own_json, save_tensors
+from automl_transfer.transfer.freeze import live_tensors
+from automl_transfer.transfer.phases import Phase
+from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.terms.base import Term
 
 TENSORS = "state.safetensors"
@@ -45,6 +48,15 @@ class Resumed:
 def clone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies on the CPU, so that keeping them costs no device memory."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
+
+
+def ever_live(plan: TransferPlan, phases: Sequence[Phase]) -> dict[str, Tensor]:
+    """All that training changes in any phase, by name."""
+    found: dict[str, Tensor] = {}
+    for phase in phases:
+        plan.enter(phase)
+        found |= live_tensors(plan.model)
+    return found
 
 
 @torch.no_grad()

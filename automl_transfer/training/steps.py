@@ -18,6 +18,7 @@ from automl_transfer.training.loss import Loss, balanced_weights, counted, uncou
 from automl_transfer.training.optimizers import make_optimizer
 from automl_transfer.training.schedule import rate_factor
 from automl_transfer.transfer.allocator import keep_freed_memory
+from automl_transfer.transfer.pixels import as_numbers
 from automl_transfer.transfer.plan import TransferPlan
 
 _CHECK_EVERY = {"cpu": 1}
@@ -46,7 +47,7 @@ class Stepper:
             labels = task.labels[task.indices["train"]]
             counts = None if task.weights is None else task.weights[task.indices["train"]]
             weights = balanced_weights(labels, len(task.task.classes), counts).to(device)
-        self._loss = Loss(strategy.label_smoothing, weights)
+        self._loss = Loss(strategy.label_smoothing, weights, strategy.gce)
         self._counts = None if task.weights is None else torch.from_numpy(task.weights.astype(np.float32))
 
     def train(
@@ -129,7 +130,7 @@ class Stepper:
         size: float,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Add one part's gradient; what the frozen prefix gave, and the part of the step's loss."""
-        rest, targets = inputs.prepare(stored), labels
+        rest, targets = inputs.prepare(self._changed(stored, labels)), labels
         share = _size([labels], [own]) / size
         if any(term.mixes for term in self._terms):
             targets = counted(targets, self._classes, own)
@@ -147,6 +148,15 @@ class Stepper:
                 loss = loss + share * added
         loss.backward()  # type: ignore[no-untyped-call]
         return x, found
+
+    def _changed(self, stored: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """What was read, after the terms that change images."""
+        terms = [term for term in self._terms if term.on_pixels]
+        if terms:
+            stored = as_numbers(stored, self._device)
+        for term in terms:
+            stored = term.pixels(stored, labels)
+        return stored
 
     def _rate_of(self, parameter: torch.nn.Parameter) -> float:
         number = self._group_of.get(parameter)

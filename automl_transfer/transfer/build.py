@@ -33,6 +33,7 @@ from automl_transfer.transfer.prepare.adabn import adabn
 from automl_transfer.transfer.prepare.base import Keep, KeepsNothing, Prepare, Prepared, Subject
 from automl_transfer.transfer.prepare.whiten import initialise_in
 from automl_transfer.transfer.select import Selection, select_groups
+from automl_transfer.transfer.terms.adversarial import Adversarial, InputNoise
 from automl_transfer.transfer.terms.averages import EMA, Wise
 from automl_transfer.transfer.terms.base import Beginning, Term
 from automl_transfer.transfer.terms.dropping import Dropout, DropPath
@@ -214,6 +215,7 @@ def _adapt(body: Backbone, source: Backbone, width: int, size: int, generator: t
 
 
 ALONE: tuple[tuple[str, type[Term]], ...] = (
+    ("input_noise", InputNoise),
     ("stoch_norm", StochNorm),
     ("drop_path", DropPath),
     ("dropout", Dropout),
@@ -230,6 +232,8 @@ def _terms(strategy: Strategy) -> Iterator[Term]:
     for role, strength in roles:
         if role in active:
             yield methods.get(role, active[role])(active.get(strength, 0.0))
+    if active.get("adversarial", 0.0):
+        yield Adversarial(active["adversarial"], active["adversarial_steps"])
     for name, term in ALONE:
         if name in active and active[name] != DIMENSIONS[name].default:
             yield term(active[name])

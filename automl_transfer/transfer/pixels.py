@@ -10,6 +10,13 @@ from torch import Tensor
 PER_IMAGE_FLOOR = 1e-3
 
 
+def as_numbers(pixels: Tensor, device: torch.device) -> Tensor:
+    """Stored uint8 (B, H, W, C) as (B, C, H, W) numbers from 0 to 255; what is so already stays."""
+    if pixels.is_floating_point():
+        return pixels
+    return pixels.to(device, non_blocking=True).permute(0, 3, 1, 2).float()
+
+
 class Normaliser:
     """Scales pixels to [0, 1], then subtracts a mean and divides by a standard deviation.
 
@@ -42,8 +49,8 @@ class Normaliser:
         return self._facts
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """uint8 (B, H, W, C) to float32 (B, C, H, W), laid out channels last."""
-        return self.centred(pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float())
+        """uint8 (B, H, W, C), or numbers of them, to float32 (B, C, H, W), laid out channels last."""
+        return self.centred(as_numbers(pixels, self.device))
 
     def centred(self, x: Tensor) -> Tensor:
         """The same for (B, C, H, W) numbers from 0 to 255."""

@@ -85,6 +85,11 @@ class TransferPlan:
         return found
 
     @property
+    def on_pixels(self) -> bool:
+        """Whether a term changes the images of each step."""
+        return any(term.on_pixels for term in self.terms)
+
+    @property
     def frozen_prefix(self) -> int:
         """Number of leading groups that are frozen now, in evaluation mode and deterministic."""
         return self.model.frozen_prefix
@@ -112,6 +117,8 @@ class TransferPlan:
             return f"kept between epochs: nothing, every {seen} is seen once"
         if self.draw is not None:
             return "kept between epochs: nothing, training images are drawn anew in every pass"
+        if self.on_pixels:
+            return "kept between epochs: nothing, training images are changed in every step"
         views = "" if self.augment.count == 1 else f" for {self.augment.count} views of each training image"
         if self.frozen_prefix == 0:
             part = {

@@ -1,4 +1,4 @@
-"""`make fuzz`: random folders, tables and arrays for some minutes; ends with 1 at the first that breaks a rule."""
+"""`make fuzz`: random folders, tables, arrays and texts for some minutes; ends with 1 at the first that breaks a rule."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import fuzz_arrays as arrays
 import fuzz_folders as folders
 import fuzz_judging as judging
 import fuzz_tables as tables
+import fuzz_texts as texts
 
 SLICE = 100
 """Examples of one seed: a kind's turn."""
@@ -27,6 +28,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 31))
+    parser.add_argument("--only", nargs="+", default=["folder", "table", "array", "text"])
     given_ = parser.parse_args()
     print(f"seed {given_.seed}", flush=True)
     warnings.simplefilter("ignore")
@@ -37,7 +39,9 @@ def main() -> int:
         ),
         "table": (tables.a_table, (judging.TAME, tables.TABLES)),
         "array": (arrays.an_array, (judging.TAME, arrays.ARRAYS)),
+        "text": (texts.a_text, (texts.TEXTS,)),
     }
+    kinds = {name: kind for name, kind in kinds.items() if name in given_.only}
     options = settings(
         max_examples=SLICE,
         deadline=None,

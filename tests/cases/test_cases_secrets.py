@@ -24,6 +24,7 @@ CASES = [
     status("D14 connection settings", f"host=127.0.0.1 port=1 user=ann password={PASSWORD} dbname=d", "connection settings"),
     status("E8 settings in quotes", f"dbname=d password='{PASSWORD} x'", "connection settings"),
     status("E8 PASSWORD= in capitals", f"postgresql://ann@127.0.0.1:1/d?PASSWORD={PASSWORD}", "lower case"),
+    status("E8 an address pasted twice", f"postgresql://ann:{PASSWORD}@127.0.0.1:1/d?postgresql://ann:{PASSWORD}@h/d?sslMode=require", "lower case"),
     status("E8 password= as an option", f"postgresql://ann@127.0.0.1:1/d?password={PASSWORD}", "127.0.0.1", 1),
     status("D14 a port that is none", f"postgresql://ann:{PASSWORD}@127.0.0.1:port/d", "percent-encoded"),
     status("D14 another database", f"mysql://ann:{PASSWORD}@127.0.0.1/d", "SQLite or PostgreSQL"),

@@ -1,4 +1,4 @@
-"""A short look at random folders, tables and arrays; `make fuzz` takes ten minutes, with other examples each time."""
+"""A short look at random folders, tables, arrays and texts; `make fuzz` takes ten minutes, with other examples each time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fuzz_arrays import ARRAYS, an_array
 from fuzz_folders import FILES, FOLDER_OPTIONS, LINKS, REGULAR, a_folder
 from fuzz_judging import TAME
 from fuzz_tables import TABLES, a_table
+from fuzz_texts import TEXTS, a_text
 from hypothesis import HealthCheck, given, settings
 
 SHORT = settings(
@@ -34,3 +35,9 @@ def test_arrays(tame: bool, made: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         an_array(tame, made)
+
+
+@settings(SHORT, max_examples=300)
+@given(TEXTS)
+def test_texts(made: Any) -> None:
+    a_text(made)

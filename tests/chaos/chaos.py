@@ -2,7 +2,8 @@
 
     python tests/chaos/chaos.py --database sqlite --trials 200 --workers 8
 
-The last line is `LOST n DUPLICATE n STUCK n UNEXPLAINED n`; the exit code is 0 where all are 0 and
+On PostgreSQL the storage URL has a password, which is looked for in all that the run leaves, and in command lines
+while it runs. The last line is `LOST n DUPLICATE n STUCK n UNEXPLAINED n`; the exit code is 0 where all are 0 and
 every fault happened.
 """
 
@@ -23,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "workers")]
+sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent), str(HERE.parent / "workers")]
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("AUTOML_TRANSFER_STORAGE", None)
 
+from secrets_left import Watch  # noqa: E402
 from worker_helpers import TinyStudy, tiny_study  # noqa: E402
 
 from automl_transfer.domain.records import TrialRecord, TrialState  # noqa: E402
@@ -40,6 +42,7 @@ from automl_transfer.workers.worker import Worker  # noqa: E402
 
 ATTEMPTS, GRACE, BEAT = 10, 4.0, 0.5
 OUTAGES = (5.0, 7.0)  # seconds; the second one is longer than the grace period
+SECRET = "Zq7Tr0ub4dor-Xk"
 ARMED = ("reap", "beat", "tell")
 FAULTS = ["kill"] * 20 + ["reap"] * 2 + ["beat", "tell"] + ["term"] * 2 + ["outage"] * 2
 
@@ -74,6 +77,7 @@ class Chaos:
         self.armed: dict[Path, tuple[str, subprocess.Popen[bytes]]] = {}
         self.done: Counter[str] = Counter()
         self.started = 0
+        self.watch = Watch(SECRET)
 
     def start(self, point: str = "none", beat: float = BEAT) -> subprocess.Popen[bytes]:
         """One more worker; with a point, one that kills itself there."""
@@ -108,6 +112,7 @@ class Chaos:
         self.random.shuffle(waiting)
         waiting.sort(key=lambda fault: fault not in ARMED)  # these wait for their moment themselves
         total, number = len(faults), len(self.study.records())
+        looks = 0
         while time.monotonic() - began < limit:
             self.processes = [p for p in self.processes if p.poll() is None]
             waiting = self.fired() + waiting
@@ -116,6 +121,9 @@ class Chaos:
                 break
             while len(self.processes) < self.workers:
                 self.start()
+            if looks % 20 == 0:
+                self.watch.command_lines()
+            looks += 1
             share = min(
                 1.0, (counts.complete + counts.pruned + counts.paused) / (0.8 * number)
             )  # the last ones need trials to hit, too
@@ -263,7 +271,7 @@ def main() -> int:
             from conftest import PostgresServer
 
             server = PostgresServer()
-            url = server.new_database()[1]
+            url = server.new_database()[1].replace("postgres:@", f"postgres:{SECRET}@")
         try:
             search = {"max_epochs": options.epochs, "max_attempts": ATTEMPTS, "pruner": options.pruner}
             with tiny_study(url, folder, items, **search) as study:
@@ -289,13 +297,17 @@ def main() -> int:
                 wrong, twice = judge(study.records(), expected)
                 if options.pruner == "promote":
                     wrong |= judge_rungs(study, say)
+                chaos.watch.folder(folder)
+                chaos.watch.database(study.store.engine)
+                say(str(chaos.watch))
                 crashed = [r for r in study.records() if r.state is TrialState.FAIL]
                 say(f"{options.database}: {len(crashed)} failed attempts, {twice:.1f} s trained twice")
         finally:
             if server is not None:
                 server.close()
         say(" ".join(f"{name} {count}" for name, count in wrong.items()))
-    return int(any(wrong.values()) or bool(missing))
+        leaked = server is not None and (chaos.watch.found or SECRET in options.progress.read_text())
+    return int(any(wrong.values()) or bool(missing) or bool(leaked))
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ def test_a_metric_that_gives_no_share_is_one_error(gives: object, monkeypatch: p
 
 def test_a_metric_that_is_not_installed_is_named_with_those_that_are() -> None:
     (mistake,) = measured.unknown_metric("mine")
-    assert mistake.startswith("task.metric: must be one of accuracy, balanced_accuracy, macro_f1, got 'mine'")
+    assert mistake.startswith(
+        "task.metric: must be one of accuracy, balanced_accuracy, macro_f1, robust-N, got 'mine'"
+    )
     assert measured.unknown_metric("no name!") == []  # the pattern says so
     assert plugins.names("metrics", frozenset()) == ()

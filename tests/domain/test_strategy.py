@@ -80,6 +80,10 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "drop_path": st.floats(0.0, 1.0, exclude_max=True),
     "ema": st.floats(0.0, 1.0, exclude_max=True),
     "wise_alpha": ONE,
+    "gce": ONE,
+    "input_noise": ONE,
+    "adversarial": ONE,
+    "adversarial_steps": st.integers(1, 50),
 }
 TRAINED = st.builds(Strategy, **FIELDS)
 SOLVED = st.builds(Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")})
@@ -206,6 +210,8 @@ def test_depths_are_monotone_and_reach_both_ends(groups: int) -> None:
         ("wise_alpha", {"head_init": "ncm"}, {"head_init": "he"}),
         ("wise_alpha", {}, {"tune_mode": "head"}),
         ("wise_alpha", {}, {"source": "scratch"}),
+        ("gce", {"tune_mode": "head"}, {"tune_mode": "closed_form"}),
+        ("adversarial_steps", {"adversarial": 0.03}, {}),
     ],
 )
 def test_conditions(dimension: str, active: dict[str, Any], inactive: dict[str, Any]) -> None:

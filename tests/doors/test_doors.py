@@ -123,12 +123,15 @@ def test_a_dataset_a_source_a_metric_and_a_launcher_of_other_packages_lead_to_a_
     assert "--launcher must be one of local, inprocess, ray, slurm, got 'typed'" in bare.stderr
     bare = run("apply", "out/best_strategy.json", "-o", "new", site=None, cwd=tmp_path)
     assert bare.returncode == 2
-    assert "metric must be one of accuracy, balanced_accuracy, macro_f1, got 'half_marks'" in bare.stderr
+    assert (
+        "metric must be one of accuracy, balanced_accuracy, macro_f1, robust-N, got 'half_marks'"
+        in bare.stderr
+    )
     assert "door_metric 1.0" in bare.stderr
     refused = run("search", "digits", "--set", "task.metric=half_marks", "-o", "no", site=None, cwd=tmp_path)
     assert refused.returncode == 2
     assert (
-        "task.metric: must be one of accuracy, balanced_accuracy, macro_f1, got 'half_marks'"
+        "task.metric: must be one of accuracy, balanced_accuracy, macro_f1, robust-N, got 'half_marks'"
         in refused.stderr
     )
 

@@ -100,6 +100,7 @@ def test_classifier_of_another_task_is_ignored_and_said(tmp_path: Path) -> None:
     assert "(10" in note
     assert "(1000" in note
     headless = {n: t for n, t in tensors(network()).items() if not n.startswith("classifier")}
+    path = tmp_path / "headless.safetensors"
     save_file(headless, path)
     (note,) = source(path).load(3).notes
     assert "is missing" in note
@@ -114,6 +115,7 @@ def test_a_file_with_foreign_names_is_taken_in_order_and_said(tmp_path: Path) ->
     assert torch.equal(next(backbone.parameters()), next(model.parameters()))
     assert "taken in order" in backbone.notes[0]
     state[0], state[1] = state[1], state[0]
+    path = tmp_path / "swapped.pt"
     torch.save({f"features.{n}.{kinds[n]}": tensor for n, tensor in enumerate(state)}, path)
     assert "missing conv_stem.weight" in refusal(path)
 

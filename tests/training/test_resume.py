@@ -72,6 +72,10 @@ TERMS: dict[str, dict[str, Any]] = {
     "co-tuning, drop path, phases": {
         "anchor": "co_tuning", "drop_path": 0.2, "phases": "lp_ft", "ema": 0.9, "mix": "mixup",
     },
+    "attacked, noisy, generalised, averaged": {
+        "adversarial": 0.03, "adversarial_steps": 2, "input_noise": 0.05, "gce": 0.7, "ema": 0.9,
+        "anchor": "co_tuning", "phases": "lp_ft", "stoch_norm": 0.5, "mix": "mixup",
+    },
 }  # fmt: skip
 
 

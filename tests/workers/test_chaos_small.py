@@ -23,4 +23,6 @@ def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
         done.stdout + done.stderr
     )
     assert "not done []" in done.stdout
+    assert "the password was nowhere" in done.stdout
+    assert "Zq7Tr0ub4dor" not in done.stdout + done.stderr
     assert done.returncode == 0

@@ -17,6 +17,7 @@ from automl_transfer.reporting.figures import (
     confusion,
     curves,
     depth_map,
+    exposure,
     families,
     importances,
     pareto_fronts,
@@ -24,6 +25,7 @@ from automl_transfer.reporting.figures import (
     profile,
     pruning_audit,
     reconstructions,
+    robustness,
 )
 from automl_transfer.reporting.figures.base import FigureSpec
 
@@ -39,11 +41,13 @@ FIGURES: dict[str, FigureSpec] = {
         profile.FIGURE,
         reconstructions.FIGURE,
         *pareto_fronts.FIGURES,
+        robustness.FIGURE,
         compute.FIGURE,
         pruning_audit.FIGURE,
         curves.FIGURE,
         confusion.FIGURE,
         calibration.FIGURE,
+        exposure.FIGURE,
     )
 }
 

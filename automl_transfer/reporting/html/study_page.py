@@ -102,6 +102,7 @@ def study_page(report: StudyReport) -> str:
         table_note=_table_note(report),
         metric_name=report.metric_name,
         rows=report.ranking.rows[:MOST_ROWS],
+        attacked=any(row.robust_accuracy is not None for row in report.ranking.rows),
         total_rows=len(report.ranking.rows),
         in_set=sum(row.set is not None for row in report.ranking.rows),
         sections=sections,

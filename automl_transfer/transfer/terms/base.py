@@ -71,11 +71,13 @@ class Term:
 
     Attributes:
         mixes: Whether `batch` changes inputs or targets; targets are then (B, C) probabilities.
+        on_pixels: Whether `pixels` changes images: nothing of a frozen part is then kept between epochs.
         anchors: Whether transferred parameters are pulled somewhere: weight decay leaves them alone.
         counts: (B,) how often each row of the part counts that `loss` is asked about; None: once.
     """
 
     mixes = False
+    on_pixels = False
     anchors = False
     counts: Tensor | None = None
 
@@ -100,6 +102,13 @@ class Term:
         or ships the model sees nothing of them.
         """
         return ()
+
+    def pixels(self, pixels: Tensor, targets: Tensor) -> Tensor:
+        """(B, C, H, W) images before they are normalised, numbers from 0 to 255; only if `on_pixels`.
+
+        Targets are (B,) labels. Called in the order of the terms, before anything is mixed.
+        """
+        return pixels
 
     def batch(self, rest: Rest, targets: Tensor) -> tuple[Rest, Tensor]:
         """The inputs of the trained part, pixels or kept activations, and (B, C) targets; only if `mixes`.

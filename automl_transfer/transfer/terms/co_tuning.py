@@ -52,6 +52,7 @@ class CoTuning(Term):
             )
         device = beginning.normalise.device
         self._classes = beginning.classes
+        self._model = model
         self._top = model.groups[len(model.groups) - 1]
         self._head = copy.deepcopy(source.source_head).to(device).eval().requires_grad_(True)
         self._activation: Tensor | None = None
@@ -84,8 +85,8 @@ class CoTuning(Term):
     def loss(self, rest: Rest, logits: Tensor, targets: Tensor) -> Tensor | None:
         """Cross-entropy to the source classes that the images' own stand for; None where no group trains."""
         activation, self._activation = self._activation, None
-        if activation is None:
-            return None
+        if activation is None or self._model.frozen_prefix == len(self._model.groups):
+            return None  # what was kept may be of another term's look at the model
         wanted = as_probabilities(targets, self._classes) @ self._relationship
         logs = torch.log_softmax(self._head(activation), dim=1)
         return -SCALE * self.strength * mean_of((wanted * logs).sum(dim=1), self.counts)

@@ -27,8 +27,8 @@ class Dropout(Term):
     def hooks(self) -> Iterable[RemovableHandle]:
         """Drop what the head reads."""
 
-        def drop(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (F.dropout(inputs[0], self.strength),)
+        def drop(head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return (F.dropout(inputs[0], self.strength, head.training),)
 
         yield self._head.register_forward_pre_hook(drop)
 

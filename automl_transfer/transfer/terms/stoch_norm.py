@@ -43,6 +43,8 @@ class StochNorm(Term):
         by_moving: list[Tensor] = []
 
         def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if not layer.training:  # another term looks at the model as it is judged
+                return
             layer.training = False  # this layer alone: what timm's norms carry stays as it is
             try:
                 by_moving.append(layer.forward(inputs[0]))
@@ -50,6 +52,8 @@ class StochNorm(Term):
                 layer.training = True
 
         def after(_: nn.Module, __: tuple[Tensor, ...], by_batch: Tensor) -> Tensor:
+            if not by_moving:
+                return by_batch
             moving = by_moving.pop()
             # Drawn on the CPU: a seed must give the same channels on every device.
             taken = (torch.rand(moving.shape[1]) < self.strength).to(moving.device)

@@ -1,0 +1,95 @@
+"""Accuracy on clean images against accuracy under the study's attack."""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from automl_transfer.reporting.comparison import front
+from automl_transfer.reporting.effects import family_of
+from automl_transfer.reporting.figures.base import (
+    FAMILIES,
+    GRAY,
+    FigureSpec,
+    figure,
+    percent,
+    share_format,
+    trial_points,
+)
+from automl_transfer.reporting.ranking import RankedStrategy
+from automl_transfer.reporting.study_report import StudyReport
+
+
+def _clean(row: RankedStrategy) -> float:
+    return row.validation.accuracy
+
+
+def _fooled(row: RankedStrategy) -> float | None:
+    return None if row.robust_accuracy is None else 1.0 - row.robust_accuracy
+
+
+def _front(report: StudyReport) -> list[RankedStrategy]:
+    """The rows that no other equals in both and beats in one, what withstands most first."""
+    return front(report.ranking.rows, _fooled, _clean)
+
+
+def describe(report: StudyReport) -> str:
+    """The strategies that nothing beats in both."""
+    rows = _front(report)
+    if not rows:
+        return ""
+    named = [
+        f"trial {row.root_trial} ({percent(_clean(row), 1)} clean, {percent(row.robust_accuracy or 0.0, 1)} "
+        "under attack)"
+        for row in rows
+    ]
+    if len(rows) == 1:
+        return f"One strategy is best with and without the attack: {named[0]}."
+    return f"{len(rows)} strategies are on the front, from {named[0]} to {named[-1]}."
+
+
+def draw(report: StudyReport) -> go.Figure | None:
+    """Strategies, and the front."""
+    rows = [row for row in report.ranking.rows if row.robust_accuracy is not None]
+    if not rows:
+        return None
+    best = _front(report)
+    fig = figure(height=340)
+    fig.add_trace(
+        go.Scatter(
+            x=[round(row.robust_accuracy or 0.0, 5) for row in best],
+            y=[round(_clean(row), 5) for row in best],
+            mode="lines",
+            name="front",
+            line={"shape": "vh", "color": GRAY, "width": 1.5, "dash": "dot"},
+            hoverinfo="skip",
+        )
+    )
+    for family, (color, symbol) in FAMILIES.items():
+        members = [row for row in rows if family_of(row.strategy) == family]
+        if members:
+            fig.add_trace(
+                trial_points(
+                    report,
+                    [report.by_number[row.root_trial] for row in members],
+                    [row.robust_accuracy or 0.0 for row in members],
+                    [_clean(row) for row in members],
+                    name=family,
+                    color=color,
+                    symbol=symbol,
+                    size=9,
+                )
+            )
+    fig.update_xaxes(title_text="accuracy under attack", tickformat=".0%", rangemode="tozero")
+    fig.update_yaxes(title_text="accuracy", tickformat=share_format(map(_clean, rows)))
+    return fig
+
+
+FIGURE = FigureSpec(
+    name="robustness",
+    section="cost",
+    title="Accuracy and robustness",
+    reads="One point a complete strategy, on validation images, clean and under the study's attack; dotted: "
+    "what nothing beats in both.",
+    describe=describe,
+    draw=draw,
+)
