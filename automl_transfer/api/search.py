@@ -34,7 +34,7 @@ from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.output import check_output_folder
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
-from automl_transfer.search.auto_sources import is_auto, settle, with_sources
+from automl_transfer.search.auto_sources import begun_with, is_auto, settle, with_sources
 from automl_transfer.search.noise import asked_for_more
 from automl_transfer.search.workbench import Backbones, Workbench, check_device, source_digests
 from automl_transfer.space.space import Space, cannot_take, unknown_methods
@@ -154,7 +154,7 @@ def _check(
         raise ConfigurationError(mistakes)
     race: Race | None = None
     auto = is_auto(spec)
-    if auto and (begun := _begun_with(storage, spec.name)):
+    if auto and (begun := begun_with(storage, spec.name)):
         spec, auto = with_sources(spec, begun), False
     sources = {} if auto else source_digests(spec)
     details = load_with_details(
@@ -182,16 +182,6 @@ def _check(
     if storage.path is not None:
         storage.path.parent.mkdir(parents=True, exist_ok=True)
     return _Checked(spec, task, sources, backbones, output, race)
-
-
-def _begun_with(storage: StoreURL, study: str) -> tuple[str, ...]:
-    """The sources of a study that is in the store; none where it is not."""
-    if storage.path is not None and not storage.path.exists():
-        return ()
-    with Store.open(storage) as store:
-        if not any(each.name == study and each.ours for each in store.studies()):
-            return ()
-        return Space.of_study(store.study(study).spec).sources
 
 
 def _prepare(

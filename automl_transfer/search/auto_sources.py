@@ -19,6 +19,8 @@ from automl_transfer.errors import SourceError
 from automl_transfer.search.answers import fixed_by
 from automl_transfer.search.workbench import Backbones
 from automl_transfer.space.space import Space
+from automl_transfer.store.store import Store
+from automl_transfer.store.url import StoreURL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,3 +174,13 @@ def _seconds(backbone: Backbone, task: LoadedTask, device: torch.device) -> floa
     with multiply_adds(backbone) as counted:
         backbone.shapes(task.task.resolution)
     return min(len(task.indices["train"]), MOST_ROWS) * counted[0] / rate_of(device)
+
+
+def begun_with(storage: StoreURL, study: str) -> tuple[str, ...]:
+    """The sources of a study that is in the store; none where it is not."""
+    if storage.path is not None and not storage.path.exists():
+        return ()
+    with Store.open(storage) as store:
+        if not any(each.name == study and each.ours for each in store.studies()):
+            return ()
+        return Space.of_study(store.study(study).spec).sources
