@@ -182,7 +182,7 @@ def parse(
     if location is None:
         raise DataError(
             f"a dataset must be one of {', '.join(sorted(known))}, a folder of images (one subfolder a "
-            f"class), an .npz file, a table of labels, shards of WebDataset or a URL of one, got {name!r}: "
+            f"class), an .npz file or a table of labels, got {name!r}: "
             "there is no such name, folder or file"
             + (f" below {str(data_root)!r} or the current directory" if data_root is not None else "")
         )
@@ -208,7 +208,7 @@ def _find(name: str, data_root: Path | None) -> Path | None:
 
 def _no_dataset_file(path: Path) -> DataError:
     return DataError(
-        f"a dataset file must be an .npz, a table of labels ({', '.join(TABLES)}) or a .tar of WebDataset, "
+        f"a dataset file must be an .npz or a table of labels ({', '.join(TABLES)}), or a .tar of WebDataset, "
         f"got {path.name!r}: spreadsheets can save a table as CSV"
     )
 

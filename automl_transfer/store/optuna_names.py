@@ -43,7 +43,10 @@ study_system_attributes: sa.Table = models.StudySystemAttributeModel.__table__
 
 def contains(distribution: BaseDistribution, value: Any) -> bool:
     """Whether a distribution may give this value."""
-    return distribution._contains(distribution.to_internal_repr(value))
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # none of its choices, or no number
+        return False
 
 
 def cached(storage: BaseStorage) -> BaseStorage:
