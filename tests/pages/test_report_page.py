@@ -57,7 +57,7 @@ def test_hovering_a_trial_shows_its_strategy_in_words(open_page: Open) -> None:
 def test_tables_are_sorted_by_keyboard(open_page: Open) -> None:
     opened = open_page(page_of())
     values = (
-        "[...document.querySelectorAll('#ranking-table tbody tr')].map(r => Number(r.cells[9].dataset.value))"
+        "[...document.querySelectorAll('#ranking-table tbody tr')].map(r => Number(r.cells[10].dataset.value))"
     )
     head = opened.page.get_by_role("columnheader", name="Training").get_by_role("button").nth(0)
     head.focus()
@@ -66,7 +66,7 @@ def test_tables_are_sorted_by_keyboard(open_page: Open) -> None:
     assert first == sorted(first)
     opened.page.keyboard.press("Enter")
     assert opened.run(values) == sorted(first, reverse=True)
-    assert opened.run("document.querySelectorAll('#ranking-table th')[9].ariaSort") == "descending"
+    assert opened.run("document.querySelectorAll('#ranking-table th')[10].ariaSort") == "descending"
 
 
 def test_the_theme_follows_the_system_and_the_toggle(open_page: Open) -> None:

@@ -16,6 +16,7 @@ from automl_transfer.domain.records import StopKind, StopReason, TrialOutcome, T
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.reporting.errors_of_winner import CalibrationBin, WinnerErrors, WrongImage
+from automl_transfer.reporting.membership import Membership
 from automl_transfer.reporting.study_report import Picture, StudyReport, make_report, with_run_folder
 
 SPACE = {
@@ -98,6 +99,7 @@ def make_records(trials: int, seed: int = 0, n: int = 200) -> list[TrialRecord]:
                     predict_ms_per_image=0.05 * strategy.truncation + 0.01 * float(rng.random()),
                     train_seconds=cost * max(1, last),
                     best_epoch=best.epoch,
+                    robust_accuracy=round(0.5 * best.accuracy, 4) if len(records) % 3 == 0 else None,
                 ),
                 epochs=tuple(curve),
                 started=start,
@@ -187,6 +189,10 @@ def winner(root: int, classes: tuple[str, ...] = ("0", "1", "2")) -> WinnerError
         expected_calibration_error=0.012, wrong=5,
         worst=(WrongImage(file="a.png", truth="1", answer=classes[0], probability=0.93, of_truth=0.05, thumbnail=picture),),
         test_accuracy=0.94, test_interval=(0.9, 0.97), test_images=200,
+        membership=Membership(
+            auc=0.76, interval=(0.71, 0.81), found=0.02, members=400, others=200,
+            curve=((0.0, 0.0), (0.2, 0.6), (1.0, 1.0)),
+        ),
     )  # fmt: skip
 
 
