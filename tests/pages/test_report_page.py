@@ -56,9 +56,7 @@ def test_hovering_a_trial_shows_its_strategy_in_words(open_page: Open) -> None:
 
 def test_tables_are_sorted_by_keyboard(open_page: Open) -> None:
     opened = open_page(page_of())
-    values = (
-        "[...document.querySelectorAll('#ranking-table tbody tr')].map(r => Number(r.cells[10].dataset.value))"
-    )
+    values = "[...document.querySelectorAll('#ranking-table tbody tr')].map(r => Number(r.cells[10].dataset.value))"
     head = opened.page.get_by_role("columnheader", name="Training").get_by_role("button").nth(0)
     head.focus()
     opened.page.keyboard.press("Enter")
