@@ -208,8 +208,8 @@ def _find(name: str, data_root: Path | None) -> Path | None:
 
 def _no_dataset_file(path: Path) -> DataError:
     return DataError(
-        f"a dataset file must be an .npz or a table of labels ({', '.join(TABLES)}), or a .tar of WebDataset, "
-        f"got {path.name!r}: spreadsheets can save a table as CSV"
+        f"a dataset file must be an .npz or a table of labels ({', '.join(TABLES)}), or a .tar of "
+        f"WebDataset, got {path.name!r}: spreadsheets can save a table as CSV"
     )
 
 
