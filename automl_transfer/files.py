@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from automl_transfer.aborting import Aborted
-from automl_transfer.errors import AutomlTransferError, OutputError, UserError
+from automl_transfer.errors import AutomlTransferError, UserError
 from automl_transfer.machine import path_of
 
 if TYPE_CHECKING:
@@ -139,20 +139,9 @@ def is_under_way(name: str) -> bool:
     return re.fullmatch(r"\..+\.[0-9a-f]{12}\.tmp", name) is not None
 
 
-def require_disk(folder: Path | None, least: int, what: str) -> None:
-    """Refuse to begin where a disk has too little room; nothing to ask where there is no folder.
-
-    Raises:
-        OutputError: Says how much there is.
-    """
-    if folder is None:
-        return
-    free = shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
-    if free < least:
-        raise OutputError(
-            f"{what} must have {least:,} bytes free before a trial starts, got {free:,}: free some space and "
-            "start the worker again; nothing is lost"
-        )
+def free_bytes(folder: Path) -> int:
+    """Of the disk where a folder is, or will be."""
+    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
 
 
 def file_sha256(path: Path) -> str:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from automl_transfer.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -39,7 +41,12 @@ class Searching:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Raise ConfigurationError where there is no such launcher."""
+        """Raise ConfigurationError where there is no such launcher, or settings are given to none."""
+        if self.settings and self.launcher is None and self.workers == 1:
+            raise ConfigurationError(
+                f"--launcher-set is for what starts workers, got {', '.join(self.settings)} and neither "
+                "--launcher nor --workers: add one, or leave it out"
+            )
         if self.launcher is not None:
             from automl_transfer.workers import launchers
 

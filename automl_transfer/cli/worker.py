@@ -71,8 +71,10 @@ def run(
 
     if log_format not in FORMATS:
         raise ConfigurationError(f"--log-format must be one of {', '.join(FORMATS)}, got {log_format!r}")
-    member = members.rank()
+    member = members.rank() if devices > 1 else None
     if devices > 1 and member is None:
+        import_torch()
+        members.check(devices, device)
         raise typer.Exit(members.run_members(devices, threads))
     if grace < 2 * beat:
         raise ConfigurationError(
@@ -156,13 +158,15 @@ def _team(device: str, member: int, threads: int) -> Team:
 
     from automl_transfer.training.device import resolve_device
     from automl_transfer.training.team import Team
-    from automl_transfer.workers.members import MEET, device_of, ignore_signals
+    from automl_transfer.workers import signals
+    from automl_transfer.workers.members import MEET, device_of
 
-    if member:
-        ignore_signals()
     torch.set_num_threads(threads)
     local = int(os.environ.get("LOCAL_RANK", member))
-    return Team(resolve_device(device_of(device, local)), os.environ.get(MEET))
+    team = Team(resolve_device(device_of(device, local)), os.environ.get(MEET))
+    if member:
+        signals.ignore()  # the first one says when to leave, and that it is gone is noticed
+    return team
 
 
 def _follow(team: Team, device: str, data_root: Path | None, cache: Path | None) -> None:

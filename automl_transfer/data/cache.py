@@ -28,7 +28,7 @@ from automl_transfer.data.decode_all import SCHEMA, Progress, decode_all, digest
 from automl_transfer.data.npy import HEADER_BYTES
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import OutputError
-from automl_transfer.files import Timeout, locked, read_own_json, share_all, shared_folder
+from automl_transfer.files import Timeout, free_bytes, locked, read_own_json, share_all, shared_folder
 from automl_transfer.machine import cache_folder
 
 DECODER = 1
@@ -239,8 +239,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 
 def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
+    if needed > (free := free_bytes(folder)):
         raise OutputError(
             f"the image cache needs {needed:,} bytes of disk, got {free:,} bytes free at {str(folder)!r}: "
             "free some space, choose another cache folder or a lower resolution"

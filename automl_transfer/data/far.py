@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,15 +19,17 @@ from urllib.parse import urlsplit
 
 from automl_transfer.aborting import check_abort
 from automl_transfer.data.decode import SUFFIXES
+from automl_transfer.data.table_file import FORMATS
+from automl_transfer.data.walk import suffix_of
 from automl_transfer.errors import ConfigurationError, DataError, OutputError
-from automl_transfer.files import locked, read_own_json, reason, shared_folder, whole_file
+from automl_transfer.files import free_bytes, locked, read_own_json, reason, shared_folder, whole_file
 from automl_transfer.machine import cache_folder
 from automl_transfer.redaction import redacted
 
 logger = logging.getLogger(__name__)
 
 SCHEMA = "automl-transfer/far/1"
-FETCHED = SUFFIXES | {".npz", ".csv", ".tsv", ".jsonl", ".parquet", ".tar", ""}
+FETCHED = SUFFIXES | FORMATS.keys() | {".npz", ".tar", ".txt", ""}
 """Endings of files that are fetched: images, what holds or names them, and what may be an image."""
 AT_ONCE = 16
 """Files that are fetched at the same time: each waits for the network most of its time."""
@@ -52,7 +53,7 @@ class _File:
 
     @property
     def fetched(self) -> bool:
-        return PurePosixPath(self.path).suffix.lower() in FETCHED
+        return suffix_of(PurePosixPath(self.path).name) in FETCHED
 
 
 def is_far(text: str) -> bool:
@@ -105,21 +106,24 @@ def _bring(url: str, place: Path, name: str, far: Far) -> Path:
         logger.warning("%s does not answer (%s): its copy is used", redacted(url), redacted(reason(error)))
         return target
     known = known or {}
-    new = [file for file in there if known.get(file.path) != [file.size, file.version]]
-    new += [file for file in there if file not in new and not _at(target, file.path).exists()]
-    _require_space(place, sum(file.size for file in new if file.fetched))
+    # Where a server tells no version, another content may have the same size.
+    new = [
+        file for file in there
+        if known.get(file.path) != [file.size, file.version] or not file.version
+        or not _at(target, file.path).exists()
+    ]  # fmt: skip
+    needed = sum(file.size for file in new if file.fetched)
+    if (free := free_bytes(place)) < needed:
+        raise OutputError(
+            f"the copy of a far dataset needs {needed:,} bytes of disk, got {free:,} free at {str(place)!r}: "
+            "free some space, or choose another folder with --cache"
+        )
     for gone in known.keys() - {file.path for file in there}:
         _remove(target, gone)
     # What is fetched again must not count as there if this is broken off.
-    kept = {path: state for path, state in known.items() if path not in {file.path for file in new}}
-    _note(place, kept)
-    done = 0
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        for _ in pool.map(lambda file: _fetch(fs, root, file, target), new):
-            check_abort()
-            done += 1
-            if far.progress is not None:
-                far.progress(f"fetching {redacted(url)}", done, len(new))
+    fetched = {file.path for file in new}
+    _note(place, {path: state for path, state in known.items() if path not in fetched})
+    _fetch_all(fs, root, new, target, lambda done: _tell(far, url, done, len(new)))
     _note(place, {file.path: [file.size, file.version] for file in there})
     return target
 
@@ -204,6 +208,22 @@ def _remove(target: Path, path: str) -> None:
         folder.rmdir()
 
 
+def _fetch_all(fs: Any, root: str, files: Sequence[_File], target: Path, told: Callable[[int], None]) -> None:
+    """Fetch some at a time; where one cannot be, or that is asked for, the others are given up."""
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        for done, _ in enumerate(pool.map(lambda file: _fetch(fs, root, file, target), files), start=1):
+            check_abort()
+            told(done)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _tell(far: Far, url: str, done: int, total: int) -> None:
+    if far.progress is not None:
+        far.progress(f"fetching {redacted(url)}", done, total)
+
+
 def _fetch(fs: Any, root: str, file: _File, target: Path) -> None:
     path = _at(target, file.path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,12 +259,3 @@ def _known(place: Path) -> dict[str, list[Any]] | None:
 def _note(place: Path, files: Mapping[str, list[Any]]) -> None:
     with whole_file(place / _HIDDEN) as part:
         part.write_text(json.dumps({"schema": SCHEMA, "files": files}), encoding="utf-8")
-
-
-def _require_space(place: Path, needed: int) -> None:
-    free = shutil.disk_usage(place).free
-    if needed > free:
-        raise OutputError(
-            f"the copy of a far dataset needs {needed:,} bytes of disk, got {free:,} free at {str(place)!r}: "
-            "free some space, or choose another folder with --cache"
-        )

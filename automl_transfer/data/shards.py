@@ -14,7 +14,6 @@ import hashlib
 import json
 import re
 import tarfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -233,10 +232,8 @@ def _classes(names: list[str], place: Path) -> tuple[tuple[str, ...], np.ndarray
 def _splits(keys: list[str], shards: int) -> tuple[Split, ...] | None:
     """Splits that the names of shards state, where all of them do."""
     found = [split_of(_NUMBER.sub("", key.split("/")[0])) for key in keys]
-    if shards < 2 or any(split is None for split in found):
-        return None
-    counts = Counter(found)
-    return None if set(counts) == {None} else tuple(split for split in found if split is not None)
+    stated = tuple(split for split in found if split is not None)
+    return stated if shards > 1 and len(stated) == len(found) else None
 
 
 def _signature(tars: list[Path]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from automl_transfer.domain.strict_json import read_json
 from automl_transfer.errors import ConfigurationError, OutputError
-from automl_transfer.files import is_under_way, whole_file
+from automl_transfer.files import free_bytes, is_under_way, whole_file
 
 MARKER = "run.json"
 MARKER_SCHEMA = "automl-transfer/run/2"
@@ -51,8 +51,7 @@ def check_output_folder(folder: Path, need_bytes: int = MIN_FREE_BYTES) -> None:
     if existing == folder:
         _check_content(folder)
     check_writable(existing, folder)
-    free = shutil.disk_usage(existing).free
-    if free < need_bytes:
+    if (free := free_bytes(existing)) < need_bytes:
         raise OutputError(
             f"the disk of the output must have {need_bytes / 1e6:.0f} MB free, got {free / 1e6:.0f} MB for "
             f"{folder}: free some, or choose an --output on another disk"

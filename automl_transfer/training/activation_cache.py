@@ -33,7 +33,7 @@ import numpy.typing as npt
 
 from automl_transfer.data.cache import default_cache_root
 from automl_transfer.errors import ConfigurationError
-from automl_transfer.files import Timeout, locked, read_own_json, share_all, shared_folder
+from automl_transfer.files import Timeout, free_bytes, locked, read_own_json, share_all, shared_folder
 
 BUDGET_VARIABLE = "AUTOML_TRANSFER_CACHE_GB"
 SCHEMA = 1
@@ -124,7 +124,7 @@ class DiskCache(ActivationCache):
 
     def holds(self, size: int) -> bool:
         """Whether budget and disk allow it, older entries not counted."""
-        return size <= self._budget and size + SPARE <= self._free() + self.used()
+        return size <= self._budget and size + SPARE <= free_bytes(self._root) + self.used()
 
     def used(self) -> int:
         """Bytes of all entries."""
@@ -153,7 +153,8 @@ class DiskCache(ActivationCache):
     def tell_too_small(self, least: int) -> None:
         """Log it, once."""
         budget = f"{BUDGET_VARIABLE} allows {self._budget / 1e9:.3g} GB"
-        disk = f"the disk has {self._free() / 1e9:.3g} GB free, of which {SPARE / 1e9:.3g} GB must stay free"
+        free = free_bytes(self._root)
+        disk = f"the disk has {free / 1e9:.3g} GB free, of which {SPARE / 1e9:.3g} GB must stay free"
         self._warn(
             f"{least / 1e9:.3g} GB at least would save time, {budget if least > self._budget else disk}"
         )
@@ -234,16 +235,10 @@ class DiskCache(ActivationCache):
             entries = [entry for entry in self._entries() if entry[2].suffix != ".tmp"]
             used = sum(size for _, size, _ in entries)
             for _, size, folder in entries:
-                if used + needed <= self._budget and self._free() >= needed + SPARE:
+                if used + needed <= self._budget and free_bytes(self._root) >= needed + SPARE:
                     return
                 shutil.rmtree(folder, ignore_errors=True)
                 used -= size
-
-    def _free(self) -> int:
-        folder = self._root
-        while not folder.exists() and folder != folder.parent:
-            folder = folder.parent
-        return shutil.disk_usage(folder).free
 
     def _warn(self, reason: str) -> None:
         if not self._warned:

@@ -1,22 +1,23 @@
 """A worker of several devices: one process each, of which the first one is the worker.
 
 The process that was started starts them all and watches. It hands signals to the first one alone, whose exit
-code is its own; the others leave with the first. Whoever starts them by torchrun needs none of this.
+code is its own; the others leave with the first. Whoever starts them by torchrun says `--devices`, too.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 
+from automl_transfer.errors import ConfigurationError
 from automl_transfer.machine import end_with_parent, usable_cores
+from automl_transfer.workers.launcher import import_path
+from automl_transfer.workers.signals import handling
 
 MEET = "AUTOML_TRANSFER_MEET"
 """Names, in the environment of a member, the file by which they find each other."""
@@ -33,6 +34,22 @@ def rank() -> int | None:
     return int(os.environ["RANK"])
 
 
+def check(devices: int, device: str) -> None:
+    """Raise ConfigurationError where so many devices are not here, or are not told apart."""
+    import torch
+
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigurationError(
+            f"--devices {devices} takes --device auto, cpu or cuda, of which each has its own, got {device!r}"
+        )
+    gpus = torch.cuda.device_count()
+    if gpus < devices and (device == "cuda" or (device == "auto" and gpus)):
+        raise ConfigurationError(
+            f"--devices must be at most the GPUs of this machine, got {devices} where there are {gpus}: ask "
+            "for fewer, or for --device cpu"
+        )
+
+
 def device_of(name: str, number: int) -> str:
     """The device of a member, where the worker's is `auto`, `cpu` or `cuda`.
 
@@ -46,19 +63,14 @@ def device_of(name: str, number: int) -> str:
     return f"{name}:{number}" if name == "cuda" else name
 
 
-def run_members(devices: int, threads: int | None, arguments: Sequence[str] | None = None) -> int:
+def run_members(devices: int, threads: int | None) -> int:
     """Run this command's own line once a device; returns the first member's exit code."""
-    line = [
-        sys.executable,
-        "-P",
-        "-m",
-        "automl_transfer",
-        *(sys.argv[1:] if arguments is None else arguments),
-    ]
+    line = [sys.executable, "-P", "-m", "automl_transfer", *sys.argv[1:]]
     each = str(max(1, (threads or usable_cores()) // devices))
     with tempfile.TemporaryDirectory(prefix="automl-transfer-") as folder:
         environment = {
             **os.environ,
+            **import_path(),
             MEET: f"file://{Path(folder) / 'meet'}",
             "WORLD_SIZE": str(devices),
             "LOCAL_WORLD_SIZE": str(devices),
@@ -67,13 +79,18 @@ def run_members(devices: int, threads: int | None, arguments: Sequence[str] | No
         }
         members = [_start(line, environment, number) for number in range(devices)]
         try:
-            with _handing_on(members[0]):
+            with handling(lambda number, _: _hand_on(members[0], number)):
                 return _watch(members)
         finally:
             for member in members:
                 if member.poll() is None:
                     member.kill()
                 member.wait()
+
+
+def _hand_on(member: subprocess.Popen[bytes], number: int) -> None:
+    if member.poll() is None:
+        member.send_signal(number)
 
 
 def _start(line: list[str], environment: Mapping[str, str], number: int) -> subprocess.Popen[bytes]:
@@ -102,31 +119,3 @@ def _watch(members: list[subprocess.Popen[bytes]]) -> int:
     if ends is not None and code == 0:
         return LOST
     return code if code >= 0 else LOST
-
-
-class _handing_on:  # noqa: N801  (used like a function)
-    """Within the block, signals that end or warn this process reach a member instead."""
-
-    def __init__(self, member: subprocess.Popen[bytes]) -> None:
-        self._member = member
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._hand_on)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def _hand_on(self, number: int, _frame: FrameType | None) -> None:
-        if self._member.poll() is None:
-            self._member.send_signal(number)
-
-
-def ignore_signals() -> None:
-    """For members that follow: the first one says when to leave."""
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_IGN)

@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -87,7 +87,6 @@ class StopRequest:
 @contextmanager
 def stop_on_signals(request: StopRequest) -> Iterator[None]:
     """Within the block, signals ask to stop; handlers are put back at its end. Main thread only."""
-    previous = {}
     ended_by: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -97,6 +96,14 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
             ended_by.append(number)
         request.ask(f"{signal.Signals(number).name} received", number)
 
+    with handling(handle):
+        yield
+
+
+@contextmanager
+def handling(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within the block, signals that end or warn come here. Main thread only."""
+    previous = {}
     for number in (*_ENDS, *_WARNS):
         # Ignored under nohup; a signal that its sender wants ignored stays so.
         if number in (signal.SIGINT, signal.SIGTERM) or signal.getsignal(number) is not signal.SIG_IGN:
@@ -106,6 +113,12 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
     finally:
         for number, old in previous.items():
             signal.signal(number, old)
+
+
+def ignore() -> None:
+    """From now on, signals that end or warn change nothing here."""
+    for number in (*_ENDS, *_WARNS):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _leave_at_once() -> None:

@@ -14,8 +14,8 @@ from typing import Protocol
 
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopReason, TrialState, classify
-from automl_transfer.errors import AutomlTransferError, TrialLostError
-from automl_transfer.files import require_disk
+from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
+from automl_transfer.files import free_bytes
 from automl_transfer.search.beginning import Beginning
 from automl_transfer.search.checkpoints import Checkpoints
 from automl_transfer.search.noise import why_finished
@@ -229,7 +229,8 @@ class Worker:
                         return WorkerReport(self.worker_id, done, said, finished=False)
                 except TrialLostError as error:
                     log.warning("trial %d: %s", claim.number, error)
-                    self._observer.on_end(claim, _lost(str(error)))
+                    stop = StopReason(kind=StopKind.STORE, detail=str(error))
+                    self._observer.on_end(claim, TrialEnd(TrialState.FAIL, stop))
                 finally:
                     heartbeat.holds(None)
 
@@ -385,14 +386,14 @@ class Worker:
             path.unlink(missing_ok=True)
 
     def _check_disk(self) -> None:
-        place, least = self._handle.artifact_url, self._options.min_free_bytes
-        require_disk(self._files.local_folder, least, f"the disk of {place!r}")
+        folder, least = self._files.local_folder, self._options.min_free_bytes
+        if folder is not None and (free := free_bytes(folder)) < least:
+            raise OutputError(
+                f"the disk of {self._handle.artifact_url!r} must have {least:,} bytes free before a trial "
+                f"starts, got {free:,}: free some space and start the worker again; nothing is lost"
+            )
 
 
 def _left_to_newer(trials: Sequence[int]) -> str:
     shown = ", ".join(map(str, trials[:12])) + (", ..." if len(trials) > 12 else "")
     return f"what is left needs a newer automl-transfer: {'trials' if len(trials) > 1 else 'trial'} {shown}"
-
-
-def _lost(detail: str) -> TrialEnd:
-    return TrialEnd(TrialState.FAIL, StopReason(kind=StopKind.STORE, detail=detail))

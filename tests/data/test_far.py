@@ -6,6 +6,7 @@ import functools
 import http.server
 import io
 import json
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,6 +131,34 @@ def test_a_place_that_does_not_answer_leaves_the_copy(
         with pytest.raises(DataError, match=r"a far dataset must be readable, got .* from s3://photos/pets"):
             load_task(spec, cache_root=tmp_path / "other")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_what_lies_beside_images_is_fetched_where_it_is_read(bucket: object, tmp_path: Path) -> None:
+    """Names of classes, tables of any format, and images whose names end in a number."""
+    put = functools.partial(bucket.put_object, Bucket="photos")
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as shard:
+        for number in range(20):
+            for ending, content in (
+                ("png", image(20 + 100 * (number % 2))),
+                ("cls", str(number % 2).encode()),
+            ):
+                member = tarfile.TarInfo(f"{number:03d}.{ending}")
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))
+    put(Key="shards/a.tar", Body=stream.getvalue())
+    put(Key="shards/classes.txt", Body=b"dark\nlight\n")
+    rows = []
+    for number in range(20):
+        put(Key=f"table/IMG.{number:04d}", Body=image(20 + 100 * (number % 2) + number))
+        rows.append(json.dumps({"file": f"IMG.{number:04d}", "label": ("dark", "light")[number % 2]}))
+    put(Key="table/labels.ndjson", Body="\n".join(rows).encode())
+    shards = TaskSpec.model_validate({"dataset": "s3://photos/shards", "resolution": 32})
+    assert load_task(shards, cache_root=tmp_path).task.classes == ("dark", "light")
+    table = TaskSpec.model_validate(
+        {"dataset": "s3://photos/table/labels.ndjson", "images": "s3://photos/table", "resolution": 32}
+    )
+    assert load_task(table, cache_root=tmp_path).task.account.used == 20
 
 
 @pytest.mark.parametrize(
