@@ -13,6 +13,8 @@ from automl_transfer.domain.strict_json import Frozen
 
 FirstAnswer = Literal["profile", "larger", "views", "finetuned", "tuned", "default"]
 """What a search tries without knowing of other tasks."""
+HERE, IMPORTED, SHIPPED = "this store", "imported", "shipped"
+"""Where earlier tasks are known from."""
 HURDLE = 2
 """Proposals that come to the first rung before they are judged together."""
 

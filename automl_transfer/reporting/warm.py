@@ -7,7 +7,7 @@ from typing import Literal
 
 from automl_transfer.domain.records import TrialRecord, TrialState
 from automl_transfer.domain.stored_strategy import read_strategy
-from automl_transfer.domain.warm import WarmStart, verdict
+from automl_transfer.domain.warm import HERE, SHIPPED, WarmStart, verdict
 from automl_transfer.errors import UnreadableRowError
 from automl_transfer.reporting.plain import plain
 
@@ -39,19 +39,22 @@ def beginning(begun: WarmStart, start: Literal["warm", "cold"] = "warm") -> Iter
     for number, each in enumerate(begun.proposals, start=1):
         where = f"on {each.tasks} of them" if each.tasks > 1 else "on one of them"
         best = f"best on {plain(each.best_on, 60)}"
-        yield f"  earlier {number}: mean rank {each.rank:.2f} {where}, {best}: {_words(each.strategy)}"
+        rank = f"mean rank {each.rank:.2f} (1 is the best)"
+        yield f"  earlier {number}: {rank} {where}, {best}: {_words(each.strategy)}"
 
 
 def _tasks(begun: WarmStart) -> str:
-    """Where earlier tasks are known from: "2 studies of this store (digits, cats) and 10 shipped tasks"."""
+    """Where earlier tasks are known from: "2 studies of this store (cats, dogs) and 3 imported tasks"."""
     parts = []
     for origin, number in begun.tasks.items():
-        if origin == "this store":
+        if origin == HERE:
             names = ", ".join(plain(name, 60) for name in begun.studies[-NAMED:])
             more = ", ..." if len(begun.studies) > NAMED else ""
             parts.append(f"{number} {'studies' if number > 1 else 'study'} of this store ({names}{more})")
         else:
-            parts.append(f"{number} {origin} task{'s' * (number > 1)}")
+            tasks = f"task{'s' * (number > 1)}"
+            of_program = f"{number} {tasks} that {'come' if number > 1 else 'comes'} with the program"
+            parts.append(of_program if origin == SHIPPED else f"{number} {origin} {tasks}")
     return " and ".join(parts)
 
 

@@ -17,7 +17,7 @@ from automl_transfer.domain.records import TrialRecord, TrialState
 from automl_transfer.domain.signature import TaskSignature
 from automl_transfer.domain.stored_strategy import store_strategy
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.warm import Proposal, WarmStart
+from automl_transfer.domain.warm import HERE, IMPORTED, SHIPPED, Proposal, WarmStart
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.knowledge import library
 from automl_transfer.knowledge.document import (
@@ -50,7 +50,6 @@ NAMED = 3
 """The nearest tasks that are told."""
 MOST_STUDIES = 50
 """The latest so many studies of a store are looked at."""
-HERE, IMPORTED, SHIPPED = "this store", "imported", "shipped"
 
 log = logging.getLogger(__name__)
 
