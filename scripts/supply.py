@@ -31,7 +31,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ("", "timm", "datasets", "tables", "postgres", "dashboard", "onnx")
+SHIPPED = ("", "timm", "datasets", "tables", "postgres", "dashboard", "onnx", "ray", "slurm")
 """Extras that users install; those for tests and documentation are not shipped."""
 LOCK, CONSTRAINTS = ROOT / "constraints-hashes.txt", ROOT / "constraints.txt"
 KNOWN_BAD = Path(__file__).with_name("known_bad.toml")
