@@ -21,7 +21,7 @@ from typing import Any
 
 PARTS = {
     ("automl_transfer.api.search", "check_device"): "importing torch",
-    ("automl_transfer.api.search", "load_task"): "reading images",
+    ("automl_transfer.api.search", "load_with_details"): "reading images",
     ("automl_transfer.search.workbench.Backbones", "get"): "importing timm, reading weights",
     ("automl_transfer.search.first.FirstAnswers", "quick"): "the pass, the choice of a cut",
     ("automl_transfer.search.objective.Objective", "__call__"): "the first trial",

@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 
 from automl_transfer.api.frames import Frame, stated
+from automl_transfer.data.contact_sheet import refuse_inside
 from automl_transfer.data.exclude import write_exclusions
 from automl_transfer.data.image_files import FileInventory
 from automl_transfer.data.task import LoadedDetails, load_with_details
@@ -18,8 +19,9 @@ from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import OutputError
 from automl_transfer.files import whole_file
-from automl_transfer.machine import ensure_home
-from automl_transfer.recipes.output import write_text
+from automl_transfer.machine import ensure_home, path_of
+from automl_transfer.recipes.output import check_writable, nearest_existing, write_text
+from automl_transfer.search.workbench import check_device, digest_of
 
 DEFAULT_SOURCE = "efficientnet-lite0"
 EXCLUDE, WEIGHTS, GROUPS, PAGE, JSON = (
@@ -29,6 +31,8 @@ EXCLUDE, WEIGHTS, GROUPS, PAGE, JSON = (
     "doctor.html",
     "doctor.json",
 )
+
+LISTS = (EXCLUDE, WEIGHTS, GROUPS)
 
 
 def examine(
@@ -64,9 +68,11 @@ def examine(
     ensure_home()
     with stated(dataset, None, None) as fields:
         spec = validate(TaskSpec, {**fields, **settings}, "the task")
+        if output is not None:
+            check_output(path_of(output), spec, data_root)
         details, found = diagnose(spec, source, device=device, data_root=data_root, cache_root=cache_root)
         if output is not None:
-            write_diagnosis(Path(output), found, details)
+            write_diagnosis(path_of(output), found, details)
     return found
 
 
@@ -80,15 +86,30 @@ def diagnose(
     on_check: OnCheck = lambda what, done, total: None,
 ) -> tuple[LoadedDetails, Diagnosis]:
     """The dataset, as far as it can be described, and every check on it. Raises what `examine` does."""
-    from automl_transfer.models.registry import get_source
-
-    get_source(source)  # a name that is none is said before images are decoded
+    check_device(device)  # these are said before images are decoded
+    digest_of(source, spec.channels or 3)
     details = load_with_details(
         spec, data_root=data_root, cache_root=cache_root, progress=on_check, describe=True
     )
     return details, examine_details(
         details, looker(source, device=device, cache_root=cache_root), on_check=on_check
     )
+
+
+def check_output(folder: Path, spec: TaskSpec, data_root: Path | None) -> None:
+    """Refuse a folder for the doctor's files before the long look.
+
+    Raises:
+        OutputError: It lies in the dataset, cannot be written, or holds lists that the doctor did not write.
+    """
+    refuse_inside(folder, spec, data_root, "the doctor's folder", "--output")
+    check_writable(nearest_existing(folder), folder)
+    theirs = [name for name in LISTS if (folder / name).exists()]
+    if theirs and not (folder / JSON).exists():
+        raise OutputError(
+            f"the doctor's folder must be new, empty or of an earlier look, got {folder} with "
+            f"{', '.join(theirs)}: choose another --output"
+        )
 
 
 def write_diagnosis(folder: Path, found: Diagnosis, details: LoadedDetails) -> list[str]:
@@ -133,8 +154,8 @@ def _write_groups(path: Path, found: Diagnosis, details: LoadedDetails) -> bool:
         for each in finding.suspects
         if each.twin is not None
     ]
-    path.unlink(missing_ok=True)
     if not pairs or not isinstance(inventory, FileInventory):
+        path.unlink(missing_ok=True)  # of an earlier look
         return False
     head = {key: key for key in inventory.keys}
     if inventory.groups is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,14 +28,10 @@ def run_doctor(
     """Examine the study's dataset with its first source; print findings, write the folder."""
     from rich.progress import Progress
 
-    from automl_transfer.api.examining import diagnose, write_diagnosis
-    from automl_transfer.recipes.output import check_writable
+    from automl_transfer.api.examining import EXCLUDE, PAGE, check_output, diagnose, write_diagnosis
 
     if output is not None:
-        from automl_transfer.data.contact_sheet import refuse_inside
-
-        refuse_inside(output, spec.task, data_root, "the doctor's folder", "--output")
-        check_writable(_nearest(output), output)
+        check_output(output, spec.task, data_root)
     shown = console(stderr=True)
     with Progress(console=shown, transient=True, disable=not watched(shown)) as bar:
         task = bar.add_task("images", total=None)
@@ -56,13 +53,12 @@ def run_doctor(
         return
     print_diagnosis(found)
     screen = console()
-    if written:
+    if output is not None:
         screen.print(f"wrote {output}/: {', '.join(written)}", markup=False, soft_wrap=True)
-        if "exclude.csv" in written:
+        if EXCLUDE in written:
             screen.print(
-                f"look at {output}/doctor.html, strike out lines you do not agree with, then: "
-                f"automl-transfer "
-                f"search ... --exclude {output}/exclude.csv",
+                f"look at {output / PAGE}, strike out lines you do not agree with, then: automl-transfer "
+                f"search ... --exclude {shlex.quote(str(output / EXCLUDE))}",
                 markup=False,
                 soft_wrap=True,
             )
@@ -107,7 +103,3 @@ def _source(spec: StudySpec, device: str) -> str:
         spec = with_sources(spec, candidates(spec, accelerated=device.startswith("cuda")))
     names = [name for name in Space.from_settings(spec.space).sources if is_pretrained({"source": name})]
     return names[0] if names else DEFAULT_SOURCE
-
-
-def _nearest(folder: Path) -> Path:
-    return next((place for place in (folder, *folder.parents) if place.exists()), Path())

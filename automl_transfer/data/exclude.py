@@ -15,6 +15,7 @@ import csv
 import hashlib
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,7 +23,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from automl_transfer.data.base import NoTaskError, Rows, some
-from automl_transfer.data.table_file import read_table
+from automl_transfer.data.table_file import FORMATS, read_table
 from automl_transfer.data.weights import Weights
 from automl_transfer.domain.task import SPLITS, Excluded, Split
 from automl_transfer.errors import DataError, OutputError
@@ -72,8 +73,10 @@ def read_exclusions(name: str, data_root: Path | None = None) -> dict[str, Exclu
     """
     path = path_of(name)
     places = [path] if path.is_absolute() or data_root is None else [data_root / path, path]
-    found = next((place for place in places if place.is_file()), None)
-    if found is None or found.suffix.lower() not in (".csv", ".tsv", ".jsonl", ".parquet"):
+    found = None
+    with suppress(OSError, ValueError):  # a name too long for a path, for instance
+        found = next((place for place in places if place.is_file()), None)
+    if found is None or found.suffix.lower() not in FORMATS:
         raise DataError(
             "a list of exclusions must be an existing .csv (or .tsv, .jsonl, .parquet) with a column image, "
             f"got {name!r}: 'automl-transfer explore DATASET --doctor -o FOLDER' writes one"
@@ -87,21 +90,27 @@ def read_exclusions(name: str, data_root: Path | None = None) -> dict[str, Exclu
     texts = {
         column: table.column(column) if column in table.columns else [""] * table.rows for column in COLUMNS
     }
-    listed: dict[str, Exclusion] = {}
+    lines: list[Exclusion] = []
     mistakes: list[str] = []
     for at in range(table.rows):
         line = {column: texts[column][at].strip() for column in COLUMNS}
         try:
-            each = _exclusion(line)
+            lines.append(_exclusion(line))
         except ValueError as error:
             mistakes.append(f"row {at + 1}: {error}")
-            continue
-        before = listed.get(each.image)
-        if before is None or _strictness(each) > _strictness(before):
-            listed[each.image] = each
     if mistakes:
         more = f" and {len(mistakes) - LISTED} more" if len(mistakes) > LISTED else ""
         raise DataError(f"{table.name!r} cannot be used: {'; '.join(mistakes[:LISTED])}{more}")
+    return strictest(lines)
+
+
+def strictest(lines: Iterable[Exclusion]) -> dict[str, Exclusion]:
+    """By image the line that takes most; of equal ones the first."""
+    listed: dict[str, Exclusion] = {}
+    for each in lines:
+        before = listed.get(each.image)
+        if before is None or _strictness(each) > _strictness(before):
+            listed[each.image] = each
     return listed
 
 

@@ -236,7 +236,8 @@ def load_with_details(
         known = {each.key for each in skipped} | {each.key for each in inventory.left_out}
         excluded = apply_exclusions(listed, keys, known, indices, weights)
         weights = said(excluded.weights)
-        indices, unlearnt = trained(excluded.indices, weights, labels, settled.classes)
+        indices, more = trained(excluded.indices, weights, labels, settled.classes)
+        unlearnt = unlearnt or more
         if unlearnt and not describe:
             raise NoTaskError(unlearnt)
     mean, std = channel_statistics(cached, indices["train"])

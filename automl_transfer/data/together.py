@@ -74,6 +74,13 @@ def leaders_of(rows: Rows, together: Rows | None) -> tuple[Rows, Rows]:
     return rows[first[order]], place[inverse.reshape(-1)]
 
 
+def gathered(rows: Rows, numbers: Rows) -> list[list[int]]:
+    """Those of the sorted rows that have the same number, where several have; in the order of the numbers."""
+    order = np.argsort(numbers, kind="stable")
+    cuts = np.flatnonzero(np.diff(numbers[order])) + 1
+    return [rows[each].tolist() for each in np.split(order, cuts) if len(each) > 1]
+
+
 def _joined(named: Rows, twins: Rows) -> Rows:
     """Numbers of what groups and duplicates connect, in the order of the first group of each."""
     from scipy.sparse import coo_matrix

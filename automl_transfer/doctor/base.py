@@ -16,6 +16,7 @@ from automl_transfer.data.task import LoadedDetails, LoadedTask
 from automl_transfer.data.together import leaders_of, twins_of
 from automl_transfer.doctor.findings import Finding, Suspect
 from automl_transfer.domain.task import SPLITS, Split
+from automl_transfer.errors import UserError
 
 if TYPE_CHECKING:
     from automl_transfer.doctor.features import Features
@@ -42,6 +43,7 @@ class Patient:
         self.details = details
         self.task = details.loaded
         self._look = look
+        self._failed: UserError | None = None
         self.rows = np.unique(np.concatenate([self.task.indices[split] for split in SPLITS]))
         self.pool = np.unique(np.concatenate([self.task.indices[split] for split in ("train", "validation")]))
         self.split_of = np.full(len(self.task.keys), NO_SPLIT, np.int64)
@@ -53,7 +55,12 @@ class Patient:
         """What a source makes of every image in a split."""
         if self._look is None:
             raise RuntimeError("a cheap check must not ask for features")
-        return self._look(self.task, self.rows)
+        if self._failed is None:
+            try:
+                return self._look(self.task, self.rows)
+            except UserError as error:
+                self._failed = error
+        raise self._failed
 
     @cached_property
     def opinion(self) -> Opinion:
@@ -63,11 +70,14 @@ class Patient:
         return opinion_of(self.task, self.pool, self.features)
 
     @cached_property
+    def twins(self) -> Rows | None:
+        """As `data.together.twins_of` gives them."""
+        return twins_of(self.details.cached.digests, self.details.cached.blank)
+
+    @cached_property
     def leaders(self) -> Rows:
         """Rows in a split, without blank ones, the first one of those with the same pixels."""
-        cached = self.details.cached
-        rows = self.rows[~cached.blank[self.rows]]
-        return leaders_of(rows, twins_of(cached.digests, cached.blank))[0]
+        return leaders_of(self.rows[~self.details.cached.blank[self.rows]], self.twins)[0]
 
     @cached_property
     def beside(self) -> Neighbours:
@@ -99,6 +109,10 @@ class Patient:
         if not isinstance(inventory, FileInventory):
             return None
         return [inventory.files[row] for row in self.details.cached.rows]
+
+    def across(self, groups: Iterable[list[int]]) -> list[list[int]]:
+        """Those groups of rows that more than one split has."""
+        return [rows for rows in groups if len(set(self.split_of[rows].tolist())) > 1]
 
     def copies(self, members: Sequence[int]) -> dict[int, str]:
         """Of rows that show the same, those that a split should give up, and what they are a copy of.

@@ -6,14 +6,15 @@ import logging
 import time
 from collections.abc import Callable
 
-from automl_transfer.aborting import check_abort
+from automl_transfer.aborting import Aborted, check_abort
 from automl_transfer.data.base import Rows
 from automl_transfer.data.task import LoadedDetails, LoadedTask
 from automl_transfer.doctor.base import Patient
 from automl_transfer.doctor.features import Features
 from automl_transfer.doctor.findings import CheckDone, Diagnosis, Finding, gravest_first
 from automl_transfer.doctor.registry import CHECKS, all_checks
-from automl_transfer.errors import UserError
+from automl_transfer.domain.names import public_source
+from automl_transfer.errors import DataError, SourceError, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -40,15 +41,16 @@ def examine(
     checks = list(all_checks(cheap_only=look is None))
     done: list[CheckDone] = []
     findings: list[Finding] = []
-    source = None
     for number, check in enumerate(checks):
         check_abort()
         on_check(f"looking for {check.title.lower()}", number, len(checks))
         began, skipped = time.perf_counter(), ""
         try:
-            findings += check.examine(patient)
-        except UserError as error:
+            findings += list(check.examine(patient))  # all of a check, or nothing
+        except (DataError, SourceError) as error:
             skipped = str(error)
+        except (UserError, Aborted):
+            raise
         except Exception as error:
             if check.name in CHECKS:
                 raise
@@ -57,14 +59,12 @@ def examine(
             skipped = f"{type(error).__name__}: {error}"
         seconds = time.perf_counter() - began
         done.append(CheckDone(name=check.name, title=check.title, seconds=seconds, skipped=skipped[:500]))
-    if "features" in vars(patient):
-        source = patient.features.source
     task = patient.task.task
     return Diagnosis(
         dataset=task.name,
         fingerprint=task.fingerprint,
         images=len(patient.rows),
-        source=source,
+        source=public_source(patient.features.source) if "features" in vars(patient) else None,
         checks=tuple(done),
         findings=gravest_first(findings),
     )

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from automl_transfer.data.exclude import Exclusion, Scope
+from automl_transfer.data.exclude import Exclusion, Scope, strictest
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.domain.task import Split
 
@@ -52,7 +52,8 @@ class Finding(Frozen):
         score_means: What the suspects' scores are.
         reliability: How far to believe it, in words, with what was measured.
         false_alarms: How many of the images are expected to be listed without reason; None where nobody
-        knows. suspects: The images, oddest first.
+            knows.
+        suspects: The images, oddest first.
     """
 
     check: str
@@ -108,20 +109,19 @@ class Diagnosis(Frozen):
 
     def exclusions(self, *, soft: bool = False) -> list[Exclusion]:
         """What should be left out, the strictest word on each image; softly, doubtful images count less."""
-        found: dict[str, Exclusion] = {}
-        for finding in self.findings:
-            for each in finding.suspects:
-                if each.leave_out_of is None:
-                    continue
-                trust = each.trust if soft and each.leave_out_of == "training" else 0.0
-                new = Exclusion(each.image, each.leave_out_of, trust, finding.title.lower(), each.score)
-                old = found.get(each.image)
-                if old is None or (new.scope == "everything", -new.weight) > (
-                    old.scope == "everything",
-                    -old.weight,
-                ):
-                    found[each.image] = new
-        return list(found.values())
+        lines = [
+            Exclusion(
+                each.image,
+                each.leave_out_of,
+                each.trust if soft and each.leave_out_of == "training" else 0.0,
+                finding.title.lower(),
+                each.score,
+            )
+            for finding in self.findings
+            for each in finding.suspects
+            if each.leave_out_of is not None
+        ]
+        return list(strictest(lines).values())
 
     def line(self) -> str:
         """All findings that deserve a look, in one line; empty where there are none."""

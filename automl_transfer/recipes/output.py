@@ -45,7 +45,7 @@ def check_output_folder(folder: Path, need_bytes: int = MIN_FREE_BYTES) -> None:
         OutputError: A file is in the way, the folder is read-only or belongs to something else, or its
             disk has less than `need_bytes` free.
     """
-    existing = _nearest_existing(folder)
+    existing = nearest_existing(folder)
     if not existing.is_dir():
         raise OutputError(f"the output must be a folder, got the file {existing}: choose another --output")
     if existing == folder:
@@ -155,7 +155,12 @@ def whole_folder(target: Path, replace: bool = False) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _nearest_existing(folder: Path) -> Path:
+def nearest_existing(folder: Path) -> Path:
+    """The folder itself, or the first one above it that is there.
+
+    Raises:
+        OutputError: The path cannot be used.
+    """
     for place in (folder, *folder.absolute().parents):
         try:
             place.lstat()

@@ -36,17 +36,23 @@ def source_digests(spec: StudySpec) -> dict[str, str | None]:
     Raises:
         SourceError: A source is unknown or not on this machine.
     """
+    return {name: digest_of(name, spec.task.channels or 3) for name in Space.of_study(spec).sources}
+
+
+def digest_of(name: str, channels: int = 3) -> str | None:
+    """The sha256 of a source; None for scratch. Downloads what is not here yet.
+
+    Raises:
+        SourceError: It is unknown or not on this machine.
+    """
     from automl_transfer.models.registry import get_source
 
-    digests: dict[str, str | None] = {}
-    for name in Space.of_study(spec).sources:
-        source = get_source(name)
+    source = get_source(name)
+    digest = source.sha256()
+    if digest is None and not name.startswith("scratch"):
+        source.load(channels)
         digest = source.sha256()
-        if digest is None and not name.startswith("scratch"):
-            source.load(spec.task.channels or 3)
-            digest = source.sha256()
-        digests[name] = digest
-    return digests
+    return digest
 
 
 def check_device(name: str) -> None:

@@ -36,7 +36,7 @@ def clustered(x: Array) -> tuple[npt.NDArray[np.bool_], Array, float]:
     """The smaller cluster of centred (n, D) features, each image's silhouette, and the clusters' mean."""
     x = x @ np.linalg.eigh(x.T @ x)[1][:, -DIRECTIONS:]
     part = two_parts(x)
-    if not part.any() or part.all():
+    if not part.any():
         return part, np.zeros(len(x)), 0.0
     return part, *silhouette(x, part)
 

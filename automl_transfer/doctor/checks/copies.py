@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 
+from automl_transfer.data.together import gathered
 from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.findings import Finding, Suspect
 
@@ -18,12 +18,9 @@ class ExactCopies(Check):
 
     def examine(self, patient: Patient) -> Iterable[Finding]:
         """Copies across splits, copies with different labels, and a note on those within a split."""
-        cached, task = patient.details.cached, patient.task
-        found: dict[bytes, list[int]] = defaultdict(list)
-        for row in patient.rows[~cached.blank[patient.rows]]:
-            found[cached.digests[row].tobytes()].append(int(row))
-        groups = [rows for rows in found.values() if len(rows) > 1]
-        across = [rows for rows in groups if len(set(patient.split_of[rows].tolist())) > 1]
+        task, rows, twins = patient.task, patient.rows, patient.twins
+        groups = [] if twins is None else gathered(rows, twins[rows])
+        across = patient.across(groups)
         if across:
             yield leak(
                 patient, self.name, "Copies across splits", across, CERTAIN, "have the same pixels", 0.0

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.base import Pixels, Rows
+from automl_transfer.data.together import gathered
 from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.checks.copies import leak
 from automl_transfer.doctor.findings import Finding
@@ -43,14 +44,15 @@ class NearCopies(Check):
             return
         chance, groups = alike(patient, rows)
         scores = {int(row): float(1.0 - value) for row, value in zip(rows, chance, strict=True)}
-        across = [g for g in groups if len(set(patient.split_of[g].tolist())) > 1]
+        across = patient.across(groups)
         if across:
             yield leak(
                 patient, self.name, "Near copies across splits", across, RELIABILITY,
                 "are nearly the same", 2 * EXPECTED, scores,
             )  # fmt: skip
         task = patient.task
-        within = [g for g in groups if any(not patient.copies(g).get(row) for row in g[1:])]
+        # More than a leak: some of them are in one split.
+        within = [g for g in groups if len(patient.copies(g)) < len(g) - 1]
         images = sum(len(g) for g in within)
         if images:
             order = sorted(within, key=lambda g: (len(set(task.labels[g].tolist())) == 1, -scores[g[0]]))
@@ -98,9 +100,7 @@ def alike(patient: Patient, rows: Rows) -> tuple[npt.NDArray[np.float64], list[l
     _, part = connected_components(graph, directed=False)
     for first, second in edges:
         least[second] = min(least[second], least[first])
-    order = np.argsort(part, kind="stable")
-    cuts = np.flatnonzero(np.diff(part[order])) + 1
-    return least, [rows[np.sort(each)].tolist() for each in np.split(order, cuts) if len(each) > 1]
+    return least, gathered(rows, part)
 
 
 def thumbnails(images: Pixels, rows: Rows) -> npt.NDArray[np.float32]:

@@ -18,6 +18,7 @@ from automl_transfer.data.splits import in_shares
 from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.file_facts import facts_of
 from automl_transfer.doctor.findings import Finding
+from automl_transfer.errors import DataError
 
 MOST = 4000
 """Images that are looked at, in the classes' shares."""
@@ -41,8 +42,12 @@ class Shortcuts(Check):
         rows = np.sort(patient.pool[order])
         labels = task.labels[rows]
         groups = rows if task.together is None else task.together[rows]
-        if np.bincount(labels)[np.unique(labels)].min() < FOLDS:
-            return
+        fewest = min(np.bincount(labels)[np.unique(labels)].min(), len(np.unique(groups)))
+        if fewest < FOLDS:
+            raise DataError(
+                f"small models are judged on {FOLDS} parts of the images, got {fewest} of a class or groups: "
+                "collect more"
+            )
         for what, values in _things(patient, rows):
             if values.shape[1] == 0 or np.ptp(values, axis=0).max() == 0:
                 continue

@@ -38,7 +38,7 @@ def signature(x: Array) -> tuple[npt.NDArray[np.bool_], Array, float]:
     place = x @ np.linalg.eigh(x.T @ x)[1][:, -1]
     part = two_parts(place[:, None])
     scores = np.square(place) / max(float(np.square(place).mean()), 1e-12)
-    if not part.any() or part.all():
+    if not part.any():
         return part, scores, 0.0
     inside, outside = place[part], place[~part]
     spread = np.sqrt((inside.var() * len(inside) + outside.var() * len(outside)) / len(place))
