@@ -26,9 +26,11 @@ import torch
 from scipy import stats
 
 sys.path.insert(1, str(Path(__file__).resolve().parent / "race"))
-from tasks import SPLITS, machine
+from here import machine
+from tasks import SPLITS
 
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.registry import get_source
@@ -83,11 +85,15 @@ def load(name: str, seed: int, photos: Path | None) -> LoadedTask:
         "seed": seed,
         "on_bad_image": "skip",
     }
-    task = load_task(TaskSpec.model_validate(spec))
+    return few(load_task(TaskSpec.model_validate(spec)), seed, per_class, MOST_TEST)
+
+
+def few(task: LoadedTask, seed: int, per_class: int, tested: int) -> LoadedTask:
+    """The task with few training images a class, and so many of its test images."""
     generator = np.random.default_rng(seed)
     train, test = (generator.permutation(task.indices[split]) for split in ("train", "test"))
-    few = [train[task.labels[train] == label][:per_class] for label in range(len(task.task.classes))]
-    chosen = {"train": np.sort(np.concatenate(few)), "test": np.sort(test[:MOST_TEST])}
+    some = [train[task.labels[train] == label][:per_class] for label in range(len(task.task.classes))]
+    chosen = {"train": np.sort(np.concatenate(some)), "test": np.sort(test[:tested])}
     return dataclasses.replace(task, indices={**task.indices, **chosen})
 
 
@@ -96,7 +102,7 @@ def train(task: LoadedTask, changes: dict[str, Any], seed: int, epochs: int) -> 
     strategy = Strategy.model_validate({**FINETUNED, "source": SOURCE, **changes}).canonical()
     backbone = get_source(SOURCE).load(task.task.channels)
     began = time.perf_counter()
-    run = make_run(strategy, task, backbone, max_epochs=epochs, seed=seed, device=CPU)
+    run = make_run(strategy, task, backbone, horizon=Horizon(epochs), seed=seed, device=CPU)
     run.train_to(epochs)
     run.load_shown()
     seconds = time.perf_counter() - began

@@ -27,6 +27,7 @@ from scipy import stats
 
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.data.unlabelled import Unlabelled
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.network import Backbone
@@ -99,7 +100,9 @@ def _trained(
     base: Strategy, task: LoadedTask, backbone: Backbone, seed: int, cache: Path, values: dict[str, object]
 ) -> TrainingRun:
     strategy = Strategy.model_validate({**base.model_dump(), **values}).canonical()
-    run = make_run(strategy, task, backbone, max_epochs=9, seed=seed, device=CPU, cache=disk_cache(cache))
+    run = make_run(
+        strategy, task, backbone, horizon=Horizon(9), seed=seed, device=CPU, cache=disk_cache(cache)
+    )
     train_to_the_end(run)
     return run
 

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import stats
 
 sys.path.insert(1, str(Path(__file__).resolve().parent / "race"))
+from gains import few, interval
 from interleaved import machine
 from tasks import SPLITS
 
@@ -91,12 +91,7 @@ LABELS_PER_CLASS, LABELS_EPOCHS = 60, 40
 def load(name: str, seed: int, per_class: int, tested: int) -> LoadedTask:
     """A task with few training images, and so many of its test images."""
     spec = {"dataset": TASKS[name][0], "resolution": 32, "splits": SPLITS, "seed": seed}
-    task = load_task(TaskSpec.model_validate(spec))
-    generator = np.random.default_rng(seed)
-    train, test = (generator.permutation(task.indices[split]) for split in ("train", "test"))
-    few = [train[task.labels[train] == label][:per_class] for label in range(len(task.task.classes))]
-    chosen = {"train": np.sort(np.concatenate(few)), "test": np.sort(test[:tested])}
-    return dataclasses.replace(task, indices={**task.indices, **chosen})
+    return few(load_task(TaskSpec.model_validate(spec)), seed, per_class, tested)
 
 
 def attacked(name: str, strategy: str) -> dict[str, Any]:
@@ -119,7 +114,7 @@ def attacked(name: str, strategy: str) -> dict[str, Any]:
     found: dict[str, Any] = {"images": len(rows), "clean": right, "seconds": round(trained, 1)}
     normalise = run.plan.normaliser(CPU)
     for each in ATTACKS:
-        kept = withstands(run.model, task.images, rows, task.labels[rows], normalise, CPU, Attack.parse(each))
+        kept = withstands(run.model, task.images, rows, task.labels[rows], normalise, Attack.parse(each))
         found[each] = int(kept.sum())
     return found
 
@@ -201,15 +196,6 @@ def show_labels(cells: dict[tuple[str, ...], dict[str, Any]]) -> None:
         told = interval(gains) if method != "cross-entropy" else ""
         print(f"| {method} | {statistics.mean(values):.2f}% | {told} | {won} |")
     print(f"\nn = {len(full)} seeds")
-
-
-def interval(values: list[float]) -> str:
-    """Mean and 95% interval."""
-    mean = statistics.mean(values)
-    if len(values) < 2:
-        return f"{mean:+.2f}"
-    half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})"
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name as canonical
 from packaging.version import Version
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,11 +58,6 @@ STATED_ELSEWHERE = {
     "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",  # it names NVIDIA's libraries and holds nothing
 }
 """Where the metadata say nothing: as the project that the package comes from says."""
-
-
-def canonical(name: str) -> str:
-    """A distribution's name as it is compared."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def needed(extras: tuple[str, ...] = SHIPPED) -> dict[str, set[str]]:

@@ -22,7 +22,6 @@ from automl_transfer.api.training import (
     environment,
     score_on_test,
     scored,
-    scores_of_split,
     source_facts,
     winner_errors,
     write_results,
@@ -251,7 +250,7 @@ def _recipe(
         validation = scored(best, best.validation_loss, handle.task.splits.validation)
         cost = cost_of(winner.outcome) if winner.outcome else None
     else:
-        found = scores_of_split(judged, "validation", made.logits)
+        found = made.scores
         validation, cost = scored(found, found.nll, made.shipped_as.images), made.cost
     return make_recipe(
         strategy=winner.strategy,

@@ -36,6 +36,7 @@ from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.models.heads import TargetModel
+    from automl_transfer.training.evaluate import Scores
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.together import Ensemble
 
@@ -93,6 +94,7 @@ class Made:
     Attributes:
         judged: Its network, or networks, and how they are fed.
         logits: (n, classes) of the validation images.
+        scores: Of these.
         cost: Of all its trainings, and of one prediction.
         source: Whose architecture it has; an ensemble knows those of its members.
     """
@@ -100,6 +102,7 @@ class Made:
     judged: Judged
     shipped_as: ShippedAs
     logits: Logits
+    scores: Scores
     cost: Cost
     source: str
 
@@ -143,15 +146,15 @@ def make(bench: Workbench, report: StudyReport, winner: TrialRecord, run: Traini
         kind=offer.kind,
         flips=offer.flips,
         parts=asked.parts,
-        offered=tuple(each for each, _ in measured),
+        offered=tuple(each for each, *_ in measured),
         images=len(bench.task.indices["validation"]),
     )
     for network in _networks(asked.judged.model):
         network.flips = offer.flips
-    mine, logits = next(each for each in measured if each[0].name == shipped.name)
+    mine, logits, scores = next(each for each in measured if each[0].name == shipped.name)
     cost = _cost(asked, winner, mine.predict_ms_per_image)
     source = asked.chosen[0][0].run.plan.strategy.source if asked.chosen else run.plan.strategy.source
-    return Made(asked.judged, shipped, logits, cost, source)
+    return Made(asked.judged, shipped, logits, scores, cost, source)
 
 
 def _composed(pool: Sequence[Ingredient], offer: Offer) -> list[Composition]:
@@ -199,7 +202,7 @@ def _networks(model: TargetModel | Ensemble) -> list[TargetModel]:
     return model.networks if isinstance(model, Ensemble) else [model]
 
 
-def _measured(ways: Sequence[_Way]) -> Iterator[tuple[Offered, Logits]]:
+def _measured(ways: Sequence[_Way]) -> Iterator[tuple[Offered, Logits, Scores]]:
     """Scores on the validation images with their logits, and what a prediction takes, measured in turns."""
     from automl_transfer.training.evaluate import measure_latency
 
@@ -213,7 +216,8 @@ def _measured(ways: Sequence[_Way]) -> Iterator[tuple[Offered, Logits]]:
     for way, found in zip(ways, taken, strict=True):
         with way.ready() as judged:
             logits = split_logits(judged, "validation")
-        scores, labels = scores_of_split(judged, "validation", logits), judged.task.labels
+            scores = scores_of_split(judged, "validation", logits)  # here: an attack sees the flips, too
+        labels = judged.task.labels
         fitted = fit_temperature(logits, labels[judged.task.indices["validation"]])
         offered = Offered(
             name=way.name,
@@ -221,7 +225,7 @@ def _measured(ways: Sequence[_Way]) -> Iterator[tuple[Offered, Logits]]:
             nll=fitted.nll_after,
             predict_ms_per_image=statistics.median(found),
         )
-        yield offered, logits
+        yield offered, logits, scores
 
 
 def _pool(bench: Workbench, report: StudyReport, first: Ingredient, offer: Offer) -> list[Ingredient]:

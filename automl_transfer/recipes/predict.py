@@ -147,8 +147,7 @@ class Predictor:
         """Which rows of uint8 pixels are right under every step of an attack (`robustness.withstands`)."""
         from automl_transfer.training.robustness import withstands
 
-        device = self._normalise.device
-        return withstands(self.model, images, rows, labels, self._normalise, device, attack)
+        return withstands(self.model, images, rows, labels, self._normalise, attack)
 
     def _asked(self, batch: int | None, top: int, threshold: float) -> tuple[int, int]:
         batch = self._batch() if batch is None else batch

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.domain.dimensions import ADDING_MODES, CLOSED_FORM, EIGHTHS, groups_at
+from automl_transfer.domain.dimensions import ADDING_MODES, CLOSED_FORM, EIGHTHS
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.transfer.select import select_groups
 
 BACK = 3.0
 """A step over a forward pass of the same groups: the way back is twice as long."""
@@ -54,6 +55,7 @@ class Cost:
         """What a forward pass of one image through a whole source takes here, where that was measured."""
         if seconds > 0.0:
             self._rate = self._sizes(source)[-1] / seconds
+            self._weights = None
 
     def learn(self, trial: int, strategy: Strategy, seconds: float) -> None:
         """What a whole training took, or would take; later news of the same trial replace earlier ones."""
@@ -79,26 +81,27 @@ class Cost:
         """Of a whole training. What is frozen is passed once, unless each pass sees other pixels."""
         sizes = self._sizes(strategy.source)
         at = (0.0, *sizes)
-        kept = max(1, groups_at(strategy.truncation, len(sizes)))
-        below = at[_frozen(strategy, kept)]
-        above = at[kept] - below
+        chosen = select_groups(strategy, len(sizes), pretrained=strategy.pretrained)
+        below, whole = at[chosen.frozen], at[chosen.kept]
+        above = whole - below
         views = strategy.views if strategy.augmentation != "none" else 1
         passed_once = views * self._train + self._validation
         seen = self._horizon.images(self._train, strategy.batch)
         judged = self._horizon.epochs * self._validation
         if strategy.tune_mode == CLOSED_FORM:
-            found = passed_once * at[kept]
+            found = passed_once * whole
         elif _draws(strategy):
-            found = seen * (below + _back(strategy) * above) + self._validation * below + judged * above
+            tried = BACK_ADDING * strategy.adversarial_steps * whole if strategy.adversarial > 0.0 else 0.0
+            found = seen * (below + _back(strategy) * above + tried) + judged * whole
         else:
             found = passed_once * below + seen * _back(strategy) * above + judged * above
         return max(1.0, found * strategy.resolution_scale**2)
 
     def _properties(self, strategy: Strategy) -> list[float]:
-        sizes = self._sizes(strategy.source)
-        kept = max(1, groups_at(strategy.truncation, len(sizes)))
+        at = (0.0, *self._sizes(strategy.source))
+        chosen = select_groups(strategy, len(at) - 1, pretrained=strategy.pretrained)
         trains = strategy.tune_mode != CLOSED_FORM
-        frozen = sizes[_frozen(strategy, kept) - 1] / sizes[kept - 1] if _frozen(strategy, kept) else 0.0
+        frozen = at[chosen.frozen] / at[chosen.kept]
         return [
             1.0,
             2.0 * math.log(strategy.resolution_scale),
@@ -120,15 +123,6 @@ class Cost:
         return np.linalg.solve(x.T @ x + np.diag(held), x.T @ y)
 
 
-def _frozen(strategy: Strategy, kept: int) -> int:
-    """Groups at the bottom that do not change."""
-    if strategy.tune_mode in ("head", CLOSED_FORM):
-        return kept
-    if strategy.tune_mode != "suffix" or not strategy.pretrained:
-        return 0
-    return groups_at(strategy.freeze_depth, groups_at(strategy.transfer_depth, kept))
-
-
 def _back(strategy: Strategy) -> float:
     return BACK_ADDING if strategy.tune_mode in (*ADDING_MODES, "norm", "bias") else BACK
 
@@ -137,5 +131,5 @@ def _draws(strategy: Strategy) -> bool:
     """Whether each pass sees other pixels of the training images."""
     if strategy.tune_mode == CLOSED_FORM:
         return False
-    new = strategy.crop < 1.0 or strategy.mirror or strategy.distort != "none" or strategy.erasing > 0.0
-    return new or strategy.mix == "cutmix"
+    drawn = strategy.crop < 1.0 or strategy.mirror or strategy.distort != "none" or strategy.erasing > 0.0
+    return drawn or strategy.input_noise > 0.0 or strategy.adversarial > 0.0

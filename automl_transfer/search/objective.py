@@ -16,6 +16,7 @@ from optuna.artifacts import ArtifactMeta
 from optuna.pruners import BasePruner
 
 from automl_transfer.aborting import Aborted, abortable, check_abort
+from automl_transfer.domain.attack import attack_of
 from automl_transfer.domain.records import (
     EpochResult,
     StopKind,
@@ -312,7 +313,12 @@ def _robust(run: TrainingRun, spec: StudySpec) -> float | None:
 
     if spec.attack is None:
         return None
+    if spec.attack == attack_of(spec.task.metric):  # then it is what the best epoch has
+        assert run.best is not None
+        return run.best.score(spec.task.metric)
     task, rows = run.task, run.task.indices["validation"]
-    normalise = run.plan.normaliser(run.device)
-    found = withstands(run.model, task.images, rows, task.labels[rows], normalise, run.device, spec.attack)
+    with abortable():  # the trial is complete
+        found = withstands(
+            run.model, task.images, rows, task.labels[rows], run.plan.normaliser(run.device), spec.attack
+        )
     return float(found.mean())

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from automl_transfer.domain.records import EpochResult, StopReason, TrialOutcome, order_among
-from automl_transfer.search.promotion import Ladder, bracket_of, is_proposed
+from automl_transfer.search.promotion import Ladder, bracket_of
 from automl_transfer.store.files import drop_states, study_files
 from automl_transfer.store.rungs import Rungs
 from automl_transfer.store.store import Store
@@ -49,14 +49,10 @@ class Promotion:
     def goes_on(self, claim: Claim, mark: Mark, *, always: bool) -> bool:
         """Whether a trial trains on at once, because it is the most promising one, or `always`; then noted.
 
-        What earlier tasks proposed was chosen before, so it need not wait for others to be compared with: it
-        goes on where it is ahead of all that came there.
-
         Raises:
             TrialLostError: The claim is lost.
         """
-        ahead = is_proposed(claim.label) and self._ladder.leads(mark)
-        if not always and not ahead and not self._ladder.goes_on(mark):
+        if not always and not self._ladder.goes_on(mark, claim.label):
             return False
         going = dataclasses.replace(mark, paused=False)
         self._ladder.put(going)

@@ -56,8 +56,14 @@ class Ladder:
             bisect.insort(ranks, _rank(mark))
         self._marks[mark.rung, mark.root] = mark
 
-    def goes_on(self, mark: Mark) -> bool:
-        """Whether a trial that is at its rung now would be the first one to go on."""
+    def goes_on(self, mark: Mark, label: str = "") -> bool:
+        """Whether a trial that is at its rung now would be the first one to go on.
+
+        What earlier tasks proposed was chosen before, so it need not wait for others to be compared with: it
+        goes on where it is ahead of all that came there.
+        """
+        if is_proposed(label) and self.leads(mark):
+            return True
         self.put(mark)
         best = self.promising()
         return best is not None and (best.rung, best.root) == (mark.rung, mark.root)

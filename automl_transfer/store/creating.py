@@ -137,3 +137,11 @@ def insert_root(
     )
     rows.describe_trial(connection, trial_id, draft.strategy)
     return trial_id, number
+
+
+def has_no_place(
+    connection: sa.Connection, study_id: int, strategy: Strategy, limit: int | None, distinct: bool
+) -> bool:
+    """Whether a study has `limit` root trials, or is to have each strategy once and has this one."""
+    full = limit is not None and count_roots(connection, study_id) >= limit
+    return full or (distinct and is_tried(connection, study_id, strategy))

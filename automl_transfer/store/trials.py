@@ -100,9 +100,7 @@ class Trials:
                 ).first()
             ):
                 return None
-            if limit is not None and creating.count_roots(connection, study.study_id) >= limit:
-                return None
-            if distinct and creating.is_tried(connection, study.study_id, draft.strategy):
+            if creating.has_no_place(connection, study.study_id, draft.strategy, limit, distinct):
                 return None
             return creating.insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
 
@@ -147,9 +145,7 @@ class Trials:
             creating.lock(connection, study)
             if repeat and (done := creating.created(connection, token)) is not None:
                 return done
-            if limit is not None and creating.count_roots(connection, study.study_id) >= limit:
-                return None
-            if distinct and creating.is_tried(connection, study.study_id, draft.strategy):
+            if creating.has_no_place(connection, study.study_id, draft.strategy, limit, distinct):
                 return None
             trial_id, number = creating.insert_root(connection, study, draft, token, once=None, worker=worker)
             leases.take(connection, study.study_id, trial_id, worker, token)

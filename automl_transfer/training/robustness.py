@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
-from automl_transfer.aborting import check_abort
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.attack import Attack, attack_of
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.network import evaluating
 from automl_transfer.transfer.attack import climb, margin, start_within, step_length
-from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
+from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
 from automl_transfer.transfer.pixels import Normaliser, as_numbers
 from automl_transfer.transfer.together import Ensemble
 
@@ -34,8 +31,7 @@ def withstood_by(
     attack = attack_of(task.task.metric)
     if attack is None:
         return None
-    labels, device = task.labels[rows], normalise.device
-    return withstands(model, task.images, rows, labels, normalise, device, attack, between=check_abort)
+    return withstands(model, task.images, rows, task.labels[rows], normalise, attack)
 
 
 def withstands(
@@ -44,10 +40,7 @@ def withstands(
     rows: np.ndarray,
     labels: np.ndarray,
     normalise: Normaliser,
-    device: torch.device | str,
     attack: Attack,
-    *,
-    between: Callable[[], None] = lambda: None,
 ) -> np.ndarray:
     """(n,) whether the answer is right for each image and for every step of the attack on it.
 
@@ -60,38 +53,44 @@ def withstands(
         images: uint8 (N, H, W, C).
         rows: (n,) of the images.
         labels: (n,) theirs.
-        normalise: From pixels to the model's input.
-        device: Where it runs.
+        normalise: From pixels to the model's input, where it runs.
         attack: What is tried.
-        between: Called before each batch; may raise `Aborted`.
+
+    Raises:
+        OutOfMemoryError: Not even one image fits in memory.
+        Aborted: That was asked for.
     """
     generator = torch.Generator().manual_seed(SEED)
     radius = 255.0 * attack.eps
     length = step_length(radius, attack.steps, from_within=attack.kind == "pgd")
-    batch = batch_for(pixel_elements(images.shape[1:3], scale=model.resolution_scale), device)
-    found = np.empty(len(rows), dtype=bool)
-    with evaluating(model.to(device)):
-        for start in range(0, len(rows), batch):
-            between()
-            part = slice(start, start + batch)
-            pixels = as_numbers(read_pixels(images, rows[part]), normalise.device)
-            truth = torch.from_numpy(labels[part].astype(np.int64)).to(pixels.device)
-            right = torch.ones_like(truth, dtype=torch.bool)
 
-            def loss_of(x: torch.Tensor, truth: torch.Tensor = truth) -> torch.Tensor:
-                nonlocal right
-                logits = model(normalise.centred(x))
-                right &= logits.detach().argmax(dim=1) == truth
-                return margin(logits, truth).sum()
+    def survive(at: torch.Tensor) -> torch.Tensor:
+        """Whether each image stands; those that have fallen are attacked no more."""
+        place = at.numpy()
+        pixels = as_numbers(read_pixels(images, rows[place]), normalise.device)
+        truth = torch.from_numpy(labels[place].astype(np.int64)).to(pixels.device)
+        left = torch.arange(len(truth), device=truth.device)
+        right = torch.ones_like(truth, dtype=torch.bool)
 
-            x = pixels
-            if attack.kind == "pgd":
-                with torch.no_grad():
-                    loss_of(x)  # whether it is right at all
-                x = start_within(pixels, radius, generator)
-            for _ in range(attack.steps):
-                x = climb(x, pixels, loss_of, radius, length)
-            with torch.no_grad():
-                loss_of(x)
-            found[part] = right.cpu().numpy()
-    return found
+        def loss_of(x: torch.Tensor) -> torch.Tensor:
+            nonlocal right
+            logits = model(normalise.centred(x))
+            right = logits.detach().argmax(dim=1) == truth[left]
+            return margin(logits, truth[left]).sum()
+
+        x = pixels
+        if attack.kind == "pgd":
+            loss_of(x)  # whether it is right at all
+            x, left = start_within(pixels, radius, generator)[right], left[right]
+        for _ in range(attack.steps):
+            if len(left):
+                x = climb(x, pixels[left], loss_of, radius, length)
+                x, left = x[right], left[right]
+        if len(left):
+            loss_of(x)
+            left = left[right]
+        return torch.isin(torch.arange(len(truth)), left.cpu())
+
+    batch = batch_for(pixel_elements(images.shape[1:3], scale=model.resolution_scale), normalise.device)
+    with evaluating(model.to(normalise.device)):
+        return forward_batches(torch.from_numpy, survive, np.arange(len(rows)), batch).numpy()

@@ -31,11 +31,6 @@ def cost_of(table: TaskTable) -> Cost:
     return Cost(splits["train"], splits["validation"], horizon, lambda source: sizes, RATE)
 
 
-def seconds_of(cell: Cell) -> float:
-    """CPU seconds of a whole training."""
-    return cell.prepared + math.fsum(cell.seconds)
-
-
 def trained(table: TaskTable) -> list[Cell]:
     """Cells that can teach, and be predicted."""
     return [c for c in table.cells if c.strategy.tune_mode != CLOSED_FORM and not c.failed and c.seed == 0]
@@ -50,8 +45,8 @@ def errors(table: TaskTable, seen: int, seed: int) -> list[float]:
     order = np.random.default_rng([seed, seen]).permutation(len(cells))
     cost = cost_of(table)
     for number in order[:seen]:
-        cost.learn(int(number), cells[number].strategy, seconds_of(cells[number]))
-    logs = [math.log(cost.seconds(cells[at].strategy) / seconds_of(cells[at])) for at in order[seen:]]
+        cost.learn(int(number), cells[number].strategy, cells[number].spent)
+    logs = [math.log(cost.seconds(cells[at].strategy) / cells[at].spent) for at in order[seen:]]
     level = 0.0 if seen or not logs else float(np.median(logs))
     return [abs(each - level) for each in logs]
 

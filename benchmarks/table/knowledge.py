@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,14 +44,14 @@ def known_of(table: TaskTable, signature: TaskSignature | None = None) -> KnownT
         if cell.validation and not cell.failed:
             by_key.setdefault(cell.key[0], []).append(cell)
     scores = [float(np.mean([max(cell.validation) for cell in cells])) for cells in by_key.values()]
-    trained = [_spent(c[0]) for c in by_key.values() if c[0].strategy.tune_mode != CLOSED_FORM]
+    trained = [c[0].spent for c in by_key.values() if c[0].strategy.tune_mode != CLOSED_FORM]
     usual = float(np.median(trained)) if trained else 1.0
     strategies = [
         KnownStrategy(
             strategy=StoredStrategy.of(cells[0].strategy),
             rank=rank,
             curve=curve_of(cells[0].validation, max(scores)),
-            seconds=round(max(1e-4, _spent(cells[0]) / usual), 4),
+            seconds=round(max(1e-4, cells[0].spent / usual), 4),
             answer=FIRST.get(cells[0].name),
         )
         for cells, rank in zip(by_key.values(), ranks(scores), strict=True)
@@ -65,10 +64,6 @@ def known_of(table: TaskTable, signature: TaskSignature | None = None) -> KnownT
         solved=StoredStrategy.of(solved),
         strategies=tuple(sorted(strategies, key=lambda each: -each.rank)),
     )
-
-
-def _spent(cell: Cell) -> float:
-    return cell.prepared + math.fsum(cell.seconds)
 
 
 def made(tables: Mapping[str, TaskTable], signatures: Mapping[str, TaskSignature]) -> Knowledge:

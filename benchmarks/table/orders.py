@@ -11,7 +11,7 @@ from typing import Protocol
 
 from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.search.promotion import Ladder, bracket_of, is_proposed
+from automl_transfer.search.promotion import Ladder, bracket_of
 from automl_transfer.store.values import Mark
 
 
@@ -105,8 +105,7 @@ class Promoting:
         if at.epoch not in self._rungs:
             return False
         mark = Mark(at.number, at.epoch, bracket_of(at.strategy), at.value, at.loss, at.seconds)
-        ahead = is_proposed(at.label) and self._ladder.leads(mark)
-        if ahead or self._ladder.goes_on(mark):
+        if self._ladder.goes_on(mark, at.label):
             self._ladder.put(dataclasses.replace(mark, paused=False))
             return False
         return True

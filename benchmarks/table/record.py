@@ -248,7 +248,7 @@ def status(data: Path, tasks: list[str]) -> str:
     lines, there, trained = [], 0, list[float]()
     for task in tasks:
         cells = [stored.Cell.of(json.loads(line)) for line in stored.whole_lines(data / task / "cells.jsonl")]
-        spent = [cell.prepared + math.fsum(cell.seconds) for cell in cells]
+        spent = [cell.spent for cell in cells]
         failed = sum(bool(cell.failed) for cell in cells)
         lines.append(f"{task}: {len(cells)} cells, {math.fsum(spent) / 60:.1f} CPU minutes, {failed} failed")
         there, trained = there + len(cells), trained + [each for each in spent if each > 5]
@@ -289,9 +289,8 @@ def main() -> None:
             break
         if (cell := recorder.once(task, name, seed)) is None:
             continue
-        spent = cell.prepared + math.fsum(cell.seconds)
         told_now = (f"{datetime.now(UTC):%H:%M:%S} {number + 1}/{len(cells)} {task}, {name}, seed {seed}: "
-                    f"{spent:.1f} s, validation {max(cell.validation, default=0):.3f} {cell.failed}")  # fmt: skip
+                    f"{cell.spent:.1f} s, validation {max(cell.validation, default=0):.3f} {cell.failed}")  # fmt: skip
         print(told_now, flush=True)
         if asked.progress is not None:
             asked.progress.write_text(f"{told_now}\n{status(asked.data, asked.tasks)}\n", encoding="utf-8")

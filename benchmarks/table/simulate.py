@@ -279,6 +279,8 @@ class Replay:
         """Whether a trial ends or pauses after the epoch that it just had; then draws learn what it took."""
         if not self._ends(trial):
             return False
+        if trial.finished and trial.cell.failed:  # nothing is learnt from a failure
+            return True
         value, trained = trial.cell.validation[trial.best()], trial.epoch
         spent = math.fsum(trial.cell.seconds[:trained])
         self._spent.append(Spent(trial.number, trial.strategy, value, trained, trial.spent, spent))
@@ -327,11 +329,7 @@ def repetitions(table: TaskTable, seed: int) -> list[Cell]:
 
 def horizon_seconds(table: TaskTable) -> float:
     """Median CPU seconds of a strategy that trains to its end."""
-    spent = [
-        cell.prepared + math.fsum(cell.seconds)
-        for cell in table.cells
-        if cell.strategy.tune_mode != CLOSED_FORM and not cell.failed
-    ]
+    spent = [cell.spent for cell in table.cells if cell.strategy.tune_mode != CLOSED_FORM and not cell.failed]
     return float(np.median(spent)) if spent else math.nan
 
 

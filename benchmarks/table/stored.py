@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+import math
 import os
 import zlib
 from collections.abc import Iterable, Mapping
@@ -65,6 +66,11 @@ class Cell:
     def key(self) -> Key:
         """What identifies it on its task."""
         return self.strategy.key(), self.seed
+
+    @property
+    def spent(self) -> float:
+        """CPU seconds of the whole training."""
+        return self.prepared + math.fsum(self.seconds)
 
     def steady(self) -> Cell:
         """The same with the seconds that it would have had where the fixed step takes `YARDSTICK`."""

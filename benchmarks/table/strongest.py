@@ -17,7 +17,6 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parent))
 import numpy as np
-from cost import seconds_of
 from stored import RECORDED, Cell, TableError, TaskTable, read_all
 from strategies import listed
 
@@ -54,7 +53,7 @@ def lines(tables: dict[str, TaskTable]) -> Iterator[str]:
         if not there:
             continue
         gains = np.array([np.subtract(chosen(cells[strategy]), chosen(cells[BASE])) for cells in there])
-        costs = [seconds_of(c[strategy]) / seconds_of(c[TUNED]) for c in there if TUNED in c]
+        costs = [c[strategy].spent / c[TUNED].spent for c in there if TUNED in c]
         times = f"{math.exp(np.mean(np.log(costs))):.2f}" if costs else "-"
         test = 100 * gains[:, 1]
         rows.append((

@@ -23,5 +23,5 @@ def test_a_run_judges_and_chooses_its_epochs_by_what_withstands(task: LoadedTask
     rows = task.indices["validation"]
     attack = attack_of("robust-2")
     assert attack is not None
-    found = withstands(run.model, task.images, rows, task.labels[rows], run.plan.normaliser(CPU), CPU, attack)
+    found = withstands(run.model, task.images, rows, task.labels[rows], run.plan.normaliser(CPU), attack)
     assert np.isclose(found.mean(), run.best.score("robust-2"))

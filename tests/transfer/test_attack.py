@@ -120,10 +120,10 @@ def test_what_withstands_is_what_the_formula_says_of_a_linear_model(kind: str) -
     z = ((images.reshape(6, -1) - 127.5) * 0.02).sum(1)
     for eps in (0.4 / 255, 0.6 / 255, 4 / 255):
         attack = Attack.of(kind, eps, 5)
-        found = withstands(model, images, np.arange(6), labels, normalise, CPU, attack)  # type: ignore[arg-type]
+        found = withstands(model, images, np.arange(6), labels, normalise, attack)  # type: ignore[arg-type]
         assert found.tolist() == ((z - 16 * 0.02 * 255 * eps > 0) & (labels == 0)).tolist()
     model.train()
-    withstands(model, images, np.arange(6), labels, normalise, CPU, Attack.parse("fgsm:1/255"))  # type: ignore[arg-type]
+    withstands(model, images, np.arange(6), labels, normalise, Attack.parse("fgsm:1/255"))  # type: ignore[arg-type]
     assert model.training
     assert model.weight.grad is None
 

@@ -71,10 +71,20 @@ class FigureSpec:
             raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {self.section!r}")
 
 
+GRID = "rgba(128,128,128,.22)"
+"""The colour of grid lines, on light and on dark paper."""
+
+
+def diagonal(name: str) -> go.Scatter:
+    """A dotted line from (0, 0) to (1, 1)."""
+    line = {"color": GRAY, "dash": "dot", "width": 1.5}
+    return go.Scatter(x=[0, 1], y=[0, 1], mode="lines", name=name, line=line, hoverinfo="skip")
+
+
 def figure(height: int = 380, **layout: Any) -> go.Figure:
     """An empty figure in the house's look, which works on light and on dark paper."""
     axis = {
-        "gridcolor": "rgba(128,128,128,.22)",
+        "gridcolor": GRID,
         "zeroline": False,
         "automargin": True,
         "title_standoff": 8,

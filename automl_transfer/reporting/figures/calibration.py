@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from automl_transfer.reporting.errors_of_winner import CalibrationBin
-from automl_transfer.reporting.figures.base import BLUE, GRAY, FigureSpec, figure, percent
+from automl_transfer.reporting.figures.base import BLUE, FigureSpec, diagonal, figure, percent
 from automl_transfer.reporting.statistics import clopper_pearson
 from automl_transfer.reporting.study_report import StudyReport
 
@@ -44,12 +44,7 @@ def draw_bins(bins: Sequence[CalibrationBin]) -> go.Figure:
     right = [each.correct / each.images for each in bins]
     bounds = [clopper_pearson(each.correct, each.images) for each in bins]
     fig = figure(height=380)
-    fig.add_trace(
-        go.Scatter(
-            x=[0, 1], y=[0, 1], mode="lines", name="as often right as it says",
-            line={"color": GRAY, "dash": "dot", "width": 1.5}, hoverinfo="skip",
-        )
-    )  # fmt: skip
+    fig.add_trace(diagonal("as often right as it says"))
     most = max(each.images for each in bins)
     fig.add_trace(
         go.Scatter(

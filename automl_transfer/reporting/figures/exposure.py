@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import plotly.graph_objects as go
 
-from automl_transfer.reporting.figures.base import BLUE, GRAY, FigureSpec, figure, percent
+from automl_transfer.reporting.figures.base import BLUE, FigureSpec, diagonal, figure, percent
 from automl_transfer.reporting.study_report import StudyReport
 
 
@@ -28,12 +28,7 @@ def draw(report: StudyReport) -> go.Figure | None:
     if found is None:
         return None
     fig = figure(height=380)
-    fig.add_trace(
-        go.Scatter(
-            x=[0, 1], y=[0, 1], mode="lines", name="guessing",
-            line={"color": GRAY, "dash": "dot", "width": 1.5}, hoverinfo="skip",
-        )
-    )  # fmt: skip
+    fig.add_trace(diagonal("guessing"))
     fig.add_trace(
         go.Scatter(
             x=[false for false, _ in found.curve],

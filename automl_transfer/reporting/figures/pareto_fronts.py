@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Literal
+
 import plotly.graph_objects as go
 
 from automl_transfer.reporting.comparison import COSTS, front, score_of
@@ -16,6 +19,7 @@ from automl_transfer.reporting.figures.base import (
     trial_points,
 )
 from automl_transfer.reporting.plain import count, seconds
+from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.study_report import StudyReport
 
 TITLES = {"training": "Accuracy and training time", "prediction": "Accuracy and prediction time",
@@ -47,15 +51,30 @@ def _draw(report: StudyReport, kind: str) -> go.Figure | None:
     rows = [row for row in report.ranking.rows if cost(row) is not None]
     if not rows:
         return None
-    best = front(rows, cost)
+    fig = draw_front(report, rows, front(rows, cost), lambda row: cost(row) or 0.0, score_of, shape="hv")
+    fig.update_xaxes(title_text=title, type="log", minor={"showgrid": False}, nticks=6)
+    fig.update_yaxes(title_text=report.metric_name, tickformat=share_format(map(score_of, rows)))
+    return fig
+
+
+def draw_front(
+    report: StudyReport,
+    rows: Sequence[RankedStrategy],
+    best: Sequence[RankedStrategy],
+    x: Callable[[RankedStrategy], float],
+    y: Callable[[RankedStrategy], float],
+    *,
+    shape: Literal["hv", "vh"],
+) -> go.Figure:
+    """Strategies by two numbers, and a dotted line along those that nothing beats in both."""
     fig = figure(height=340)
     fig.add_trace(
         go.Scatter(
-            x=[cost(row) for row in best],
-            y=[round(score_of(row), 5) for row in best],
+            x=[x(row) for row in best],
+            y=[round(y(row), 5) for row in best],
             mode="lines",
             name="front",
-            line={"shape": "hv", "color": GRAY, "width": 1.5, "dash": "dot"},
+            line={"shape": shape, "color": GRAY, "width": 1.5, "dash": "dot"},
             hoverinfo="skip",
         )
     )
@@ -66,16 +85,14 @@ def _draw(report: StudyReport, kind: str) -> go.Figure | None:
                 trial_points(
                     report,
                     [report.by_number[row.root_trial] for row in members],
-                    [cost(row) or 0.0 for row in members],
-                    [score_of(row) for row in members],
+                    [x(row) for row in members],
+                    [y(row) for row in members],
                     name=family,
                     color=color,
                     symbol=symbol,
                     size=9,
                 )
             )
-    fig.update_xaxes(title_text=title, type="log", minor={"showgrid": False}, nticks=6)
-    fig.update_yaxes(title_text=report.metric_name, tickformat=share_format(map(score_of, rows)))
     return fig
 
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 import plotly.graph_objects as go
 
 from automl_transfer.reporting.comparison import front
-from automl_transfer.reporting.effects import family_of
 from automl_transfer.reporting.figures.base import (
-    FAMILIES,
-    GRAY,
     FigureSpec,
-    figure,
     percent,
     share_format,
-    trial_points,
 )
+from automl_transfer.reporting.figures.pareto_fronts import draw_front
 from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.study_report import StudyReport
 
 
 def _clean(row: RankedStrategy) -> float:
     return row.validation.accuracy
+
+
+def _robust(row: RankedStrategy) -> float:
+    return round(row.robust_accuracy or 0.0, 5)
 
 
 def _fooled(row: RankedStrategy) -> float | None:
@@ -52,33 +52,7 @@ def draw(report: StudyReport) -> go.Figure | None:
     rows = [row for row in report.ranking.rows if row.robust_accuracy is not None]
     if not rows:
         return None
-    best = _front(report)
-    fig = figure(height=340)
-    fig.add_trace(
-        go.Scatter(
-            x=[round(row.robust_accuracy or 0.0, 5) for row in best],
-            y=[round(_clean(row), 5) for row in best],
-            mode="lines",
-            name="front",
-            line={"shape": "vh", "color": GRAY, "width": 1.5, "dash": "dot"},
-            hoverinfo="skip",
-        )
-    )
-    for family, (color, symbol) in FAMILIES.items():
-        members = [row for row in rows if family_of(row.strategy) == family]
-        if members:
-            fig.add_trace(
-                trial_points(
-                    report,
-                    [report.by_number[row.root_trial] for row in members],
-                    [row.robust_accuracy or 0.0 for row in members],
-                    [_clean(row) for row in members],
-                    name=family,
-                    color=color,
-                    symbol=symbol,
-                    size=9,
-                )
-            )
+    fig = draw_front(report, rows, _front(report), _robust, _clean, shape="vh")
     fig.update_xaxes(title_text="accuracy under attack", tickformat=".0%", rangemode="tozero")
     fig.update_yaxes(title_text="accuracy", tickformat=share_format(map(_clean, rows)))
     return fig

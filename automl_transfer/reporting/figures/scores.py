@@ -12,6 +12,7 @@ from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.reporting.figures.base import (
     BLUE,
     GREEN,
+    GRID,
     ORANGE,
     PURPLE,
     SKY,
@@ -50,7 +51,7 @@ def draw_scores(profiles: Sequence[ProfileRecord]) -> go.Figure | None:
         row, column = place // columns + 1, place % columns + 1
         for at, profile in enumerate(profiles):
             _draw_line(fig, profile, name, at, row, column, legend=place == 0)
-    small: dict[str, Any] = {"gridcolor": _GRID, "zeroline": False, "tickfont": {"size": 12}}
+    small: dict[str, Any] = {"gridcolor": GRID, "zeroline": False, "tickfont": {"size": 12}}
     fig.update_yaxes(**small, automargin=True)
     fig.update_xaxes(**small, range=[0, 1.05], tickformat=".0%")
     below = {"text": "groups of the source that are kept", "font": {"size": 12}, "standoff": 8}
@@ -59,9 +60,6 @@ def draw_scores(profiles: Sequence[ProfileRecord]) -> go.Figure | None:
         fig.update_xaxes(title=below, row=last, col=column)
     fig.update_layout(legend={"y": 1.0 + 50 / (PANEL * rows)}, margin={"t": 90})
     return fig
-
-
-_GRID = "rgba(128,128,128,.22)"
 
 
 def _draw_line(
