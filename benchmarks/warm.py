@@ -1,7 +1,7 @@
 """Replays warm starts over the recorded table: each task from what the others tell, its siblings left out too.
 
     python benchmarks/warm.py                                   the table of docs/knowledge.md
-    python benchmarks/warm.py --curves FILE --picture FILE      and its picture
+    python benchmarks/warm.py --picture FILE                    and its picture
     python benchmarks/warm.py --arms cold warm --seeds 30
 
 A search is there once its incumbent has 99% of the validation accuracy that the cold search came to in the end (the

@@ -59,8 +59,7 @@ def export(
     offer = Offer(kind, flips, tuple(trials))
     offer.check(refit)
     url = storage if isinstance(storage, StoreURL) else resolve_storage(storage, None, DEFAULT_DATABASE)
-    missing = url.path is not None and not url.path.exists()  # said, not created
-    with Store.open(url, read_only=missing) as store:
+    with Store.open(url, read_only=url.is_missing) as store:  # said, not created
         return export_from(
             store,
             study,

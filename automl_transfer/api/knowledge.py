@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from automl_transfer.domain.names import MAX_LABEL, presentable
 from automl_transfer.domain.strategy import SPACE_VERSION
 from automl_transfer.errors import StudyError
 from automl_transfer.knowledge.document import SCHEMA, Knowledge, KnownTask
@@ -34,11 +35,16 @@ def knowledge_of(store: Store, studies: Sequence[str] = (), *, names: bool = Fal
             )
         found.append((handle.task.name, known))
     if not studies:
-        found = [(store.study(name).task.name, known) for name, known in of_store(store)]
+        found = [(study.task.name, known) for study, known in of_store(store)]
     if names:
-        tasks = [known.model_copy(update={"name": name[:1000]}) for name, known in found]
+        tasks = [known.model_copy(update={"name": presentable(name, MAX_LABEL)}) for name, known in found]
     else:
         tasks = [told for _, known in found if (told := anonymous(known)) is not None]
+    if found and not tasks:
+        raise StudyError(
+            "a study's strategies must be ones that everybody has to be told without names, got a plugin's "
+            "method in each: --names tells of them"
+        )
     if not tasks:
         raise StudyError(
             "a store must have a study with a strategy that came to its end, got none: start one with "

@@ -10,9 +10,10 @@ from automl_transfer.api.report import PAGE, read_report
 from automl_transfer.api.search import SearchResult
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.strict_json import read_json
-from automl_transfer.errors import UserError
-from automl_transfer.recipes.output import check_output_folder, write_json, write_text
+from automl_transfer.errors import OutputError, UserError
+from automl_transfer.recipes.output import check_output_folder, owner_of, write_json, write_text
 from automl_transfer.reporting.study_report import StudyReport
+from automl_transfer.search.auto_sources import is_auto
 from automl_transfer.space.suite_file import Suite
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL
@@ -64,9 +65,15 @@ class SuiteRun:
         Raises:
             OutputError: The folder cannot be written; nothing was.
         """
-        if not self.folder.is_dir():
+        if not (self.folder / STATE).is_file():
             check_output_folder(self.folder)
+            if owner_of(self.folder) is not None:
+                raise OutputError(
+                    f"the folder of a suite must not be that of a study, got {self.folder}: choose another "
+                    "--output"
+                )
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._write({})
         for spec in self.suite.studies:
             if self._is_finished(spec):
                 yield Ended(spec)
@@ -76,7 +83,7 @@ class SuiteRun:
             except UserError as error:
                 yield Ended(spec, failed=str(error))
                 continue
-            if result.finished:
+            if result.finished and result.recipe is not None:
                 self._note(spec)
             yield Ended(spec, result)
             if result.interrupted:
@@ -86,6 +93,8 @@ class SuiteRun:
         """Read what all studies have, and write the page across all."""
         from automl_transfer.reporting.output import as_page
 
+        if self._storage.is_missing:  # nothing could be begun
+            return []
         with Store.open(self._storage) as store:
             there = {entry.name for entry in store.studies()}
             reports = [read_report(store, spec.name) for spec in self.suite.studies if spec.name in there]
@@ -96,20 +105,26 @@ class SuiteRun:
     def _is_finished(self, spec: StudySpec) -> bool:
         """Whether an earlier call finished this very study, with what is asked for now."""
         identity = self._finished().get(spec.name)
-        if identity is None or (self._storage.path is not None and not self._storage.path.exists()):
+        if identity is None or self._storage.is_missing:
             return False
         with Store.open(self._storage) as store:
             found = store.find(identity=identity)
         # A source that was chosen for a study stands in it, so only what was said is compared.
-        return found is not None and found.name == spec.name and _said(found.spec) == _said(spec)
+        named = not is_auto(spec)
+        return (
+            found is not None
+            and found.name == spec.name
+            and _said(found.spec, sources=named) == _said(spec, sources=named)
+        )
 
     def _note(self, spec: StudySpec) -> None:
         with Store.open(self._storage) as store:
             identity = store.study(spec.name).identity
-        finished = {**self._finished(), spec.name: identity}
-        write_json(
-            self.folder / STATE, {"schema": STATE_SCHEMA, "suite": self.suite.name, "finished": finished}
-        )
+        self._write({**self._finished(), spec.name: identity})
+
+    def _write(self, finished: dict[str, str]) -> None:
+        state = {"schema": STATE_SCHEMA, "suite": self.suite.name, "finished": finished}
+        write_json(self.folder / STATE, state)
 
     def _finished(self) -> dict[str, str]:
         """Identities of finished studies, by name; none where the file is missing or something else."""
@@ -123,8 +138,9 @@ class SuiteRun:
         return {name: each for name, each in found.items() if isinstance(each, str)}
 
 
-def _said(spec: StudySpec) -> tuple[object, ...]:
-    return spec.task, spec.search, {name: each for name, each in spec.space.items() if name != "source"}
+def _said(spec: StudySpec, *, sources: bool) -> tuple[object, ...]:
+    said = {name: each for name, each in spec.space.items() if sources or name != "source"}
+    return spec.task, spec.search, said
 
 
 def lines(reports: Sequence[StudyReport]) -> list[tuple[str, str, str, str, str]]:

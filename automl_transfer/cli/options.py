@@ -90,6 +90,7 @@ Launcher = Annotated[
         help="What starts workers: local (processes), inprocess (threads, to debug), ray, slurm, a plugin's.",
     ),
 ]
+Workers = Annotated[int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")]
 Devices = Annotated[
     int,
     typer.Option("--devices", min=1, max=64, help="That train each model together: GPUs, or processes."),

@@ -44,9 +44,7 @@ def run(
         typer.Option("--doctor/--no-doctor", help="A cheap look at the images first. By default yes."),
     ] = None,
     refit: options.Refit = None,
-    workers: Annotated[
-        int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
-    ] = 1,
+    workers: options.Workers = 1,
     launcher: options.Launcher = None,
     launcher_set: options.LauncherSet = None,
     storage: options.Storage = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli import options
+from automl_transfer.cli.options import launcher_settings
 from automl_transfer.cli.screen import console
 from automl_transfer.machine import DEFAULT_DATABASE, RUNS
 
@@ -27,10 +28,9 @@ def run(
     settings: options.Settings = None,
     cold: Annotated[bool, typer.Option("--cold", help="No study uses anything of earlier tasks.")] = False,
     refit: options.Refit = None,
-    workers: Annotated[
-        int, typer.Option("--workers", "-n", min=1, max=1000, help="Processes that run trials.")
-    ] = 1,
+    workers: options.Workers = 1,
     launcher: options.Launcher = None,
+    launcher_set: options.LauncherSet = None,
     storage: options.Storage = None,
     storage_file: options.StorageFile = None,
     data_root: options.DataRoot = None,
@@ -57,7 +57,9 @@ def run(
     overrides = [*(settings or []), *(["search.start=cold"] if cold else [])]
     suite = read_suite(file, overrides, data_root)
     url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
-    searching = Searching(url, workers, launcher, device, data_root, cache, refit)
+    searching = Searching(
+        url, workers, launcher, device, data_root, cache, refit, launcher_settings(launcher_set)
+    )
     searching.check()
     screen, total = console(), len(suite.studies)
     going = SuiteRun(suite, url, output or RUNS / suite.name)
@@ -66,9 +68,7 @@ def run(
         going.run(lambda spec, folder: searching.search(spec, folder, screen)), start=1
     ):
         screen.print(f"{number} of {total}: {_how(ended)}", markup=False, soft_wrap=True)
-        failed += bool(ended.failed) or (
-            ended.result is not None and ended.result.finished and not ended.result.recipe
-        )
+        failed += ended.lacks_a_model
         stopped += ended.result is not None and ended.result.interrupted
     if stopped:
         screen.print("stopped. The same command goes on; nothing is lost.")

@@ -188,6 +188,11 @@ class TrialRecord(Frozen):
         return best_of(self.epochs, metric) if self.epochs else None
 
     @property
+    def can_be_ranked(self) -> bool:
+        """Whether it is complete and says what it did: its strategy and its curve."""
+        return self.state is TrialState.COMPLETE and self.strategy is not None and bool(self.epochs)
+
+    @property
     def is_paused(self) -> bool:
         """Whether it waits at a rung with its checkpoint, and may go on."""
         # Its last reason stays with a trial that went on, so that alone does not tell.

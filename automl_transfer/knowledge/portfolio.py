@@ -57,12 +57,8 @@ class Changes:
         core = {n: v for n, v in active.items() if n not in OF_PROFILE and n not in OF_TASK}
         apart = {}
         if solved is not None:
-            chosen = solved.model_dump(mode="json")
-            apart = {
-                n: active[n]
-                for n in OF_PROFILE
-                if n in active and n != ALWAYS_OPEN and active[n] != chosen[n]
-            }
+            there = solved.model_dump(mode="json")
+            apart = {name: value for name, value in _chosen(active).items() if value != there[name]}
         elif not strategy.pretrained:
             apart = {"source": strategy.source}
         return cls(tuple(core.items()), tuple(apart.items()), bool(active.get("mirror", False)))
@@ -122,7 +118,7 @@ class Earlier:
     def of(cls, known: KnownTask, name: str, origin: str) -> Earlier:
         """With its strategies as they carry over. They must be readable (`reading.usable`)."""
         solved = None if known.solved is None else known.solved.strategy()
-        there = {} if solved is None else _chosen(solved)
+        there = {} if solved is None else _chosen(solved.active())
         tried = []
         for each in known.strategies:
             strategy = each.strategy.strategy()
@@ -132,7 +128,7 @@ class Earlier:
                     rank=each.rank,
                     seconds=each.seconds,
                     answer=each.answer,
-                    chosen=_chosen(strategy),
+                    chosen=_chosen(strategy.active()),
                     solved=there,
                     trains=strategy.tune_mode != CLOSED_FORM,
                 )
@@ -248,6 +244,6 @@ def _candidates(earlier: Sequence[Earlier]) -> list[Changes]:
     return list(found)
 
 
-def _chosen(strategy: Strategy) -> dict[str, Any]:
-    active = strategy.active()
+def _chosen(active: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the dimensions that have an effect those that a profile chooses."""
     return {name: active[name] for name in OF_PROFILE if name in active and name != ALWAYS_OPEN}

@@ -13,7 +13,7 @@ from automl_transfer.domain.account import Account
 from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import public_source
-from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState, order_among
+from automl_transfer.domain.records import EpochResult, TrialRecord, order_among
 from automl_transfer.domain.spec import CONFIRM_RUNS
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, unsaid
@@ -263,11 +263,6 @@ def _confirmations(panel: Panel, best: int) -> dict[int, Confirmation]:
     return found
 
 
-def can_be_ranked(record: TrialRecord) -> bool:
-    """Whether a trial is complete and says what it did: its strategy and its curve."""
-    return record.state is TrialState.COMPLETE and record.strategy is not None and bool(record.epochs)
-
-
 def one_per_strategy(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """One complete trial for each strategy.
 
@@ -277,7 +272,7 @@ def one_per_strategy(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     by_root: dict[int, TrialRecord] = {}
     for record in records:
         known = by_root.get(record.root)
-        if can_be_ranked(record) and (known is None or known.number < record.number):
+        if record.can_be_ranked and (known is None or known.number < record.number):
             by_root[record.root] = record
     by_key: dict[str, TrialRecord] = {}
     for _, record in sorted(by_root.items()):

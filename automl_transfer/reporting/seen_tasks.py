@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import public_source
-from automl_transfer.domain.records import EpochResult, TrialRecord, TrialState, order_among
+from automl_transfer.domain.records import EpochResult, TrialRecord, order_among
 from automl_transfer.domain.signature import TaskSignature
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.knowledge.similarity import distance
+from automl_transfer.search.earlier import MOST_STUDIES
 from automl_transfer.store.signatures import Signatures
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
-
-MOST_STUDIES = 50
-"""The latest so many studies of a store are looked at."""
 
 log = logging.getLogger(__name__)
 
@@ -65,16 +63,13 @@ def seen_tasks(store: Store) -> list[SeenTask]:
         seen = found.setdefault(signature.task, SeenTask(signature, study.task.name, metric))
         seen.name = study.task.name
         seen.studies.append(study.name)
-        if metric != seen.metric and any(map(_is_complete, records)):
+        if metric != seen.metric and any(record.can_be_ranked for record in records):
             seen.metric, seen.winner, seen.score, seen.by_source = metric, None, None, {}
             best.pop(signature.task, None)
-        for record in filter(_is_complete, records):
-            _take_in(seen, record, metric, best)
+        for record in records:
+            if record.can_be_ranked:
+                _take_in(seen, record, metric, best)
     return list(found.values())
-
-
-def _is_complete(record: TrialRecord) -> bool:
-    return record.state is TrialState.COMPLETE and record.strategy is not None and bool(record.epochs)
 
 
 def _take_in(seen: SeenTask, record: TrialRecord, metric: Metric, best: dict[str, EpochResult]) -> None:

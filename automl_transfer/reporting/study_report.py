@@ -23,7 +23,6 @@ from automl_transfer.reporting.ranking import (
     RankedTask,
     Ranking,
     by_validation,
-    can_be_ranked,
     rank,
     ranked_epoch,
 )
@@ -113,7 +112,7 @@ class StudyReport:
     def score(self, record: TrialRecord) -> float | None:
         """A trial's score: of its kept epoch when complete, of its last epoch else; None without one."""
         if record.epochs:
-            if can_be_ranked(record):
+            if record.can_be_ranked:
                 return ranked_epoch(record, self.metric).score(self.metric)
             return record.epochs[-1].score(self.metric)
         value = record.value

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from automl_transfer.domain.records import TrialRecord, TrialState, UnreadableRow
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.reporting.plain import plain
-from automl_transfer.reporting.ranking import RankedStrategy, Ranking, can_be_ranked
+from automl_transfer.reporting.ranking import RankedStrategy, Ranking
 
 FATES: dict[TrialState, str] = {
     TrialState.COMPLETE: "complete",
@@ -101,7 +101,7 @@ def summarise(
         unranked=tuple(
             record.number
             for record in everything
-            if record.state is TrialState.COMPLETE and not can_be_ranked(record)
+            if record.state is TrialState.COMPLETE and not record.can_be_ranked
         ),
         unreadable=tuple(unreadable),
         incumbent=ranking.best,

@@ -11,11 +11,9 @@ from automl_transfer.domain.measured import BALANCED
 from automl_transfer.domain.spec import DimensionSetting
 from automl_transfer.domain.strategy import Strategy, is_active
 from automl_transfer.domain.task import Task
+from automl_transfer.knowledge.portfolio import OF_PROFILE
 from automl_transfer.space.space import Space
 
-KEPT_OF_PROFILE = (
-    "source", "truncation", "pool", "taps", "resolution_scale", "detail", "ridge_lambda", "normalise",
-)  # fmt: skip
 TUNED_ON = {"freeze_depth": 4, "head_lr_mult": 0.03}
 """How training goes on from a solved head without destroying it (docs/performance.md)."""
 FINETUNED: Mapping[str, Any] = {
@@ -54,7 +52,7 @@ def tuned_from(
     part of the body's, and falls with their number.
     """
     suited = suited_to(metric)
-    kept = {name: getattr(best, name) for name in KEPT_OF_PROFILE}
+    kept = {name: getattr(best, name) for name in OF_PROFILE}
     tuned = space.nearest({**kept, **TUNED_ON, **suited})
     free: dict[str, Any] = dict(suited)
     if tuned.truncation == best.truncation:

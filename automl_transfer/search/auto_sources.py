@@ -178,9 +178,8 @@ def _seconds(backbone: Backbone, task: LoadedTask, device: torch.device) -> floa
 
 def begun_with(storage: StoreURL, study: str) -> tuple[str, ...]:
     """The sources of a study that is in the store; none where it is not."""
-    if storage.path is not None and not storage.path.exists():
+    if storage.is_missing:
         return ()
     with Store.open(storage) as store:
-        if not any(each.name == study and each.ours for each in store.studies()):
-            return ()
-        return Space.of_study(store.study(study).spec).sources
+        found = store.find(name=study)
+    return () if found is None else Space.of_study(found.spec).sources

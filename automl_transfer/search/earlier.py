@@ -13,16 +13,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from automl_transfer.domain.measured import BALANCED
-from automl_transfer.domain.records import TrialRecord, TrialState
+from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.signature import TaskSignature
 from automl_transfer.domain.stored_strategy import store_strategy
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.warm import HERE, IMPORTED, SHIPPED, Proposal, WarmStart
+from automl_transfer.domain.warm import HERE, IMPORTED, SHIPPED, FirstAnswer, Proposal, WarmStart
 from automl_transfer.errors import AutomlTransferError
 from automl_transfer.knowledge import library
 from automl_transfer.knowledge.document import (
     MOST_POINTS,
     MOST_STRATEGIES,
+    MOST_TASKS,
     KnownStrategy,
     KnownTask,
     StoredStrategy,
@@ -65,7 +66,7 @@ def begin(store: Store, study: StudyHandle, space: Space, default: Strategy | No
     """
     if study.spec.search.start == "cold":
         return WarmStart()
-    solved, first = answered(store, study)
+    solved, first = answered(Trials(store).records(study), first_answers(store, study))
     earlier = earlier_tasks(store, study)
     begun = propose(
         earlier,
@@ -77,10 +78,9 @@ def begin(store: Store, study: StudyHandle, space: Space, default: Strategy | No
     )
     if not begun.proposals:
         return begun
-    changes = {"nearest": _nearest(signature_in(store, study), earlier)}
-    return begun.model_copy(
-        update={**changes, "afterwards": "" if default is None else store_strategy(default)}
-    )
+    mine = Signatures(store).of(study.task.fingerprint)
+    afterwards = "" if default is None else store_strategy(default)
+    return begun.model_copy(update={"nearest": _nearest(mine, earlier), "afterwards": afterwards})
 
 
 def _nearest(mine: TaskSignature | None, earlier: Sequence[Earlier]) -> tuple[tuple[str, float], ...]:
@@ -116,6 +116,7 @@ def propose(
         balanced: Its metric counts all classes alike.
         weights: How much each of the earlier tasks counts; None: all the same.
     """
+    solved = solved or space.default().model_dump(include=set(OF_PROFILE))
 
     def lay(changes: Changes) -> Strategy | None:
         try:
@@ -124,7 +125,6 @@ def propose(
             return None
         return found if admits(space, found, solved) else None
 
-    solved = solved or space.default().model_dump(include=set(OF_PROFILE))
     anyhow = frozenset(each.key() for each in first)
     found = choose(earlier, weights or [1.0] * len(earlier), lay, anyhow)
     chosen = [
@@ -163,8 +163,8 @@ def _scratch(
 def earlier_tasks(store: Store, study: StudyHandle | None = None) -> list[Earlier]:
     """All earlier tasks that are known here; without `study` itself."""
     found = [
-        Earlier.of(known, name, HERE)
-        for name, known in of_store(store, but=None if study is None else study.identity)
+        Earlier.of(known, each.name, HERE)
+        for each, known in of_store(store, None if study is None else study.identity, MOST_STUDIES)
     ]
     for origin, path_and_known in (
         (IMPORTED, [(path.stem, knowledge) for path, knowledge in library.imported()]),
@@ -176,31 +176,35 @@ def earlier_tasks(store: Store, study: StudyHandle | None = None) -> list[Earlie
     return found
 
 
-def of_store(store: Store, but: str | None = None) -> list[tuple[str, KnownTask]]:
-    """The studies of a store that have something to tell, by name; those that cannot be read are left out.
+def of_store(
+    store: Store, but: str | None = None, most: int = MOST_TASKS
+) -> list[tuple[StudyHandle, KnownTask]]:
+    """The studies of a store that have something to tell; those that cannot be read are left out.
 
     Args:
         store: Where they are.
         but: Identity of one that is left out.
+        most: The latest so many are looked at.
     """
     found = []
     entries = [each for each in store.studies() if each.ours and each.identity != but]
-    for entry in entries[-MOST_STUDIES:]:
+    for entry in entries[-most:]:
         try:
-            known = of_study(store, store.study(entry.identity or entry.name))
+            study = store.study(entry.identity or entry.name)
+            known = of_study(store, study)
         except AutomlTransferError as error:
             log.info("study %s is not learnt from: %s", entry.name, error)
             continue
         if known is not None:
-            found.append((entry.name, known))
+            found.append((study, known))
     return found
 
 
 def of_study(store: Store, study: StudyHandle) -> KnownTask | None:
     """What a study tells of its task; None where no strategy came to its end."""
-    answers = first_answers(store, study)
+    answers, records = first_answers(store, study), Trials(store).records(study)
     metric = study.task.metric
-    complete = {r.root: r for r in Trials(store).records(study) if _tells(r)}
+    complete = {r.root: r for r in records if r.can_be_ranked}
     scored = [(r, score) for r in complete.values() if (score := _score(r, metric)) is not None]
     scored.sort(key=lambda each: -each[1])
     scored = scored[:MOST_STRATEGIES]
@@ -219,9 +223,9 @@ def of_study(store: Store, study: StudyHandle) -> KnownTask | None:
         )
         for (record, _), rank in zip(scored, ranks([score for _, score in scored]), strict=True)
     )
-    solved, _ = answered(store, study)
+    solved, _ = answered(records, answers)
     return KnownTask(
-        signature=signature_in(store, study),
+        signature=Signatures(store).of(study.task.fingerprint),
         balanced=metric in BALANCED,
         mirrors=study.task.may("mirror"),
         solved=StoredStrategy.of(Strategy.of({**Strategy().model_dump(), **solved})) if solved else None,
@@ -229,22 +233,18 @@ def of_study(store: Store, study: StudyHandle) -> KnownTask | None:
     )
 
 
-def answered(store: Store, study: StudyHandle) -> tuple[dict[str, Any], list[Strategy]]:
+def answered(
+    records: Sequence[TrialRecord], names: Mapping[int, FirstAnswer]
+) -> tuple[dict[str, Any], list[Strategy]]:
     """What a study's profile chose, by the head that training goes on from; and all its first answers."""
-    names = first_answers(store, study)
     strategies = {
         names[record.number]: record.strategy
-        for record in Trials(store).records(study)
+        for record in records
         if record.number in names and record.strategy is not None
     }
     head = strategies.get("tuned") or strategies.get("profile")
     solved = {} if head is None else head.model_dump(include=set(OF_PROFILE))
     return solved, list(strategies.values())
-
-
-def signature_in(store: Store, study: StudyHandle) -> TaskSignature | None:
-    """The signature of a study's task, where that was kept."""
-    return next((each for each in Signatures(store).all() if each.task == study.task.fingerprint), None)
 
 
 def curve_of(values: Sequence[float], best: float) -> tuple[float, ...]:
@@ -259,10 +259,6 @@ def curve_of(values: Sequence[float], best: float) -> tuple[float, ...]:
     return tuple(
         so_far[-1 - round((count - 1 - n) * (len(so_far) - 1) / max(1, count - 1))] for n in range(count)
     )
-
-
-def _tells(record: TrialRecord) -> bool:
-    return record.state is TrialState.COMPLETE and record.strategy is not None and bool(record.epochs)
 
 
 def _strategy(record: TrialRecord) -> Strategy:

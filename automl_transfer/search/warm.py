@@ -113,6 +113,12 @@ class Warm:
         self._look()
         return bool(self._drafts)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether something may still be offered."""
+        self._look()
+        return len(self._offered) < len(self._drafts) + (self._afterwards is not None)
+
     def next(self, trials: Sequence[FrozenTrial]) -> Offer | None:
         """The next proposal, unless those before it came to harm, and at last the default; None after that.
 
@@ -129,14 +135,18 @@ class Warm:
         if self._afterwards is not None:
             due.append(Offer(DEFAULT_KEY, self._afterwards))
         for offer in due:
-            if offer.draft.params not in there and offer.key not in self._offered:
-                self._offered.add(offer.key)
+            if offer.key in self._offered:
+                continue
+            self._offered.add(offer.key)
+            if offer.draft.params not in there:
                 return offer
         return None
 
     def recipes(self, trials: Sequence[FrozenTrial]) -> list[Values]:
-        """Where draws may begin: the proposals, while they help; none after they came to harm."""
-        self._look()
+        """Where draws may begin: the proposals, while they help; none after they came to harm.
+
+        What was noted is looked up where the next one is asked for, before any draw.
+        """
         return [draft.params for draft in self._drafts] if self._helps(trials) else []
 
     def _helps(self, trials: Sequence[FrozenTrial]) -> bool:
@@ -165,7 +175,7 @@ class Warm:
 def claim_proposal(warm: Warm, trials: Trials, history: SamplerHistory, worker: str) -> Claim | None:
     """Take the next proposal on as a trial, which exactly one worker does; None: a new strategy is due."""
     study = history.handle
-    while (offer := warm.next(history.trials())) is not None:
+    while warm.is_open and (offer := warm.next(history.trials())) is not None:
         trials.enqueue(study, offer.draft, once=offer.key, limit=study.spec.search.trials, distinct=True)
         if (claim := trials.claim(study, worker)) is not None:
             return claim

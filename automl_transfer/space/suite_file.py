@@ -53,9 +53,7 @@ def read_suite(path: Path, overrides: Iterable[str] = (), data_root: Path | None
         ConfigurationError: Every mistake of every study, each with its study and key.
     """
     _, document = read_document(path)
-    mistakes = [
-        f"{key}: unknown key: must be one of {', '.join(SHARED)}" for key in document if key not in SHARED
-    ]
+    mistakes = _unknown(document, SHARED)
     name, entries = document.get("name", path.stem), document.get("study", [])
     wrong = "must be a text" if not isinstance(name, str) else study_mistake(name)
     if wrong is not None:

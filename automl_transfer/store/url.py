@@ -75,6 +75,11 @@ class StoreURL:
         return Path(str(self.sqlalchemy.database)) if self.is_sqlite else None
 
     @property
+    def is_missing(self) -> bool:
+        """Whether it is a SQLite file that is not there: opening the store would make it."""
+        return self.path is not None and not self.path.exists()
+
+    @property
     def fingerprint(self) -> str:
         """12 hex digits that tell stores apart: of the file, or of server and database, whoever logs in."""
         url = self.sqlalchemy

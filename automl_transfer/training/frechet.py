@@ -15,8 +15,6 @@ not trained.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -24,7 +22,7 @@ from torch import Tensor, nn
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.models.heads import resize
 from automl_transfer.models.network import Backbone
-from automl_transfer.transfer.features import batch_for, forward_batches, pixel_elements, read_pixels
+from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements
 from automl_transfer.transfer.norms import BatchNorm, batch_norms
 from automl_transfer.transfer.pixels import Normaliser
 
@@ -82,25 +80,12 @@ def frechet_distance(
     moments = [_Moments(norm) for norm in norms]
     hooks = [norm.register_forward_pre_hook(each) for norm, each in zip(norms, moments, strict=True)]
     try:
-        _pass(backbone, lambda pixels: resize(normalise(pixels), factor), task, some, factor, normalise)
+        forward_rows(
+            lambda x: backbone.run(resize(x, factor)).flatten(1)[:, 0], task.images, some, normalise,
+            batch_for(pixel_elements(task.images.shape[1:3], factor), normalise.device),
+        )  # fmt: skip
     finally:
         for hook in hooks:
             hook.remove()
     reached = [squared for each in moments if np.isfinite(squared := each.squared())]
     return float(np.sqrt(np.mean(reached))) if reached else None
-
-
-def _pass(
-    backbone: Backbone,
-    prepared: Callable[[Tensor], Tensor],
-    task: LoadedTask,
-    rows: np.ndarray,
-    factor: float,
-    normalise: Normaliser,
-) -> None:
-    forward_batches(
-        lambda some: read_pixels(task.images, some),
-        lambda pixels: backbone.run(prepared(pixels)).flatten(1)[:, 0],
-        rows,
-        batch_for(pixel_elements(task.images.shape[1:3], factor), normalise.device),
-    )

@@ -232,10 +232,8 @@ class Profiler:
 
     def compared(self, record: ProfileRecord) -> ProfileRecord:
         """A record of this profiler with the scores and the distance of the source, from its first look."""
-        start = time.perf_counter()
         scale, judge = next(iter(self._judges.items()))
-        found = compared(record, judge.bank, self._task_at(scale), self._model, self._normaliser)
-        return found.model_copy(update={"seconds": record.seconds + time.perf_counter() - start})
+        return compared(record, judge.bank, self._task_at(scale), self._model, self._normaliser)
 
     def _allows(self, cut: CutRecord) -> bool:
         """Whether a strategy with the fixed values can read this."""
