@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from automl_transfer.data.base import Rows
 from automl_transfer.data.image_files import FileInventory
+from automl_transfer.data.splits import in_shares
 from automl_transfer.data.task import LoadedDetails, LoadedTask
 from automl_transfer.data.together import leaders_of, twins_of
 from automl_transfer.doctor.findings import Finding, Suspect
@@ -85,6 +87,18 @@ class Patient:
         from automl_transfer.doctor.neighbours import neighbours_of, reduced
 
         return neighbours_of(reduced(self.features.late[self.features.at(self.leaders)]))
+
+    @cached_property
+    def views(self) -> tuple[tuple[str, npt.NDArray[np.float32]], ...]:
+        """Reduced features of the pool: late ones, and early ones that know where something is."""
+        from automl_transfer.doctor.neighbours import reduced
+
+        at = self.features.at(self.pool)
+        return ("late", reduced(self.features.late[at])), ("early", reduced(self.features.early[at]))
+
+    def sample(self, most: int) -> Rows:
+        """At most so many sorted rows of the pool, in the classes' shares."""
+        return np.sort(self.pool[in_shares(self.task.labels[self.pool], np.random.default_rng(0))[:most]])
 
     def split(self, row: int) -> Split | None:
         """Where a row is used."""

@@ -5,15 +5,16 @@ Whoever plants a backdoor wants one class. A part that stands apart in most clas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.doctor.base import Patient
+from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.findings import Finding, Suspect
-from automl_transfer.doctor.neighbours import reduced
 
 Array = npt.NDArray[np.float64]
 
@@ -22,14 +23,6 @@ BEYOND = 2.0
 """A class stands out that is so many times as clear as others usually are."""
 LEAST_PART, MOST_PART = 3, 0.4
 """A part that may be poison has so many images, and is at most this share of its class."""
-
-
-def views(patient: Patient) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """Features of the pool: the late ones, and the early ones that know where in the image something is."""
-    features = patient.features
-    at = features.at(patient.pool)
-    for name, values in (("late", features.late), ("early", features.early)):
-        yield name, reduced(values[at])
 
 
 def may_be_poison(part: int, whole: int) -> bool:
@@ -91,68 +84,68 @@ def standing_out(strengths: Sequence[float], least: float) -> tuple[list[int], l
     return out, [at for at in clear if at not in out]
 
 
-def screened(
-    patient: Patient,
-    check: str,
-    measure: Callable[[Array], tuple[npt.NDArray[np.bool_], Array, float]],
-    least: float,
-    score_means: str,
-    reliability: str,
-) -> Iterator[Finding]:
-    """Findings of a screen.
+class Screen(Check):
+    """Splits each class in two, and names those with a part that stands apart as no other's does.
 
-    Args:
-        patient: Whose pool is screened.
-        check: Name of the screen.
-        measure: Of the centred features (n, D) of a class: the part, a score of each image, and how clearly
-            the part is apart.
-        least: From which clearness on it counts.
-        score_means: What the scores are.
+    Attributes:
+        least: From which clearness on a part counts.
+        score_means: What the scores of images are; up to a colon, the name of the clearness.
         reliability: How far to believe it.
     """
-    labels, classes = patient.task.labels[patient.pool], patient.task.task.classes
-    for view, values in views(patient):
-        parts: list[Part] = []
-        for label in np.unique(labels):
-            own = np.flatnonzero(labels == label)
-            if len(own) < LEAST_OF_A_CLASS:
-                continue
-            x = values[own].astype(np.float64)
-            part, scores, strength = measure(x - x.mean(axis=0))
-            inside = np.flatnonzero(part)
-            inside = inside[np.argsort(-scores[inside], kind="stable")]
-            if not may_be_poison(len(inside), len(own)):
-                strength = 0.0
-            parts.append(Part(int(label), patient.pool[own[inside]], len(own), strength, scores[inside]))
-        chosen, usual = standing_out([each.strength for each in parts], least)
-        for each in (parts[at] for at in chosen):
-            yield Finding(
-                check=check,
-                title=f"A part of {classes[each.label]} stands apart ({view} features)",
-                weight="look",
-                says=f"{len(each.rows):,} of {each.whole:,} images of the class are apart from the others "
-                f"({score_means.split(':')[0]} {each.strength:.2g}; other classes "
-                f"{np.median([p.strength for p in parts]):.2g}).",
-                images=len(each.rows),
-                score_means=score_means,
-                reliability=reliability,
-                suspects=_suspects(patient, each),
-            )
-        if usual:
-            clearest = max((parts[at] for at in usual), key=lambda each: each.strength)
-            yield Finding(
-                check=check,
-                title=f"{_several(len(usual), len(parts))} of two kinds ({view} features)",
-                weight="note",
-                says=f"{len(usual)} of {len(parts)} classes have a small part that stands apart: rather two "
-                f"sources "
-                "of images (two cameras, two studios) than a backdoor, which has one target. Those of "
-                f"{classes[clearest.label]} are shown.",
-                images=sum(len(parts[at].rows) for at in usual),
-                score_means=score_means,
-                reliability=reliability,
-                suspects=_suspects(patient, clearest),
-            )
+
+    least: ClassVar[float]
+    score_means: ClassVar[str]
+    reliability: ClassVar[str]
+
+    @abstractmethod
+    def part(self, x: Array) -> tuple[npt.NDArray[np.bool_], Array, float]:
+        """Of centred features (n, D) of a class: a part, a score of each image, and the part's clearness."""
+
+    def examine(self, patient: Patient) -> Iterator[Finding]:
+        """A finding for each class that stands out, or a note where others are as clear."""
+        labels, classes = patient.task.labels[patient.pool], patient.task.task.classes
+        for view, values in patient.views:
+            parts: list[Part] = []
+            for label in np.unique(labels):
+                own = np.flatnonzero(labels == label)
+                if len(own) < LEAST_OF_A_CLASS:
+                    continue
+                x = values[own].astype(np.float64)
+                part, scores, strength = self.part(x - x.mean(axis=0))
+                inside = np.flatnonzero(part)
+                inside = inside[np.argsort(-scores[inside], kind="stable")]
+                if not may_be_poison(len(inside), len(own)):
+                    strength = 0.0
+                parts.append(Part(int(label), patient.pool[own[inside]], len(own), strength, scores[inside]))
+            chosen, usual = standing_out([each.strength for each in parts], self.least)
+            for each in (parts[at] for at in chosen):
+                yield Finding(
+                    check=self.name,
+                    title=f"A part of {classes[each.label]} stands apart ({view} features)",
+                    weight="look",
+                    says=f"{len(each.rows):,} of {each.whole:,} images of the class are apart from the "
+                    f"others ({self.score_means.split(':')[0]} {each.strength:.2g}; other classes "
+                    f"{np.median([p.strength for p in parts]):.2g}).",
+                    images=len(each.rows),
+                    score_means=self.score_means,
+                    reliability=self.reliability,
+                    suspects=_suspects(patient, each),
+                )
+            if usual:
+                clearest = max((parts[at] for at in usual), key=lambda each: each.strength)
+                yield Finding(
+                    check=self.name,
+                    title=f"{_several(len(usual), len(parts))} of two kinds ({view} features)",
+                    weight="note",
+                    says=f"{len(usual)} of {len(parts)} classes have a small part that stands apart: "
+                    "rather two sources of images (two cameras, two studios) than a backdoor, which has one "
+                    "target. Those of "
+                    f"{classes[clearest.label]} are shown.",
+                    images=sum(len(parts[at].rows) for at in usual),
+                    score_means=self.score_means,
+                    reliability=self.reliability,
+                    suspects=_suspects(patient, clearest),
+                )
 
 
 def _several(some: int, of: int) -> str:

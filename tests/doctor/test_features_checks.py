@@ -13,8 +13,8 @@ from planted import SOURCE, changed
 
 from automl_transfer.data.task import LoadedDetails
 from automl_transfer.doctor.base import Patient
-from automl_transfer.doctor.checks.clusters import LEAST_SILHOUETTE, clustered
-from automl_transfer.doctor.checks.spectral import LEAST_GAP, signature
+from automl_transfer.doctor.checks.clusters import ActivationClusters
+from automl_transfer.doctor.checks.spectral import SpectralSignatures
 from automl_transfer.doctor.features import Features, looker
 from automl_transfer.doctor.findings import Finding
 from automl_transfer.doctor.neighbours import neighbours_of
@@ -93,11 +93,11 @@ def test_a_part_of_one_class_stands_out_and_parts_of_most_classes_do_not() -> No
     values = np.random.default_rng(0).normal(size=(200, 20))
     values[:30, 0] += 12.0
     values -= values.mean(axis=0)
-    for measure, least in ((signature, LEAST_GAP), (clustered, LEAST_SILHOUETTE)):
-        part, _, strength = measure(values)
+    for screen in (SpectralSignatures(), ActivationClusters()):
+        part, _, strength = screen.part(values)
         assert np.flatnonzero(part).tolist() == list(range(30))
-        assert strength >= least
-        assert measure(values[30:] - values[30:].mean(axis=0))[2] < least
+        assert strength >= screen.least
+        assert screen.part(values[30:] - values[30:].mean(axis=0))[2] < screen.least
     assert standing_out([9.0, 8.0, 0.0, 7.5, 9.5], 5.0) == ([], [0, 1, 3, 4])  # two cameras, say
     assert standing_out([9.0, 30.0, 0.0, 7.5, 9.5], 5.0) == ([1], [0, 3, 4])
 

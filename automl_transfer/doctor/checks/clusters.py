@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.doctor.base import Check, Patient
-from automl_transfer.doctor.findings import Finding
-from automl_transfer.doctor.screens import Array, screened, two_parts
+from automl_transfer.doctor.screens import Array, Screen, two_parts
 
 DIRECTIONS = 10
-LEAST_SILHOUETTE = 0.35
 MOST_COMPARED = 1000
-RELIABILITY = (
-    "A screen, not a proof: what is said of spectral signatures holds here, too. A class that is really of "
-    "two "
-    "kinds of images, a small and a large one, looks the same."
-)
 
 
-class ActivationClusters(Check):
+class ActivationClusters(Screen):
     """Two clusters in each class's first ten principal directions; the small one, where both are tight."""
 
     name, title = "clusters", "Backdoors, by activation clustering"
+    least = 0.35
+    score_means = "silhouette: images by their own"
+    reliability = (
+        "A screen, not a proof: what is said of spectral signatures holds here, too. A class that is really "
+        "of two kinds of images, a small and a large one, looks the same."
+    )
 
-    def examine(self, patient: Patient) -> Iterable[Finding]:
-        """A finding for each class that is clearly two, or a note where most are."""
-        meaning = "silhouette: images by their own"
-        return screened(patient, self.name, clustered, LEAST_SILHOUETTE, meaning, RELIABILITY)
-
-
-def clustered(x: Array) -> tuple[npt.NDArray[np.bool_], Array, float]:
-    """The smaller cluster of centred (n, D) features, each image's silhouette, and the clusters' mean."""
-    x = x @ np.linalg.eigh(x.T @ x)[1][:, -DIRECTIONS:]
-    part = two_parts(x)
-    if not part.any():
-        return part, np.zeros(len(x)), 0.0
-    return part, *silhouette(x, part)
+    def part(self, x: Array) -> tuple[npt.NDArray[np.bool_], Array, float]:
+        """The smaller cluster, each image's silhouette, and the mean of both clusters' means."""
+        x = x @ np.linalg.eigh(x.T @ x)[1][:, -DIRECTIONS:]
+        part = two_parts(x)
+        if not part.any():
+            return part, np.zeros(len(x)), 0.0
+        return part, *silhouette(x, part)
 
 
 def silhouette(values: Array, part: npt.NDArray[np.bool_]) -> tuple[Array, float]:

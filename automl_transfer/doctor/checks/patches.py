@@ -14,7 +14,6 @@ import numpy.typing as npt
 from scipy.stats import binom
 
 from automl_transfer.data.base import Pixels, Rows
-from automl_transfer.data.splits import in_shares
 from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.findings import Finding
 from automl_transfer.doctor.screens import standing_out
@@ -45,8 +44,7 @@ class RepeatedPatches(Check):
     def examine(self, patient: Patient) -> Iterable[Finding]:
         """A finding for each label that has squares of its own."""
         task = patient.task
-        order = in_shares(task.labels[patient.pool], np.random.default_rng(0))[:MOST_IMAGES]
-        rows = np.sort(patient.pool[order])
+        rows = patient.sample(MOST_IMAGES)
         labels = task.labels[rows]
         shares = np.bincount(labels, minlength=len(task.task.classes)) / len(labels)
         height, width = task.images.shape[1:3]

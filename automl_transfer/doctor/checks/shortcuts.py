@@ -14,7 +14,6 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from automl_transfer.data.base import Pixels, Rows
-from automl_transfer.data.splits import in_shares
 from automl_transfer.doctor.base import Check, Patient
 from automl_transfer.doctor.file_facts import facts_of
 from automl_transfer.doctor.findings import Finding
@@ -38,8 +37,7 @@ class Shortcuts(Check):
     def examine(self, patient: Patient) -> Iterable[Finding]:
         """A finding for each of them that tells the label."""
         task = patient.task
-        order = in_shares(task.labels[patient.pool], np.random.default_rng(0))[:MOST]
-        rows = np.sort(patient.pool[order])
+        rows = patient.sample(MOST)
         labels = task.labels[rows]
         groups = rows if task.together is None else task.together[rows]
         fewest = min(np.bincount(labels)[np.unique(labels)].min(), len(np.unique(groups)))
@@ -65,13 +63,16 @@ class Shortcuts(Check):
                 if what != "borders"
                 else "note",
                 says=f"A small model that sees the {what} alone is right on {100 * score:.1f}% of the "
-                f"images it was "
-                f"not fitted on, each class counted once; chance gives {100 * chance:.1f}%. {_MEANING[what]}",
-                reliability=f"Five-fold cross-validation on {len(rows):,} images; p = {p:.1g} against "
-                f"answers that "
-                "have nothing to do with labels.",
+                f"images it was not fitted on, each class counted once; chance gives "
+                f"{100 * chance:.1f}%. {_MEANING[what]}",
+                reliability=f"Five-fold cross-validation on {len(rows):,} images; p {_shown(p)} against "
+                "answers that have nothing to do with labels.",
                 false_alarms=CHANCE,
             )
+
+
+def _shown(p: float) -> str:
+    return f"= {p:.1g}" if p >= 1e-12 else "< 1e-12"
 
 
 _MEANING = {
