@@ -23,7 +23,7 @@ def steps(curve: list[dict[str, Any]], end: float) -> tuple[list[float], list[fl
 
 def lay_out(figure: go.Figure, width: int, height: int) -> None:
     """As all of them look."""
-    figure.update_yaxes(gridcolor="#e6e8eb", zeroline=False)
+    figure.update_yaxes(gridcolor="#e6e8eb", zeroline=False, automargin=True)
     figure.update_layout(
         template="none", width=width, height=height, margin={"l": 48, "r": 12, "t": 64, "b": 36},
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#3d4550"}, paper_bgcolor="white",
