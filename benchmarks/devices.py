@@ -178,6 +178,7 @@ def main() -> None:
     for turn in range(options.rounds):
         for way in options.only if turn % 2 else reversed(options.only):
             found[way].append(measured(options, way))
+            print(f"round {turn + 1}, {way}: {found[way][-1]['rate']:.1f}", file=sys.stderr, flush=True)
     for way in options.only:
         print(f"{way:10} images/s {spread([each['rate'] for each in found[way]], 1)}", flush=True)
     for way, other in RATIOS:
