@@ -2,16 +2,17 @@
 
     python benchmarks/devices.py [--device cpu|cuda] [--devices 2] [--pixels 64] [--rounds 5] [--only ddp ...]
 
-What trains is the whole of EfficientNet-Lite0 (norms in evaluation mode, AdamW, 32 images a step and device of
-`cuda`, 32 a step on a CPU), the images are digits. Ways take turns, each in processes of its own; a round's ratio
-is of images a second, way beside reference. On a CPU one process has as many threads as all members together.
-"bare" is a hand-written loop over the same network, images and optimiser.
+What trains is the whole of EfficientNet-Lite0 (norms in evaluation mode, AdamW; 32 images a step, on several GPUs
+for each), the images are digits. Ways take turns, an epoch each, in the same processes; those of one process run
+in the first, while the others wait. On a CPU it then has as many threads as all of them have together. A first
+epoch warms up. "bare" is a hand-written loop over the same network, images and optimiser, "bare ddp" the same
+with torch's DistributedDataParallel.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import dataclasses
 import os
 import statistics
 import subprocess
@@ -35,13 +36,15 @@ from automl_transfer.training.team import Team
 from automl_transfer.transfer.build import build_plan
 from automl_transfer.transfer.pixels import Normaliser
 
-SOURCE, EPOCHS = "efficientnet-lite0", 3
+SOURCE = "efficientnet-lite0"
 WAYS = ("bare", "ours", "bare ddp", "ddp", "fsdp", "bf16", "fp16", "compiled")
 TOGETHER = ("bare ddp", "ddp", "fsdp")
 RATIOS = (
     ("ours", "bare"), ("ddp", "ours"), ("bare ddp", "bare"), ("ddp", "bare ddp"), ("fsdp", "ddp"), ("bf16", "ours"),
     ("fp16", "ours"), ("compiled", "bare"),
 )  # fmt: skip
+PRECISION: dict[str, Precision] = {"bf16": "bf16", "fp16": "fp16"}
+Way = Callable[[int], None]
 
 
 def strategy(batch: int) -> Strategy:
@@ -50,12 +53,13 @@ def strategy(batch: int) -> Strategy:
     ).canonical()
 
 
-def ours(task: LoadedTask, device: torch.device, batch: int, precision: Precision, team: Team | None) -> Way:
+def ours(task: LoadedTask, device: torch.device, batch: int, way: str, team: Team | None) -> Way:
     """Epochs of a run, without judging."""
     plan = build_plan(strategy(batch), get_source(SOURCE).load(1), task, seed=0, device=device)
     run = TrainingRun(
-        plan, task, max_epochs=EPOCHS, seed=0, device=device, batch=batch, crew=team, precision=precision
-    )
+        plan, task, max_epochs=1000, seed=0, device=device, batch=batch, crew=team,
+        precision=PRECISION.get(way, "fp32"),
+    )  # fmt: skip
     return run.train_to
 
 
@@ -76,7 +80,7 @@ def bare(task: LoadedTask, device: torch.device, batch: int, way: str) -> Way:
         order = np.random.default_rng(number).permutation(rows)
         model.train()
         plan.model.train()
-        for start in range(0, len(order) - batch + 1, batch):
+        for start in range(0, len(order), batch):
             part = np.array_split(order[start : start + batch], size)[rank]
             images = normalise(torch.from_numpy(task.images[part]))
             nn.functional.cross_entropy(step(images), labels[part].to(device)).backward()
@@ -86,65 +90,55 @@ def bare(task: LoadedTask, device: torch.device, batch: int, way: str) -> Way:
     return epoch
 
 
-Way = Callable[[int], None]
-
-
-def member(options: argparse.Namespace) -> None:
-    """One process of a way: a first epoch, which compiles and warms up, and then the rest, timed."""
-    way, rank = options.way, int(os.environ["RANK"])
-    several = way in TOGETHER
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+def member(options: argparse.Namespace) -> dict[str, list[float]]:
+    """One process: images a second of each way in each round, and before that in the epoch that warms up."""
+    rank = int(os.environ["RANK"])
     device = torch.device(f"cuda:{rank}" if options.device == "cuda" else "cpu")
-    team = Team(device, os.environ["MEET"], shards=way == "fsdp") if several else None
-    batch = options.batch * (options.devices if several and device.type == "cuda" else 1)
+    whole, parts = Team(device, os.environ["MEET"]), None
     task = load_task(TaskSpec(dataset=options.dataset, resolution=options.pixels))
-    if way in ("bare", "bare ddp", "compiled"):
-        epoch = bare(task, device, batch, way)
-    else:
-        epoch = ours(task, device, batch, way if way in ("bf16", "fp16") else "fp32", team)
-
-    def timed(number: int) -> float:
-        began = time.perf_counter()
-        epoch(number)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
-
-    first, *rest = [timed(number) for number in range(1, EPOCHS + 1)]
-    images = len(task.indices["train"])
-    if way in ("bare", "bare ddp", "compiled"):
-        images -= images % batch
-    if rank == 0:
-        print(json.dumps({"rate": images * len(rest) / sum(rest), "first": first, "rest": min(rest)}))
-    if team is not None:
-        team.leave()
-
-
-def measured(options: argparse.Namespace, way: str) -> dict[str, float]:
-    """What a way's first process found."""
-    members = options.devices if way in TOGETHER else 1
-    line = [sys.executable, __file__, "--way", way, *options.given]
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": str(options.devices // members if options.device == "cpu" else 1),
-            "WORLD_SIZE": str(members),
-            "MEET": f"file://{folder}/meet",
-            "TORCHINDUCTOR_CACHE_DIR": f"{folder}/compiled",
-        }
-        started = []
-        for rank in range(members):
-            started.append(
-                subprocess.Popen(
-                    line, env={**environment, "RANK": str(rank)}, stdout=subprocess.PIPE, text=True
-                )
-            )
-            running.callback(started[-1].kill)
-        said = [process.communicate()[0] for process in started]
-        if any(process.returncode for process in started):
-            raise SystemExit(f"{way} failed")
-    found: dict[str, float] = json.loads(said[0].splitlines()[-1])
+    rows, step = task.indices["train"], options.batch * options.devices
+    if len(rows) < step:
+        raise SystemExit(f"--dataset must have at least {step} training images, got {len(rows)}")
+    # Steps of one size: a compiled one is compiled for that.
+    task = dataclasses.replace(task, indices={**task.indices, "train": rows[: len(rows) // step * step]})
+    ways: dict[str, Way] = {}
+    for way in options.only:
+        if way not in TOGETHER and rank > 0:
+            continue
+        batch = options.batch * (options.devices if way in TOGETHER and device.type == "cuda" else 1)
+        parts = Sharing(whole) if way == "fsdp" else None
+        if way in ("bare", "bare ddp", "compiled"):
+            ways[way] = bare(task, device, batch, way)
+        else:
+            ways[way] = ours(task, device, batch, way, parts or whole if way in TOGETHER else None)
+    found: dict[str, list[float]] = {way: [] for way in options.only}
+    for turn in range(options.rounds + 1):
+        for way in options.only if turn % 2 else reversed(options.only):
+            whole.agree("")
+            torch.set_num_threads(1 if way in TOGETHER or device.type == "cuda" else options.devices)
+            began = time.perf_counter()
+            if way in ways:
+                ways[way](turn + 1)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            found[way].append(len(task.indices["train"]) / (time.perf_counter() - began))
+            if rank == 0:
+                print(f"round {turn}, {way}: {found[way][-1]:.1f} images/s", file=sys.stderr, flush=True)
+    whole.agree("")
+    whole.leave()
     return found
+
+
+class Sharing:
+    """The same crew, asked to share weights."""
+
+    shards = True
+
+    def __init__(self, team: Team) -> None:
+        self._team = team
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._team, name)
 
 
 def spread(values: list[float], digits: int = 2) -> str:
@@ -162,33 +156,45 @@ def main() -> None:
     parser.add_argument("--dataset", default="digits?per_class=60")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
-    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    options.given = [
-        "--device", options.device, "--devices", str(options.devices), "--pixels", str(options.pixels),
-        "--batch", str(options.batch), "--dataset", options.dataset,
-    ]  # fmt: skip
-    if options.way:
-        member(options)
+    if "RANK" in os.environ:
+        found = member(options)
+        if os.environ["RANK"] == "0":
+            report(options, found)
         return
-    print(
-        f"{machine()}; {SOURCE}, {options.pixels} pixels, {options.devices} of {options.device}", flush=True
-    )
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in options.only}
-    for turn in range(options.rounds):
-        for way in options.only if turn % 2 else reversed(options.only):
-            found[way].append(measured(options, way))
-            print(f"round {turn + 1}, {way}: {found[way][-1]['rate']:.1f}", file=sys.stderr, flush=True)
-    for way in options.only:
-        print(f"{way:10} images/s {spread([each['rate'] for each in found[way]], 1)}", flush=True)
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(options.devices if options.device == "cpu" else 1),
+            "WORLD_SIZE": str(options.devices),
+            "MEET": f"file://{folder}/meet",
+            "TORCHINDUCTOR_CACHE_DIR": f"{folder}/compiled",
+        }
+        started = []
+        for rank in range(options.devices):
+            started.append(
+                subprocess.Popen([sys.executable, *sys.argv], env={**environment, "RANK": str(rank)})
+            )
+            running.callback(started[-1].wait)
+            running.callback(started[-1].kill)
+        codes = [process.wait() for process in started]
+        if any(codes):
+            raise SystemExit("a process failed")
+
+
+def report(options: argparse.Namespace, found: dict[str, list[float]]) -> None:
+    print(f"{machine()}; {SOURCE}, {options.pixels} pixels, {options.devices} of {options.device}")
+    rates = {way: each[1:] for way, each in found.items()}
+    for way, each in rates.items():
+        print(f"{way:10} images/s {spread(each, 1)}")
     for way, other in RATIOS:
-        if way in found and other in found:
-            pairs = zip(found[way], found[other], strict=True)
-            print(f"{way} / {other}: {spread([one['rate'] / two['rate'] for one, two in pairs])}", flush=True)
-    if "compiled" in found:
+        if way in rates and other in rates:
+            pairs = zip(rates[way], rates[other], strict=True)
+            print(f"{way} / {other}: {spread([one / two for one, two in pairs])}, n = {options.rounds}")
+    if "compiled" in found and "bare" in found:
+        images = found["compiled"][1] and statistics.median(rates["compiled"])
         print(
-            f"compiling: {spread([each['first'] - each['rest'] for each in found['compiled']], 0)} s",
-            flush=True,
+            f"the first compiled epoch took {images / found['compiled'][0]:.0f} times as long as later ones"
         )
 
 

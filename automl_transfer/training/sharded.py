@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.fsdp._fully_shard._fsdp_api import AllGather, ReduceScatter
+from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
 from torch.distributed.tensor import DTensor
 
 from automl_transfer.data.task import LoadedTask
@@ -123,6 +123,7 @@ class ShardedStepper:
         groups = [{**group, "params": [_kept(p) for p in group["params"]]} for group in plan.parameter_groups]
         self.optimizer = make_optimizer(plan.strategy, groups, torch.device("cpu"))
         self._made: Stepper | None = None
+        self._gather = _Gather(self._crew)
 
     def train(
         self,
@@ -198,7 +199,9 @@ class ShardedStepper:
         padded = part.new_zeros((rows, *value.shape[1:]))
         padded[: len(part)] = part
         found = part.new_empty((rows * self._crew.size, *value.shape[1:]))
-        self._crew.exchange(lambda: distributed.all_gather_single(found, padded))
+        everybody = distributed.group.WORLD
+        assert everybody is not None
+        self._gather(found, padded, everybody)
         return found[: len(value)]
 
 
@@ -226,14 +229,12 @@ def sharded(plan: TransferPlan, device: torch.device, crew: Crew) -> TransferPla
     return replace(plan, model=model, terms=terms)
 
 
-class _Gather(AllGather):
+class _Gather(DefaultAllGather):
     """Puts weights together, where all members have come so far."""
 
     def __init__(self, crew: Crew) -> None:
+        super().__init__()
         self._crew = crew
-
-    def allocate(self, size: Sequence[Any], *, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty(*size, dtype=dtype, device=device)
 
     def __call__(
         self,
@@ -242,19 +243,16 @@ class _Gather(AllGather):
         group: distributed.ProcessGroup,
         async_op: bool = False,
     ) -> distributed.Work | None:
-        return self._crew.exchange(
-            lambda: distributed.all_gather_single(output_tensor, input_tensor, group=group, async_op=async_op)
-        )
+        gather = super().__call__
+        return self._crew.exchange(lambda: gather(output_tensor, input_tensor, group, async_op))
 
 
-class _Sum(ReduceScatter):
+class _Sum(DefaultReduceScatter):
     """Adds gradients up, where all members have come so far; a step's loss is a mean already."""
 
     def __init__(self, crew: Crew) -> None:
+        super().__init__()
         self._crew = crew
-
-    def allocate(self, size: Sequence[Any], *, dtype: torch.dtype, device: torch.device) -> Tensor:
-        return torch.empty(*size, dtype=dtype, device=device)
 
     def __call__(
         self,
@@ -264,11 +262,8 @@ class _Sum(ReduceScatter):
         op: Any,
         async_op: bool = False,
     ) -> distributed.Work | None:
-        return self._crew.exchange(
-            lambda: distributed.reduce_scatter_single(
-                output_tensor, input_tensor, group=group, async_op=async_op
-            )
-        )
+        add, total = super().__call__, distributed.ReduceOp.SUM
+        return self._crew.exchange(lambda: add(output_tensor, input_tensor, group, total, async_op))
 
 
 def _kept(parameter: nn.Parameter) -> nn.Parameter:
