@@ -224,6 +224,7 @@ def _confirm(bench: Workbench, known: ResplitFeatures, record: TrialRecord, numb
         cache=bench.activations,
         known=known,
         views_seed=search.seed,
+        precision=search.precision,
     )
     kept = ranked_epoch(record, bench.handle.task.metric).epoch
     run.train_to(kept)
@@ -267,6 +268,7 @@ def _audit(bench: Workbench, record: TrialRecord) -> ExtraRun:
         device=bench.device,
         cache=bench.activations,
         known=bench.banks,
+        precision=search.precision,
     )
     train_to_the_end(run)
     assert run.best is not None

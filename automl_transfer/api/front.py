@@ -17,7 +17,7 @@ from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import load_task
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.records import EpochResult
-from automl_transfer.domain.spec import StudySpec, TaskSpec
+from automl_transfer.domain.spec import Precision, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy, require_methods
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError
@@ -169,6 +169,7 @@ def train(
     device: str = "auto",
     data_root: Path | None = None,
     cache_root: Path | None = None,
+    precision: Precision = "fp32",
     on_progress: OnProgress = lambda what, done, total: None,
     on_plan: Callable[[TransferPlan, Horizon], None] = lambda plan, horizon: None,
     on_epoch: Callable[[EpochResult], None] = lambda result: None,
@@ -193,6 +194,7 @@ def train(
         device: As for a search.
         data_root: As for a search.
         cache_root: As for a search.
+        precision: As for `ModelMigration`.
         on_progress: Told while images are prepared, and about each epoch of a refit.
         on_plan: Told what will be trained, and how long.
         on_epoch: Told about each epoch.
@@ -219,8 +221,9 @@ def train(
             device=device,
             data_root=data_root,
             cache_root=cache_root,
+            precision=precision,
         )
-        check_device(device)
+        check_device(device, precision)
         get_source(hand.strategy.source).sha256()  # before hours of decoding
         warn(hand)
         task = load_task(hand.spec.task, data_root=data_root, cache_root=cache_root, progress=on_progress)

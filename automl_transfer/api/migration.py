@@ -30,7 +30,7 @@ from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.records import EpochResult
-from automl_transfer.domain.spec import StudySpec, TaskSpec
+from automl_transfer.domain.spec import Precision, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy, require_methods
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.domain.task import scaled
@@ -104,6 +104,7 @@ class ModelMigration:
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
+        precision: Of forward and backward passes of what trains: `fp32`, or mixed with `bf16` or `fp16`.
 
     Attributes:
         exploration: What the data hold, from `explore_data`.
@@ -125,6 +126,7 @@ class ModelMigration:
         device: str = "auto",
         data_root: Path | None = None,
         cache_root: Path | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         self.source = source
         self.exploration: Exploration | None = None
@@ -132,6 +134,7 @@ class ModelMigration:
         self.strategy = Strategy(source=source)
         self.history: list[EpochResult] = []
         self._search: dict[str, Any] = {"max_epochs": epochs, "max_steps": steps, "seed": seed}
+        self._search["precision"] = precision
         self._refit = refit
         self._device = device
         self._data_root, self._cache_root = data_root, cache_root
@@ -370,6 +373,7 @@ class ModelMigration:
             device=self._on(),
             refit=refit,
             cache=disk_cache(self._cache_root),
+            precision=self._spec.search.precision,
         )
 
 

@@ -196,16 +196,19 @@ def train_again(
     """The trained run, which flips as its recipe says, and what `train_to_the_end` gives."""
     from automl_transfer.training.activation_cache import disk_cache
     from automl_transfer.training.device import resolve_device
+    from automl_transfer.training.precision import precision_here
 
+    where = resolve_device(device)
     run = make_run(
         recipe.strategy,
         task,
         backbone,
         horizon=recipe.training.horizon,
         seed=seed,
-        device=resolve_device(device),
+        device=where,
         refit=refit,
         cache=disk_cache(cache_root),
+        precision=precision_here(recipe.training.conditions, where),
     )
     seconds = train_to_the_end(run, stop_after=stop_after, on_epoch=lambda result: on_epoch(seed, result))
     run.model.flips = recipe.shipped_as is not None and recipe.shipped_as.flips

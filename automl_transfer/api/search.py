@@ -148,7 +148,7 @@ def _check(
 ) -> _Checked:
     """Load the data and the sources; nothing is written, the output folder is not opened."""
     check_output_folder(output)
-    check_device(device)
+    check_device(device, spec.search.precision)
     default_budget()
     if mistakes := unknown_metric(spec.task.metric) + unknown_methods(spec.space):
         raise ConfigurationError(mistakes)

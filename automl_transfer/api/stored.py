@@ -79,4 +79,5 @@ def _made(
         cache=bench.activations,
         known=bench.banks,
         weights=weights,
+        precision=search.precision,
     )

@@ -31,6 +31,7 @@ def run(
     ] = None,
     launcher_set: options.LauncherSet = None,
     devices: options.Devices = 1,
+    shard: options.Shard = "ddp",
     storage: options.Storage = None,
     storage_file: options.StorageFile = None,
     data_root: options.DataRoot = None,
@@ -49,13 +50,14 @@ def run(
     """
     from automl_transfer.cli.live_workers import LiveWorkers
     from automl_transfer.store.trials import Trials
-    from automl_transfer.workers import launchers
+    from automl_transfer.workers import launchers, members
     from automl_transfer.workers.launching import LaunchOptions, run_workers
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
     from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
 
     launcher = launcher or "local"
     launchers.check(launcher)
+    members.check_shard(shard, devices)
     settings = launcher_settings(
         launcher_set,
         address=address,
@@ -67,7 +69,7 @@ def run(
         handle = store.study(study)
         options = LaunchOptions(
             workers, threads=threads, device=device, data_root=data_root, cache_root=cache, grace=grace,
-            launcher=launcher, settings=settings, devices=devices,
+            launcher=launcher, settings=settings, devices=devices, shard=shard,
         )  # fmt: skip
         with (
             stop_on_signals(stop),

@@ -17,6 +17,7 @@ from automl_transfer.machine import DEFAULT_DATABASE
 
 if TYPE_CHECKING:
     from automl_transfer.domain.records import EpochResult
+    from automl_transfer.domain.spec import Precision
     from automl_transfer.store.store import Store
 
 
@@ -95,6 +96,16 @@ Devices = Annotated[
     int,
     typer.Option("--devices", min=1, max=64, help="That train each model together: GPUs, or processes."),
 ]
+Shard = Annotated[
+    str,
+    typer.Option(
+        "--shard",
+        help="With --devices: ddp (whole weights on each) or fsdp (a part of each, for large networks).",
+    ),
+]
+PrecisionName = Annotated[
+    str, typer.Option("--precision", help="fp32, or mixed: bf16, fp16. Weights and judgements are fp32.")
+]
 LauncherSet = Annotated[
     list[str] | None,
     typer.Option("--launcher-set", metavar="KEY=VALUE", help="A setting of the launcher; may be repeated."),
@@ -131,6 +142,21 @@ Wait = Annotated[
         help="Wait so long for a database, a login or a study that is not there yet.",
     ),
 ]
+
+
+def precision_of(text: str) -> Precision:
+    """What `--precision` says.
+
+    Raises:
+        ConfigurationError: There is no such precision.
+    """
+    from automl_transfer.domain.spec import PRECISIONS
+    from automl_transfer.errors import ConfigurationError
+
+    for found in PRECISIONS:
+        if found == text:
+            return found
+    raise ConfigurationError(f"--precision must be one of {', '.join(PRECISIONS)}, got {text!r}")
 
 
 def columns_of(text: str | None) -> dict[str, str] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from automl_transfer.cli import options
-from automl_transfer.cli.options import EpochsShown, columns_of
+from automl_transfer.cli.options import EpochsShown, columns_of, precision_of
 from automl_transfer.cli.screen import console
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 0,
     refit: options.Refit = None,
+    precision: options.PrecisionName = "fp32",
     images: options.Images = None,
     columns: options.Columns = None,
     group_from: options.GroupFrom = None,
@@ -97,6 +98,7 @@ def run(
             seed=seed,
             refit=refit is not False,
             device=device,
+            precision=precision_of(precision),
             data_root=data_root,
             cache_root=cache,
             on_progress=shown.on_progress,

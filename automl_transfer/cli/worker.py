@@ -45,6 +45,7 @@ def run(
         float, typer.Option("--checkpoint", min=0.0, help="Seconds of training a crash may cost.")
     ] = 30.0,
     devices: options.Devices = 1,
+    shard: options.Shard = "ddp",
     log_format: Annotated[str, typer.Option("--log-format", help="text or json, to stderr.")] = "text",
     index: Annotated[int, typer.Option("--index", hidden=True)] = 0,
 ) -> None:
@@ -71,7 +72,8 @@ def run(
 
     if log_format not in FORMATS:
         raise ConfigurationError(f"--log-format must be one of {', '.join(FORMATS)}, got {log_format!r}")
-    member = members.rank() if devices > 1 else None
+    members.check_shard(shard, devices)
+    member = members.rank(devices)
     if devices > 1 and member is None:
         import_torch()
         members.check(devices, device)
@@ -95,7 +97,7 @@ def run(
         threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    team = _team(device, member, threads or 1) if member is not None else None
+    team = _team(device, member, threads or 1, shard) if member is not None else None
     if team is not None:
         device = str(team.device)
         if member:
@@ -152,7 +154,7 @@ def run(
         raise typer.Exit(members.LOST)
 
 
-def _team(device: str, member: int, threads: int) -> Team:
+def _team(device: str, member: int, threads: int, shard: str) -> Team:
     import_torch()
     import torch
 
@@ -163,7 +165,8 @@ def _team(device: str, member: int, threads: int) -> Team:
 
     torch.set_num_threads(threads)
     local = int(os.environ.get("LOCAL_RANK", member))
-    team = Team(resolve_device(device_of(device, local)), os.environ.get(MEET))
+    here = resolve_device(device_of(device, local))
+    team = Team(here, os.environ.get(MEET), shards=shard == "fsdp")
     if member:
         signals.ignore()  # the first one says when to leave, and that it is gone is noticed
     return team

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -20,6 +20,8 @@ from automl_transfer.errors import ConfigurationError
 
 Scalar = str | float | int | bool
 RareClasses = Literal["refuse", "drop", "merge", "keep"]
+Precision = Literal["fp32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 OnBadImage = Literal["refuse", "skip"]
 DimensionSetting = Scalar | tuple[Scalar, ...]
 
@@ -197,6 +199,8 @@ class SearchSpec(Frozen):
         attack: Under which every finished trial is measured as well, on the validation images: `fgsm:8/255`,
             or `pgd:8/255:10` for ten steps. No pixel moves further than that share of its range. To search
             for what withstands one, take a `metric` such as `robust-8`. None: not measured.
+        precision: Of forward and backward passes of what trains, on all workers: `fp32`, or mixed: `bf16` and
+            `fp16` (with a scaled loss) are for GPUs. Weights, losses, solved heads and judgements are fp32.
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
             the end of a search only until confirmation has taken half as long as the trials did.
     """
@@ -222,6 +226,7 @@ class SearchSpec(Frozen):
     confirm_runs: int = Field(default=CONFIRM_RUNS, ge=2, le=100)
     doctor: bool = Field(default=True, exclude_if=lambda value: value is True)
     attack: Annotated[str, AfterValidator(_an_attack)] | None = Field(default=None, exclude_if=unsaid)
+    precision: Precision = Field(default="fp32", exclude_if=lambda value: value == "fp32")
 
     @model_validator(mode="after")
     def _rungs(self) -> Self:

@@ -85,6 +85,7 @@ def _train_along(bench: Workbench, crew: Crew, strategy: Strategy) -> None:
             cache=bench.activations,
             known=bench.banks,
             crew=crew,
+            precision=bench.handle.spec.search.precision,
         )
     except Exception as error:  # whatever it is, the first member has to know
         trouble = f"{type(error).__name__}: {error}"

@@ -150,6 +150,7 @@ class Objective:
             cache=self.bench.activations,
             known=self.bench.banks,
             crew=self._crew,
+            precision=spec.search.precision,
         )
         self._plan = run.plan
         identical = self._resume(claim, run)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import check_metric
-from automl_transfer.domain.spec import StudySpec
+from automl_transfer.domain.spec import Precision, StudySpec
 from automl_transfer.errors import StudyError
 from automl_transfer.importing import import_torch
 from automl_transfer.search.cost import Cost
@@ -55,12 +55,13 @@ def digest_of(name: str, channels: int = 3) -> str | None:
     return digest
 
 
-def check_device(name: str) -> None:
-    """Raise ConfigurationError where this machine has no such device."""
+def check_device(name: str, precision: Precision = "fp32") -> None:
+    """Raise ConfigurationError where this machine has no such device, or that cannot train so."""
     import_torch()
     from automl_transfer.training.device import resolve_device
+    from automl_transfer.training.precision import check_precision
 
-    resolve_device(name)
+    check_precision(precision, resolve_device(name))
 
 
 class Backbones:
@@ -119,7 +120,8 @@ class Workbench:
         """Load the data and check that it, and the sources' weights, are those of the study.
 
         Raises:
-            ConfigurationError: The study's metric is of a package that is not installed here.
+            ConfigurationError: The study's metric is of a package that is not installed here, or the device
+                cannot train in its precision.
             StudyError: The data or a source on this machine differ from the study's, saying which.
         """
         from automl_transfer.training.activation_cache import disk_cache
@@ -127,6 +129,7 @@ class Workbench:
         from automl_transfer.training.feature_bank import FeatureBanks
 
         check_metric(handle.task.metric)
+        check_device(device, handle.spec.search.precision)
         if task is None:
             task = load_task(handle.spec.task, data_root=data_root, cache_root=cache_root, progress=progress)
         if task.task.fingerprint != handle.task.fingerprint:

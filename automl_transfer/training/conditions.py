@@ -9,19 +9,28 @@ from typing import Any
 import numpy as np
 import torch
 
+from automl_transfer.domain.spec import Precision
 from automl_transfer.training.inputs import Inputs
 
 _CHECKED = (
-    "threads", "dtype", "batch", "accumulate", "stored", "prefix", "device", "devices", "cpu", "torch",
+    "threads", "dtype", "precision", "batch", "accumulate", "stored", "prefix", "device", "devices", "shard",
+    "cpu", "torch",
 )  # fmt: skip
-_UNSAID = {"devices": 1}
+_UNSAID = {"devices": 1, "shard": "ddp", "precision": "fp32"}
 """What a condition is where it is not written."""
 
 
 def current_conditions(
-    device: torch.device, *, batch: int, accumulate: int, inputs: Inputs, devices: int = 1
+    device: torch.device,
+    *,
+    batch: int,
+    accumulate: int,
+    inputs: Inputs,
+    devices: int = 1,
+    sharded: bool = False,
+    precision: Precision = "fp32",
 ) -> dict[str, Any]:
-    """What rounding depends on: threads, dtype, realised batch, stored activations, device, versions."""
+    """What rounding depends on: threads, types, realised batch, stored activations, devices, versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     # How a frozen prefix is computed; runs without one, and those of before, have no such condition.
     prefix = {} if inputs.start == 0 else {"prefix": f"norms folded, {inputs.dtype}"}
@@ -34,6 +43,8 @@ def current_conditions(
         **prefix,
         "device": name,
         **({} if devices == 1 else {"devices": devices}),
+        **({"shard": "fsdp"} if sharded else {}),
+        **({} if precision == "fp32" else {"precision": precision}),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
     }

@@ -1,9 +1,9 @@
 """The devices that train one model together: what they share, and what they agree on.
 
-After each step every member has the gradient of the whole step, summed once it is complete: a member that ran
-out of memory, or met an error, says so in the same exchange, so that none waits for one that will not come.
-(torch's DistributedDataParallel exchanges gradients while the backward pass runs: sooner, but then the others
-hang where one fails in the middle.)
+After each step every member has the gradient of the whole step, or its own part of it, summed over all: a
+member that ran out of memory, or met an error, says so in the same exchange, so that none waits for one that
+will not come. (torch's DistributedDataParallel exchanges gradients while the backward pass runs: sooner, but
+then the others hang where one fails in the middle.)
 """
 
 from __future__ import annotations
@@ -15,15 +15,20 @@ import numpy as np
 from torch import Tensor, nn
 
 from automl_transfer.aborting import Aborted
+from automl_transfer.training.batches import split_micro
+
+T = TypeVar("T")
 
 OVER = -1
 """What the first member of a crew hands out instead of an epoch where a trial ends before its last one."""
 
-T = TypeVar("T")
-
 
 class Over(Exception):  # noqa: N818  (no error)
     """The first member has ended the trial."""
+
+
+class ElsewhereError(RuntimeError):
+    """Another member met something within a step: `Crew.sync` says what."""
 
 
 class Crew(Protocol):
@@ -32,17 +37,22 @@ class Crew(Protocol):
     Attributes:
         rank: This member; 0 alone talks to the store.
         size: How many there are.
-        lost: Whether another one's process is gone: then nothing can be trained together any more.
+        shards: Whether each member is to keep a part of the weights that train, instead of all of them.
     """
 
     rank: int
     size: int
-    lost: bool
+    shards: bool
 
-    def share(self, rows: np.ndarray, least: int) -> np.ndarray:
-        """This member's part of the rows of a step: the parts are disjoint and make up the whole.
+    @property
+    def lost(self) -> bool:
+        """Whether another one's process is gone: then nothing can be trained together any more."""
 
-        Where there are not `least` rows for each, the first one takes all.
+    def share(self, rows: np.ndarray, least: int, at_once: int) -> list[np.ndarray]:
+        """This member's part of the rows of a step, in parts of about `at_once` that go through the model.
+
+        Shares are disjoint and make up the whole. Where there are not `least` rows for each, the first member
+        takes all (or each of them takes all, and the sums of a step count each).
         """
 
     def add(self, values: Sequence[float]) -> list[float]:
@@ -59,6 +69,13 @@ class Crew(Protocol):
     def agree(self, trouble: str) -> str:
         """What is wrong with the first member that is in trouble; empty where all go on."""
 
+    def exchange(self, exchange: Callable[[], T]) -> T:
+        """What an exchange over torch.distributed that takes all members gives.
+
+        Raises:
+            TrialDataError: One of them is gone.
+        """
+
     def even_out(self, buffers: Sequence[Tensor], images: int) -> None:
         """After an epoch: statistics that each member kept of its own images become those of all."""
 
@@ -71,11 +88,12 @@ class Alone:
 
     rank = 0
     size = 1
+    shards = False
     lost = False
 
-    def share(self, rows: np.ndarray, least: int) -> np.ndarray:
+    def share(self, rows: np.ndarray, least: int, at_once: int) -> list[np.ndarray]:
         """All of them."""
-        return rows
+        return split_micro(rows, at_once, least)
 
     def add(self, values: Sequence[float]) -> list[float]:
         """Its own."""
@@ -88,6 +106,10 @@ class Alone:
     def agree(self, trouble: str) -> str:
         """Its own."""
         return trouble
+
+    def exchange(self, exchange: Callable[[], T]) -> T:
+        """With nobody."""
+        return exchange()
 
     def even_out(self, buffers: Sequence[Tensor], images: int) -> None:
         """Nothing: there is one."""
@@ -116,15 +138,21 @@ def agreed(crew: Crew, make: Callable[[], T]) -> T:
     except Exception as error:  # whatever it is, the others have to know
         trouble = error
     said = crew.agree(words_of(trouble))
-    if trouble is not None:
-        raise trouble
-    if said.startswith(Aborted.__name__):
+    if trouble is None and said.startswith(Aborted.__name__):
         raise Aborted
-    if said or found is None:
-        raise RuntimeError(f"{said}, on another device")
+    raise_together(trouble, said)
+    assert found is not None
     return found
 
 
 def words_of(trouble: Exception | None) -> str:
     """What other members are told."""
     return "" if trouble is None else f"{type(trouble).__name__}: {str(trouble)[:300]}"
+
+
+def raise_together(trouble: Exception | None, said: str) -> None:
+    """Raise what is wrong here or, where only another member `said` something, that."""
+    if trouble is not None:
+        raise trouble
+    if said:
+        raise RuntimeError(f"{said}, on another device")

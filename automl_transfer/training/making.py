@@ -12,6 +12,7 @@ import numpy as np
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.records import EpochResult
+from automl_transfer.domain.spec import Precision
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Split
 
@@ -102,12 +103,14 @@ def make_run(
     views_seed: int | None = None,
     weights: Mapping[str, Tensor] | None = None,
     crew: Crew | None = None,
+    precision: Precision = "fp32",
 ) -> TrainingRun:
     """A strategy ready to train; with `refit`, on the validation images as well.
 
     `cache` keeps activations of what is frozen, and what preparations made; `known` may know features of
     the training images; `views_seed` draws augmented views, where it is not `seed`; `weights` are what it was
-    once trained; `crew` trains it together. The run's task is in the detail in which the strategy reads it.
+    once trained; `crew` trains it together, in a `precision`. The run's task is in the detail in which the
+    strategy reads it.
 
     Raises:
         OutputError: Larger images cannot be kept.
@@ -140,6 +143,7 @@ def make_run(
         device=device,
         cache=cache,
         crew=crew,
+        precision=precision,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.transfer.terms.base import is_part
 
 FUSED_ON = ("cpu", "cuda")
 
@@ -16,9 +17,11 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """SGD with Nesterov momentum (Sutskever et al. 2013) or AdamW (Loshchilov & Hutter 2019).
 
-    Fused where the device has it: one pass over the weights instead of one kernel a tensor.
+    Fused where the device has it: one pass over the weights instead of one kernel a tensor. Of sharded
+    weights, torch has that for AdamW alone.
     """
-    fused = device.type in FUSED_ON
+    parts = any(is_part(p) for group in groups for p in group["params"])
+    fused = device.type in FUSED_ON and not (parts and strategy.optimizer == "sgd")
     copies = [{**group, "params": list(group["params"])} for group in groups]
     if strategy.optimizer == "sgd":
         momentum = strategy.momentum

@@ -16,14 +16,16 @@ from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, best_of
+from automl_transfer.domain.spec import Precision
 from automl_transfer.errors import OutOfMemoryError, TrialDataError
 from automl_transfer.training.activation_cache import ActivationCache, MemoryCache
-from automl_transfer.training.batches import split_batches, split_micro
+from automl_transfer.training.batches import split_batches
 from automl_transfer.training.conditions import current_conditions, differences, reproducible
 from automl_transfer.training.crew import ALONE, OVER, Crew, Over, agreed
 from automl_transfer.training.evaluate import Scores
 from automl_transfer.training.inputs import Inputs, PixelInputs, inputs_for
 from automl_transfer.training.judgement import judged, result_of
+from automl_transfer.training.precision import check_precision
 from automl_transfer.training.seen import Seen
 from automl_transfer.training.state import (
     Resumed,
@@ -42,19 +44,18 @@ from automl_transfer.training.state import (
     unpack_terms,
     write_checkpoint,
 )
-from automl_transfer.training.steps import Stepper
+from automl_transfer.training.stepping import stepper_for
 from automl_transfer.transfer.drawn import Drawn
 from automl_transfer.transfer.features import batch_for, is_out_of_memory
 from automl_transfer.transfer.freeze import live_tensors
-from automl_transfer.transfer.norms import batch_norms, followed_statistics
+from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.phases import phase_at, phases_of, schedule_of
 from automl_transfer.transfer.plan import TransferPlan
-from automl_transfer.transfer.terms.base import hooked
 
 NORM_BATCH = 32
 """Images that batch norm sees at once, at least, where its statistics train: steps are not split below it."""
 
-State = tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor]]
+State = tuple[dict[str, Tensor], dict[str, Any], dict[str, Tensor], dict[str, Any]]
 
 
 class TrainingRun:
@@ -73,6 +74,7 @@ class TrainingRun:
         accumulate: Such batches that make one step; with `batch` unset, the strategy's batch is kept.
         cache: Where activations of the frozen prefix are kept; by default in this process's memory.
         crew: The devices that train this model together; None: one.
+        precision: Of forward and backward passes of what trains.
 
     Attributes:
         epoch: Last finished epoch. Before the first, 0 (-1 for a closed-form plan, whose only epoch is 0).
@@ -94,7 +96,9 @@ class TrainingRun:
         accumulate: int = 1,
         cache: ActivationCache | None = None,
         crew: Crew | None = None,
+        precision: Precision = "fp32",
     ) -> None:
+        check_precision(precision, device)
         self.plan = plan
         self.task = task
         self.max_epochs = max_epochs
@@ -102,8 +106,7 @@ class TrainingRun:
         self.device = device
         self._seen = Seen(plan.seen(task), task.indices["train"], seed, max_epochs, passes, steps)
         self._cache = cache or MemoryCache()
-        self._crew = crew or ALONE
-        self._own_images = 0
+        self._crew, self._precision = crew or ALONE, precision
         self.model = plan.model.to(device)
         self.closed_form = plan.strategy.tune_mode == CLOSED_FORM
         self.epoch = -1 if self.closed_form else 0
@@ -124,8 +127,11 @@ class TrainingRun:
         self._schedule = schedule_of(self._phases, number)
         self.plan.enter(phase)
         self._live = live_tensors(self.model)
-        self._stepper = None if self.closed_form else Stepper(self.plan, self.task, self.device, self._crew)
-        self._optimizer = self._stepper.optimizer if self._stepper else None
+        self._stepper = (
+            None
+            if self.closed_form
+            else stepper_for(self.plan, self.task, self.device, self._crew, self._precision)
+        )
         self._inputs_made: Inputs | None = None
         self._batch_is_settled = self._batch_was_given
         self.model.train()
@@ -221,13 +227,14 @@ class TrainingRun:
         """Write a checkpoint whole: `state.safetensors` and `state.json` in `folder`, replacing it."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self._best_tensors.items()}
-        packed, plain = pack_optimizer(self._optimizer)
+        packed, plain = pack_optimizer(self._stepper.optimizer if self._stepper else None)
         tensors |= {f"terms.{name}": tensor for name, tensor in pack_terms(self.plan.terms).items()} | packed
         document = {
             "identity": self._identity(),
             "epoch": self.epoch,
             "best": None if self.best is None else self.best.model_dump(mode="json"),
             "optimizer": plain,
+            "scale": self._stepper.scaling.state() if self._stepper else {},
             "conditions": self.conditions(),
             "differences": list(self._differences),
         }
@@ -253,8 +260,9 @@ class TrainingRun:
             self._best_tensors = under(tensors, "best.")
             self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
             unpack_terms(self.plan.terms, under(tensors, "terms."))
-            if self._optimizer is not None:
-                unpack_optimizer(self._optimizer, tensors, state["optimizer"])
+            if self._stepper is not None:
+                unpack_optimizer(self._stepper.optimizer, tensors, state["optimizer"])
+                self._stepper.scaling.load(state.get("scale", {}))
         except (KeyError, ValueError, RuntimeError) as error:
             raise TrialDataError(
                 f"a checkpoint must fit the trial's model, got {folder} ({error}): start the trial over"
@@ -277,7 +285,7 @@ class TrainingRun:
             try:
                 logits, found = self._judge(epoch)
             except Aborted:  # the weights have moved on
-                self._go_back(*before)
+                self._go_back(before)
                 raise
         return result_of(epoch, logits, found, self.task, train_loss, rate, time.perf_counter() - start)
 
@@ -292,20 +300,19 @@ class TrainingRun:
         return logits, found
 
     def _state(self) -> State:
-        """What an epoch changes: weights, buffers, the optimiser's state and what terms keep."""
-        assert self._optimizer is not None
-        return clone(self._live), copy_optimizer(self._optimizer), clone(pack_terms(self.plan.terms))
+        """What an epoch changes: weights, buffers, the optimiser's state, terms' own, the loss's scale."""
+        assert self._stepper is not None
+        optimizer, scale = copy_optimizer(self._stepper.optimizer), self._stepper.scaling.state()
+        return clone(self._live), optimizer, clone(pack_terms(self.plan.terms)), scale
 
     def _train_until_it_fits(self, epoch: int, before: State) -> tuple[float, float]:
         """Train one epoch; out of memory halves the batch and begins the epoch again, from `before`."""
         while True:
             try:
                 with reproducible(self.seed, epoch, self.device):
-                    found = self._train_epoch(epoch)
-                self._crew.even_out(followed_statistics(self.model), self._own_images)
-                return found
+                    return self._train_epoch(epoch)
             except Aborted:
-                self._go_back(*before)
+                self._go_back(before)
                 raise
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
@@ -318,7 +325,7 @@ class TrainingRun:
                     f"({reason[:300]}): choose a smaller source, a lower resolution or fewer trained groups"
                 )
             self._use_batch(-(-self.batch // 2))
-            self._go_back(*before)
+            self._go_back(before)
             gc.collect()
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -328,33 +335,23 @@ class TrainingRun:
         self.batch = max(self._least_part, batch)
         self.accumulate = -(-self._effective // self.batch)
 
-    def _go_back(self, live: dict[str, Tensor], optimizer: dict[str, Any], terms: dict[str, Tensor]) -> None:
-        assert self._optimizer is not None
+    def _go_back(self, before: State) -> None:
+        live, optimizer, terms, scale = before
+        assert self._stepper is not None
         put(live, self._live)
         unpack_terms(self.plan.terms, clone(terms))
-        load_optimizer(self._optimizer, optimizer)
-        self._optimizer.zero_grad(set_to_none=True)
+        load_optimizer(self._stepper.optimizer, optimizer)
+        self._stepper.optimizer.zero_grad(set_to_none=True)
+        self._stepper.scaling.load(scale)
 
     def _train_epoch(self, epoch: int) -> tuple[float, float]:
         assert self._stepper is not None
         seen, size = self._seen.in_epoch(epoch, self._effective), self._effective
         batches = [each for part in seen for each in split_batches(part, size, self._smallest)]
         inputs = agreed(self._crew, self._inputs)
-        self.model.train()
-        parts = [self._parts(rows) for rows in batches]
-        self._own_images = sum(len(part) for step in parts for part in step)
-        with hooked(self.plan.terms):
-            return self._stepper.train(
-                inputs,
-                parts,
-                epoch=epoch,
-                schedule=self._schedule,
-            )
-
-    def _parts(self, rows: np.ndarray) -> list[np.ndarray]:
-        """What of a step goes through this device's model, at once each."""
-        own = self._crew.share(rows, self._least_part)
-        return split_micro(own, self.batch, self._least_part) if len(own) else []
+        return self._stepper.train(
+            inputs, batches, at_once=self.batch, least=self._least_part, epoch=epoch, schedule=self._schedule
+        )
 
     def _inputs(self) -> Inputs:
         if self._inputs_made is None:
@@ -396,5 +393,6 @@ class TrainingRun:
         """What the run's rounding depends on: threads, realised batch, device and more."""
         return current_conditions(
             self.device, batch=self.batch, accumulate=self.accumulate, inputs=self._inputs(),
-            devices=self._crew.size,
+            devices=self._crew.size, sharded=self._stepper is not None and self._stepper.sharded,
+            precision=self._precision,
         )  # fmt: skip

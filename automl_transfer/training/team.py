@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
 from automl_transfer.errors import TrialDataError
+from automl_transfer.training.batches import split_micro
 
 PATIENCE = datetime.timedelta(days=30)
 """How long a member waits for the others: between trials, for as long as there is no work. One that died is
 noticed at once, because its connection closes."""
+
+T = TypeVar("T")
 
 
 class Team:
@@ -26,13 +29,14 @@ class Team:
     Args:
         device: Of this member.
         meet: Where the members meet, as torch writes it; by default as torchrun's environment says.
+        shards: Whether each keeps a part of the weights that train.
 
     Attributes:
         lost: Whether another member is gone: then nothing can be trained together any more.
     """
 
-    def __init__(self, device: torch.device, meet: str | None = None) -> None:
-        self.device, self.lost = device, False
+    def __init__(self, device: torch.device, meet: str | None = None, *, shards: bool = False) -> None:
+        self.device, self.shards, self.lost = device, shards, False
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -45,11 +49,13 @@ class Team:
         )
         self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
 
-    def share(self, rows: np.ndarray, least: int) -> np.ndarray:
+    def share(self, rows: np.ndarray, least: int, at_once: int) -> list[np.ndarray]:
         """See `Crew.share`."""
-        if len(rows) < least * self.size:
-            return rows if self.rank == 0 else rows[:0]
-        return np.array_split(rows, self.size)[self.rank]
+        if len(rows) >= least * self.size:
+            rows = np.array_split(rows, self.size)[self.rank]
+        elif self.rank > 0:
+            return []
+        return split_micro(rows, at_once, least)
 
     def add(self, values: Sequence[float]) -> list[float]:
         """See `Crew.add`."""
@@ -83,7 +89,7 @@ class Team:
     def agree(self, trouble: str) -> str:
         """See `Crew.agree`."""
         said: list[Any] = [None] * self.size
-        self._agreed(lambda: distributed.all_gather_object(said, trouble))
+        self.exchange(lambda: distributed.all_gather_object(said, trouble))
         return next((str(each) for each in said if each), "")
 
     @torch.no_grad()
@@ -94,10 +100,20 @@ class Team:
             buffer *= images / max(1.0, total)
             self._summed(buffer)
 
+    def exchange(self, exchange: Callable[[], T]) -> T:
+        """See `Crew.exchange`."""
+        try:
+            return exchange()
+        except RuntimeError as error:
+            self.lost = True
+            raise CrewLostError(
+                f"all {self.size} devices must train to the end, got one whose process is gone ({error})"
+            ) from error
+
     def hand_out(self, value: Any) -> Any:
         """See `Crew.hand_out`."""
         box: list[Any] = [value if self.rank == 0 else None]
-        self._agreed(lambda: distributed.broadcast_object_list(box, src=0))
+        self.exchange(lambda: distributed.broadcast_object_list(box, src=0))
         return box[0]
 
     def end(self) -> None:
@@ -112,16 +128,7 @@ class Team:
             distributed.destroy_process_group()
 
     def _summed(self, values: Tensor) -> None:
-        self._agreed(lambda: distributed.all_reduce(values))
-
-    def _agreed(self, exchange: Any) -> None:
-        try:
-            exchange()
-        except RuntimeError as error:
-            self.lost = True
-            raise CrewLostError(
-                f"all {self.size} devices must train to the end, got one whose process is gone ({error})"
-            ) from error
+        self.exchange(lambda: distributed.all_reduce(values))
 
 
 class CrewLostError(TrialDataError):

@@ -23,7 +23,8 @@ Larger batches are slower there and cost memory: EfficientNet-Lite0 on 2 cores g
 pixels in batches of 64 and 888 in batches of 256 (`benchmarks/batches.py`).
 """
 
-_MEMORY_MESSAGES = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+_MEMORY_MESSAGES = ("can't allocate memory", "out of memory", "ALLOC_FAILED", "MemoryError")
+"""The last one in what another device of a crew says: the error's kind and its text."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from automl_transfer.errors import UserError
+from automl_transfer.errors import ConfigurationError, UserError
 from automl_transfer.importing import import_torch
 from automl_transfer.workers.launcher import (
     DONE,
@@ -105,6 +105,11 @@ def _bench(command: WorkerCommand, handle: StudyHandle) -> Workbench:
 def in_process(command: WorkerCommand) -> Launcher:
     """Workers of one study as threads, which take turns, a trial each: torch's generators are global."""
     Settings("inprocess", command.settings).end()
+    if command.devices > 1:
+        raise ConfigurationError(
+            f"--devices needs processes, got {command.devices} with the launcher inprocess, whose workers "
+            "are threads: take another --launcher"
+        )
     turn = threading.Lock()
     benches: list[Workbench] = []  # data and networks are loaded once
 

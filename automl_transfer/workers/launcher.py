@@ -86,6 +86,7 @@ class WorkerCommand:
         logs: Folder for one log file a worker.
         workers: So many are started.
         devices: That train a model together, of each worker.
+        shard: Whether each of these has whole weights (`ddp`) or a part of them (`fsdp`).
         settings: The launcher's own, by name, as `--launcher-set` gives them; read them with `Settings`.
     """
 
@@ -99,6 +100,7 @@ class WorkerCommand:
     grace: float = 60.0
     workers: int = 1
     devices: int = 1
+    shard: str = "ddp"
     settings: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -116,7 +118,7 @@ class WorkerCommand:
         line = ["-P", "-m", "automl_transfer", "worker", self.study]
         line += ["--threads", str(self.threads_here), "--device", self.device, "--index", str(index)]
         line += ["--grace", f"{self.grace:g}"]
-        line += ["--devices", str(self.devices)] if self.devices > 1 else []
+        line += ["--devices", str(self.devices), "--shard", self.shard] if self.devices > 1 else []
         for option, value in (("--data-root", self.data_root), ("--cache", self.cache_root)):
             if value is not None:
                 line += [option, str(value)]

@@ -28,6 +28,7 @@ class LaunchOptions:
         launcher: Name of what starts the workers, one of `launchers`.
         settings: The launcher's own.
         devices: That train a model together, of each worker.
+        shard: Whether each of these has whole weights (`ddp`) or a part of them (`fsdp`).
     """
 
     workers: int
@@ -38,6 +39,7 @@ class LaunchOptions:
     launcher: str = "local"
     settings: Mapping[str, str] = field(default_factory=dict)
     devices: int = 1
+    shard: str = "ddp"
     grace: float = 60.0
     supervisor: SupervisorOptions = field(default_factory=SupervisorOptions)
 
@@ -67,6 +69,7 @@ def run_workers(
         grace=options.grace,
         workers=options.workers,
         devices=options.devices,
+        shard=options.shard,
         settings=options.settings,
     )
     launcher = launchers.make(options.launcher, command)

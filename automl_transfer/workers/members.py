@@ -27,11 +27,40 @@ LOST = 1
 """Exit code where a member died: the worker may be started again."""
 
 
-def rank() -> int | None:
-    """This process's number among the members of a worker; None where it is no member."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "RANK" not in os.environ:
+SHARD = ("ddp", "fsdp")
+
+
+def rank(devices: int) -> int | None:
+    """This process's number among the members of a worker of so many devices; None where it is no member.
+
+    Raises:
+        ConfigurationError: Who started it meant something else.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if devices < 2 or started < 2 or "RANK" not in os.environ:
         return None
+    if started != devices:
+        raise ConfigurationError(
+            f"--devices must be the processes that torchrun started, got {devices} where WORLD_SIZE is "
+            f"{started}: say --devices {started}, or start the worker without torchrun"
+        )
+    if MEET not in os.environ and not {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        raise ConfigurationError(
+            "RANK and WORLD_SIZE must come from torchrun, with MASTER_ADDR and MASTER_PORT, got them alone: "
+            "unset both, and --devices starts the processes itself, or start it by torchrun"
+        )
     return int(os.environ["RANK"])
+
+
+def check_shard(shard: str, devices: int) -> None:
+    """Raise ConfigurationError where there is no such way, or nothing to share."""
+    if shard not in SHARD:
+        raise ConfigurationError(f"--shard must be one of {', '.join(SHARD)}, got {shard!r}")
+    if shard != "ddp" and devices < 2:
+        raise ConfigurationError(
+            f"--shard {shard} shares weights between devices, got --devices {devices}: ask for two or more, "
+            "or leave it out"
+        )
 
 
 def check(devices: int, device: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.data.task import LoadedTask, load_task
-from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.spec import Precision, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache
@@ -103,6 +103,7 @@ def make_run(
     batch: int | None = None,
     accumulate: int = 1,
     cache: ActivationCache | None = None,
+    precision: Precision = "fp32",
     **changes: Any,
 ) -> TrainingRun:
     plan = build_plan(strategy(**changes), backbone or small_backbone(), task, seed=seed, device=CPU)
@@ -115,6 +116,7 @@ def make_run(
         batch=batch,
         accumulate=accumulate,
         cache=cache,
+        precision=precision,
     )
 
 

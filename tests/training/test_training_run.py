@@ -295,12 +295,14 @@ def test_an_anchor_keeps_the_weights_near_their_start(task: LoadedTask, optimize
 
 
 def test_the_pull_of_an_anchor_is_a_part_of_the_distance(task: LoadedTask) -> None:
-    weight, start = torch.nn.Parameter(torch.tensor([3.0, -1.0])), torch.tensor([1.0, 1.0])
-    weight.grad = torch.zeros(2)
-    term = L2SP(0.5)
-    term._pairs = [(weight, start)]
+    run = make_run(task, anchor="l2sp", anchor_weight=0.5)
+    (term,) = run.plan.terms
+    assert isinstance(term, L2SP)
+    weight = next(iter(run.model.parameters()))
+    before, weight.grad = weight.detach().clone(), torch.zeros_like(weight)
+    weight.data += 2.0
     term.pull(lambda parameter: 0.1)
-    torch.testing.assert_close(weight.detach(), torch.tensor([3.0 - 0.05 * 2.0, -1.0 + 0.05 * 2.0]))
+    torch.testing.assert_close(weight.detach(), before + 2.0 - 0.05 * 2.0)
 
 
 def test_the_best_epoch_is_kept_and_can_be_put_back(task: LoadedTask) -> None:
@@ -493,7 +495,7 @@ class Counted:
     def __init__(self, run: TrainingRun) -> None:
         self.images, self.parts, self.steps = 0, [], 0
         run.model.groups[0].register_forward_hook(self._seen)
-        optimizer = run._optimizer
+        optimizer = run._stepper.optimizer if run._stepper else None
         assert optimizer is not None
         optimizer.register_step_post_hook(self._stepped)
 

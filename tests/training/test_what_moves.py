@@ -78,7 +78,7 @@ def test_low_rank_steps_are_those_of_the_sum_differentiated_by_torch(task: Loade
             parametrize.register_parametrization(layer, "weight", pair)
             pairs.append(pair)
     trained = [*(p for pair in pairs for p in pair.parameters()), *reference.head.parameters()]
-    assert run._optimizer is not None
+    assert run._stepper is not None
     mine = torch.optim.SGD(trained, lr=0.1)
     images = run.plan.normaliser(CPU)(torch.from_numpy(task.images[task.indices["train"][:16]]))
     labels = torch.from_numpy(task.labels[task.indices["train"][:16]])

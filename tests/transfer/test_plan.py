@@ -179,8 +179,8 @@ def test_an_anchor_holds_the_start_of_what_is_transferred_and_trains(task: Loade
     found = plan(task, tune_mode="suffix", freeze_depth=2, transfer_depth=7, anchor="l2sp", weight_decay=0.1)
     (term,) = found.terms
     assert isinstance(term, L2SP)
-    held = {id(parameter) for parameter, _ in term._pairs}
-    names = {name for name, p in found.model.named_parameters() if id(p) in held}
+    names = set(term._start)
+    held = {id(p) for name, p in found.model.named_parameters() if name in names}
     assert {name.split(".")[1] for name in names} == {"1", "2", "3"}  # g1 frozen, g5 not transferred
     for group in found.parameter_groups:
         if any(id(p) in held for p in group["params"]):

@@ -10,12 +10,14 @@ import psutil
 import pytest
 from worker_helpers import Process, strategy, tiny_study, until
 
+from automl_transfer.cli.main import main
 from automl_transfer.domain.records import EpochResult, StopKind, TrialState
 from automl_transfer.domain.strategy import Strategy
 
 Start = Callable[..., Process]
 
 TOGETHER = ("worker", "tiny", "--devices", "2", "--threads", "2", "--device", "cpu")
+SHARD = pytest.mark.parametrize("shard", ["ddp", "fsdp"])
 TRAINED = Strategy(
     truncation=3, tune_mode="suffix", freeze_depth=1, head_init="he", learning_rate=1e-3, norm_policy="frozen",
     batch=32, label_smoothing=0.1, anchor="l2sp", anchor_weight=0.001,
@@ -35,11 +37,14 @@ def curve(url: str, folder: Path, start: Start, *command: str) -> list[EpochResu
         return list(record.epochs)
 
 
-def test_two_devices_have_the_losses_of_one(tmp_path: Path, start: Start) -> None:
+@SHARD
+def test_two_devices_have_the_losses_of_one(tmp_path: Path, start: Start, shard: str) -> None:
     one, two = (
         curve(f"sqlite:///{tmp_path / name}.db", tmp_path / name, start, *command)
-        for name, command in (("one", ("worker", "tiny", "--threads", "1")), ("two", TOGETHER))
-    )
+        for name, command in (
+            ("one", ("worker", "tiny", "--threads", "1")), ("two", (*TOGETHER, "--shard", shard)),
+        )
+    )  # fmt: skip
     assert [epoch.epoch for epoch in two] == [1, 2, 3, 4]
     for alone, together in zip(one, two, strict=True):
         assert together.train_loss == pytest.approx(alone.train_loss, rel=1e-4)
@@ -47,10 +52,11 @@ def test_two_devices_have_the_losses_of_one(tmp_path: Path, start: Start) -> Non
     assert one[-1].train_loss < one[0].train_loss
 
 
-def test_it_gives_back_and_one_device_goes_on(tmp_path: Path, start: Start) -> None:
+@SHARD
+def test_it_gives_back_and_one_device_goes_on(tmp_path: Path, start: Start, shard: str) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
     with tiny_study(url, tmp_path, [strategy()], max_epochs=150) as study:
-        first = start(url, *TOGETHER)
+        first = start(url, *TOGETHER, "--shard", shard)
         until(lambda: study.epoch_of() >= 3, first)
         first.signal(signal.SIGTERM)
         assert first.wait() == 130, first.said()
@@ -66,12 +72,15 @@ def test_it_gives_back_and_one_device_goes_on(tmp_path: Path, start: Start) -> N
     assert [epoch.epoch for epoch in record.epochs] == list(range(1, 151))
 
 
-def test_a_device_that_dies_fails_the_trial_which_is_tried_again(tmp_path: Path, start: Start) -> None:
+@SHARD
+def test_a_device_that_dies_fails_the_trial_which_is_tried_again(
+    tmp_path: Path, start: Start, shard: str
+) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
     with tiny_study(url, tmp_path, [strategy()], max_epochs=150) as study:
         launch = start(
-            url, "launch", "tiny", "-n", "1", "--devices", "2", "--threads", "2", "--device", "cpu"
-        )
+            url, "launch", "tiny", "-n", "1", "--devices", "2", "--shard", shard, "--threads", "2", "--device", "cpu"
+        )  # fmt: skip
         until(lambda: study.epoch_of() >= 3, launch)
         (other,) = [
             each for each in psutil.Process(launch.process.pid).children(recursive=True)
@@ -87,7 +96,8 @@ def test_a_device_that_dies_fails_the_trial_which_is_tried_again(tmp_path: Path,
     assert (child.root, child.attempt) == (0, 1)
 
 
-def test_what_ends_a_trial_early_ends_it_on_all(tmp_path: Path, start: Start) -> None:
+@SHARD
+def test_what_ends_a_trial_early_ends_it_on_all(tmp_path: Path, start: Start, shard: str) -> None:
     """Losses that are not finite, a pruner that stops, a pause at a rung: nobody waits for the others."""
     url = f"sqlite:///{tmp_path / 's.db'}"
     wild = Strategy(
@@ -99,7 +109,7 @@ def test_what_ends_a_trial_early_ends_it_on_all(tmp_path: Path, start: Start) ->
         ("tune_mode", "optimizer", "head_lr_mult", "weight_decay", "schedule", "warmup", "batch"), "search"
     )
     with tiny_study(url, tmp_path, strategies, max_epochs=9, pruner="promote", extra_space=more) as study:
-        worker = start(url, *TOGETHER)
+        worker = start(url, *TOGETHER, "--shard", shard)
         assert worker.wait() == 0, worker.said()
         records = {record.number: record for record in study.records()}
     states = [records[number].state for number in range(5)]
@@ -108,3 +118,30 @@ def test_what_ends_a_trial_early_ends_it_on_all(tmp_path: Path, start: Start) ->
     assert records[1].stop.kind is StopKind.NOT_A_NUMBER
     assert TrialState.COMPLETE in states
     assert TrialState.PRUNED in states
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "words"),
+    [
+        (("--devices", "64", "--device", "cuda"), {}, "--devices must be at most the GPUs of this machine, got 64"),
+        (("--devices", "2", "--device", "cuda:1"), {}, "takes --device auto, cpu or cuda, of which each has its own"),
+        (("--devices", "2", "--shard", "zero"), {}, "--shard must be one of ddp, fsdp, got 'zero'"),
+        (("--shard", "fsdp"), {}, "--shard fsdp shares weights between devices, got --devices 1"),
+        (("--devices", "2"), {"RANK": "0", "WORLD_SIZE": "2"}, "RANK and WORLD_SIZE must come from torchrun"),
+        (("--devices", "2"), {"RANK": "0", "WORLD_SIZE": "3"}, "got 2 where WORLD_SIZE is 3"),
+    ],
+)  # fmt: skip
+def test_devices_that_cannot_be_are_refused(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    environment: dict[str, str],
+    words: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as left:
+        main(["worker", "tiny", "--storage", f"sqlite:///{tmp_path}/s.db", *options])
+    assert left.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.split())

@@ -14,6 +14,7 @@ from automl_transfer.transfer.terms.base import Beginning, Term
 class InputNoise(Term):
     """x <- x + strength * n, n ~ N(0, 1) for each pixel in [0, 1] (Cohen et al. 2019, section 3.2)."""
 
+    shards = True
     on_pixels = True
 
     def pixels(self, pixels: Tensor, targets: Tensor) -> Tensor:
@@ -33,6 +34,7 @@ class Adversarial(Term):
         steps: The strategy's `adversarial_steps`.
     """
 
+    shards = True
     on_pixels = True
 
     def __init__(self, strength: float, steps: int = 1) -> None:

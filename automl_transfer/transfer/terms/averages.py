@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from automl_transfer.transfer.freeze import TransferModel, live_tensors
-from automl_transfer.transfer.terms.base import Beginning, Term
+from automl_transfer.transfer.terms.base import Beginning, Term, part_of
 
 _STEPS = "steps"
 
@@ -19,6 +19,8 @@ class EMA(Term):
     d is min(strength, (1 + t) / (10 + t)) after step t, so that the start is soon forgotten where steps are
     few (as TensorFlow's ExponentialMovingAverage has it; Tarvainen & Valpola 2017, section 3).
     """
+
+    shards = True
 
     def begin(self, beginning: Beginning) -> None:
         """The average begins with the weights as they are."""
@@ -48,12 +50,11 @@ class EMA(Term):
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Go on from there."""
-        device = next(self._model.parameters()).device
+        live, device = live_tensors(self._model), next(self._model.parameters()).device
         self._steps = int(tensors[_STEPS])
         self._average = {
-            name.removeprefix("of."): tensor.to(device, copy=True)
-            for name, tensor in tensors.items()
-            if name != _STEPS
+            name: part_of(tensor, live[name]) if name in live else tensor.to(device, copy=True)
+            for name, tensor in ((key.removeprefix("of."), t) for key, t in tensors.items() if key != _STEPS)
         }
 
 
@@ -62,6 +63,8 @@ class Wise(Term):
 
     The whole model that training began with answers already: its head was solved on the source's features.
     """
+
+    shards = True
 
     def begin(self, beginning: Beginning) -> None:
         """Keep the start."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -72,12 +73,15 @@ class Term:
     Attributes:
         mixes: Whether `batch` changes inputs or targets; targets are then (B, C) probabilities.
         on_pixels: Whether `pixels` changes images: nothing of a frozen part is then kept between epochs.
+        shards: Whether it also works where each device keeps a part of each weight (`--shard fsdp`): it reads
+            activations alone, or sees to it in `sharded`. Others have whole weights on each device.
         anchors: Whether transferred parameters are pulled somewhere: weight decay leaves them alone.
         counts: (B,) how often each row of the part counts that `loss` is asked about; None: once.
     """
 
     mixes = False
     on_pixels = False
+    shards = False
     anchors = False
     counts: Tensor | None = None
 
@@ -86,6 +90,12 @@ class Term:
 
     def begin(self, beginning: Beginning) -> None:
         """Called once, before anything is trained or restored."""
+
+    def sharded(self) -> None:
+        """Called on a copy whose model's weights have become parts, before its state is loaded.
+
+        They are DTensors then, of the same names; so must be what is kept to go with them (`part_of`).
+        """
 
     def parameters(self) -> Sequence[nn.Parameter]:
         """Its own, which train with the body at the strategy's learning rate; they belong into `state`."""
@@ -120,7 +130,8 @@ class Term:
     def loss(self, rest: Rest, logits: Tensor, targets: Tensor) -> Tensor | None:
         """A mean over this part of the batch that is added to the loss; None for nothing.
 
-        Targets are (B,) labels, or (B, C) probabilities where a term mixes.
+        Logits are float32; what hooks see of a model that trains in 16 bits is not. Targets are (B,) labels,
+        or (B, C) probabilities where a term mixes.
         """
         return None
 
@@ -147,6 +158,25 @@ class Term:
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `state` gave."""
+
+
+@torch.no_grad()
+def part_of(values: Tensor, weight: Tensor) -> Tensor:
+    """A copy of whole values laid out as a weight is, on its device: a part where the weight is one."""
+    if not is_part(weight):
+        return values.to(weight.device, copy=True)
+    from torch.distributed.tensor import DTensor, distribute_tensor  # half a second, for few
+
+    assert isinstance(weight, DTensor)
+    placed = values.to(weight.device).contiguous()
+    # Every device has the whole values: nothing is sent.
+    part: Tensor = distribute_tensor(placed, weight.device_mesh, weight.placements, src_data_rank=None)
+    return part.clone()
+
+
+def is_part(tensor: Tensor) -> bool:
+    """Whether this is the part of a tensor that this device keeps: a DTensor."""
+    return hasattr(tensor, "placements")
 
 
 @contextmanager

@@ -20,6 +20,8 @@ class BSS(Term):
     F is that of the images that go through the model at once.
     """
 
+    shards = True
+
     def begin(self, beginning: Beginning) -> None:
         """Find the head."""
         self._head: nn.Module = beginning.model.head

@@ -78,7 +78,7 @@ class CoTuning(Term):
         """Keep what the classifier reads."""
 
         def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-            self._activation = output
+            self._activation = output.float()
 
         yield self._top.register_forward_hook(keep)
 

@@ -19,6 +19,7 @@ class CutMix(Term):
     (tokens) is blended as a whole.
     """
 
+    shards = True
     mixes = True
 
     def batch(self, rest: Rest, targets: Tensor) -> tuple[Rest, Tensor]:

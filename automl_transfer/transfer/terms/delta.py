@@ -35,6 +35,8 @@ class Delta(Term):
     solved, or where there are too many, W is 1 / C. Tokens are positions, features have one.
     """
 
+    shards = True
+
     def begin(self, beginning: Beginning) -> None:
         """Keep the start, and weigh its channels."""
         self._model: TransferModel = beginning.model
@@ -48,7 +50,7 @@ class Delta(Term):
 
         def keeper(number: int) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
             def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-                self._outputs[number] = output
+                self._outputs[number] = output.float()
 
             return keep
 

@@ -20,6 +20,8 @@ class Dropout(Term):
     Srivastava et al. 2014, section 10, before the new head only: where timm's networks have theirs.
     """
 
+    shards = True
+
     def begin(self, beginning: Beginning) -> None:
         """Find the head."""
         self._head = beginning.model.head
@@ -53,6 +55,8 @@ class DropPath(Term):
 
     Blocks of frozen groups are in evaluation mode and stay whole.
     """
+
+    shards = True
 
     def begin(self, beginning: Beginning) -> None:
         """Put the drops into the model's blocks.

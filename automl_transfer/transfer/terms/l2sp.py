@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from automl_transfer.transfer.terms.base import Beginning, Term
+from automl_transfer.transfer.terms.base import Beginning, Term, part_of
 
 
 class L2SP(Term):
@@ -16,22 +16,23 @@ class L2SP(Term):
     The value does not enter the reported training loss.
     """
 
+    shards = True
     anchors = True
-
-    def __init__(self, strength: float) -> None:
-        super().__init__(strength)
-        self._pairs: list[tuple[nn.Parameter, Tensor]] = []
 
     def begin(self, beginning: Beginning) -> None:
         """Keep the starting values."""
-        found = beginning.transferred_parameters().values()
-        self._pairs = [
-            (parameter, parameter.detach().clone()) for parameter in found if parameter.requires_grad
-        ]
+        self._model = beginning.model
+        found = beginning.transferred_parameters().items()
+        self._start = {name: p.detach().clone() for name, p in found if p.requires_grad}
+
+    def sharded(self) -> None:
+        """Keep parts of them."""
+        weights = dict(self._model.named_parameters())
+        self._start = {name: part_of(start, weights[name]) for name, start in self._start.items()}
 
     @torch.no_grad()
     def pull(self, rate_of: Callable[[nn.Parameter], float]) -> None:
         """Towards the start, by a part of the distance that does not depend on gradients."""
-        for parameter, start in self._pairs:
-            if parameter.grad is not None:
-                parameter.sub_(parameter - start, alpha=rate_of(parameter) * self.strength)
+        for name, parameter in self._model.named_parameters():
+            if name in self._start and parameter.grad is not None:
+                parameter.sub_(parameter - self._start[name], alpha=rate_of(parameter) * self.strength)

@@ -15,6 +15,7 @@ class Mixup(Term):
     al. 2019, at a fixed layer).
     """
 
+    shards = True
     mixes = True
 
     def batch(self, rest: Rest, targets: Tensor) -> tuple[Rest, Tensor]:

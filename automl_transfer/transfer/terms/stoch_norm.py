@@ -20,6 +20,8 @@ class StochNorm(Term):
     statistics are those before the step, as the paper has them; they are updated as usual.
     """
 
+    shards = True
+
     def begin(self, beginning: Beginning) -> None:
         """Find the batch norms.
 

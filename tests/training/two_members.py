@@ -1,0 +1,113 @@
+"""One of two processes that train runs together over gloo; the first one writes down what came out.
+
+    RANK=0 WORLD_SIZE=2 python two_members.py FOLDER
+
+`FOLDER/cases.json` lists runs. Each has changes of the strategy, and perhaps `shards`, `precision`, `epochs`,
+`fails` (the second member is out of memory, once), `save` and `restore` (folders).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from small_runs import CPU, small_backbone, small_task, strategy
+from torch import Tensor, nn
+
+from automl_transfer.training.crew import OVER, Crew, Over
+from automl_transfer.training.run import TrainingRun
+from automl_transfer.training.sharded import ShardedStepper
+from automl_transfer.training.team import Team
+from automl_transfer.transfer.build import build_plan
+
+
+class LimitedOnce(nn.Module):
+    """Has no memory once, in the second epoch. Copies of it are one device's, too."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        LimitedOnce.calls += self.training
+        if LimitedOnce.calls == 10:
+            LimitedOnce.calls += 1
+            raise torch.OutOfMemoryError(f"no memory for {len(x)} images")
+        return x
+
+
+def run_of(case: Mapping[str, Any], folder: Path, crew: Crew | None = None) -> TrainingRun:
+    extra = None
+    if case.get("fails") and crew is not None and crew.rank == 1:
+        LimitedOnce.calls, extra = 0, LimitedOnce()
+    plan = build_plan(
+        strategy(**case.get("changes", {})),
+        small_backbone(residual=True, extra=extra),
+        small_task(folder / "cache"),
+        seed=0,
+        device=CPU,
+    )
+    return TrainingRun(
+        plan,
+        small_task(folder / "cache"),
+        max_epochs=case.get("epochs", 2),
+        seed=0,
+        device=CPU,
+        crew=crew,
+        precision=case.get("precision", "fp32"),
+    )
+
+
+def trained(run: TrainingRun, case: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What is to be compared."""
+    losses = []
+    for result in run.epochs():
+        losses.append([result.train_loss, result.validation_loss])
+        if "save" in case and result.epoch == 1:
+            run.save(folder / case["save"])
+    scaling = run._stepper.scaling if run._stepper else None
+    return {
+        "losses": losses,
+        "batch": run.batch,
+        "conditions": run.conditions(),
+        "skipped": scaling.skipped if scaling else 0,
+        "sha256": run.weights_sha256(),
+        "kept": kept(run),
+    }
+
+
+def kept(run: TrainingRun) -> list[int]:
+    """Of the parameters that train, how many this member keeps, and how many there are."""
+    if not isinstance(run._stepper, ShardedStepper) or run._stepper._made is None:
+        return []
+    weights = [p for group in run._stepper._made.optimizer.param_groups for p in group["params"]]
+    return [sum(p.to_local().numel() for p in weights), sum(p.numel() for p in weights)]
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    team = Team(CPU, f"file://{folder / 'meet'}")
+    found = []
+    for case in json.loads((folder / "cases.json").read_text(encoding="utf-8")):
+        team.shards = case.get("shards", True)
+        run = run_of(case, folder, team)
+        if "restore" in case:
+            run.restore(folder / case["restore"])
+        if team.rank == 0:
+            found.append(trained(run, case, folder))
+            team.hand_out(OVER)
+        else:
+            try:
+                run.follow()
+                team.hand_out(None)
+            except Over:
+                pass
+    if team.rank == 0:
+        (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
+    team.leave()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
