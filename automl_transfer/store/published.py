@@ -44,6 +44,31 @@ class PublishedPage:
 
         return self._store.read(look, "look for the study's page")
 
+    def begin(self, every: float, *, a_second: float) -> bool:
+        """Whether the page is due, and the caller is to write it now: of all who ask, one is told so.
+
+        It is due `every` seconds, or a second for `a_second` trials of the study, where that is longer.
+        """
+        study_id = self._study.study_id
+        last = sa.select(sa.func.max(t.trials.c.number)).where(t.trials.c.study_id == study_id)
+
+        def step(connection: sa.Connection) -> bool:
+            there = _read(connection, study_id).get(PUBLISHED)
+            age = None if there is None else connection.execute(sa.select(now())).scalar_one() - there["time"]
+            trials = connection.execute(last).scalar() or 0
+            return age is None or age >= max(every, trials / a_second)
+
+        def take(connection: sa.Connection) -> bool:
+            if not rows.lock_study(connection, study_id, self._study.identity) or not step(connection):
+                return False
+            there = _read(connection, study_id).get(PUBLISHED) or {"note_version": 0}
+            there["time"] = connection.execute(sa.select(now())).scalar_one()
+            row = {"study_id": study_id, "key": PUBLISHED, "value_json": json.dumps(there)}
+            rows.upsert(connection, t.study_system_attributes, ("study_id", "key"), row)
+            return True
+
+        return self._store.read(step, "look for the study's page") and self._store.write(take, "begin a page")
+
     def write(self, note: str, figures: Mapping[str, str], metric: str) -> bool:
         """Replace the figures (name to plotly's JSON), the note (Markdown) and the objective's name.
 
