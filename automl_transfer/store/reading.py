@@ -44,8 +44,12 @@ def window(connection: sa.Connection, study_id: int, newest: int, best: int) -> 
     unfinished = sa.select(t.trials.c.trial_id).where(
         mine, t.trials.c.state.in_(_OPEN), ~t.is_paused(t.trials.c.trial_id)
     )
-    told = sa.select(t.at_trials.c.trial_id).where(t.at_trials.c.study_id == study_id, t.at_trials.c.label != "")
-    return sorted({i for query in (last, first, unfinished, told) for i in connection.execute(query).scalars()})
+    told = sa.select(t.at_trials.c.trial_id).where(
+        t.at_trials.c.study_id == study_id, t.at_trials.c.label != ""
+    )
+    return sorted(
+        {i for query in (last, first, unfinished, told) for i in connection.execute(query).scalars()}
+    )
 
 
 def waiting(study: StudyHandle) -> sa.Select[int]:

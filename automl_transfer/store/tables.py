@@ -288,7 +288,7 @@ OF_OPTUNA = {
     "ix_at_trials_number": "CREATE INDEX ix_at_trials_number ON trials (study_id, number)",
 }
 """Indexes of ours on Optuna's table of trials: the open ones are few among many, and so is the last one."""
-for _name, _statement in OF_OPTUNA.items():
+for _statement in OF_OPTUNA.values():
     sa.event.listen(Base.metadata, "after_create", sa.DDL(_statement))  # type: ignore[no-untyped-call, unused-ignore]
 
 

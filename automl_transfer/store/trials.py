@@ -100,9 +100,10 @@ class Trials:
                 ).first()
             ):
                 return None
-            if creating.has_no_place(connection, study.study_id, draft.strategy, limit, distinct):
-                return None
-            return creating.insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
+            made = creating.insert_root(
+                connection, study, draft, nonce, once=once, worker=None, limit=limit, distinct=distinct
+            )
+            return None if made is None else made[1]
 
         return self.store.write_once(step, "enqueue a trial")
 
@@ -145,9 +146,9 @@ class Trials:
             creating.lock(connection, study)
             if repeat and (done := creating.created(connection, token)) is not None:
                 return done
-            if creating.has_no_place(connection, study.study_id, draft.strategy, limit, distinct):
-                return None
-            return creating.insert_root(connection, study, draft, token, once=None, worker=worker)
+            return creating.insert_root(
+                connection, study, draft, token, once=None, worker=worker, limit=limit, distinct=distinct
+            )
 
         made = self.store.write_once(step, "create a trial")
         if made is None:

@@ -106,10 +106,13 @@ class Fill:
         self._known: dict[str, BaseDistribution] = {}
         self._random = np.random.default_rng(seed)
 
-    def __call__(self, number: int) -> None:
-        """So many trials: two of three were stopped at the first rung, 200 of these are paused."""
-        found = self._drawn(number)
-        for start in range(0, number, 1000):
+    def __call__(self, number: int, there: int = 0) -> None:
+        """Up to so many trials, of which some are there: two of three were stopped at the first rung.
+
+        The last 67 of these are paused.
+        """
+        found = self._drawn(number - there)
+        for start in range(there, number, 1000):
             part = [next(found) for _ in range(min(1000, number - start))]
             with self._store.engine.begin() as connection:
                 self._insert(connection, start, part, number)
@@ -122,8 +125,8 @@ class Fill:
 
     def _drawn(self, number: int) -> Iterator[tuple[Strategy, dict[str, Any]]]:
         study = _nothing()
+        trial = study.ask()
         for _ in range(number):
-            trial = study.ask()
 
             def ask(dimension: Any) -> Any:
                 distribution = self._known.setdefault(dimension.name, _distribution(dimension))
@@ -146,7 +149,7 @@ class Fill:
         for place, (strategy, params) in enumerate(part, start=first):
             trial_id, rung = place + 1, search.first_rung
             whole = place % 3 == 0
-            paused = not whole and place >= number - PAUSED * 3 // 2
+            paused = not whole and place >= number - PAUSED // 2
             trained = search.epochs if whole else rung
             epochs = [self._curves.epoch(strategy, epoch, 1.0) for epoch in range(1, trained + 1)]
             best = max(epochs, key=lambda each: each.accuracy)

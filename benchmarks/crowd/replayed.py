@@ -106,8 +106,8 @@ class Run:
 
 def replace_training(seconds: float) -> None:
     """From now on, trials of this process are waits; one that comes to its end waits for so long."""
-    from automl_transfer.search import objective, pictures
     from automl_transfer.reporting.figures import registry
+    from automl_transfer.search import objective, pictures
     from automl_transfer.training import crew, making
 
     assert crew
@@ -219,9 +219,7 @@ def run_workers(
     groups = [list(range(workers))[number::count] for number in range(count)]
     started = time.time()
     made = [
-        context.Process(
-            target=some_workers, args=(url, group, str(folder), page, stagger, begun, ends, out)
-        )
+        context.Process(target=some_workers, args=(url, group, str(folder), page, stagger, begun, ends, out))
         for group in groups
     ]
     for process in made:
