@@ -42,7 +42,7 @@ class Case:
     @property
     def trials(self) -> int:
         """Trials of each worker in one round."""
-        per_worker = 40 if self.workers == 1 else 12
+        per_worker = 40 if self.workers == 1 else 12 if self.workers < 64 else 4
         return per_worker if self.trials_before < 5000 else per_worker // 2
 
 

@@ -104,7 +104,9 @@ def is_full(connection: sa.Connection, study_id: int, limit: int) -> bool:
     last = sa.select(sa.func.max(t.trials.c.number)).where(t.trials.c.study_id == study_id)
     number = connection.execute(last).scalar()
     # Fewer trials of any kind are fewer roots: only near the end of a budget are these counted.
-    return number is not None and number + 1 >= limit and count_roots(connection, study_id) >= limit
+    if number is None or (type(number) is int and number + 1 < limit):
+        return False
+    return count_roots(connection, study_id) >= limit
 
 
 def said_of(strategy: Strategy) -> str:

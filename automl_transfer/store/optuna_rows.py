@@ -94,13 +94,13 @@ def lock_study(connection: sa.Connection, study_id: int, identity: str | None = 
 def insert_trial(connection: sa.Connection, study_id: int, state: OptunaState) -> tuple[int, int]:
     """A new trial: its id and its number. The study must be locked.
 
-    The number follows the last one, which an index finds; Optuna counts the study's earlier trials, which
-    is the same and takes longer the more there are.
+    The number is the count of the study's earlier trials, as Optuna computes it. On PostgreSQL it follows the
+    last one, which is the same, and an index finds it; SQLite's last one may be anything that somebody wrote.
     """
+    follows = connection.dialect.name == "postgresql"
+    number = sa.func.coalesce(sa.func.max(t.trials.c.number) + 1, 0) if follows else sa.func.count()
     earlier = (
-        sa.select(sa.func.coalesce(sa.func.max(t.trials.c.number) + 1, 0))
-        .where(t.trials.c.study_id == study_id)
-        .scalar_subquery()
+        sa.select(number).select_from(t.trials).where(t.trials.c.study_id == study_id).scalar_subquery()
     )
     statement = (
         sa.insert(t.trials)

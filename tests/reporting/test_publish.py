@@ -128,7 +128,7 @@ def test_a_page_is_made_once_by_one_and_less_often_in_a_large_study(
     assert [page.begin(60, a_second=50) for page in pages] == [True, False, False]
     assert pages[1].begin(0, a_second=50)
     for number in range(5):
-        finish(store, study, number / 10)
+        finish(store, study, (1 + number) / 10)
     assert not pages[1].begin(0, a_second=0.001)
 
 
