@@ -474,24 +474,23 @@ def table(cells: list[Cell]) -> None:
         "\n| wrong labels | put in | n | precision | recall | listed though right, of all |\n|---|---|---|---|---|---|"
     )
     for (name, rate), found in grouped(cells, "noise", "task", "rate"):
-        right, put = (sum(c[key] for c in found) for key in ("right", "put_in"))
-        many = sum(c["listed"] for c in found)
-        rates = (f"{right / many:.3f}" if rate and many else "", f"{right / put:.3f}" if put else "")
-        wrongly = 100 * (many - right) / sum(c["images"] for c in found)
-        print(f"| {name} | {100 * rate:g}% | {len(found)} | {rates[0]} | {rates[1]} | {wrongly:.2f}% |")
+        precision = over([c["right"] / c["listed"] for c in found if c["put_in"] and c["listed"]], 3)
+        recall = over([c["right"] / c["put_in"] for c in found if c["put_in"]], 3)
+        wrongly = over([100 * (c["listed"] - c["right"]) / c["images"] for c in found], 2)
+        print(f"| {name} | {100 * rate:g}% | {len(found)} | {precision} | {recall} | {wrongly} |")
     names = sorted({c["task"] for c in cells if c["part"] == "copies"})
     print(f"\n| near copies | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for change in ("none", *CHANGES):
         shown = []
         for name in names:
             found = [c for c in cells if (c["part"], c["task"], c.get("change")) == ("copies", name, change)]
-            put, images = (sum(c[key] for c in found) for key in ("put_in", "images"))
             if not found:
                 shown.append("")
             elif change == "none":
-                shown.append(f"{sum(c['listed'] for c in found)} of {images:,} listed")
+                of = over([c["listed"] for c in found], 0)
+                shown.append(f"{of} of {round(statistics.mean(c['images'] for c in found)):,} listed")
             else:
-                shown.append(f"{sum(c['found'] for c in found) / put:.2f}")
+                shown.append(over([c["found"] / c["put_in"] for c in found], 2))
         print(f"| {change} | {' | '.join(shown)} |")
     leaks = [c for c in cells if c["part"] == "leak"]
     print(f"\nleaks: {sum(c['found'] for c in leaks)} of {sum(c['put_in'] for c in leaks)} found, "
@@ -500,7 +499,13 @@ def table(cells: list[Cell]) -> None:
         "\n| patches | screen | share | n | target named | poison listed | of the listed, poison | others named |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for (name, screen, rate), found in grouped(cells, "poison", "task", "screen", "rate"):
+    kinds = [
+        each
+        for part in ("poison", "patches", "checkered")
+        for each in grouped(cells, part, "part", "task", "screen", "rate")
+    ]
+    for (part, name, screen, rate), found in kinds:
+        name = f"{name}, {part}"
         right, put, many = (sum(c[key] for c in found) for key in ("right", "put_in", "listed"))
         named = sum(c["of_target"] > 0 for c in found) if screen != "labels" else "-"
         others = (
@@ -515,10 +520,11 @@ def table(cells: list[Cell]) -> None:
     print(
         "\n| 20% wrong labels | trained by | n | test accuracy | won back of what is lost (95%) |\n|---|---|---|---|---|"
     )
-    for (name, method, arm), found in grouped(cells, "gain", "task", "method", "arm"):
+    trained = [each for part in ("gain", "tuned") for each in grouped(cells, part, "task", "method", "arm")]
+    for (name, method, arm), found in trained:
 
         def of(seed: int, other: str, name: str = name, method: str = method) -> float:
-            return next(c["accuracy"] for c in cells if c["part"] == "gain"
+            return next(c["accuracy"] for c in cells if c["part"] in ("gain", "tuned")
                         and (c["task"], c["method"], c["arm"], c["seed"]) == (name, method, other, seed))  # fmt: skip
 
         mean = statistics.mean(c["accuracy"] for c in found)
@@ -534,6 +540,15 @@ def table(cells: list[Cell]) -> None:
         print(f"| {arm} | {name}, {method} | {len(found)} | {mean:.4f} | {back} |")
     for cell in (c for c in cells if c["part"] == "cost"):
         print("\ncost:", json.dumps(cell))
+
+
+def over(values: list[float], digits: int) -> str:
+    """The mean of several draws, and their range."""
+    if not values:
+        return ""
+    mean, low, high = statistics.mean(values), min(values), max(values)
+    told = f"{mean:.{digits}f}"
+    return told if low == high else f"{told} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def grouped(cells: list[Cell], part: str, *keys: str) -> list[tuple[tuple[Any, ...], list[Cell]]]:

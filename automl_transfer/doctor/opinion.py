@@ -141,7 +141,7 @@ def _probabilities(
 
 
 def _best_near(ridge: Ridge, place: int) -> RidgeScore:
-    """The best lambda that is reached downhill from a place in `LAMBDAS`: with fewer labels it moves little."""
+    """The best lambda that is reached downhill from a place in `LAMBDAS`: it moves little."""
     scores: dict[int, RidgeScore] = {}
     while True:
         around = range(max(0, place - 1), min(len(LAMBDAS), place + 2))

@@ -139,7 +139,9 @@ def _folds(labels: Rows, groups: Rows) -> list[tuple[Rows, Rows]]:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     alone = len(np.unique(groups)) == len(groups)
-    kind = StratifiedKFold if alone else StratifiedGroupKFold  # the latter takes seconds for thousands of groups
+    kind = (
+        StratifiedKFold if alone else StratifiedGroupKFold
+    )  # the latter takes seconds for thousands of groups
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return list(kind(FOLDS, shuffle=True, random_state=0).split(labels, labels, groups))
