@@ -248,27 +248,31 @@ class TrainingRun:
         Raises:
             TrialDataError: The checkpoint is missing, damaged or belongs to another trial.
         """
-        tensors, state = read_checkpoint(folder, self._identity())
-        self._enter_phase_of(max(1, int(state["epoch"])))
-        then = state["conditions"]
+        tensors, kept = read_checkpoint(folder, self._identity())
+        if kept.epoch > self.max_epochs:
+            raise TrialDataError(
+                f"a checkpoint must be of one of the {self.max_epochs} epochs, got {kept.epoch} in {folder}: "
+                "start the trial over"
+            )
+        self._enter_phase_of(max(1, kept.epoch))
         if not self._batch_was_given:
-            self.batch, self.accumulate = int(then["batch"]), int(then["accumulate"])
+            self.batch, self.accumulate = kept.conditions.batch, kept.conditions.accumulate
             self._batch_is_settled = True
         try:
             self.model.load_state_dict(under(tensors, "model."))
             self._inputs_made = None  # of the weights before
             self._best_tensors = under(tensors, "best.")
-            self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
+            self.best = kept.best
             unpack_terms(self.plan.terms, under(tensors, "terms."))
             if self._stepper is not None:
-                unpack_optimizer(self._stepper.optimizer, tensors, state["optimizer"])
-                self._stepper.scaling.load(state.get("scale", {}))
+                unpack_optimizer(self._stepper.optimizer, tensors, kept.optimizer)
+                self._stepper.scaling.load(kept.scale)
         except (KeyError, ValueError, RuntimeError) as error:
             raise TrialDataError(
                 f"a checkpoint must fit the trial's model, got {folder} ({error}): start the trial over"
             ) from error
-        self.epoch = int(state["epoch"])
-        found = (*state["differences"], *differences(then, self.conditions()))
+        self.epoch = kept.epoch
+        found = (*kept.differences, *differences(kept.conditions.model_dump(), self.conditions()))
         self._differences = tuple(dict.fromkeys(found))
         return Resumed(self.epoch, not self._differences, self._differences)
 
