@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +45,7 @@ from automl_transfer.training.state import (
 )
 from automl_transfer.training.stepping import stepper_for
 from automl_transfer.transfer.drawn import Drawn
-from automl_transfer.transfer.features import batch_for, is_out_of_memory
+from automl_transfer.transfer.features import batch_for, give_back_memory, is_out_of_memory
 from automl_transfer.transfer.freeze import live_tensors
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.phases import phase_at, phases_of, schedule_of
@@ -330,9 +329,7 @@ class TrainingRun:
                 )
             self._use_batch(-(-self.batch // 2))
             self._go_back(before)
-            gc.collect()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            give_back_memory(self.device)
 
     def _use_batch(self, batch: int) -> None:
         """Split a step into parts of this many images."""
