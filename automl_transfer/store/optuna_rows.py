@@ -99,9 +99,7 @@ def insert_trial(connection: sa.Connection, study_id: int, state: OptunaState) -
     """
     follows = connection.dialect.name == "postgresql"
     number = sa.func.coalesce(sa.func.max(t.trials.c.number) + 1, 0) if follows else sa.func.count()
-    earlier = (
-        sa.select(number).select_from(t.trials).where(t.trials.c.study_id == study_id).scalar_subquery()
-    )
+    earlier = sa.select(number).select_from(t.trials).where(t.trials.c.study_id == study_id).scalar_subquery()
     statement = (
         sa.insert(t.trials)
         .values(
