@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test cases fuzz hostile audit sbom check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-table bench-replay bench-search bench-robust chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test cases fuzz hostile audit sbom check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-large bench-table bench-replay bench-search bench-robust chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -105,6 +105,10 @@ bench-growth: .venv/.developing  ## seconds and memory of profile and heads, at 
 
 bench-store: .venv/.developing  ## trials a second beside plain study.optimize, on SQLite and PostgreSQL
 	$(BIN)/python benchmarks/store.py --full --postgres
+
+bench-large: .venv/.developing .venv/.browser  ## up to 64 and 500 workers, 20,000 trials, on PostgreSQL; an hour; goes on where it stopped
+	$(BIN)/python benchmarks/large.py efficiency decision beside history join crowd
+	$(BIN)/python benchmarks/large.py
 
 bench-table: .venv/.developing  ## records the table of learning curves, hours; goes on where it stopped; PHOTOS=FOLDER
 	$(BIN)/python benchmarks/table/record.py $(if $(PHOTOS),--photos $(PHOTOS),--tasks digits-20 mnist-600 textures-16 faces stamps openclipart ufoai)

@@ -202,21 +202,22 @@ def crowd(again: bool) -> None:
             record(cell, measure(at, LARGE, Path(folder), made, CROWD, cell[3], **how))
 
 
-def beside(again: bool, workers: int = 64, rounds: int = 3) -> None:
-    """`benchmarks/store.py` with 64 workers: both ask, report five times and tell, and train nothing."""
+def beside(again: bool, workers: int = 64, rounds: int = 1) -> None:
+    """`benchmarks/store.py` with 64 workers: both ask, report five times and tell, and train nothing.
+
+    They are started by fork, so that 64 take little more memory than one.
+    """
     import store as bench
 
-    case = bench.Case("tpe", 1000, workers)
-    cell = ["beside", workers, 1000]
+    case = bench.Case("tpe", 0, workers)
+    cell = ["beside", workers, 0]
     if not missing([cell], again):
         return
-    with bench.databases(
-        "postgresql", {1000}, connections=400
-    ) as fresh:  # started by fork: 64 take the room of one
+    with bench.databases("postgresql", {0}, connections=400) as fresh:
         found: dict[str, list[Any]] = {name: [] for name in bench.WORKER_KINDS}
         for number in range(rounds):
             for name in bench.WORKER_KINDS if number % 2 == 0 else bench.WORKER_KINDS[::-1]:
-                found[name].append(bench.measure(name, fresh(1000), case, start="fork").rate)
+                found[name].append(bench.measure(name, fresh(0), case, start="fork").rate)
     ours, plain = (statistics.median(found[name]) for name in ("ours", "plain"))
     record(cell, {"ours": found["ours"], "plain": found["plain"], "ratio": round(ours / plain, 2)})
 
@@ -224,7 +225,7 @@ def beside(again: bool, workers: int = 64, rounds: int = 3) -> None:
 def history(again: bool, trials: int = 1200) -> None:
     from learnt import search
 
-    for cell in missing([["history", most, seed] for seed in range(4) for most in (250, 500, None)], again):
+    for cell in missing([["history", most, seed] for seed in range(5) for most in (250, 500, None)], again):
         record(cell, search(cell[1], cell[2], trials))
 
 
@@ -338,7 +339,8 @@ def draw(cells: list[dict[str, Any]]) -> None:
 
     crowds = sorted((c for c in cells if c["cell"][0] == "crowd"), key=lambda c: -c["cell"][3])
     titles = ("Time that workers train, %", f"{CROWD} workers, {LARGE:,} trials: trials a second")
-    figure = make_subplots(1, 2, subplot_titles=titles, horizontal_spacing=0.1)
+    columns = 2 if crowds else 1
+    figure = make_subplots(1, columns, subplot_titles=titles[:columns], horizontal_spacing=0.1)
     colors = {1.0: "#cc79a7", 10.0: "#0072b2", 60.0: "#009e73"}
     for seconds in sorted(SECONDS):
         found = sorted(
@@ -359,11 +361,12 @@ def draw(cells: list[dict[str, Any]]) -> None:
                 x=[f"{c['cell'][3]:g} s" for c in crowds], y=y, row=1, col=2, name=name, mode="lines+markers",
                 line={"color": color, "width": 2.5},
             )  # fmt: skip
-    lay_out(figure, 1000, 380)
+    lay_out(figure, 500 * columns + 100 * (columns == 1), 380)
     figure.update_xaxes(title="workers", type="category", row=1, col=1)
-    figure.update_xaxes(title="a whole trial", type="category", row=1, col=2)
     figure.update_yaxes(range=[0, 102], row=1, col=1)
-    figure.update_yaxes(rangemode="tozero", row=1, col=2)
+    if crowds:
+        figure.update_xaxes(title="a whole trial", type="category", row=1, col=2)
+        figure.update_yaxes(rangemode="tozero", row=1, col=2)
     figure.update_layout(margin={"t": 92, "b": 48})
     figure.update_layout(legend={"y": 1.14})
     save(figure, ROOT / "docs" / "images" / "large.png")
