@@ -39,8 +39,8 @@ test: .venv/.developing .venv/.browser  ## the whole test suite
 cases: .venv/.developing  ## what users have and do, by the number of its finding: refused in words, or right
 	$(BIN)/python -m pytest tests/cases
 
-fuzz: .venv/.developing  ## ten minutes of random folders, tables, arrays and texts, other ones each time
-	$(BIN)/python tests/cases/fuzz.py --minutes 10
+fuzz: .venv/.developing  ## ten minutes of random examples for each parser in turn, other ones each time; KINDS="csv npz" for some
+	$(BIN)/python tests/cases/fuzz.py --minutes 10 $(if $(KINDS),--only $(KINDS))
 
 hostile: .venv/.developing  ## hostile weights and arrays: none is used, none runs code
 	$(BIN)/python tests/models/hostile.py

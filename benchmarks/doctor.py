@@ -45,7 +45,7 @@ from automl_transfer.domain.spec import TaskSpec
 SOURCE, MOST = "efficientnet-lite0", 2000
 TASKS: dict[str, tuple[str, int]] = {
     "digits": ("digits", 32), "mnist5k": ("mnist5k", 32), "textures": ("textures?patch=16", 32),
-    "signs": ("", 96), "clothing": ("", 96), "tiles": ("", 64),
+    "signs": ("", 96), "clothing": ("", 96), "tiles": ("", 64), "stamps": ("", 64),
 }  # fmt: skip
 """Dataset (empty for a folder of photographs), and pixels."""
 NOISE = (0.0, 0.05, 0.1, 0.2)
@@ -251,22 +251,28 @@ def leak(name: str, photos: Path | None, seed: int) -> Iterator[Cell]:
     }  # fmt: skip
 
 
-def poison(name: str, photos: Path | None, seed: int) -> Iterator[Cell]:
-    """A white square near the lower right corner, on images of all classes, which become one class."""
+SCREENS = ("labels", "patches", "spectral", "clusters")
+
+
+def poison(
+    name: str, photos: Path | None, seed: int, screens: tuple[str, ...] = SCREENS, checkered: bool = False
+) -> Iterator[Cell]:
+    """A square near the lower right corner, white or of black and white, on images that become one class."""
     details = load(name, photos, seed)
     loaded = details.loaded
     pool = np.unique(np.concatenate([loaded.indices["train"], loaded.indices["validation"]]))
     target = int(np.random.default_rng([seed, 4]).integers(len(loaded.task.classes)))
     side = max(3, loaded.side // 16)
+    ink = 255 * ((np.indices((side, side)).sum(axis=0)[..., None] % 2 == 0) | (not checkered))
     for rate in POISON:
         stamped = np.random.default_rng([seed, 5]).permutation(pool[loaded.labels[pool] != target])
         stamped = stamped[: round(rate * len(pool))]
         images, labels = np.array(loaded.images), loaded.labels.copy()
-        images[stamped, -side - 1 : -1, -side - 1 : -1] = 255
+        images[stamped, -side - 1 : -1, -side - 1 : -1] = ink
         labels[stamped] = target
         poisoned = with_images(details, images, labels)
         patient = Patient(poisoned, look_at)
-        for screen in ("labels", "patches", "spectral", "clusters"):
+        for screen in screens:
             found = [f for f in check(screen).examine(patient) if f.weight != "note"]
             rows, bad = listed(found, poisoned), set(stamped.tolist())
             yield {
@@ -291,10 +297,34 @@ METHODS: dict[str, dict[str, Any]] = {
         "tune_mode": "head", "head_init": "he", "optimizer": "adamw", "learning_rate": 1e-2, "weight_decay": 0.0,
     },
 }  # fmt: skip
-"""Both read three outputs of the frozen source; fine-tuning is a line more, and takes a minute a cell."""
+"""Both read three outputs of the frozen source."""
+TUNED_ARMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "clean labels": ("clean", {}),
+    "wrong labels": ("noisy", {}),
+    "without the listed": ("list", {}),
+    "gce .7": ("noisy", {"gce": 0.7}),
+    "without the listed, gce .7": ("list", {"gce": 0.7}),
+}
+TUNED: dict[str, dict[str, Any]] = {
+    "tuned network": {
+        "truncation": 4, "pool": 2, "tune_mode": "suffix", "freeze_depth": 4, "head_init": "ridge",
+        "norm_policy": "train", "optimizer": "adamw", "learning_rate": 1e-3, "head_lr_mult": 0.1,
+        "layer_decay": 1.0, "weight_decay": 0.05, "batch": 32, "resolution_scale": 1.0,
+    },
+}  # fmt: skip
+"""Half of the source's groups, of which the later half trains: what comes before is computed once."""
+TUNED_EPOCHS = 30
 
 
-def gain(name: str, photos: Path | None, seed: int, done: set[str]) -> Iterator[Cell]:
+def gain(
+    name: str,
+    photos: Path | None,
+    seed: int,
+    done: set[str],
+    arms: dict[str, tuple[str, dict[str, Any]]] = ARMS,
+    methods: dict[str, dict[str, Any]] = METHODS,
+    epochs: int = EPOCHS,
+) -> Iterator[Cell]:
     """Accuracy on test images with right labels after training with wrong ones."""
     from automl_transfer.domain.horizon import Horizon
     from automl_transfer.domain.strategy import Strategy
@@ -318,7 +348,7 @@ def gain(name: str, photos: Path | None, seed: int, done: set[str]) -> Iterator[
     labels[wrong] = (labels[wrong] + generator.integers(1, classes, len(wrong))) % classes
     noisy = with_task(details, indices=indices, labels=labels)
     opinion = Patient(noisy, look_at).opinion
-    for arm, (trained, changes) in ARMS.items():
+    for arm, (trained, changes) in arms.items():
         if arm in done:
             continue
         weights = np.ones(len(labels))
@@ -332,10 +362,11 @@ def gain(name: str, photos: Path | None, seed: int, done: set[str]) -> Iterator[
             task, indices={**indices, "train": train}, weights=None if (weights == 1).all() else weights
         )
         backbone = get_source(SOURCE).load(task.task.channels)
-        for method, strategy in METHODS.items():
-            chosen = Strategy.model_validate({**READS, **strategy, "source": SOURCE, **changes}).canonical()
+        for method, strategy in methods.items():
+            reads = {} if "truncation" in strategy else READS
+            chosen = Strategy.model_validate({**reads, **strategy, "source": SOURCE, **changes}).canonical()
             solved = method == "solved head"
-            horizon = Horizon.of(len(train), 1 if solved else EPOCHS, None)
+            horizon = Horizon.of(len(train), 1 if solved else epochs, None)
             run = make_run(
                 chosen,
                 task,
@@ -386,8 +417,19 @@ def cost(images: int) -> Iterator[Cell]:
         }  # fmt: skip
 
 
+def patches(name: str, photos: Path | None, seed: int) -> Iterator[Cell]:
+    """The same for the screen of patches alone, which needs no features: for sets that it was not made on."""
+    yield from poison(name, photos, seed, ("patches",))
+
+
+def checkered(name: str, photos: Path | None, seed: int) -> Iterator[Cell]:
+    """The same with a trigger that white images do not have by nature."""
+    yield from poison(name, photos, seed, ("patches",), checkered=True)
+
+
 PARTS: dict[str, Callable[[str, Path | None, int], Iterator[Cell]]] = {
-    "noise": noise, "copies": copies, "leak": leak, "poison": poison,
+    "noise": noise, "copies": copies, "leak": leak, "poison": poison, "patches": patches,
+    "checkered": checkered,
 }  # fmt: skip
 
 
@@ -407,6 +449,11 @@ def run(options: argparse.Namespace) -> None:
                 if part == "gain":
                     done = {c["arm"] for c in there if c["method"] == list(METHODS)[-1]}
                     cells = gain(name, options.photos, seed, done) if len(done) < len(ARMS) else iter(())
+                elif part == "tuned":
+                    done = {c["arm"] for c in there}
+                    left = len(done) < len(TUNED_ARMS)
+                    wanted = (TUNED_ARMS, TUNED, TUNED_EPOCHS)
+                    cells = gain(name, options.photos, seed, done, *wanted) if left else iter(())
                 elif part == "cost":
                     cells = (
                         iter(())
@@ -415,7 +462,7 @@ def run(options: argparse.Namespace) -> None:
                     )
                 else:
                     cells = iter(()) if there else PARTS[part](name, options.photos, seed)
-                for cell in cells if part == "gain" else list(cells):
+                for cell in cells if part in ("gain", "tuned") else list(cells):
                     with options.cells.open("a", encoding="utf-8") as file:
                         file.write(json.dumps({"part": part, "task": name, "seed": seed, **cell}) + "\n")
                     print(part, name, seed, cell, flush=True)
@@ -427,24 +474,23 @@ def table(cells: list[Cell]) -> None:
         "\n| wrong labels | put in | n | precision | recall | listed though right, of all |\n|---|---|---|---|---|---|"
     )
     for (name, rate), found in grouped(cells, "noise", "task", "rate"):
-        right, put = (sum(c[key] for c in found) for key in ("right", "put_in"))
-        many = sum(c["listed"] for c in found)
-        rates = (f"{right / many:.3f}" if rate and many else "", f"{right / put:.3f}" if put else "")
-        wrongly = 100 * (many - right) / sum(c["images"] for c in found)
-        print(f"| {name} | {100 * rate:g}% | {len(found)} | {rates[0]} | {rates[1]} | {wrongly:.2f}% |")
+        precision = over([c["right"] / c["listed"] for c in found if c["put_in"] and c["listed"]], 3)
+        recall = over([c["right"] / c["put_in"] for c in found if c["put_in"]], 3)
+        wrongly = over([100 * (c["listed"] - c["right"]) / c["images"] for c in found], 2)
+        print(f"| {name} | {100 * rate:g}% | {len(found)} | {precision} | {recall} | {wrongly} |")
     names = sorted({c["task"] for c in cells if c["part"] == "copies"})
     print(f"\n| near copies | {' | '.join(names)} |\n|---|{'---|' * len(names)}")
     for change in ("none", *CHANGES):
         shown = []
         for name in names:
             found = [c for c in cells if (c["part"], c["task"], c.get("change")) == ("copies", name, change)]
-            put, images = (sum(c[key] for c in found) for key in ("put_in", "images"))
             if not found:
                 shown.append("")
             elif change == "none":
-                shown.append(f"{sum(c['listed'] for c in found)} of {images:,} listed")
+                of = over([c["listed"] for c in found], 0)
+                shown.append(f"{of} of {round(statistics.mean(c['images'] for c in found)):,} listed")
             else:
-                shown.append(f"{sum(c['found'] for c in found) / put:.2f}")
+                shown.append(over([c["found"] / c["put_in"] for c in found], 2))
         print(f"| {change} | {' | '.join(shown)} |")
     leaks = [c for c in cells if c["part"] == "leak"]
     print(f"\nleaks: {sum(c['found'] for c in leaks)} of {sum(c['put_in'] for c in leaks)} found, "
@@ -453,7 +499,13 @@ def table(cells: list[Cell]) -> None:
         "\n| patches | screen | share | n | target named | poison listed | of the listed, poison | others named |"
     )
     print("|---|---|---|---|---|---|---|---|")
-    for (name, screen, rate), found in grouped(cells, "poison", "task", "screen", "rate"):
+    kinds = [
+        each
+        for part in ("poison", "patches", "checkered")
+        for each in grouped(cells, part, "part", "task", "screen", "rate")
+    ]
+    for (part, name, screen, rate), found in kinds:
+        name = f"{name}, {part}"
         right, put, many = (sum(c[key] for c in found) for key in ("right", "put_in", "listed"))
         named = sum(c["of_target"] > 0 for c in found) if screen != "labels" else "-"
         others = (
@@ -468,10 +520,11 @@ def table(cells: list[Cell]) -> None:
     print(
         "\n| 20% wrong labels | trained by | n | test accuracy | won back of what is lost (95%) |\n|---|---|---|---|---|"
     )
-    for (name, method, arm), found in grouped(cells, "gain", "task", "method", "arm"):
+    trained = [each for part in ("gain", "tuned") for each in grouped(cells, part, "task", "method", "arm")]
+    for (name, method, arm), found in trained:
 
         def of(seed: int, other: str, name: str = name, method: str = method) -> float:
-            return next(c["accuracy"] for c in cells if c["part"] == "gain"
+            return next(c["accuracy"] for c in cells if c["part"] in ("gain", "tuned")
                         and (c["task"], c["method"], c["arm"], c["seed"]) == (name, method, other, seed))  # fmt: skip
 
         mean = statistics.mean(c["accuracy"] for c in found)
@@ -489,6 +542,15 @@ def table(cells: list[Cell]) -> None:
         print("\ncost:", json.dumps(cell))
 
 
+def over(values: list[float], digits: int) -> str:
+    """The mean of several draws, and their range."""
+    if not values:
+        return ""
+    mean, low, high = statistics.mean(values), min(values), max(values)
+    told = f"{mean:.{digits}f}"
+    return told if low == high else f"{told} ({low:.{digits}f} to {high:.{digits}f})"
+
+
 def grouped(cells: list[Cell], part: str, *keys: str) -> list[tuple[tuple[Any, ...], list[Cell]]]:
     """Cells of a part by what these keys say, in the order in which they came."""
     found: dict[tuple[Any, ...], list[Cell]] = {}
@@ -503,7 +565,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--parts", nargs="+", choices=[*PARTS, "gain", "cost"], default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=[*PARTS, "gain", "tuned", "cost"], default=list(PARTS))
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["digits", "textures", "mnist5k"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--images", type=int, default=20_000, help="of the synthetic folder")

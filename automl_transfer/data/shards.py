@@ -36,6 +36,7 @@ from automl_transfer.data.split_names import split_of
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
+from automl_transfer.files import reading
 
 LABELS = ("cls", "cls.txt", "label", "class")
 """Endings of members that hold a label."""
@@ -148,43 +149,39 @@ def _tars(folder: Path) -> list[Path]:
 def _samples(tar: Path, place: Path) -> dict[str, _Sample]:
     """What a shard holds, by `SHARD/KEY`."""
     found: dict[str, _Sample] = {}
-    try:
-        with tarfile.open(tar, "r:") as stream:  # ":": not compressed, so that images can be read in place
-            for member in stream:
-                if not member.isfile():
-                    continue
-                path = PurePosixPath(member.name)
-                stem, _, ending = path.name.partition(".")
-                ending = ending.lower()
-                sample = found.setdefault(
-                    f"{tar.name}/{path.with_name(stem).as_posix().lstrip('/')}", _Sample()
-                )
-                if f".{ending.rpartition('.')[2]}" in SUFFIXES:
-                    if member.size > MAX_FILE_BYTES:
-                        raise DataError(
-                            f"an image must have at most {MAX_FILE_BYTES:,} bytes, got {member.size:,} for "
-                            f"{member.name!r} in {tar.name}"
-                        )
-                    sample.several |= sample.image is not None
-                    sample.image = (tar, member.offset_data, member.size)
-                elif ending in LABELS or ending == "json":
-                    if member.size > MOST_LABEL_BYTES:
-                        raise DataError(
-                            f"a label must have at most {MOST_LABEL_BYTES:,} bytes, got {member.size:,} for "
-                            f"{member.name!r} in {tar.name}"
-                        )
-                    read = stream.extractfile(member)
-                    label = _label(read.read() if read is not None else b"", ending, member.name)
-                    if label is not None:
-                        sample.several |= sample.label not in (None, label)
-                        sample.label = label
-            _refuse_cut_short(tar, stream.offset)
-    except tarfile.TarError as error:
-        with tar.open("rb") as start:
-            hint = ": unpack it (gunzip) first" if start.read(2) == b"\x1f\x8b" else ": make it again"
-        raise DataError(
-            f"a shard must be a whole, uncompressed tar file, got {error} in {tar.name}{hint}"
-        ) from error
+    with tar.open("rb") as start:
+        todo = "unpack it (gunzip) first" if start.read(2) == b"\x1f\x8b" else "make it again"
+    whole = reading("a shard must be a whole, uncompressed tar file", tar.name, DataError, todo)
+    with whole, tarfile.open(tar, "r:") as stream:  # ":": not compressed, so that images are read in place
+        for member in stream:
+            if not member.isfile():
+                continue
+            path = PurePosixPath(member.name)
+            stem, _, ending = path.name.partition(".")
+            ending = ending.lower()
+            if not stem:
+                continue  # a hidden file, or no name at all
+            sample = found.setdefault(f"{tar.name}/{path.with_name(stem).as_posix().lstrip('/')}", _Sample())
+            if f".{ending.rpartition('.')[2]}" in SUFFIXES:
+                if member.size > MAX_FILE_BYTES:
+                    raise DataError(
+                        f"an image must have at most {MAX_FILE_BYTES:,} bytes, got {member.size:,} for "
+                        f"{member.name!r} in {tar.name}"
+                    )
+                sample.several |= sample.image is not None
+                sample.image = (tar, member.offset_data, member.size)
+            elif ending in LABELS or ending == "json":
+                if member.size > MOST_LABEL_BYTES:
+                    raise DataError(
+                        f"a label must have at most {MOST_LABEL_BYTES:,} bytes, got {member.size:,} for "
+                        f"{member.name!r} in {tar.name}"
+                    )
+                read = stream.extractfile(member)
+                label = _label(read.read() if read is not None else b"", ending, member.name)
+                if label is not None:
+                    sample.several |= sample.label not in (None, label)
+                    sample.label = label
+        _refuse_cut_short(tar, stream.offset)
     return found
 
 
@@ -200,7 +197,7 @@ def _label(content: bytes, ending: str, name: str) -> str | None:
         return text or None
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"a sample's JSON must be readable, got {error} in {name!r}") from error
     if not isinstance(value, dict):
         return None
@@ -212,7 +209,9 @@ def _classes(names: list[str], place: Path) -> tuple[tuple[str, ...], np.ndarray
     whole = all(name.isascii() and name.isdigit() and len(name) < 10 for name in names)
     file = (place.parent if place.is_file() else place) / "classes.txt"
     if whole and file.is_file():
-        known = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        with reading("the names of classes must be readable", file.name, DataError):
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        known = [line.strip() for line in lines if line.strip()]
         beyond = sorted({int(name) for name in names if int(name) >= len(known)})
         if beyond:
             raise DataError(

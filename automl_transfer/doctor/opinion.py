@@ -29,7 +29,7 @@ from automl_transfer.data.splits import in_shares
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.doctor.features import Features
 from automl_transfer.transfer.counting import Counting, counting
-from automl_transfer.transfer.ridge import Ridge
+from automl_transfer.transfer.ridge import LAMBDAS, Ridge, RidgeScore
 
 Array = npt.NDArray[np.float64]
 
@@ -72,9 +72,9 @@ def opinion_of(task: LoadedTask, rows: Rows, features: Features) -> Opinion:
     if weights is not None:  # an image that is not trained on is judged all the same
         counts = Counting(weights.clamp_min(DISBELIEVED), counts.blocks)
     wrong = np.zeros(len(rows))
-    noise = 0.0
+    noise, chosen = 0.0, dict[int, int]()
     for fit in range(FITS):
-        probabilities = _probabilities(values, labels, classes, _believing(counts, wrong < 0.5))
+        probabilities = _probabilities(values, labels, classes, _believing(counts, wrong < 0.5), chosen)
         joint = joint_of(probabilities, labels, classes)
         if fit == 0:
             noise = float(1.0 - np.trace(joint) / joint.sum())
@@ -122,7 +122,10 @@ def _believing(counts: Counting, believed: npt.NDArray[np.bool_]) -> Counting:
     return Counting(trust if counts.weights is None else counts.weights * trust, counts.blocks)
 
 
-def _probabilities(values: npt.NDArray[np.float32], labels: Rows, classes: int, counts: Counting) -> Array:
+def _probabilities(
+    values: npt.NDArray[np.float32], labels: Rows, classes: int, counts: Counting, chosen: dict[int, int]
+) -> Array:
+    """(n, C) by leave-one-out; `chosen` has each part's place in `LAMBDAS`, for the next fit to begin at."""
     found = np.empty((len(labels), classes))
     order = in_shares(labels, np.random.default_rng(0))
     parts = max(1, -(-len(labels) // MOST_ROWS))
@@ -130,7 +133,20 @@ def _probabilities(values: npt.NDArray[np.float32], labels: Rows, classes: int, 
         check_abort()
         at = np.sort(order[part::parts])
         ridge = Ridge(torch.from_numpy(values[at]), torch.from_numpy(labels[at]), classes, counts.at(at))
-        best = ridge.best()
+        best = ridge.best() if part not in chosen else _best_near(ridge, chosen[part])
+        chosen[part] = LAMBDAS.index(best.ridge_lambda)
         predicted = ridge.leave_one_out([best.ridge_lambda])[0]
         found[at] = torch.softmax(best.beta * predicted, 1).numpy()
     return found
+
+
+def _best_near(ridge: Ridge, place: int) -> RidgeScore:
+    """The best lambda that is reached downhill from a place in `LAMBDAS`: it moves little."""
+    scores: dict[int, RidgeScore] = {}
+    while True:
+        around = range(max(0, place - 1), min(len(LAMBDAS), place + 2))
+        new = [at for at in around if at not in scores]
+        if not new:
+            return scores[place]
+        scores |= zip(new, ridge.scores([LAMBDAS[at] for at in new]), strict=True)
+        place = min(around, key=lambda at: scores[at].nll)

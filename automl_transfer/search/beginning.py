@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from automl_transfer.search.noise import search_is_over
+from automl_transfer.search.noise import over_by
 from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.proposals import Proposals
+from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle
 
@@ -28,12 +29,13 @@ class Beginning:
         self,
         trials: Trials,
         study: StudyHandle,
+        history: SamplerHistory,
         promotion: Promotion,
         proposals: Proposals,
         earlier: Callable[[], Claim | None],
     ) -> None:
         self._trials, self._study = trials, study
-        self._promotion, self._proposals = promotion, proposals
+        self._history, self._promotion, self._proposals = history, promotion, proposals
         self._earlier = earlier
         self.exhausted = False
 
@@ -46,7 +48,7 @@ class Beginning:
             late: The time is up, and nothing is complete: whatever can end is taken.
         """
         limit = self._study.spec.search.trials
-        if self.exhausted or self._is_full(limit) or search_is_over(self._trials, self._study):
+        if self.exhausted or self._is_full(limit) or self._is_over():
             return self._promotion.last(worker, left)
         if late and (claim := self._promotion.last(worker, left, any_=True)) is not None:
             return claim
@@ -64,4 +66,8 @@ class Beginning:
         return self._promotion.last(worker, left)
 
     def _is_full(self, limit: int) -> bool:
-        return self._trials.counts(self._study).roots >= limit
+        return self._trials.is_full(self._study, limit)
+
+    def _is_over(self) -> bool:
+        """As `noise.search_is_over` says of the store, by what a draw looks at anyway."""
+        return over_by(self._study.spec.search, self._study.task, self._history.best) is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from optuna.artifacts import ArtifactMeta
-from optuna.pruners import BasePruner
+from optuna.pruners import BasePruner, NopPruner
 
 from automl_transfer.aborting import Aborted, abortable, check_abort
 from automl_transfer.domain.attack import attack_of
@@ -175,7 +175,7 @@ class Objective:
             self.on_epoch(claim, result)
             if run.finished:
                 break
-            if not self._runs_through(claim) and self.history.should_prune(self.pruner, claim.trial_id):
+            if self._may_prune(claim) and self.history.should_prune(self.pruner, claim.trial_id):
                 return TrialEnd(
                     TrialState.PRUNED,
                     StopReason(
@@ -198,6 +198,10 @@ class Objective:
             raise RuntimeError("training ended without a single epoch")
         return self._complete(claim, run, identical)
 
+    def _may_prune(self, claim: Claim) -> bool:
+        # One that never stops a trial need not be shown the study after every epoch.
+        return not isinstance(self.pruner, NopPruner) and not self._runs_through(claim)
+
     def _runs_through(self, claim: Claim) -> bool:
         return claim.label in RUN_TO_THE_END
 
@@ -218,6 +222,8 @@ class Objective:
         return TrialEnd(TrialState.WAITING, stop, mark.value, outcome, paused=mark)
 
     def _is_answer_due(self) -> bool:
+        if any(trial.state.name == "COMPLETE" for trial in self.history.known()):
+            return False  # it was there already at the last look
         return not self._completed(default=[0.0])
 
     def _complete(self, claim: Claim, run: TrainingRun, identical: bool, detail: str = "") -> TrialEnd:

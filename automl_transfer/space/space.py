@@ -215,7 +215,8 @@ def _narrow(dimension: Dimension, setting: DimensionSetting) -> Dimension | tupl
 
 def _checked(dimension: Dimension, value: Any) -> Any:
     """The value as the strategy takes it, or ValueError with the rule and the value."""
-    if dimension.kind == "float" and isinstance(value, int) and not isinstance(value, bool):
+    floats = dimension.kind == "float" or any(isinstance(each, float) for each in dimension.choices[:1])
+    if floats and type(value) is int:
         try:
             value = float(value)
         except OverflowError:
@@ -228,8 +229,6 @@ def _checked(dimension: Dimension, value: Any) -> Any:
             # A fixed or searched value outside the table's range is allowed where the strategy allows it.
             _validated(dimension.name, value)
         return value
-    if dimension.choices and isinstance(dimension.choices[0], float) and type(value) is int:
-        value = float(value)
     return _validated(dimension.name, value)
 
 

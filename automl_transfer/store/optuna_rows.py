@@ -94,14 +94,12 @@ def lock_study(connection: sa.Connection, study_id: int, identity: str | None = 
 def insert_trial(connection: sa.Connection, study_id: int, state: OptunaState) -> tuple[int, int]:
     """A new trial: its id and its number. The study must be locked.
 
-    The number is the count of the study's earlier trials, as Optuna computes it.
+    The number is the count of the study's earlier trials, as Optuna computes it. On PostgreSQL it follows the
+    last one, which is the same, and an index finds it; SQLite's last one may be anything that somebody wrote.
     """
-    earlier = (
-        sa.select(sa.func.count())
-        .select_from(t.trials)
-        .where(t.trials.c.study_id == study_id)
-        .scalar_subquery()
-    )
+    follows = connection.dialect.name == "postgresql"
+    number = sa.func.coalesce(sa.func.max(t.trials.c.number) + 1, 0) if follows else sa.func.count()
+    earlier = sa.select(number).select_from(t.trials).where(t.trials.c.study_id == study_id).scalar_subquery()
     statement = (
         sa.insert(t.trials)
         .values(
@@ -123,17 +121,22 @@ def insert_params(
     distributions: Mapping[str, BaseDistribution],
 ) -> None:
     """All params of a new trial at once, in Optuna's internal representation."""
-    rows = [
+    if rows := [{"trial_id": trial_id, **row} for row in param_rows(params, distributions)]:
+        connection.execute(sa.insert(t.params), rows)
+
+
+def param_rows(
+    params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution]
+) -> list[dict[str, Any]]:
+    """Each parameter's name, value and distribution, in Optuna's internal representation."""
+    return [
         {
-            "trial_id": trial_id,
             "param_name": name,
             "param_value": float(distributions[name].to_internal_repr(value)),
             "distribution_json": _distribution_json(distributions[name]),
         }
         for name, value in params.items()
     ]
-    if rows:
-        connection.execute(sa.insert(t.params), rows)
 
 
 _json_of: dict[int, tuple[BaseDistribution, str]] = {}
@@ -215,6 +218,11 @@ def set_intermediate(connection: sa.Connection, trial_id: int, step: int, value:
 def describe_trial(connection: sa.Connection, trial_id: int, strategy: Strategy) -> None:
     """Say on a new trial, for people, what it is."""
     _set_attributes(connection, trial_id, {STRATEGY: strategy.describe()})
+
+
+def words_of(strategy: Strategy) -> str:
+    """The same, as the attribute's JSON."""
+    return json.dumps(_clip(strategy.describe()))
 
 
 def describe_child(connection: sa.Connection, parent: int, child: int, root: int, attempt: int) -> None:

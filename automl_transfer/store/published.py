@@ -33,16 +33,32 @@ class PublishedPage:
         self._store = store
         self._study = study
 
-    def age(self) -> float | None:
-        """Seconds since it was last written, on the database's clock; None when it never was."""
+    def begin(self, every: float, *, a_second: float) -> bool:
+        """Whether the page is due, and the caller is to write it now: of all who ask, one is told so.
 
-        def look(connection: sa.Connection) -> float | None:
-            published = _read(connection, self._study.study_id).get(PUBLISHED)
-            if published is None:
-                return None
-            return float(connection.execute(sa.select(now())).scalar_one()) - float(published["time"])
+        It is due `every` seconds, or a second for `a_second` trials of the study, where that is longer.
+        """
+        study_id = self._study.study_id
+        last = sa.select(sa.func.max(t.trials.c.number)).where(t.trials.c.study_id == study_id)
 
-        return self._store.read(look, "look for the study's page")
+        def is_due(connection: sa.Connection) -> bool:
+            there = _read(connection, study_id).get(PUBLISHED)
+            age = None if there is None else connection.execute(sa.select(now())).scalar_one() - there["time"]
+            trials = connection.execute(last).scalar() or 0
+            return age is None or age >= max(every, trials / a_second)
+
+        def take(connection: sa.Connection) -> bool:
+            if not rows.lock_study(connection, study_id, self._study.identity) or not is_due(connection):
+                return False
+            there = _read(connection, study_id).get(PUBLISHED) or {"note_version": 0}
+            there["time"] = connection.execute(sa.select(now())).scalar_one()
+            row = {"study_id": study_id, "key": PUBLISHED, "value_json": json.dumps(there)}
+            rows.upsert(connection, t.study_system_attributes, ("study_id", "key"), row)
+            return True
+
+        return self._store.read(is_due, "look for the study's page") and self._store.write(
+            take, "begin a page"
+        )
 
     def write(self, note: str, figures: Mapping[str, str], metric: str) -> bool:
         """Replace the figures (name to plotly's JSON), the note (Markdown) and the objective's name.

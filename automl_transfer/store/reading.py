@@ -27,6 +27,31 @@ def is_there(connection: sa.Connection, study: StudyHandle) -> bool:
     return connection.execute(query).first() is not None
 
 
+def window(connection: sa.Connection, study_id: int, newest: int, best: int) -> list[int]:
+    """Ids of a study's newest trials, its best complete ones, the open ones and those with a label."""
+    mine = t.trials.c.study_id == study_id
+    last = sa.select(t.trials.c.trial_id).where(mine).order_by(t.trials.c.number.desc()).limit(newest)
+    v, direction = t.values, t.directions.c.direction
+    sign = connection.execute(sa.select(direction).where(t.directions.c.study_id == study_id)).scalar()
+    order = v.c.value.asc() if sign == StudyDirection.MINIMIZE else v.c.value.desc()
+    first = (
+        sa.select(t.trials.c.trial_id)
+        .join(v, v.c.trial_id == t.trials.c.trial_id)
+        .where(mine, t.trials.c.state == OptunaState.COMPLETE, v.c.objective == 0)
+        .order_by(order, t.trials.c.number)
+        .limit(best)
+    )
+    unfinished = sa.select(t.trials.c.trial_id).where(
+        mine, t.trials.c.state.in_(_OPEN), ~t.is_paused(t.trials.c.trial_id)
+    )
+    told = sa.select(t.at_trials.c.trial_id).where(
+        t.at_trials.c.study_id == study_id, t.at_trials.c.label != ""
+    )
+    return sorted(
+        {i for query in (last, first, unfinished, told) for i in connection.execute(query).scalars()}
+    )
+
+
 def waiting(study: StudyHandle) -> sa.Select[int]:
     """Trials of ours that wait for any worker: no paused ones."""
     return (
@@ -42,9 +67,15 @@ def waiting(study: StudyHandle) -> sa.Select[int]:
     )
 
 
-def waiting_ids(connection: sa.Connection, study: StudyHandle) -> list[int]:
-    """Ids of the trials that wait for a worker."""
-    return list(connection.execute(waiting(study)).scalars())
+def waiting_ids(connection: sa.Connection, study: StudyHandle) -> list[int] | None:
+    """Ids of the trials that wait for a worker; None where the study was deleted.
+
+    A later study that got its number is another one.
+    """
+    wait = waiting(study).subquery()
+    query = sa.select(wait.c.trial_id).select_from(t.at_studies).outerjoin(wait, sa.true())
+    found = list(connection.execute(query.where(t.at_studies.c.identity == study.identity)).scalars())
+    return [trial_id for trial_id in found if trial_id is not None] if found else None
 
 
 def need_newer(connection: sa.Connection, study_id: int, passed: set[int]) -> tuple[int, ...]:

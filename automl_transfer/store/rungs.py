@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -27,8 +28,13 @@ from automl_transfer.store.values import Claim, Mark, StudyHandle
 log = logging.getLogger(__name__)
 
 ENDED = "ended"
-OVERLAP = 120.0
-"""Seconds before the newest row seen in which others may have been written that were not committed then."""
+OVERLAP, SHORT_OVERLAP = 120.0, 5.0
+"""Seconds before the newest row seen in which others may have been written that were not committed then.
+
+Hardly any takes longer than the shorter one; those are found by a look of the longer one, every so often:
+where many workers write, that is thousands of rows."""
+THOROUGH = 50.0
+"""Seconds between looks of the longer one."""
 
 
 class Changes:
@@ -37,14 +43,25 @@ class Changes:
     def __init__(self, study_id: int) -> None:
         self._study_id = study_id
         self._since = -math.inf
+        self._thorough = -math.inf
         self._taken: dict[tuple[int, int], str | None] = {}
+
+    def skip(self, connection: sa.Connection) -> None:
+        """Look at nothing that is there by now, but for the latest."""
+        r = t.at_rungs
+        newest = connection.execute(sa.select(sa.func.max(r.c.changed)).where(r.c.study_id == self._study_id))
+        found = newest.scalar()
+        self._since = found if isinstance(found, int | float) else -math.inf
 
     def look(self, connection: sa.Connection) -> list[sa.Row[Any]]:
         """Those rows; all at the first look. The same ones again until they are `seen`."""
         r = t.at_rungs
         query = sa.select(r).where(r.c.study_id == self._study_id)
-        if self._taken:
-            query = query.where(r.c.changed >= self._since - OVERLAP)
+        if math.isfinite(self._since):
+            thorough = time.monotonic() >= self._thorough + THOROUGH
+            query = query.where(r.c.changed >= self._since - (OVERLAP if thorough else SHORT_OVERLAP))
+            if thorough:
+                self._thorough = time.monotonic()
         return [row for row in connection.execute(query) if self._is_news(row)]
 
     def seen(self, rows: Sequence[sa.Row[Any]]) -> None:

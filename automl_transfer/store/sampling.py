@@ -26,11 +26,11 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from automl_transfer.errors import TrialLostError, UnreadableRowError
-from automl_transfer.store import parsing, soundness
+from automl_transfer.store import parsing, reading, soundness
 from automl_transfer.store import tables as t
 from automl_transfer.store.details import Details, chunks
 from automl_transfer.store.rungs import Changes
-from automl_transfer.store.snapshot import DRAFT_ID, Snapshot
+from automl_transfer.store.snapshot import BEST, DRAFT_ID, Snapshot
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
 
@@ -45,9 +45,17 @@ class SamplerHistory:
     What a sampler notes about its draft (TPE's relative params) stays in the draft: other workers
     learn the whole draft from the store when it is created. What a pruner notes about a running trial
     (its rungs) is written. Everything else is refused. Not safe from several threads.
+
+    Of a study with more than `most` trials, samplers see the newest so many, besides the 50 best, those
+    that no sampler drew, and the open ones. The others are not even read where no pruner compares with
+    them (`compared` is False).
     """
 
-    def __init__(self, store: Store, study: StudyHandle) -> None:
+    def __init__(
+        self, store: Store, study: StudyHandle, *, most: int | None = None, compared: bool = True
+    ) -> None:
+        self._most = most
+        self._forgets = most is not None and not compared
         self.store = store
         self.handle = study
         self._snapshot = Snapshot(store, study)
@@ -77,7 +85,7 @@ class SamplerHistory:
             intermediate_values={},
             trial_id=DRAFT_ID,
         )
-        self._snapshot.draft = draft
+        self._snapshot.draft, self._snapshot.most = draft, self._most
         return self._study(sampler=sampler), draft
 
     @property
@@ -92,6 +100,7 @@ class SamplerHistory:
             TrialLostError: The trial is no longer its root's newest, or no longer running.
         """
         self._refresh(curves=True)
+        self._snapshot.most = None
         trial = self._snapshot.find(trial_id)
         if trial is None or trial.state.is_finished():
             raise TrialLostError("the trial belongs to another worker now")
@@ -100,13 +109,28 @@ class SamplerHistory:
         )
 
     def trials(self, *, patient: bool = True) -> list[FrozenTrial]:
-        """Each strategy's latest trial as of now; curves of running ones may be old.
+        """Each strategy's latest trial as of now, as samplers see them; curves of running ones may be old.
 
         Raises:
             StoreUnavailableError: The store does not answer: at once where not `patient`.
         """
         self._refresh(curves=False, patient=patient)
+        return self.known()
+
+    def known(self) -> list[FrozenTrial]:
+        """The same as of the last look; nothing is read."""
+        self._snapshot.most = self._most
         return self._snapshot.latest()
+
+    def best(self) -> float | None:
+        """The highest value of a complete trial; None before there is one."""
+        complete = (each for each in self.trials() if each.state is OptunaState.COMPLETE)
+        return max((each.value for each in complete if each.value is not None), default=None)
+
+    def numbered(self) -> int:
+        """How many trials the study has had so far, whatever became of them."""
+        self._refresh(curves=False)
+        return self._snapshot.next_number()
 
     def _study(self, **parts: Any) -> Study:
         # A new object each time: Study keeps the trials of its last `ask`.
@@ -122,6 +146,7 @@ class SamplerHistory:
 
     def _read(self, connection: sa.Connection, curves: bool) -> None:
         columns = sa.select(
+            t.at_trials.c.label,
             t.trials.c.trial_id,
             t.trials.c.number,
             parsing.raw(t.trials.c.state),
@@ -133,7 +158,13 @@ class SamplerHistory:
         columns = columns.outerjoin(t.at_rungs, t.pauses())
         mine = t.trials.c.study_id == self.handle.study_id
         first = self._seen < 0
-        found = list(connection.execute(columns.where(mine, t.trials.c.trial_id > self._seen)))
+        ids: list[int] | None = None
+        if first and self._forgets and self._most is not None:
+            ids = reading.window(connection, self.handle.study_id, self._most, BEST)
+            self._rungs.skip(connection)
+        found = [] if ids is not None else list(connection.execute(columns.where(mine, self._is_new())))
+        for chunk in chunks(ids or []):
+            found += connection.execute(columns.where(t.trials.c.trial_id.in_(chunk)))
         at_rungs = self._rungs.look(connection)  # what paused, or went on from where it was
         moved = {row.trial_id for row in at_rungs}
         seen = {row.trial_id for row in found}
@@ -144,7 +175,8 @@ class SamplerHistory:
             return
         if first:
             self._known.update(soundness.distributions(connection, self.handle.study_id))
-        ids = None if first else [row.trial_id for row in changed]
+        if not first:
+            ids = [row.trial_id for row in changed]
         details = Details(connection, self.handle.study_id, ids, self._known)
         for row in changed:
             self._seen = max(self._seen, row.trial_id)
@@ -155,6 +187,11 @@ class SamplerHistory:
                 self._open.discard(row.trial_id)
             self._take_in(row, details)
         self._rungs.seen(at_rungs)  # not before: a read that the database breaks off is tried again
+        if self._forgets and self._most is not None:
+            self._snapshot.drop_old(self._most)
+
+    def _is_new(self) -> sa.ColumnElement[bool]:
+        return t.trials.c.trial_id > self._seen
 
     def _take_in(self, row: Any, details: Details) -> None:
         """Put a trial into the history; one that cannot be read is left out, and said once."""
@@ -170,7 +207,7 @@ class SamplerHistory:
                 log.warning("trial %s is left out of the sampler's history: %s", row.number, error)
             self._snapshot.forget(row.trial_id)
             return
-        self._snapshot.put(trial, root)
+        self._snapshot.put(trial, root, told=bool(row.label))
 
     def _is_news(self, row: Any) -> bool:
         """Whether a trial must be read (again): new, changed, or of someone else's making."""

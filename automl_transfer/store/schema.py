@@ -23,7 +23,7 @@ from automl_transfer.store.engine import READ_ONLY, make_engine
 from automl_transfer.store.url import StoreURL
 
 OPTUNA_HEAD = "v3.2.0.a"
-OUR_HEAD = "v0006"
+OUR_HEAD = "v0007"
 VERSION_TABLE = "at_alembic_version"
 
 _ADVISORY_LOCK = 0x61746C5F73746F72  # one number per purpose; any constant of ours will do

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container
+from collections.abc import Container, Set
 from typing import Any, NoReturn
 
 import sqlalchemy as sa
@@ -18,6 +18,8 @@ from automl_transfer.store import tables as t
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
 
+BEST = 50
+"""Complete trials that stay in the window: twice as many as TPE takes for the good ones, at most."""
 DRAFT_ID = -1
 """Trial id of the draft that is being sampled; nothing in the store has it."""
 
@@ -31,6 +33,23 @@ def _direction(store: Store, study: StudyHandle) -> StudyDirection:
 
 def _refuse(*_: Any, **__: Any) -> NoReturn:
     raise NotImplementedError("a sampling history only reads: write through store.trials.Trials")
+
+
+def window(
+    trials: list[FrozenTrial], most: int, told: Set[int] = frozenset(), *, maximise: bool = True
+) -> list[FrozenTrial]:
+    """Of a study's trials, by number: the newest, the best, those that no sampler drew, and the open ones.
+
+    TPE takes at most 25 trials for the good ones, whatever their number is, so these stay the same; of the
+    others, from which it keeps away, the newest stand for all.
+    """
+    if len(trials) <= most:
+        return trials
+    sign = 1.0 if maximise else -1.0
+    complete = [t for t in trials if t.state is OptunaState.COMPLETE and t.value is not None]
+    best = sorted(complete, key=lambda t: (-sign * (t.value or 0.0), t.number))[:BEST]
+    kept = told | {t.number for t in best} | {t.number for t in trials[-most:]}
+    return [t for t in trials if t.number in kept or not t.state.is_finished()]
 
 
 class ReadOnlyStorage(BaseStorage):
@@ -76,12 +95,18 @@ class Snapshot(ReadOnlyStorage):
         self.direction = _direction(store, study)
         self.by_number: dict[int, FrozenTrial] = {}
         self.draft: FrozenTrial | None = None
+        self.most: int | None = None
+        self._told: set[int] = set()
         self._roots: dict[int, FrozenTrial] = {}
         self._newest: dict[int, int] = {}
         self._highest = -1
+        self._shown: dict[int | None, list[FrozenTrial]] = {}
 
-    def put(self, trial: FrozenTrial, root: int) -> None:
-        """Take in a trial as it is now."""
+    def put(self, trial: FrozenTrial, root: int, *, told: bool = False) -> None:
+        """Take in a trial as it is now; one that is `told` was not drawn by a sampler."""
+        self._shown.clear()
+        if told:
+            self._told.add(root)
         self.by_number[trial.number] = trial
         if trial.number >= self._newest.get(root, -1):
             self._newest[root] = trial.number
@@ -97,14 +122,31 @@ class Snapshot(ReadOnlyStorage):
 
     def forget(self, trial_id: int) -> None:
         """Take out a trial that was sound before; its number stays used."""
+        self._shown.clear()
         for root, trial in self._roots.items():
             if trial._trial_id == trial_id:
                 del self._roots[root], self.by_number[self._newest[root]]
                 return
 
     def latest(self) -> list[FrozenTrial]:
-        """The newest trial of every root, under its root's number."""
-        return [trial for _, trial in sorted(self._roots.items())]
+        """The newest trial of every root, under its root's number; of a `window` where there is a `most`."""
+        if self.most not in self._shown:
+            trials = [trial for _, trial in sorted(self._roots.items())]
+            self._shown[self.most] = trials if self.most is None else self._window(trials, self.most)
+        return self._shown[self.most]
+
+    def drop_old(self, most: int) -> None:
+        """Forget what is outside of the window, once that is worth it."""
+        if len(self._roots) > most + most // 4 + BEST:
+            kept = self._window([trial for _, trial in sorted(self._roots.items())], most)
+            self._roots = {trial.number: trial for trial in kept}
+            numbers = {self._newest[root] for root in self._roots}
+            self.by_number = {n: trial for n, trial in self.by_number.items() if n in numbers}
+            self._newest = {root: n for root, n in self._newest.items() if root in self._roots}
+            self._shown.clear()
+
+    def _window(self, trials: list[FrozenTrial], most: int) -> list[FrozenTrial]:
+        return window(trials, most, self._told, maximise=self.direction is StudyDirection.MAXIMIZE)
 
     def find(self, trial_id: int) -> FrozenTrial | None:
         """A root's newest trial by its id, or None."""

@@ -12,12 +12,17 @@ from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.optuna_names import RUNG
 
+ENDS = 500
+"""Trials at each end of a study whose distributions are those of the study."""
 _KINDS = ("FINITE", "INF_POS", "INF_NEG", "NAN")
 
 
 def distributions(connection: sa.Connection, study_id: int) -> dict[str, BaseDistribution]:
-    """The distribution of each parameter of a study: of those that can be read, the one of most trials."""
-    return _commonest(_groups(connection, study_id))
+    """The distribution of each parameter of a study: of those that can be read, the one of most trials.
+
+    Of a large study its first and its last trials speak for all: a worker that joins waits for this.
+    """
+    return _commonest(_groups(connection, study_id, ends=ENDS))
 
 
 def _commonest(groups: list[Any]) -> dict[str, BaseDistribution]:
@@ -78,9 +83,14 @@ def unsound(connection: sa.Connection, study_id: int) -> dict[int, str]:
     return found
 
 
-def _groups(connection: sa.Connection, study_id: int) -> list[Any]:
-    """The parameters of a study by name and distribution, the commonest first."""
-    p = t.params
+def _groups(connection: sa.Connection, study_id: int, ends: int | None = None) -> list[Any]:
+    """The parameters of a study by name and distribution, the commonest first.
+
+    With `ends`, only of its first and of its last so many trials.
+    """
+    p, number = t.params, t.trials.c.number
+    last = sa.select(sa.func.max(number)).where(t.trials.c.study_id == study_id).scalar_subquery()
+    among = sa.true() if ends is None else sa.or_(number < ends, number > last - ends)
     query = (
         sa.select(
             p.c.param_name,
@@ -91,7 +101,7 @@ def _groups(connection: sa.Connection, study_id: int) -> list[Any]:
             sa.func.max(p.c.param_value, type_=sa.String).label("high"),
         )
         .join(t.trials, t.trials.c.trial_id == p.c.trial_id)
-        .where(t.trials.c.study_id == study_id)
+        .where(t.trials.c.study_id == study_id, among)
         .group_by(p.c.param_name, p.c.distribution_json)
         .order_by(sa.func.count().desc(), sa.func.min(p.c.param_id))
     )

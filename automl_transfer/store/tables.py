@@ -7,13 +7,19 @@ keys are a setting of each connection, off in other programs, and row numbers ar
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.sql.functions import FunctionElement
 
 from automl_transfer.store import optuna_names
 
 PREFIX = "at_"
+SAID = 2000
+"""Characters of a strategy that are in an index: PostgreSQL takes at most 2,700 bytes."""
 
 # Optuna's own, as Core tables. Only store/ touches them.
 studies = optuna_names.studies
@@ -187,6 +193,7 @@ class RungRow(Base):
     """
 
     __tablename__ = "at_rungs"
+    __table_args__ = (sa.Index(None, "study_id", "changed"),)
 
     study_id: Mapped[int] = mapped_column(_study_key(), primary_key=True, autoincrement=False)
     root: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -246,6 +253,43 @@ at_rungs: sa.Table = RungRow.__table__  # type: ignore[assignment]
 at_failed_runs: sa.Table = FailedRunRow.__table__  # type: ignore[assignment]
 at_test_looks: sa.Table = TestLookRow.__table__  # type: ignore[assignment]
 at_signatures: sa.Table = SignatureRow.__table__  # type: ignore[assignment]
+
+
+class said(FunctionElement[str]):  # noqa: N801  (reads as the SQL function it is)
+    """What a row says of its strategy, without the version that wrote it; as much as an index takes."""
+
+    type = sa.Text()
+    inherit_cache = True
+
+
+@compiles(said, "sqlite")
+def _said_sqlite(element: said, compiler: Any, **options: Any) -> str:
+    column = compiler.process(element.clauses, **options)
+    return f"substr({column}, instr({column}, ',') + 1, {SAID})"
+
+
+@compiles(said, "postgresql")
+def _said_postgresql(element: said, compiler: Any, **options: Any) -> str:
+    column = compiler.process(element.clauses, **options)
+    return f"substr({column}, strpos({column}, ',') + 1, {SAID})"
+
+
+BY_STRATEGY = sa.Index("ix_at_trials_said", at_trials.c.study_id, said(at_trials.c.strategy))
+"""Finds the trial of a strategy, whatever the size of the study."""
+PAUSED_NOW = sa.Index(
+    "ix_at_rungs_paused",
+    at_rungs.c.study_id,
+    postgresql_where=at_rungs.c.taken.is_(None),
+    sqlite_where=at_rungs.c.taken.is_(None),
+)
+"""Finds what is paused; few trials are, and most rows are of others."""
+OF_OPTUNA = {
+    "ix_at_trials_state": "CREATE INDEX ix_at_trials_state ON trials (study_id, state)",
+    "ix_at_trials_number": "CREATE INDEX ix_at_trials_number ON trials (study_id, number)",
+}
+"""Indexes of ours on Optuna's table of trials: the open ones are few among many, and so is the last one."""
+for _statement in OF_OPTUNA.values():
+    sa.event.listen(Base.metadata, "after_create", sa.DDL(_statement))  # type: ignore[no-untyped-call, unused-ignore]
 
 
 def is_paused(trial_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:

@@ -100,9 +100,10 @@ class Trials:
                 ).first()
             ):
                 return None
-            if creating.has_no_place(connection, study.study_id, draft.strategy, limit, distinct):
-                return None
-            return creating.insert_root(connection, study, draft, nonce, once=once, worker=None)[1]
+            made = creating.insert_root(
+                connection, study, draft, nonce, once=once, worker=None, limit=limit, distinct=distinct
+            )
+            return None if made is None else made[1]
 
         return self.store.write_once(step, "enqueue a trial")
 
@@ -145,11 +146,9 @@ class Trials:
             creating.lock(connection, study)
             if repeat and (done := creating.created(connection, token)) is not None:
                 return done
-            if creating.has_no_place(connection, study.study_id, draft.strategy, limit, distinct):
-                return None
-            trial_id, number = creating.insert_root(connection, study, draft, token, once=None, worker=worker)
-            leases.take(connection, study.study_id, trial_id, worker, token)
-            return trial_id, number
+            return creating.insert_root(
+                connection, study, draft, token, once=None, worker=worker, limit=limit, distinct=distinct
+            )
 
         made = self.store.write_once(step, "create a trial")
         if made is None:
@@ -173,7 +172,7 @@ class Trials:
         """
         passed = self._passed.setdefault(study.study_id, set())
         wait = self.store.read(lambda c: reading.waiting_ids(c, study), "look for a trial")
-        if not wait and not self.store.read(lambda c: reading.is_there(c, study), "look for the study"):
+        if wait is None:
             raise deleted(study)
         if passed.issuperset(wait):
             return None
@@ -361,6 +360,10 @@ class Trials:
     def counts(self, study: StudyHandle) -> Counts:
         """Trials by state, and the roots that keep the study unfinished. Reads only."""
         return self.store.read(lambda c: reading.counts(c, study.study_id), "count trials")
+
+    def is_full(self, study: StudyHandle, limit: int) -> bool:
+        """Whether a study has `limit` root trials: cheap, however many there are."""
+        return self.store.read(lambda c: creating.is_full(c, study.study_id, limit), "count strategies")
 
     def need_newer(self, study: StudyHandle) -> tuple[int, ...]:
         """Numbers of the open trials, where only a newer program can run any of them; else none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,7 +45,7 @@ from automl_transfer.training.state import (
 )
 from automl_transfer.training.stepping import stepper_for
 from automl_transfer.transfer.drawn import Drawn
-from automl_transfer.transfer.features import batch_for, is_out_of_memory
+from automl_transfer.transfer.features import batch_for, give_back_memory, is_out_of_memory
 from automl_transfer.transfer.freeze import live_tensors
 from automl_transfer.transfer.norms import batch_norms
 from automl_transfer.transfer.phases import phase_at, phases_of, schedule_of
@@ -248,27 +247,31 @@ class TrainingRun:
         Raises:
             TrialDataError: The checkpoint is missing, damaged or belongs to another trial.
         """
-        tensors, state = read_checkpoint(folder, self._identity())
-        self._enter_phase_of(max(1, int(state["epoch"])))
-        then = state["conditions"]
+        tensors, kept = read_checkpoint(folder, self._identity())
+        if kept.epoch > self.max_epochs:
+            raise TrialDataError(
+                f"a checkpoint must be of one of the {self.max_epochs} epochs, got {kept.epoch} in {folder}: "
+                "start the trial over"
+            )
+        self._enter_phase_of(max(1, kept.epoch))
         if not self._batch_was_given:
-            self.batch, self.accumulate = int(then["batch"]), int(then["accumulate"])
+            self.batch, self.accumulate = kept.conditions.batch, kept.conditions.accumulate
             self._batch_is_settled = True
         try:
             self.model.load_state_dict(under(tensors, "model."))
             self._inputs_made = None  # of the weights before
             self._best_tensors = under(tensors, "best.")
-            self.best = None if state["best"] is None else EpochResult.model_validate(state["best"])
+            self.best = kept.best
             unpack_terms(self.plan.terms, under(tensors, "terms."))
             if self._stepper is not None:
-                unpack_optimizer(self._stepper.optimizer, tensors, state["optimizer"])
-                self._stepper.scaling.load(state.get("scale", {}))
+                unpack_optimizer(self._stepper.optimizer, tensors, kept.optimizer)
+                self._stepper.scaling.load(kept.scale)
         except (KeyError, ValueError, RuntimeError) as error:
             raise TrialDataError(
                 f"a checkpoint must fit the trial's model, got {folder} ({error}): start the trial over"
             ) from error
-        self.epoch = int(state["epoch"])
-        found = (*state["differences"], *differences(then, self.conditions()))
+        self.epoch = kept.epoch
+        found = (*kept.differences, *differences(kept.conditions.model_dump(), self.conditions()))
         self._differences = tuple(dict.fromkeys(found))
         return Resumed(self.epoch, not self._differences, self._differences)
 
@@ -326,9 +329,7 @@ class TrainingRun:
                 )
             self._use_batch(-(-self.batch // 2))
             self._go_back(before)
-            gc.collect()
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
+            give_back_memory(self.device)
 
     def _use_batch(self, batch: int) -> None:
         """Split a step into parts of this many images."""

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from automl_transfer.domain.records import EpochResult
 from automl_transfer.errors import TrialDataError
 from automl_transfer.files import file_sha256, read_own_json, save_tensors
 from automl_transfer.transfer.freeze import live_tensors
@@ -28,6 +30,39 @@ from automl_transfer.transfer.terms.base import Term
 TENSORS = "state.safetensors"
 STATE = "state.json"
 SCHEMA = "automl-transfer/checkpoint/1"
+
+
+class Conditions(BaseModel):
+    """What `conditions.current_conditions` said at the time of a checkpoint; named is what resuming needs."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    batch: int = Field(ge=1, le=1 << 31)
+    accumulate: int = Field(ge=1, le=1 << 31)
+
+
+class Kept(BaseModel):
+    """What a checkpoint says beside its tensors.
+
+    Attributes:
+        identity: Of the trial.
+        epoch: Last finished epoch.
+        best: The best one so far.
+        optimizer: Plain values of its state, by the parameter's number.
+        scale: Of the loss, where it trains in fp16; see `precision.Scaling`.
+        conditions: See `Conditions`.
+        differences: What was other already when it was written.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+    identity: dict[str, Any]
+    epoch: int = Field(ge=-1, le=1 << 31)
+    best: EpochResult | None
+    optimizer: dict[str, dict[str, bool | int | FiniteFloat | None]]
+    scale: dict[str, int | FiniteFloat] = Field(default_factory=dict)
+    conditions: Conditions
+    differences: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -196,7 +231,7 @@ def write_checkpoint(folder: Path, tensors: Mapping[str, Tensor], state: dict[st
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str, Tensor], Kept]:
     """Read a checkpoint whole.
 
     Raises:
@@ -209,15 +244,16 @@ def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
             raise TrialDataError(_damaged(folder, f"{STATE} must have the schema {SCHEMA}"))
         if file_sha256(folder / TENSORS) != state.get("tensors_sha256"):
             raise TrialDataError(_damaged(folder, f"{TENSORS} must have the checksum that {STATE} states"))
+        kept = Kept.model_validate_json(json.dumps(state))
         tensors = load_file(folder / TENSORS)
     except (OSError, ValueError, SafetensorError) as error:
-        raise TrialDataError(_damaged(folder, f"{type(error).__name__}: {error}")) from error
-    if state.get("identity") != identity:
+        raise TrialDataError(_damaged(folder, f"{type(error).__name__}: {str(error)[:1000]}")) from error
+    if kept.identity != identity:
         raise TrialDataError(
-            f"a checkpoint must belong to the trial {identity}, got {state.get('identity')} in {folder}: "
+            f"a checkpoint must belong to the trial {identity}, got {str(kept.identity)[:1000]} in {folder}: "
             "start the trial over"
         )
-    return tensors, state
+    return tensors, kept
 
 
 def _damaged(folder: Path, reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -32,6 +33,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(text in str(error) for text in _MEMORY_MESSAGES)
+
+
+def give_back_memory(device: torch.device) -> None:
+    """Free what a failed step has left behind; whoever calls holds none of its tensors any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def read_pixels(images: Images, rows: np.ndarray) -> Tensor:

@@ -158,16 +158,16 @@ class Worker:
         """
         trials, study = self._trials, self._handle
         spec = study.spec.search
-        history = SamplerHistory(self._store, study)
+        history = SamplerHistory(self._store, study, most=spec.history, compared=spec.compares)
         space = Space.of_study(study.spec).suited(study.task)
         warm = Warm.of_study(self._store, study, space)
-        seed = worker_seed(spec.seed, len(history.trials()), self._options.index)
+        seed = worker_seed(spec.seed, history.numbered(), self._options.index)
         sampler = make_sampler(spec, seed, warm.recipes)
         proposals = Proposals(
             history, sampler, space, spec, lambda: self._opened().cost(), SpentNews(history)
         )
         beginning = Beginning(
-            trials, study, self._promotion, proposals,
+            trials, study, history, self._promotion, proposals,
             lambda: claim_proposal(warm, trials, history, self.worker_id),
         )  # fmt: skip
         done, late = 0, 0

@@ -168,7 +168,7 @@ def an_array(tame: bool, made: dict[str, Any]) -> None:
             at, more = made["damage"]
             raw = path.read_bytes()
             path.write_bytes(raw[:at] + more + raw[at + len(more) :])
-        loaded = judge("array", spec_of("a.npz"), Path(place) / "c", None)
+        loaded = judge("npz", spec_of("a.npz"), Path(place) / "c", None)
         if made["damage"][0] >= 0:
             return
         if loaded is not None and made["classes"] is None:
@@ -183,7 +183,7 @@ def an_array(tame: bool, made: dict[str, Any]) -> None:
             name = images_name
             arrays[name] = values.astype(values.dtype.newbyteorder("S"))
             np.savez(Path(place) / "b.npz", **arrays)
-            other = judge("array", spec_of("b.npz"), Path(place) / "c2", None)
+            other = judge("npz", spec_of("b.npz"), Path(place) / "c2", None)
             assert (loaded is None) == (other is None)
             if loaded is not None and other is not None:
                 assert np.array_equal(loaded.images[:], other.images[:])

@@ -85,7 +85,7 @@ def judge(kind: str, spec: TaskSpec, cache: Path, seen: int | None) -> LoadedTas
     if loaded is None:
         first, *rest = refused.splitlines()
         assert first.strip(), "an error without words"
-        assert len(rest) < 20, refused
+        assert len(rest) <= 21, refused  # twenty images, and how many more
         assert len(first) < 4000, refused
         WHY[f"{kind}: {first[:60]}"] += 1
         return None

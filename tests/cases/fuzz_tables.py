@@ -81,7 +81,7 @@ def a_table(tame: bool, made: dict[str, Any]) -> None:
             dataset=str(table), images=str(photos), columns=TableColumns(**made["columns"]), resolution=8,
             on_bad_image="skip" if made["skip"] else "refuse",
         )  # fmt: skip
-        loaded = judge("table", spec, Path(place) / "c", None)
+        loaded = judge("csv", spec, Path(place) / "c", None)
         if loaded is None:
             return
         assert set(loaded.keys) <= {path.name for path in photos.iterdir()}

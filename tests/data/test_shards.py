@@ -104,10 +104,28 @@ def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "few").mkdir()
     write(tmp_path / "few", "a.tar")
     (tmp_path / "few" / "classes.txt").write_text("only one\n")
+    (tmp_path / "odd").mkdir()
+    write(tmp_path / "odd", "a.tar")
+    (tmp_path / "odd" / "classes.txt").write_bytes(b"\xff\xfe\n")
+    (tmp_path / "deep").mkdir()
+    with tarfile.open(tmp_path / "deep" / "a.tar", "w") as tar:
+        add(tar, "0.json", b"[" * 100_000)
     for name, said in (
         ("short", "must be a whole, uncompressed tar file"),
         ("gz", "must be a whole, uncompressed tar file, got .*: unpack it"),
+        ("odd", "the names of classes must be readable, got classes.txt"),
+        ("deep", "a sample's JSON must be readable, got .* in '0.json'"),
         ("few", "must have a name in classes.txt, got 1 names and the labels '1'"),
     ):
         with pytest.raises(DataError, match=said):
             load(tmp_path / name, tmp_path / "cache")
+
+
+def test_members_without_a_name_are_no_samples(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "one.tar", "w") as tar:
+        for number in range(20):
+            add(tar, f"{number}.png", png(number))
+            add(tar, f"{number}.cls", str(number % 2).encode())
+        for name in (".png", "..png", "a/.cls", ""):
+            add(tar, name, b"0")
+    assert len(load(tmp_path / "one.tar", tmp_path / "cache").labels) == 20

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from planted import SOURCE, changed
 
@@ -18,8 +19,10 @@ from automl_transfer.doctor.checks.spectral import SpectralSignatures
 from automl_transfer.doctor.features import Features, looker
 from automl_transfer.doctor.findings import Finding
 from automl_transfer.doctor.neighbours import neighbours_of
+from automl_transfer.doctor.opinion import _best_near
 from automl_transfer.doctor.registry import all_checks
 from automl_transfer.doctor.screens import standing_out
+from automl_transfer.transfer.ridge import LAMBDAS, Ridge
 
 
 def check(name: str, details: LoadedDetails, seen: Features) -> list[Finding]:
@@ -119,3 +122,13 @@ def test_by_chance_about_so_many_points_have_so_near_a_neighbour() -> None:
         assert 10 <= (found.chance() < 0.01).sum() <= 90  # 30 expected
         points[1] = points[0] + 1e-4
         assert neighbours_of(points).chance()[:2].max() < 1e-6
+
+
+def test_a_later_fit_finds_the_penalty_that_the_whole_grid_has() -> None:
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 120)
+    values = generator.normal(size=(120, 20)) + 1.5 * np.eye(3, 20)[labels]
+    ridge = Ridge(torch.from_numpy(values), torch.from_numpy(labels), 3)
+    assert {_best_near(ridge, place).ridge_lambda for place in range(len(LAMBDAS))} == {
+        ridge.best().ridge_lambda
+    }

@@ -111,16 +111,25 @@ def test_a_note_that_a_person_edited_is_left_alone(opened: tuple[Store, StudyHan
 def test_workers_share_the_work(opened: tuple[Store, StudyHandle]) -> None:
     store, study = opened
     finish(store, study, 0.9)
-    assert PublishedPage(store, study).age() is None
     LivePage(store, study)()
     first = get_note(seen(store, study))
     finish(store, study, 0.95)
     for _ in range(3):
         LivePage(store, study)()  # another worker: the page is fresh
     assert get_note(seen(store, study)) == first
-    age = PublishedPage(store, study).age()
-    assert age is not None
-    assert 0 <= age < 60
+
+
+def test_a_page_is_made_once_by_one_and_less_often_in_a_large_study(
+    opened: tuple[Store, StudyHandle],
+) -> None:
+    """A page of many trials takes longer to make than it lasts: nobody else begins one meanwhile."""
+    store, study = opened
+    pages = [PublishedPage(store, study) for _ in range(3)]
+    assert [page.begin(60, a_second=50) for page in pages] == [True, False, False]
+    assert pages[1].begin(0, a_second=50)
+    for number in range(5):
+        finish(store, study, (1 + number) / 10)
+    assert not pages[1].begin(0, a_second=0.001)
 
 
 def test_trouble_costs_a_page_and_nothing_else(opened: tuple[Store, StudyHandle]) -> None:

@@ -129,6 +129,7 @@ MISTAKES: dict[str, tuple[DimensionSetting, str]] = {
     "shrink": ("half", "must be a number"),
     "perturb": (True, "must be a number"),
     "ridge_lambda": (10**400, "too large"),
+    "momentum": (10**400, "too large"),  # one of several choices
     "head_lr_mult": (float("nan"), "finite"),
     "augmentation": ("mixup", "'flip_affine', got 'mixup'"),
     "views": (17, "less than or equal to 16, got 17"),

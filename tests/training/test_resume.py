@@ -209,6 +209,26 @@ def test_a_damaged_checkpoint_is_a_clear_error(task: LoadedTask, tmp_path: Path,
     assert run.epoch == 0
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("epoch", None), ("epoch", "1"), ("epoch", -2), ("epoch", 5), ("best", []), ("optimizer", None),
+        ("optimizer", {"0": {"step": "x"}}), ("conditions", {}), ("conditions", {"batch": 0, "accumulate": 1}),
+        ("differences", None), ("identity", "mine"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_says_what_cannot_be_is_a_clear_error(
+    task: LoadedTask, tmp_path: Path, key: str, value: Any
+) -> None:
+    folder = saved(task, tmp_path / "state")
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").write_text(json.dumps({**state, key: value}))
+    run = make_run(task)
+    with pytest.raises(TrialDataError, match="start the trial over"):
+        run.restore(folder)
+    assert run.epoch == 0
+
+
 @pytest.mark.parametrize("changes", [{"learning_rate": 0.5}, {"seed": 1}, {"max_epochs": 9}])
 def test_a_checkpoint_of_another_trial_is_refused(
     task: LoadedTask, tmp_path: Path, changes: dict[str, Any]

@@ -7,6 +7,7 @@ average, whatever the answers' shares, with a variance that these say.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -46,10 +47,11 @@ class Shortcuts(Check):
                 f"small models are judged on {FOLDS} parts of the images, got {fewest} of a class or groups: "
                 "collect more"
             )
+        folds = _folds(labels, groups)
         for what, values in _things(patient, rows):
             if values.shape[1] == 0 or np.ptp(values, axis=0).max() == 0:
                 continue
-            answers = _answers(values, labels, groups, linear=what == "borders")
+            answers = _answers(values, labels, folds, linear=what == "borders")
             score, chance, p = judge(answers, labels)
             gain = (score - chance) / (1.0 - chance)
             if gain < LEAST_GAIN or p > CHANCE:
@@ -132,12 +134,25 @@ def judge(answers: Rows, labels: Rows) -> tuple[float, float, float]:
     return score, chance, p
 
 
-def _answers(values: npt.NDArray[np.float64], labels: Rows, groups: Rows, *, linear: bool) -> Rows:
-    """Out-of-fold answers; what belongs together is in one fold, and classes count the same."""
-    import warnings
+def _folds(labels: Rows, groups: Rows) -> list[tuple[Rows, Rows]]:
+    """Places to fit on and to judge on: classes in their shares, what belongs together in one fold."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+    alone = len(np.unique(groups)) == len(groups)
+    kind = (
+        StratifiedKFold if alone else StratifiedGroupKFold
+    )  # the latter takes seconds for thousands of groups
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(kind(FOLDS, shuffle=True, random_state=0).split(labels, labels, groups))
+
+
+def _answers(
+    values: npt.NDArray[np.float64], labels: Rows, folds: list[tuple[Rows, Rows]], *, linear: bool
+) -> Rows:
+    """Out-of-fold answers; classes count the same."""
     from sklearn.linear_model import RidgeClassifier
-    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+    from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
     from sklearn.tree import DecisionTreeClassifier
@@ -147,7 +162,6 @@ def _answers(values: npt.NDArray[np.float64], labels: Rows, groups: Rows, *, lin
         if linear
         else DecisionTreeClassifier(max_depth=6, min_samples_leaf=5, class_weight="balanced", random_state=0)
     )
-    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return np.asarray(cross_val_predict(model, values, labels, groups=groups, cv=folds))
+        return np.asarray(cross_val_predict(model, values, labels, cv=folds))
