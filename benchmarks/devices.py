@@ -7,6 +7,9 @@ for each), the images are digits. Ways take turns, an epoch each, in the same pr
 in the first, while the others wait. On a CPU it then has as many threads as all of them have together. A first
 epoch warms up. "bare" is a hand-written loop over the same network, images and optimiser, "bare ddp" the same
 with torch's DistributedDataParallel.
+
+Beside images a second stand processor seconds an image, of all processes together: on a machine that does other
+work as well, they alone say what a way costs.
 """
 
 from __future__ import annotations
@@ -90,8 +93,22 @@ def bare(task: LoadedTask, device: torch.device, batch: int, way: str) -> Way:
     return epoch
 
 
-def member(options: argparse.Namespace) -> dict[str, list[float]]:
-    """One process: images a second of each way in each round, and before that in the epoch that warms up."""
+@dataclasses.dataclass(frozen=True)
+class Took:
+    """An epoch: images a second, and milliseconds of processors an image."""
+
+    rate: float
+    busy: float
+
+
+def processor_seconds() -> float:
+    """Of this process, and of those that it waited for (compilers)."""
+    taken = os.times()
+    return taken.user + taken.system + taken.children_user + taken.children_system
+
+
+def member(options: argparse.Namespace) -> dict[str, list[Took]]:
+    """One process: what each way took in each round, and before that in the epoch that warms up."""
     rank = int(os.environ["RANK"])
     device = torch.device(f"cuda:{rank}" if options.device == "cuda" else "cpu")
     whole, parts = Team(device, os.environ["MEET"]), None
@@ -111,19 +128,23 @@ def member(options: argparse.Namespace) -> dict[str, list[float]]:
             ways[way] = bare(task, device, batch, way)
         else:
             ways[way] = ours(task, device, batch, way, parts or whole if way in TOGETHER else None)
-    found: dict[str, list[float]] = {way: [] for way in options.only}
+    found: dict[str, list[Took]] = {way: [] for way in options.only}
     for turn in range(options.rounds + 1):
         for way in options.only if turn % 2 else reversed(options.only):
             whole.agree("")
-            torch.set_num_threads(1 if way in TOGETHER or device.type == "cuda" else options.devices)
-            began = time.perf_counter()
+            alone = way not in TOGETHER and device.type == "cpu"
+            torch.set_num_threads(options.threads or options.devices if alone else 1)
+            began, before = time.perf_counter(), processor_seconds()
             if way in ways:
                 ways[way](turn + 1)
             if device.type == "cuda":
                 torch.cuda.synchronize()
-            found[way].append(len(task.indices["train"]) / (time.perf_counter() - began))
+            seconds = time.perf_counter() - began
+            (busy,) = whole.add([processor_seconds() - before if way in ways else 0.0])
+            images = len(task.indices["train"])
+            found[way].append(Took(images / seconds, 1000 * busy / images))
             if rank == 0:
-                print(f"round {turn}, {way}: {found[way][-1]:.1f} images/s", file=sys.stderr, flush=True)
+                print(f"round {turn}, {way}: {found[way][-1]}", file=sys.stderr, flush=True)
     whole.agree("")
     whole.leave()
     return found
@@ -154,6 +175,7 @@ def main() -> None:
     parser.add_argument("--pixels", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--dataset", default="digits?per_class=60")
+    parser.add_argument("--threads", type=int, help="of ways of one process on a CPU; default: --devices")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=WAYS)
     options = parser.parse_args()
@@ -165,7 +187,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         environment = {
             **os.environ,
-            "OMP_NUM_THREADS": str(options.devices if options.device == "cpu" else 1),
+            "OMP_NUM_THREADS": str(options.threads or options.devices),
             "WORLD_SIZE": str(options.devices),
             "MEET": f"file://{folder}/meet",
             "TORCHINDUCTOR_CACHE_DIR": f"{folder}/compiled",
@@ -182,19 +204,27 @@ def main() -> None:
             raise SystemExit("a process failed")
 
 
-def report(options: argparse.Namespace, found: dict[str, list[float]]) -> None:
+def report(options: argparse.Namespace, found: dict[str, list[Took]]) -> None:
+    torch.set_num_threads(options.threads or options.devices)
     print(f"{machine()}; {SOURCE}, {options.pixels} pixels, {options.devices} of {options.device}")
-    rates = {way: each[1:] for way, each in found.items()}
-    for way, each in rates.items():
-        print(f"{way:10} images/s {spread(each, 1)}")
+    later = {way: each[1:] for way, each in found.items()}
+    for way, each in later.items():
+        rates, busy = spread([took.rate for took in each], 1), spread([took.busy for took in each], 1)
+        print(f"{way:10} images/s {rates}; processors, ms an image {busy}")
     for way, other in RATIOS:
-        if way in rates and other in rates:
-            pairs = zip(rates[way], rates[other], strict=True)
-            print(f"{way} / {other}: {spread([one / two for one, two in pairs])}, n = {options.rounds}")
+        if way in later and other in later:
+            pairs = list(zip(later[way], later[other], strict=True))
+            faster = spread([one.rate / two.rate for one, two in pairs])
+            dearer = spread([one.busy / two.busy for one, two in pairs])
+            print(f"{way} / {other}: images/s {faster}; processors {dearer}; n = {options.rounds}")
     if "compiled" in found and "bare" in found:
-        images = found["compiled"][1] and statistics.median(rates["compiled"])
+        extra = found["compiled"][0].busy - statistics.median(took.busy for took in later["compiled"])
+        saved = statistics.median(took.busy for took in later["bare"]) - statistics.median(
+            took.busy for took in later["compiled"]
+        )
+        worth = f"worth it after {extra / saved:.0f} epochs" if saved > 0 else "never worth it"
         print(
-            f"the first compiled epoch took {images / found['compiled'][0]:.0f} times as long as later ones"
+            f"compiling: the first epoch took {extra:.0f} ms an image more, later ones {saved:.2f} less: {worth}"
         )
 
 
