@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import subprocess
-import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ import psutil
 import pytest
 from browser import browse
 from served import Finished, Running, Serve
+from waiting import until
 
 from automl_transfer.cli.main import main
 from automl_transfer.store.roles import READER, RoleLogin, apply_roles
@@ -129,13 +129,6 @@ def test_writes_are_announced(finished: Finished, command: Callable[..., Running
     running = command("--allow-writes", "--storage", str(finished.url))
     assert "anyone who opens it can change it" in running.line
     until(lambda: "delete whole studies" in (tmp_path / "stderr").read_text())
-
-
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_sqlite_file_that_goes_and_comes_back(finished: Finished, serve: Serve) -> None:

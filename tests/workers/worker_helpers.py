@@ -6,10 +6,11 @@ import contextlib
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import waiting
 
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.records import TrialRecord
@@ -127,11 +128,13 @@ class Process:
 
 
 def until(condition: Callable[[], bool], process: Process | None = None, seconds: float = 90) -> None:
-    """Look again and again until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
+    """Look again and again until something is so, or the process that is to bring it about has ended."""
+
+    def looked() -> bool:
+        if condition():
+            return True
         if process is not None and process.process.poll() is not None:
             raise AssertionError(f"the process ended too early: {process.said()[-3000:]}")
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not so after {seconds:g} s: {process.said()[-3000:] if process else ''}")
-        time.sleep(0.02)
+        return False
+
+    waiting.until(looked, seconds, on=lambda: process.said()[-3000:] if process else "")
