@@ -92,7 +92,6 @@ class Tried:
 
     changes: Changes
     rank: float
-    seconds: float | None
     answer: FirstAnswer | None
     chosen: Mapping[str, Any]
     solved: Mapping[str, Any]
@@ -126,7 +125,6 @@ class Earlier:
                 Tried(
                     changes=Changes.of(strategy, solved),
                     rank=each.rank,
-                    seconds=each.seconds,
                     answer=each.answer,
                     chosen=_chosen(strategy.active()),
                     solved=there,
@@ -145,14 +143,12 @@ class Chosen:
     """A strategy of a portfolio.
 
     Attributes:
-        changes: As it carries over.
         strategy: On the new task.
         rank: Its mean rank over the tasks where it was tried.
         tasks: How many these are.
         best_on: The task where it was best.
     """
 
-    changes: Changes
     strategy: Strategy
     rank: float
     tasks: int
@@ -208,7 +204,7 @@ def choose(
         if strategy.key() in tried_anyhow or any(strategy.key() == c.strategy.key() for c in chosen):
             continue
         reached = [max(at, rank or 0.0) for at, rank in zip(reached, known, strict=True)]
-        chosen.append(_told(best, strategy, known, earlier))
+        chosen.append(_told(strategy, known, earlier))
     return Portfolio(tuple(chosen), left_out)
 
 
@@ -218,16 +214,14 @@ def of_scratch(earlier: Sequence[Earlier], lay: Callable[[Changes], Strategy | N
     for changes in _candidates(earlier):
         if str(dict(changes.apart).get("source", "")).startswith(SCRATCH) and (strategy := lay(changes)):
             known = [task.rank_of(changes) for task in earlier]
-            found.append(_told(changes, strategy, known, earlier))
+            found.append(_told(strategy, known, earlier))
     return max(found, key=lambda each: (each.rank * each.tasks, each.strategy.key()), default=None)
 
 
-def _told(
-    changes: Changes, strategy: Strategy, known: Sequence[float | None], earlier: Sequence[Earlier]
-) -> Chosen:
+def _told(strategy: Strategy, known: Sequence[float | None], earlier: Sequence[Earlier]) -> Chosen:
     there = [(rank, task.name) for rank, task in zip(known, earlier, strict=True) if rank is not None]
     mean = sum(rank for rank, _ in there) / len(there)
-    return Chosen(changes, strategy, round(mean, 4), len(there), max(there)[1])
+    return Chosen(strategy, round(mean, 4), len(there), max(there)[1])
 
 
 def _worth(known: Sequence[float | None], reached: Sequence[float], share: Sequence[float]) -> float:
