@@ -1,6 +1,6 @@
 """`python -m automl_transfer` is the command line."""
 
-from automl_transfer.cli.main import main
+from automl_transfer.cli.main import run_process
 
 if __name__ == "__main__":
-    main()
+    run_process()

@@ -19,6 +19,19 @@ os.environ.pop("AUTOML_TRANSFER_STORAGE", None)
 # What the user's programs remember of weights files is about files of the same paths in other runs.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="at-state-")
 
+SLOW = (
+    "test_tutorials.py",
+    "workers",
+    "test_guides.py",
+    "docs",
+    "cli",
+    "api",
+    "recipes",
+    "store",
+    "dashboard",
+    "training",
+)
+
 
 class PostgresServer:
     """One PostgreSQL of this test process, with fresh databases on demand, that can be restarted."""
@@ -66,6 +79,13 @@ class PostgresServer:
     def close(self) -> None:
         self._server.cleanup()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that take long begin first, so that no process waits for the last of them at the end."""
+    items.sort(
+        key=lambda item: next((n for n, part in enumerate(SLOW) if part in item.path.parts), len(SLOW))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -41,8 +41,9 @@ from automl_transfer.cli import (
 from automl_transfer.cli.options import paths_at_home
 from automl_transfer.cli.screen import safe_streams
 from automl_transfer.errors import AutomlTransferError, UserError
-from automl_transfer.machine import ensure_home
+from automl_transfer.machine import end_at_once, ensure_home
 from automl_transfer.redaction import redacted
+from automl_transfer.workers import members
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 GARBAGE = (100_000, 20, 20)
@@ -94,8 +95,18 @@ def _options(
         warnings.simplefilter("ignore")
 
 
+def run_process() -> None:
+    """The command as a process of its own."""
+    try:
+        main()
+    except SystemExit as left:
+        if members.has_been_one():
+            end_at_once(left.code if isinstance(left.code, int) else 0 if left.code is None else FAILED)
+        raise
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and end the process with the documented exit code."""
+    """Run the command line and leave with the documented exit code."""
     # Threads of torch that spin while they wait slow busy cores down; those that sleep at once make many
     # small steps slow. Some microseconds of spinning are enough. Read when torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

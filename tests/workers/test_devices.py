@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,3 +147,23 @@ def test_devices_that_cannot_be_are_refused(
         main(["worker", "tiny", "--storage", f"sqlite:///{tmp_path}/s.db", *options])
     assert left.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("member", [True, False])
+def test_a_member_ends_before_its_interpreter_is_taken_down(member: bool) -> None:
+    """torch's threads may abort that; whatever was registered for the end of the process is done."""
+    code = f"""
+import atexit, sys
+from automl_transfer.cli import main
+{"import automl_transfer.training.team" if member else ""}
+class Kept:
+    def __del__(self):
+        print("taken down")
+kept = Kept()
+atexit.register(print, "registered")
+sys.argv = ["automl-transfer", "status", "--no-such-option"]
+main.run_process()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout.splitlines() == ["registered", *([] if member else ["taken down"])]
