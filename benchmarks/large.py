@@ -25,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,31 @@ def study_of(
 
 
 def measure(
-    at: Server, size: int, folder: Path, made: dict[int, str], workers: int, seconds: float, **how: Any
-) -> dict[str, Any]:
+    at: Server,
+    size: int,
+    folder: Path,
+    made: dict[int, str],
+    workers: int,
+    lengths: Sequence[float],
+    **how: Any,
+) -> Iterator[dict[str, Any]]:
     """So many workers on a study: efficiency, trials a second, and what the server does meanwhile."""
     from replayed import run_workers
 
     with study_of(at, size, folder, made) as (name, url):
-        during = Watch(at, name)
-        found = run_workers(url, workers, seconds, folder, during=during, **how)
+        watches: list[Watch] = []
+
+        def during() -> Watch:
+            watches.append(Watch(at, name))
+            return watches[-1]
+
+        every = run_workers(url, workers, lengths, folder, during=during, **how)
+    for found, watch in zip(every, watches, strict=True):
+        yield said(found, watch)
+
+
+def said(found: Any, during: Watch) -> dict[str, Any]:
+    """What is recorded of a window."""
     return {
         "efficiency": round(found.efficiency, 4), "trials_a_second": round(found.trials_a_second, 2),
         "look_ms": [round(each, 1) for each in found.look_ms], "worker_cpu": round(found.worker_cpu, 3),
@@ -137,7 +154,8 @@ def efficiency(again: bool) -> None:
         for cell in cells:
             _, workers, seconds = cell
             warm, window = max(5.0, seconds), {1.0: 20.0, 10.0: 40.0, 60.0: 90.0}[seconds]
-            record(cell, measure(at, 0, Path(folder), {}, workers, seconds, warm=warm, window=window))
+            (found,) = measure(at, 0, Path(folder), {}, workers, [seconds], warm=warm, window=window)
+            record(cell, found)
 
 
 def decision(again: bool) -> None:
@@ -195,11 +213,14 @@ def crowd(again: bool) -> None:
     cells = missing([["crowd", CROWD, LARGE, seconds] for seconds in RATES], again)
     if not cells:
         return
+    # They join once, which takes two cores some minutes; then trials become shorter and shorter.
+    how = {"warm": 20.0, "window": 60.0, "page": False, "stagger": 0.5, "processes": 50, "patience": 900.0}
     with server() as at, tempfile.TemporaryDirectory() as folder:
-        made: dict[int, str] = {}
-        for cell in cells:
-            how = {"warm": 20.0, "window": 60.0, "page": False, "stagger": 0.5, "processes": 50}
-            record(cell, measure(at, LARGE, Path(folder), made, CROWD, cell[3], **how))
+        lengths = [cell[3] for cell in cells]
+        for cell, found in zip(
+            cells, measure(at, LARGE, Path(folder), {}, CROWD, lengths, **how), strict=True
+        ):
+            record(cell, found)
 
 
 def beside(again: bool, workers: int = 64, rounds: int = 1) -> None:

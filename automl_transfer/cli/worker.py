@@ -75,7 +75,6 @@ def run(
     members.check_shard(shard, devices)
     member = members.rank(devices)
     if devices > 1 and member is None:
-        import_torch()
         members.check(devices, device)
         raise typer.Exit(members.run_members(devices, threads))
     if grace < 2 * beat:

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from automl_transfer.errors import ConfigurationError
+from automl_transfer.importing import import_torch
 from automl_transfer.machine import end_with_parent, usable_cores
 from automl_transfer.workers.launcher import import_path
 from automl_transfer.workers.signals import handling
@@ -74,12 +75,15 @@ def check_shard(shard: str, devices: int) -> None:
 
 def check(devices: int, device: str) -> None:
     """Raise ConfigurationError where so many devices are not here, or are not told apart."""
-    import torch
-
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigurationError(
             f"--devices {devices} takes --device auto, cpu or cuda, of which each has its own, got {device!r}"
         )
+    if device == "cpu":
+        return
+    import_torch()
+    import torch
+
     gpus = torch.cuda.device_count()
     if gpus < devices and (device == "cuda" or (device == "auto" and gpus)):
         raise ConfigurationError(

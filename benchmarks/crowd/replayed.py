@@ -15,7 +15,8 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,6 +34,8 @@ from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.worker import SilentObserver, Worker, WorkerOptions
 
 PNG = b"\x89PNG"
+EPOCHS = 9
+"""Of a trial that comes to its end."""
 here = threading.local()
 """The diary and the request to stop of this thread's worker."""
 
@@ -58,9 +61,9 @@ class Run:
 
     model = SimpleNamespace(state_dict=dict)
 
-    def __init__(self, strategy: Strategy, answers: Curves, epochs: int, seconds: float) -> None:
+    def __init__(self, strategy: Strategy, answers: Curves, epochs: int, seconds: Any) -> None:
         self._strategy, self._answers = strategy, answers
-        self._each = seconds / epochs
+        self._seconds = seconds
         self.max_epochs = epochs
         self.epoch = 0
         self.best: EpochResult | None = None
@@ -76,11 +79,11 @@ class Run:
             if not here.diary.trained:
                 with here.begun.get_lock():
                     here.begun.value += 1
-            began = time.time()
-            here.stop.event.wait(self._each)
+            began, each = time.time(), self._seconds.value / self.max_epochs
+            here.stop.event.wait(each)
             check_abort()
-            here.diary.trained.append((began, time.time(), self._each))
-            result = self._answers.epoch(self._strategy, self.epoch + 1, self._each)
+            here.diary.trained.append((began, time.time(), each))
+            result = self._answers.epoch(self._strategy, self.epoch + 1, each)
             self.epoch = result.epoch
             self._curve.append(result)
             self.best = best_of(self._curve, "accuracy")
@@ -104,8 +107,8 @@ class Run:
         return SimpleNamespace(identical=True)
 
 
-def replace_training(seconds: float) -> None:
-    """From now on, trials of this process are waits; one that comes to its end waits for so long."""
+def replace_training(seconds: Any) -> None:
+    """From now on, trials of this process are waits; one that comes to its end waits for `seconds.value`."""
     from automl_transfer.reporting.figures import registry
     from automl_transfer.search import objective, pictures
     from automl_transfer.training import crew, making
@@ -208,13 +211,15 @@ class Measured:
 
 
 def run_workers(
-    url: str, workers: int, trial_seconds: float, folder: Path, *, warm: float, window: float, page: bool = True,
-    processes: int = 64, stagger: float = 0.0, during: Any = None,
-) -> Measured:  # fmt: skip
-    """Start them, let them come into their stride, and look at what they do in a window."""
+    url: str, workers: int, lengths: Sequence[float], folder: Path, *, warm: float, window: float, page: bool = True,
+    processes: int = 64, stagger: float = 0.0, patience: float = 300.0,
+    during: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> list[Measured]:  # fmt: skip
+    """Start them, let them come into their stride, and look at what they do in a window for each length of a trial."""
     context = mp.get_context("fork")  # what they import is in memory once
-    replace_training(trial_seconds)
     begun, ends, out = context.Value("i", 0), context.Event(), context.Queue()
+    seconds = context.Value("d", lengths[0])
+    replace_training(seconds)
     count = min(processes, workers)
     groups = [list(range(workers))[number::count] for number in range(count)]
     started = time.time()
@@ -224,24 +229,35 @@ def run_workers(
     ]
     for process in made:
         process.start()
+    windows = []
     try:
-        while begun.value < workers and time.time() < started + 300:
+        while begun.value < workers and time.time() < started + patience:
             time.sleep(0.1)
-        time.sleep(warm)
-        began, before = time.time(), [psutil.Process(each.pid).cpu_times() for each in made]
-        if during is None:
-            time.sleep(window)
-        else:
-            with during:
+        for length in lengths:
+            under_way, seconds.value = seconds.value / EPOCHS, length
+            time.sleep(max(warm, under_way))
+            before = _spent(made)
+            began = time.time()
+            with during():
                 time.sleep(window)
-        over, after = time.time(), [psutil.Process(each.pid).cpu_times() for each in made]
+            over = time.time()
+            windows.append((began, over, _spent(made) - before))
     finally:
         ends.set()
-    diaries: list[Diary] = [diary for _ in made for diary in out.get(timeout=180)]
+    diaries: list[Diary] = [diary for _ in made for diary in out.get(timeout=900)]
     for process in made:
         process.join(timeout=60)
         if process.is_alive():
             process.kill()
+    return [_measured(diaries, started, *each) for each in windows]
+
+
+def _spent(processes: Sequence[Any]) -> float:
+    times = [psutil.Process(each.pid).cpu_times() for each in processes]
+    return float(sum(each.user + each.system for each in times))
+
+
+def _measured(diaries: Sequence[Diary], started: float, began: float, over: float, cpu: float) -> Measured:
     length = over - began
     ideal = sum(
         max(0.0, min(end, over) - max(start, began)) * min(1.0, planned / max(1e-9, end - start))
@@ -250,10 +266,9 @@ def run_workers(
     )
     ended = sum(began <= at < over for diary in diaries for at in diary.ended)
     looks = sorted(1000 * (b - a) for diary in diaries for a, b in diary.looked if began <= b < over)
-    cpu = sum(b.user + b.system - a.user - a.system for a, b in zip(before, after, strict=True))
     firsts = [diary.trained[0][0] - started for diary in diaries if diary.trained]
     return Measured(
-        workers, length, ideal / (workers * length), ended / length,
+        len(diaries), length, ideal / (len(diaries) * length), ended / length,
         (looks[len(looks) // 2], looks[int(len(looks) * 0.95)]) if looks else (0.0, 0.0),
         tuple(error for diary in diaries for error in diary.errors), cpu / length, max(firsts, default=0.0),
     )  # fmt: skip
