@@ -213,8 +213,8 @@ def crowd(again: bool) -> None:
     cells = missing([["crowd", CROWD, LARGE, seconds] for seconds in RATES], again)
     if not cells:
         return
-    # They join once, which takes two cores some minutes; then trials become shorter and shorter.
-    how = {"warm": 20.0, "window": 60.0, "page": False, "stagger": 0.5, "processes": 50, "patience": 900.0}
+    # They join once, not all in the same second; then trials become shorter and shorter.
+    how = {"warm": 20.0, "window": 60.0, "page": False, "stagger": 0.8, "processes": 50, "patience": 900.0}
     with server() as at, tempfile.TemporaryDirectory() as folder:
         lengths = [cell[3] for cell in cells]
         for cell, found in zip(

@@ -172,9 +172,14 @@ def one_worker(
 
 
 def some_workers(
-    url: str, numbers: list[int], folder: str, page: bool, stagger: float, begun: Any, ends: Any, out: Any
-) -> None:
-    """A process with some workers, from its start until `ends` is set; hands out their diaries."""
+    url: str, numbers: list[int], folder: str, page: bool, waits: tuple[float, float], begun: Any, ends: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """A process with some workers, from its start until `ends` is set; hands out their diaries.
+
+    Args:
+        waits: Seconds before the first one, and before each other one.
+    """
     logging.getLogger("automl_transfer").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     stops = [StopRequest() for _ in numbers]
@@ -183,10 +188,10 @@ def some_workers(
         threading.Thread(target=one_worker, args=(url, number, folder, stop, diary, page, begun), daemon=True)
         for number, stop, diary in zip(numbers, stops, diaries, strict=True)
     ]
-    for thread in threads:
-        thread.start()
-        if ends.wait(stagger):
+    for thread, wait in zip(threads, (waits[0], *[waits[1]] * len(threads)), strict=False):
+        if ends.wait(wait):
             break
+        thread.start()
     ends.wait()
     for stop in stops:
         stop.ask("the measurement is over")
@@ -215,7 +220,7 @@ def run_workers(
     processes: int = 64, stagger: float = 0.0, patience: float = 300.0,
     during: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> list[Measured]:  # fmt: skip
-    """Start them, let them come into their stride, and look at what they do in a window for each length of a trial."""
+    """Start them, one each `stagger` seconds, let them come into their stride, and look at what they do in a window for each length of a trial."""
     context = mp.get_context("fork")  # what they import is in memory once
     begun, ends, out = context.Value("i", 0), context.Event(), context.Queue()
     seconds = context.Value("d", lengths[0])
@@ -224,8 +229,11 @@ def run_workers(
     groups = [list(range(workers))[number::count] for number in range(count)]
     started = time.time()
     made = [
-        context.Process(target=some_workers, args=(url, group, str(folder), page, stagger, begun, ends, out))
-        for group in groups
+        context.Process(
+            target=some_workers,
+            args=(url, group, str(folder), page, (number * stagger, count * stagger), begun, ends, out),
+        )
+        for number, group in enumerate(groups)
     ]
     for process in made:
         process.start()
