@@ -359,7 +359,7 @@ def draw(cells: list[dict[str, Any]]) -> None:
     from plotly.subplots import make_subplots
 
     crowds = sorted((c for c in cells if c["cell"][0] == "crowd"), key=lambda c: -c["cell"][3])
-    titles = ("Time that workers train, %", f"{CROWD} workers, {LARGE:,} trials: trials a second")
+    titles = ("Time that workers train, %", f"{CROWD} workers on {LARGE:,} trials")
     columns = 2 if crowds else 1
     figure = make_subplots(1, columns, subplot_titles=titles[:columns], horizontal_spacing=0.1)
     colors = {1.0: "#cc79a7", 10.0: "#0072b2", 60.0: "#009e73"}
@@ -374,20 +374,16 @@ def draw(cells: list[dict[str, Any]]) -> None:
         )  # fmt: skip
     figure.add_hline(y=95, line={"color": "#9aa1a9", "dash": "dot"}, row=1, col=1)
     if crowds:
-        ideal = [c["trials_a_second"] / max(0.01, c["efficiency"]) for c in crowds]
-        for name, y, color in (
-            ("asked for", ideal, "#9aa1a9"), ("done", [c["trials_a_second"] for c in crowds], "#d55e00"),
-        ):  # fmt: skip
-            figure.add_scatter(
-                x=[f"{c['cell'][3]:g} s" for c in crowds], y=y, row=1, col=2, name=name, mode="lines+markers",
-                line={"color": color, "width": 2.5},
-            )  # fmt: skip
+        figure.add_scatter(
+            x=[f"{c['cell'][3]:g} s" for c in crowds], y=[100 * c["efficiency"] for c in crowds], row=1, col=2,
+            name=f"{CROWD} workers", mode="lines+markers", line={"color": "#d55e00", "width": 2.5},
+        )  # fmt: skip
     lay_out(figure, 500 * columns + 100 * (columns == 1), 380)
     figure.update_xaxes(title="workers", type="category", row=1, col=1)
     figure.update_yaxes(range=[0, 102], row=1, col=1)
     if crowds:
         figure.update_xaxes(title="a whole trial", type="category", row=1, col=2)
-        figure.update_yaxes(rangemode="tozero", row=1, col=2)
+        figure.update_yaxes(range=[0, 102], row=1, col=2)
     figure.update_layout(margin={"t": 92, "b": 48})
     figure.update_layout(legend={"y": 1.14})
     save(figure, ROOT / "docs" / "images" / "large.png")
