@@ -51,6 +51,7 @@ def nodes() -> Iterator[Nodes]:
     found.close()
 
 
+@pytest.mark.timeout(600)  # three programs of a cluster start, perhaps beside other work
 def test_a_node_is_killed_and_nothing_is_lost(
     postgres_url: str, tmp_path: Path, start: Start, nodes: Nodes
 ) -> None:

@@ -116,7 +116,7 @@ class Process:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        return self.process.wait(timeout=120)
+        return self.process.wait(timeout=240)
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8")
