@@ -14,6 +14,7 @@ from automl_transfer.reporting.figures.base import (
     figure,
     hover_words,
     percent,
+    share_format,
 )
 from automl_transfer.reporting.study_report import StudyReport
 
@@ -71,7 +72,8 @@ def draw(report: StudyReport) -> go.Figure | None:
             )
         )
     fig.update_xaxes(title_text="epoch", dtick=1 if report.max_epochs <= 12 else None)
-    fig.update_yaxes(title_text=f"validation {report.metric_name}", tickformat=".0%")
+    reached = share_format(epoch.score(report.metric) for record in curves for epoch in record.epochs)
+    fig.update_yaxes(title_text=f"validation {report.metric_name}", tickformat=reached)
     return fig
 
 

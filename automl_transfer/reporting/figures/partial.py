@@ -8,7 +8,15 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from automl_transfer.reporting.figures.base import BLUE, GRAY, TRIALS, FigureSpec, figure, hover_words
+from automl_transfer.reporting.figures.base import (
+    BLUE,
+    GRAY,
+    TRIALS,
+    FigureSpec,
+    figure,
+    hover_words,
+    share_format,
+)
 from automl_transfer.reporting.importance import PartialEffect, partial_effects
 from automl_transfer.reporting.study_report import StudyReport
 
@@ -45,7 +53,8 @@ def draw(report: StudyReport) -> go.Figure | None:
         **{key: value for key, value in base.items() if not key.startswith(("xaxis", "yaxis"))}
     )
     grid.update_xaxes(**{**base["xaxis"], "title_font": {"size": 12}})
-    grid.update_yaxes(**base["yaxis"], tickformat=".0%")
+    reached = share_format(score for effect in found for _, _, score in effect.trials)
+    grid.update_yaxes(**base["yaxis"], tickformat=reached)
     grid.update_layout(margin={"l": 48, "r": 12, "t": 12, "b": 48})
     return grid
 

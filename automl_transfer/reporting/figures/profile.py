@@ -21,6 +21,7 @@ from automl_transfer.reporting.figures.base import (
     trial_points,
 )
 from automl_transfer.reporting.plain import plain, seconds
+from automl_transfer.reporting.ranking import ranked_epoch
 from automl_transfer.reporting.study_report import StudyReport
 
 GRIDS = {1: SKY, 2: ORANGE, 4: GREEN}
@@ -102,12 +103,14 @@ def draw_profiles(profiles: Sequence[ProfileRecord]) -> go.Figure:
 def _trained(
     report: StudyReport, source: str, cuts: dict[int | None, int]
 ) -> list[tuple[TrialRecord, float, float]]:
+    """Accuracies, as the profile's are, whatever the study's metric is."""
     points = []
     for record in report.complete:
-        s, score = record.strategy, report.score(record)
-        if s is None or s.source != source or s.tune_mode == "closed_form" or score is None:
+        s = record.strategy
+        if s is None or s.source != source or s.tune_mode == "closed_form" or not record.epochs:
             continue
         if s.truncation in cuts:
+            score = ranked_epoch(record, report.metric).score("accuracy")
             points.append((record, float(cuts[s.truncation]), score))
     return points
 

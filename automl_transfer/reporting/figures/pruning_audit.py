@@ -16,6 +16,7 @@ from automl_transfer.reporting.figures.base import (
     FigureSpec,
     figure,
     percent,
+    share_format,
     trial_points,
 )
 from automl_transfer.reporting.statistics import Interval, clopper_pearson
@@ -105,7 +106,8 @@ def draw(report: StudyReport) -> go.Figure | None:
         line={"color": VERMILLION if found.wrong else GREEN, "width": 2, "dash": "dash"},
         annotation={"text": "best of the study", "yanchor": "bottom", "font": {"size": 11}},
     )
-    fig.update_xaxes(title_text=f"validation {report.metric_name}", tickformat=".0%")
+    reached = share_format([found.best, *ends, *(stopped for _, stopped, _ in trials)])
+    fig.update_xaxes(title_text=f"validation {report.metric_name}", tickformat=reached)
     fig.update_yaxes(showgrid=False)
     return fig
 

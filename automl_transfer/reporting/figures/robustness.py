@@ -53,7 +53,11 @@ def draw(report: StudyReport) -> go.Figure | None:
     if not rows:
         return None
     fig = draw_front(report, rows, _front(report), _robust, _clean, shape="vh")
-    fig.update_xaxes(title_text="accuracy under attack", tickformat=".0%", rangemode="tozero")
+    fig.update_xaxes(
+        title_text="accuracy under attack",
+        tickformat=share_format([0.0, *map(_robust, rows)]),
+        rangemode="tozero",
+    )
     fig.update_yaxes(title_text="accuracy", tickformat=share_format(map(_clean, rows)))
     return fig
 
