@@ -6,10 +6,11 @@ import json
 
 import plotly.graph_objects as go
 import pytest
-from studies_by_hand import make_study
-from trials_by_hand import make_task, trial
+from studies_by_hand import make_study, profile
+from trials_by_hand import epoch, make_task, trial
 
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
+from automl_transfer.domain.strategy import Strategy
 from automl_transfer.reporting.figures.compute import spending
 from automl_transfer.reporting.figures.registry import FIGURES
 from automl_transfer.reporting.study_report import StudyReport, make_report
@@ -57,3 +58,17 @@ def test_what_is_paused_is_no_pruned_trial_in_any_figure() -> None:
         assert drawn is not None
         assert {"pruned", "paused", "complete"} <= {trace.name for trace in drawn.data}
     assert "25% on paused trials" in FIGURES["compute"].describe(report)
+
+
+def test_a_search_for_robustness_has_axes_that_can_be_read() -> None:
+    tuned = Strategy(truncation=4, tune_mode="head", head_init="he").canonical()
+    curve = tuple(epoch(n, 0.98, other=share) for n, share in enumerate((0.001, 0.005), 1))
+    record = trial(0, 0.98, strategy=tuned).model_copy(update={"epochs": curve})
+    report = make_report("s", make_task(metric="robust-8"), None, [record], profiles=[profile()])
+    curves, points = (FIGURES[name].draw(report) for name in ("curves", "profile"))
+    assert curves is not None
+    assert list(curves.data[0].y) == [0.001, 0.005]
+    assert curves.layout.yaxis.tickformat == ".2%"
+    assert points is not None
+    # Beside the profile's accuracies stands that of the trained model, not what it has under attack.
+    assert list(points.data[-1].y) == [0.98]
