@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], bool], seconds: float = 90, on: Callable[[], str] = str) -> None:
+def until(condition: Callable[[], bool], seconds: float = 60, on: Callable[[], str] = str) -> None:
     """Look again and again until something is so.
 
     Raises:

@@ -43,7 +43,6 @@ from automl_transfer.cli.screen import safe_streams
 from automl_transfer.errors import AutomlTransferError, UserError
 from automl_transfer.machine import end_at_once, ensure_home
 from automl_transfer.redaction import redacted
-from automl_transfer.workers import members
 
 FAILED, WRONG_USAGE, INTERRUPTED = 1, 2, 130
 GARBAGE = (100_000, 20, 20)
@@ -100,8 +99,10 @@ def run_process() -> None:
     try:
         main()
     except SystemExit as left:
-        if members.has_been_one():
-            end_at_once(left.code if isinstance(left.code, int) else 0 if left.code is None else FAILED)
+        if "automl_transfer.training.team" in sys.modules:
+            # Exchanges of torch.distributed leave threads behind, even where all is closed, that now and then
+            # abort the process while the interpreter is taken down.
+            end_at_once(int(left.code or 0))
         raise
 
 

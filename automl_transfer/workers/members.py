@@ -53,15 +53,6 @@ def rank(devices: int) -> int | None:
     return int(os.environ["RANK"])
 
 
-def has_been_one() -> bool:
-    """Whether this process has been a member. Then it must end at once.
-
-    Exchanges of torch.distributed leave threads behind, even where all is closed, that abort one process of
-    some 30 while Python's interpreter is taken down ("terminate called without an active exception").
-    """
-    return "automl_transfer.training.team" in sys.modules
-
-
 def check_shard(shard: str, devices: int) -> None:
     """Raise ConfigurationError where there is no such way, or nothing to share."""
     if shard not in SHARD:

@@ -40,6 +40,8 @@ from automl_transfer.store.values import StudyHandle
 TASK = "mnist-600"
 STATE_BYTES = 4096
 """Of a replayed trial's checkpoint. Those of the packaged network have 20 MB."""
+EPOCHS = 9
+"""Of a trial that comes to its end."""
 PAUSED = 200
 """Trials that are paused: so many checkpoints of the packaged network fit into the default `search.paused_gb`."""
 
@@ -76,7 +78,7 @@ def curves() -> Curves:
 def study_spec(**search: Any) -> StudySpec:
     """A study as a search without settings has it, without an end."""
     settings = {
-        "trials": 1_000_000, "stop_when": "budget", "max_epochs": 9, "start": "cold",
+        "trials": 1_000_000, "stop_when": "budget", "max_epochs": EPOCHS, "start": "cold",
         "paused_gb": PAUSED * STATE_BYTES / 1e9, **search,
     }  # fmt: skip
     return StudySpec(

@@ -24,7 +24,7 @@ from typing import Any
 
 sys.path.insert(1, str(Path(__file__).resolve().parent))
 import psutil
-from filled import Curves, curves, open_study, read_state, write_state
+from filled import EPOCHS, Curves, curves, open_study, read_state, write_state
 
 from automl_transfer.aborting import check_abort
 from automl_transfer.domain.records import EpochResult, best_of
@@ -34,8 +34,6 @@ from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.worker import SilentObserver, Worker, WorkerOptions
 
 PNG = b"\x89PNG"
-EPOCHS = 9
-"""Of a trial that comes to its end."""
 here = threading.local()
 """The diary and the request to stop of this thread's worker."""
 
@@ -188,10 +186,12 @@ def some_workers(
         threading.Thread(target=one_worker, args=(url, number, folder, stop, diary, page, begun), daemon=True)
         for number, stop, diary in zip(numbers, stops, diaries, strict=True)
     ]
-    for thread, wait in zip(threads, (waits[0], *[waits[1]] * len(threads)), strict=False):
+    wait, after = waits
+    for thread in threads:
         if ends.wait(wait):
             break
         thread.start()
+        wait = after
     ends.wait()
     for stop in stops:
         stop.ask("the measurement is over")
@@ -220,7 +220,10 @@ def run_workers(
     processes: int = 64, stagger: float = 0.0, patience: float = 300.0,
     during: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> list[Measured]:  # fmt: skip
-    """Start them, one each `stagger` seconds, let them come into their stride, and look at what they do in a window for each length of a trial."""
+    """Start them, one each `stagger` seconds, let them come into their stride, and look at what they do.
+
+    There is a window for each length of a trial, one after the other.
+    """
     context = mp.get_context("fork")  # what they import is in memory once
     begun, ends, out = context.Value("i", 0), context.Event(), context.Queue()
     seconds = context.Value("d", lengths[0])

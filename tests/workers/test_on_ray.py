@@ -75,7 +75,7 @@ def test_a_node_is_killed_and_nothing_is_lost(
         nodes.tell("kill")
         until(lambda: "its node or its process is gone" in launch.said(), launch)
         nodes.tell("add")  # a machine joins a study that is being searched
-        assert launch.wait() == 0, launch.said()
+        assert launch.wait(seconds=240) == 0, launch.said()
         assert "the study is finished" in launch.said()
         records = study.records()
     complete = [record for record in records if record.state is TrialState.COMPLETE]

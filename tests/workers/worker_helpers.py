@@ -115,8 +115,8 @@ class Process:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def wait(self) -> int:
-        return self.process.wait(timeout=240)
+    def wait(self, seconds: float = 120) -> int:
+        return self.process.wait(timeout=seconds)
 
     def said(self) -> str:
         return self.log.read_text(encoding="utf-8")
