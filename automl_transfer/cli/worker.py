@@ -102,13 +102,18 @@ def run(
         if member:
             _follow(team, device, data_root, cache)
             return
+    alone = ExitStack()
+    if team is not None:
+        alone.callback(team.end)  # without a study there is nothing to train together
     # Before there is a trial to give back, a signal ends the process as it always does.
     with (
+        alone,
         open_store(storage, storage_file, create=False, wait=wait, study=study) as store,
         stop_on_signals(stop),
         ExitStack() as running,
     ):
         handle = store.study(study)
+        alone.pop_all()
         if team is not None:
             team.hand_out(handle)
         observer = LogObserver(handle.name)

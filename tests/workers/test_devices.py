@@ -149,6 +149,14 @@ def test_devices_that_cannot_be_are_refused(
     assert words in " ".join(capsys.readouterr().err.split())
 
 
+def test_without_a_study_all_members_leave_and_one_says_why(tmp_path: Path, start: Start) -> None:
+    worker = start(f"sqlite:///{tmp_path}/none.db", *TOGETHER)
+    assert worker.wait() == 2, worker.said()
+    (line,) = worker.said().splitlines()
+    assert line.startswith("error: a study must exist, got no database at")
+    assert not (tmp_path / "none.db").exists()
+
+
 @pytest.mark.parametrize("member", [True, False])
 def test_a_member_ends_before_its_interpreter_is_taken_down(member: bool) -> None:
     """torch's threads may abort that; whatever was registered for the end of the process is done."""
