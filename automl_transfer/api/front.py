@@ -75,7 +75,7 @@ def search(
         output: Folder for the results; by default `runs/NAME`.
         storage: URL of the database; by default AUTOML_TRANSFER_STORAGE, or `runs/automl-transfer.db`.
         refit: Train the winner on training and validation images together before shipping it; None does so
-            where it takes no more than a fifth of `minutes`.
+            where it takes no more than 45% of `minutes`.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.

@@ -272,7 +272,7 @@ def run_study(
         data_root: Where relative dataset folders lie on this machine.
         cache_root: Where decoded images are kept; None for the user's cache folder.
         refit: Train the winner on training and validation images together before shipping it; None does so
-            where it takes no more than a fifth of `minutes`.
+            where it takes no more than 45% of `minutes`.
         stop: Asked to stop from elsewhere (signals, another thread): whatever is under way is given up, its
             trial released and not lost, and nothing is shipped. With `minutes` its deadline
             is set here.

@@ -3,6 +3,7 @@
     python benchmarks/table/record.py --photos FOLDER [--tasks ...] [--seconds 3600]
     python benchmarks/table/record.py --pack          what is recorded so far, for the repository
     python benchmarks/table/record.py --status
+    python benchmarks/table/record.py --device cuda ...   on an accelerator; then benchmarks/table/timing.py
 
 A cell is one strategy on one task with one seed (of weights and order; the split is always the same): validation
 accuracy and cross-entropy, test accuracy (to judge with, never to choose by) and seconds of every epoch. Stop it
@@ -11,6 +12,7 @@ each cell is recorded once.
 
 Seconds are the CPU seconds of this process, which has one thread: the same on a machine that is busy. Nothing is
 shared between cells: each passes its images through its frozen layers itself, where a search would keep them.
+An accelerator's seconds are no measure for that: `timing.py` has a processor time what it trained.
 """
 
 from __future__ import annotations
@@ -124,14 +126,16 @@ class Yardstick:
         return round(sorted(taken)[7], 2)
 
 
-def record_cell(name: str, seed: int, chosen: Strategy, task: LoadedTask, backbone: Backbone) -> stored.Cell:
+def record_cell(
+    name: str, seed: int, chosen: Strategy, task: LoadedTask, backbone: Backbone, device: torch.device = CPU
+) -> stored.Cell:
     """Train a strategy to the end of the horizon, and judge every epoch; of what fails, what there was."""
     began = time.process_time()
     curves: dict[str, list[float]] = {"seconds": [], "validation": [], "nll": [], "test": []}
     prepared, failed = 0.0, ""
     try:
         run = make_run(
-            chosen, task, backbone, horizon=horizon_of(task.task.splits.train), seed=seed, device=CPU
+            chosen, task, backbone, horizon=horizon_of(task.task.splits.train), seed=seed, device=device
         )
         now = time.process_time()
         prepared, began = now - began, now
@@ -145,14 +149,16 @@ def record_cell(name: str, seed: int, chosen: Strategy, task: LoadedTask, backbo
         failed = type(error).__name__
     digits = {"seconds": 3, "validation": 5, "nll": 4, "test": 5}
     kept = {what: tuple(stored.rounded(curve, digits[what])) for what, curve in curves.items()}
-    return stored.Cell(name, seed, chosen, round(prepared, 3), failed=failed, **kept)
+    on = "" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return stored.Cell(name, seed, chosen, round(prepared, 3), failed=failed, device=on, **kept)
 
 
 def test_accuracy(run: TrainingRun) -> float:
     """Of the weights that were judged last."""
     rows = run.task.indices["test"]
     with showing(run.plan.terms, run._moves):
-        logits = predict_logits(run.model, run.task.images, rows, run.plan.normaliser(CPU))
+        normalise = run.plan.normaliser(run.device)
+        logits = predict_logits(run.model, run.task.images, rows, normalise, run.device)
     return scores(logits, run.task.labels[rows], len(run.task.task.classes)).accuracy
 
 
@@ -162,10 +168,11 @@ class Recorder:
     Args:
         data: The folder of the recording.
         photos: The folder that holds photographs.
+        device: What trains.
     """
 
-    def __init__(self, data: Path, photos: Path | None) -> None:
-        self._data, self._photos = data, photos
+    def __init__(self, data: Path, photos: Path | None, device: torch.device = CPU) -> None:
+        self._data, self._photos, self._device = data, photos, device
         self._yardstick = Yardstick()
         self._tasks: dict[str, LoadedTask] = {}
         self._answers: dict[str, dict[str, Strategy]] = {}
@@ -198,24 +205,27 @@ class Recorder:
     def once(self, task: str, name: str, seed: int) -> stored.Cell | None:
         """Record a cell, unless it is there or another process is at it."""
         loaded, chosen = self.task(task), self.strategy(name, task)
-        file = self._data / task / "cells.jsonl"
-        if chosen is None or (chosen.key(), seed) in stored.keys_of(file):
+        folder = self._data / task
+        file = folder / (stored.CELLS if self._device == CPU else stored.ACCELERATED)
+        if chosen is None or (chosen.key(), seed) in stored.keys_of(folder):
             return None
         claims = self._data / "claims"
         claims.mkdir(exist_ok=True)
         try:
             # The kernel's lock goes with the process that holds it.
             with locked(claims / f"{task}-{chosen.key()}-{seed}.lock", timeout=0):
-                if (chosen.key(), seed) in stored.keys_of(file):
+                if (chosen.key(), seed) in stored.keys_of(folder):
                     return None
-                cell = record_cell(name, seed, chosen, loaded, self._backbone(chosen.source, loaded))
+                backbone = self.backbone(chosen.source, loaded)
+                cell = record_cell(name, seed, chosen, loaded, backbone, self._device)
                 cell = dataclasses.replace(cell, yardstick=self._yardstick.milliseconds())
                 stored.append(file, cell.document())
                 return cell
         except Timeout:
             return None
 
-    def _backbone(self, source: str, task: LoadedTask) -> Backbone:
+    def backbone(self, source: str, task: LoadedTask) -> Backbone:
+        """A source's network, once a process."""
         key = (source, task.task.channels)
         if key not in self._backbones:
             self._backbones[key] = get_source(source).load(task.task.channels)
@@ -236,7 +246,7 @@ def order(tasks: list[str]) -> Iterator[tuple[str, str, int]]:
 def pack_all(data: Path, target: Path) -> None:
     """The repository's files of what is there, and how much it is."""
     size = cells = 0
-    for folder in sorted(path.parent for path in data.glob("*/cells.jsonl")):
+    for folder in sorted(path.parent for path in data.glob("*/task.json")):
         file = target / f"{folder.name}.json.gz"
         table = stored.pack(folder, file)
         size, cells = size + file.stat().st_size, cells + len(table.cells)
@@ -247,7 +257,7 @@ def status(data: Path, tasks: list[str]) -> str:
     """How much there is, in one line a task, and about how much is left."""
     lines, there, trained = [], 0, list[float]()
     for task in tasks:
-        cells = [stored.Cell.of(json.loads(line)) for line in stored.whole_lines(data / task / "cells.jsonl")]
+        cells = [*stored.cells_of(data / task / stored.CELLS), *stored.merged(data / task)]
         spent = [cell.spent for cell in cells]
         failed = sum(bool(cell.failed) for cell in cells)
         lines.append(f"{task}: {len(cells)} cells, {math.fsum(spent) / 60:.1f} CPU minutes, {failed} failed")
@@ -266,6 +276,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--seconds", type=float, default=math.inf, help="begin no cell after so long")
     parser.add_argument("--data", type=Path, default=stored.DATA)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--progress", type=Path, help="a file that always says how far it is")
     parser.add_argument("--pack", action="store_true", help="record nothing")
     parser.add_argument("--recorded", type=Path, default=stored.RECORDED)
@@ -283,7 +294,8 @@ def main() -> None:
     torch.set_num_threads(1)
     asked.data.mkdir(parents=True, exist_ok=True)
     print(machine(), flush=True)
-    recorder, began, cells = Recorder(asked.data, asked.photos), time.monotonic(), list(order(asked.tasks))
+    recorder = Recorder(asked.data, asked.photos, torch.device(asked.device))
+    began, cells = time.monotonic(), list(order(asked.tasks))
     for number, (task, name, seed) in enumerate(cells):
         if time.monotonic() - began > asked.seconds:
             break

@@ -1,7 +1,7 @@
 """The recorded table on disk.
 
 While it is recorded, a task has a folder of its own: `task.json`, written once, and `cells.jsonl`, to which each
-cell is appended whole. What the repository keeps of it is one file, `recorded/TASK.json.gz`, which is written
+cell is appended whole (`accelerated.jsonl`: those that another device trained; `times.jsonl`: their seconds here). What the repository keeps of it is one file, `recorded/TASK.json.gz`, which is written
 whole and read whole: gzip's own length and checksum tell of one that was cut short.
 """
 
@@ -26,6 +26,9 @@ SCHEMA = "automl-transfer/table/1"
 HERE = Path(__file__).resolve().parent
 RECORDED, DATA = HERE / "recorded", HERE / "data"
 
+CELLS, ACCELERATED, TIMES = "cells.jsonl", "accelerated.jsonl", "times.jsonl"
+"""While recording: what the processor trained, what an accelerator did, and how long the former takes for that."""
+
 YARDSTICK = 40.0
 """CPU milliseconds of the fixed step, about as when the first cells were recorded, beside much other work."""
 
@@ -49,6 +52,7 @@ class Cell:
         validation, nll, test: After each epoch; one value where nothing is trained.
         failed: Why it ended early; empty where it did not.
         yardstick: CPU milliseconds that a fixed step took right after it; 0 where nobody measured.
+        device: The accelerator that trained it; empty where that was the processor.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Cell:
     test: tuple[float, ...]
     failed: str = ""
     yardstick: float = 0.0
+    device: str = ""
 
     @cached_property
     def key(self) -> Key:
@@ -97,7 +102,8 @@ class Cell:
         strategy = Strategy.model_validate(document["strategy"]).canonical()
         return cls(
             name=document["name"], seed=document["seed"], strategy=strategy, prepared=document["prepared"],
-            failed=document.get("failed", ""), yardstick=document.get("yardstick", 0.0), **curves,
+            failed=document.get("failed", ""), yardstick=document.get("yardstick", 0.0),
+            device=document.get("device", ""), **curves,
         )  # fmt: skip
 
 
@@ -121,14 +127,14 @@ class TaskTable:
 
 
 def pack(folder: Path, file: Path) -> TaskTable:
-    """Make the repository's file of what has been recorded in a folder so far."""
+    """Make the repository's file of what has been recorded in a folder so far, each cell once."""
     facts = json.loads((folder / "task.json").read_text(encoding="utf-8"))
-    lines = whole_lines(folder / "cells.jsonl")
+    cells = {cell.key: cell for cell in (*merged(folder), *cells_of(folder / CELLS))}
     document = {
         **facts,
         "schema": SCHEMA,
         "space": SPACE_VERSION,
-        "cells": [json.loads(line) for line in lines],
+        "cells": [cell.document() for cell in cells.values()],
     }
     text = json.dumps(document, separators=(",", ":"))
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -206,9 +212,37 @@ def append(file: Path, document: Mapping[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
-def keys_of(file: Path) -> set[Key]:
-    """The cells that a file of lines has."""
-    return {Cell.of(json.loads(line)).key for line in whole_lines(file)}
+def cells_of(file: Path) -> list[Cell]:
+    """The cells of a file of lines."""
+    return [Cell.of(json.loads(line)) for line in whole_lines(file)]
+
+
+def keys_of(folder: Path) -> set[Key]:
+    """What identifies a task's cells, whatever trained them."""
+    return {cell.key for cell in (*cells_of(folder / CELLS), *accelerated(folder))}
+
+
+def accelerated(folder: Path) -> list[Cell]:
+    """A task's cells that an accelerator trained, with its seconds."""
+    return cells_of(folder / ACCELERATED)
+
+
+def times(folder: Path) -> dict[str, dict[str, Any]]:
+    """What the processor took for strategies of theirs, by the strategy's key (`timing.py`)."""
+    return {(line := json.loads(each))["key"]: line for each in whole_lines(folder / TIMES)}
+
+
+def merged(folder: Path) -> list[Cell]:
+    """Cells of an accelerator with seconds of the processor; those that nobody has timed are left out."""
+    known = times(folder)
+    found = []
+    for cell in accelerated(folder):
+        if (here := known.get(cell.strategy.key())) is None:
+            continue
+        seconds = [*here["seconds"], *[here["seconds"][-1]] * len(cell.seconds)][: len(cell.seconds)]
+        clock = {"prepared": here["prepared"], "seconds": tuple(seconds), "yardstick": here["yardstick"]}
+        found.append(dataclasses.replace(cell, **clock))
+    return found
 
 
 def write_whole(file: Path, document: Any) -> None:

@@ -52,6 +52,34 @@ def test_seconds_are_those_of_a_machine_that_is_as_busy_for_every_cell(packed: P
     assert found.prepared == plain.prepared / 2
 
 
+def test_what_an_accelerator_trained_has_the_seconds_of_the_processor(tmp_path: Path) -> None:
+    folder = made_table.record(tmp_path)
+    mine = stored.cells_of(folder / stored.CELLS)
+    one, two, untimed = (made_table.cells(least=99)[place] for place in (-1, -2, -3))
+    assert not {one.key, two.key, untimed.key} & {cell.key for cell in mine}
+    for cell in (one, two, untimed, mine[1], dataclasses.replace(one, seed=1)):
+        fast = dataclasses.replace(cell, device="an accelerator", prepared=0.01, seconds=(0.02,) * 9)
+        stored.append(folder / stored.ACCELERATED, fast.document())
+    for cell, seconds in ((one, [3.0]), (two, [1.0, 1.0, 1.0, 4.0, 5.0])):
+        line = {
+            "key": cell.strategy.key(),
+            "prepared": 2.0,
+            "seconds": seconds,
+            "yardstick": stored.YARDSTICK,
+        }
+        stored.append(folder / stored.TIMES, line)
+
+    table = stored.pack(folder, tmp_path / "made.json.gz")
+    found = {cell.key: cell for cell in table.cells}
+    assert (found[one.key].prepared, found[one.key].seconds) == (2.0, (3.0,) * 9)
+    assert found[two.key].seconds == (1.0, 1.0, 1.0, 4.0, *[5.0] * 5)
+    assert found[one.key].validation == one.validation
+    assert found[one.strategy.key(), 1].seconds == (3.0,) * 9  # timed once for all seeds
+    assert found[mine[1].key] == mine[1]  # what the processor trained itself stays
+    assert untimed.key not in found
+    assert len(found) == len(table.cells) == len(mine) + 3
+
+
 def test_a_file_that_was_cut_short_is_refused(packed: Path) -> None:
     whole = packed.read_bytes()
     for length in (0, 10, len(whole) // 2, len(whole) - 4, len(whole) - 1):
