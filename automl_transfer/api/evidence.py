@@ -18,7 +18,7 @@ from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
 from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.records import TrialRecord, TrialState, classify
 from automl_transfer.errors import StoreUnavailableError
-from automl_transfer.reporting.racing import FIRST_RUNS, most_seconds, next_round
+from automl_transfer.reporting.racing import most_seconds, next_round
 from automl_transfer.reporting.ranking import by_validation, ranked_epoch
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
@@ -135,14 +135,14 @@ def confirm_best(
 
 
 def _in_time(candidates: Sequence[TrialRecord], costs: Costs, until: float) -> Sequence[TrialRecord]:
-    """The best of the candidates of which `FIRST_RUNS` each can be trained in time; at least one.
+    """The best of the candidates of which the first runs (`racing`) can all be trained in time; at least one.
 
     Not the cheap ones: what is confirmed is ranked before what is not.
     """
     seconds = until - time.monotonic()
     for place, record in enumerate(candidates):
-        missing = max(0, FIRST_RUNS - len(costs.runs.get(record.root, ())))
-        seconds -= missing * costs.of_run(record)
+        missing = costs.first_runs(record)
+        seconds -= missing
         if place and missing and seconds < 0.0:
             return candidates[:place]
     return candidates

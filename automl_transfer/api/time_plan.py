@@ -24,6 +24,8 @@ CONFIRMED = 1 / 3
 REFITTED = 0.45
 """A refit that nobody insists on gets at most this share of it: what it brings on photographs, another trial
 seldom does (docs/performance.md)."""
+AFTER = 1 / 2
+"""Trials have the rest of this, if confirmation and a refit would take more together: confirmation gives way."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,10 @@ class Costs:
         share = kept / trained if trained else 1.0
         whole = record.outcome.train_seconds if record.outcome is not None else record.seconds
         return whole * max(share, 0.1)
+
+    def first_runs(self, record: TrialRecord) -> float:
+        """What is missing of the `FIRST_RUNS` without which confirmation says nothing of a strategy."""
+        return max(0, FIRST_RUNS - len(self.runs.get(record.root, ()))) * self.of_run(record)
 
     def of_race(self, candidates: Sequence[TrialRecord], max_runs: int) -> float:
         """All that confirmation owes: `FIRST_RUNS` of each candidate, and the rest of the best one."""
@@ -102,9 +108,13 @@ class TimePlan:
     def search_ends(self, records: Sequence[TrialRecord], costs: Costs) -> float:
         """When trials must stop, so that the best of now can be confirmed and shipped in time."""
         best = by_validation(records, self.task.metric)
-        left = self.ends - self._shipping(best)
+        shipping = self._shipping(best)
+        left = self.ends - shipping
         candidates = best[: self.search.confirm]
-        return left - min(costs.of_race(candidates, self.search.confirm_runs), self.seconds * CONFIRMED)
+        share = min(CONFIRMED * self.seconds, max(0.0, AFTER * self.seconds - shipping))
+        if candidates and costs.first_runs(candidates[0]) > share:
+            return left  # a race that cannot even begin is worth less than another trial
+        return left - min(costs.of_race(candidates, self.search.confirm_runs), share)
 
     def refits(self, winner: TrialRecord) -> bool:
         """Whether this winner is refitted."""

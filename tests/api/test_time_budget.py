@@ -16,7 +16,7 @@ import torch
 
 from automl_transfer.api import SearchEvents, SearchResult, search, verify
 from automl_transfer.api.evidence import _in_time
-from automl_transfer.api.time_plan import CONFIRMED, SHIPPING, Costs, TimePlan
+from automl_transfer.api.time_plan import CONFIRMED, REFITTED, SHIPPING, Costs, TimePlan
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.records import EpochResult, TrialOutcome, TrialRecord, TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
@@ -98,14 +98,31 @@ def test_trials_end_early_enough_for_the_confirmation_of_the_best_and_for_shippi
     done = [ExtraRun(kind="confirm", root=0, run=at, seed=1, epoch=1, images=4, accuracy=0.9,
                      balanced_accuracy=0.9, macro_f1=0.9, nll=0.1, seconds=7.0) for at in range(2)]  # fmt: skip
     assert plan().search_ends(cheap, Costs.known(TASK, done)) == 600 - SHIPPING - 2 * 7 - 4 * 5
-    dear = [record(at, 0.9 - at / 100, 500.0) for at in range(4)]
+    dear = [record(at, 0.9 - at / 100, 90.0) for at in range(4)]
     assert plan().search_ends(dear, NOTHING) == pytest.approx(600 - SHIPPING - 600 * CONFIRMED)
+    # Where two runs of the best alone do not fit into its share, confirmation would say nothing.
+    dearer = [record(at, 0.9 - at / 100, 110.0) for at in range(4)]
+    assert plan().search_ends(dearer, NOTHING) == 600 - SHIPPING
 
 
 def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
     records = [record(0, 0.9, 60.0)]
     assert plan(refit=True).shipping_begins(records) == pytest.approx(600 - SHIPPING - 60 * (1 + 20 / 60))
     assert plan().shipping_begins(records) == 600 - SHIPPING
+    # Where nobody insists on it or forbids it, it has its place as long as it takes no more than its share.
+    undecided = TimePlan(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, None)
+    most = REFITTED * 600 / (1 + 20 / 60)
+    for seconds, refits in ((most - 1, True), (most + 1, False)):
+        assert undecided.refits(record(0, 0.9, seconds)) is refits
+
+
+def test_trials_have_half_of_the_time_whatever_comes_after_them() -> None:
+    undecided = TimePlan(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, None)
+    records = [record(at, 0.9 - at / 100, 45.0) for at in range(4)]
+    refit = 45.0 * (1 + 20 / 60)
+    assert undecided.search_ends(records, NOTHING) == pytest.approx(600 - SHIPPING - refit - 600 * CONFIRMED)
+    dearer = [record(at, 0.9 - at / 100, 100.0) for at in range(4)]
+    assert undecided.search_ends(dearer, NOTHING) >= 300
 
 
 def test_the_better_ones_are_confirmed_where_not_all_fit_never_the_cheap_ones_alone() -> None:
