@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,7 @@ class Warm:
         read: The study's start, as it was noted; None while that is not known. Asked until it is.
         space: The study's space, suited to its task.
         first_rung: Epochs to the first rung.
-        first: Numbers of the trials that are first answers.
+        first: Numbers of the trials that are first answers, as soon as `read` knows the start.
         images: That validate.
     """
 
@@ -91,7 +92,6 @@ class Warm:
         self._first_answers = first
         self._images = images
         self._begun: WarmStart | None = None
-        self._first: frozenset[int] = frozenset()
         self._drafts: list[TrialDraft] = []
         self._afterwards: TrialDraft | None = None
         self._offered: set[str] = set()
@@ -103,7 +103,7 @@ class Warm:
             lambda: read_warm_start(store, study),
             space,
             study.spec.search.first_rung,
-            lambda: frozenset(first_answers(store, study)),
+            functools.cache(lambda: frozenset(first_answers(store, study))),
             study.task.splits.validation,
         )
 
@@ -150,16 +150,18 @@ class Warm:
         return [draft.params for draft in self._drafts] if self._helps(trials) else []
 
     def _helps(self, trials: Sequence[FrozenTrial]) -> bool:
-        mine = [draft.params for draft in self._drafts]
-        proposed = [t.intermediate_values for t in trials if t.params in mine and t.number not in self._first]
+        if not self._drafts:
+            return False
+        mine, first = [draft.params for draft in self._drafts], self._first_answers()
+        proposed = [t.intermediate_values for t in trials if t.params in mine and t.number not in first]
         default = None if self._afterwards is None else self._afterwards.params
-        cold = [t.intermediate_values for t in trials if t.number in self._first or t.params == default]
+        cold = [t.intermediate_values for t in trials if t.number in first or t.params == default]
         return verdict(proposed, cold, self._rung, self._images) != "harms"
 
     def _look(self) -> None:
         if self._begun is not None or (begun := self._read()) is None:
             return
-        self._begun, self._first = begun, self._first_answers()
+        self._begun = begun
         for number, proposal in enumerate(begun.proposals, start=1):
             if (draft := self._draft(proposal.strategy, f"{PROPOSED} {number}")) is not None:
                 self._drafts.append(draft)

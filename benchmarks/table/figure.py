@@ -19,8 +19,10 @@ import plotly.graph_objects as go
 from picture import ROOT, lay_out, save
 from plotly.subplots import make_subplots
 
-WIDTH, HEIGHT = 1240, 400
-COLORS = ("#0d7a66", "#c2571a", "#5b6b7d", "#3b6fb6", "#a03a6a", "#8a7a2f", "#222222", "#7fb069", "#6a4c93")
+WIDTH, HEIGHT = 1240, 680
+LEAST = 0.005
+"""Regret below which none is told apart."""
+COLORS = ("#0d7a66", "#c2571a", "#5b6b7d", "#3b6fb6", "#a03a6a", "#8a7a2f", "#222222", "#7fb069", "#6a4c93", "#e0a100")
 
 
 def panels(arms: list[str]) -> dict[str, list[str]]:
@@ -28,33 +30,41 @@ def panels(arms: list[str]) -> dict[str, list[str]]:
     ours = [arm for arm in arms if arm.startswith("prior+")]
     orders = {arm.split("+", 1)[1] for arm in ours}
     order = next((name for name in ("promote", "asha", "none") if name in orders), None)
-    samplers = [arm for arm in arms if arm.split("+", 1)[1] in (order, "hyperband") and arm not in ours[1:]]
+    theirs = (order, "hyperband", "hyperband+cold")
+    samplers = [arm for arm in arms if arm.split("+", 1)[1] in theirs and arm not in ours[1:]]
     return {"samplers": samplers, "what becomes of trials that are behind": ours}
 
 
 def draw(document: dict[str, Any]) -> go.Figure:
-    """Both panels, of regret by validation (lines) and by test (dots)."""
+    """Both panels, of regret by validation and below by test."""
     curves, moments = document["curves"], document["trainings"]
     chosen = {title: arms for title, arms in panels(list(curves)).items() if arms}
     colors = dict(zip(dict.fromkeys(arm for arms in chosen.values() for arm in arms), COLORS, strict=False))
     picture = make_subplots(
-        1, len(chosen), subplot_titles=list(chosen), horizontal_spacing=0.05, shared_yaxes=True
-    )
+        2, len(chosen), subplot_titles=list(chosen), horizontal_spacing=0.05, vertical_spacing=0.07,
+        shared_yaxes=True, shared_xaxes=True,
+    )  # fmt: skip
     shown = set[str]()
     for column, arms in enumerate(chosen.values(), start=1):
         for arm in (arm for arm in arms if arm in colors):
-            for of, dash, width in (("validation", "solid", 2.5), ("test", "dot", 1.5)):
+            for row, of in enumerate(("validation", "test"), start=1):
                 mean = np.mean([task[of] for task in curves[arm].values()], axis=0)
                 picture.add_scatter(
-                    x=moments, y=mean, mode="lines", name=arm, showlegend=arm not in shown, row=1, col=column,
-                    line={"color": colors[arm], "dash": dash, "width": width, "shape": "hv"},
+                    x=moments, y=np.maximum(mean, LEAST), mode="lines", name=arm, showlegend=arm not in shown,
+                    line={"color": colors[arm], "width": 2, "shape": "hv"}, row=row, col=column,
                 )  # fmt: skip
                 shown.add(arm)
-    picture.update_yaxes(range=[0, 1.02], title_text="mean regret", row=1, col=1)
+    ticks = [0.01, 0.03, 0.1, 0.3, 1]
+    picture.update_yaxes(
+        type="log", range=[float(np.log10(LEAST)), 0.02], tickvals=ticks, ticktext=[f"{t:g}" for t in ticks]
+    )
+    for row, of in enumerate(("validation", "test"), start=1):
+        picture.update_yaxes(title_text=f"mean regret by {of}", row=row, col=1)
     picture.update_xaxes(
-        type="log", range=[-1, float(np.log10(moments[-1]))], tickvals=[0.1, 0.3, 1, 3, 10, 20],
-        ticktext=["0.1", "0.3", "1", "3", "10", "20 trainings"], gridcolor="#e6e8eb", zeroline=False,
+        type="log", range=[-1, float(np.log10(moments[-1]))], tickvals=[0.1, 0.3, 1, 3, 10],
+        ticktext=["0.1", "0.3", "1", "3", "10"], gridcolor="#e6e8eb", zeroline=False,
     )  # fmt: skip
+    picture.update_xaxes(title_text="time, in whole trainings of the task's median strategy", row=2)
     lay_out(picture, WIDTH, HEIGHT)
     return picture
 

@@ -11,10 +11,15 @@ import optuna
 import pytest
 import stored
 from knowledge import made, signatures_of
-from warm import ARMS, Others, Reached, known_tasks, p_of, run_all, table_lines
+from regret import Scale
+from replay import suit
+from simulate import Replay
+from strategies import quick_space
+from warm import ARMS, Others, Reached, arm_of, known_tasks, p_of, run_all, table_lines
 
 from automl_transfer.knowledge import library
 from automl_transfer.knowledge.reading import usable
+from automl_transfer.search.promotion import PROPOSED
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -59,6 +64,17 @@ def test_a_warm_search_tries_what_won_elsewhere_right_after_its_first_answers(
     assert p_of(found, [t.name for t in tables], "cold", "cold") == "-"
     assert np.isfinite(found["warm", "tiles"].seconds).all()
     assert {"cold", "random", "i-Epoch", "warm", "similar", "shuffled", "oracle", "adversarial"} <= set(ARMS)
+
+
+def test_a_misleading_start_is_judged_beside_the_first_answers_that_train() -> None:
+    """They begin after the start is known, and are what proposals have to be as good as."""
+    tables = stored.read_all()
+    table = tables["clothing"]
+    arm = arm_of("adversarial", known_tasks(list(tables.values()), stored.RECORDED), table.name, 0)
+    replay = Replay(table, arm, suit(quick_space(), table), seed=0, budget=8 * Scale.of(table).seconds)
+    replay.run()
+    proposed = [trial for trial in replay.trials.values() if trial.label.startswith(PROPOSED)]
+    assert len(proposed) == 1  # so far behind the tuned head that it ends the warm start alone
 
 
 def test_the_shipped_file_is_what_the_recorded_table_gives() -> None:
