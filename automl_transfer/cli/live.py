@@ -24,6 +24,7 @@ from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
 from automl_transfer.reporting.warm import beginning
 from automl_transfer.workers.repeated import EVERY, Pulse
+from automl_transfer.workers.signals import TIME_UP
 
 if TYPE_CHECKING:
     from automl_transfer.doctor.findings import Diagnosis
@@ -250,7 +251,8 @@ def print_result(console: Console, result: SearchResult) -> None:
         return
     console.print(Report(result.shipped.report))
     recipe = result.shipped.recipe
-    console.print(f"ended after {result.seconds:.0f} s: {result.reason}")
+    kept = ", but for what confirmation and shipping may take" if result.reason == TIME_UP else ""
+    console.print(f"ended after {result.seconds:.0f} s: {result.reason}{kept}")
     if recipe is None:
         console.print("no trial completed: there is no model to ship")
         return
