@@ -25,7 +25,7 @@ REFITTED = 0.45
 """A refit that nobody insists on gets at most this share of it: what it brings on photographs, another trial
 seldom does (docs/performance.md)."""
 AFTER = 1 / 2
-"""Trials have the rest of this, if confirmation and a refit would take more together: confirmation gives way."""
+"""The most for confirmation and a refit together: confirmation gives way, and trials have the rest."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,18 @@ from plotly.subplots import make_subplots
 WIDTH, HEIGHT = 1240, 680
 LEAST = 0.005
 """Regret below which none is told apart."""
-COLORS = ("#0d7a66", "#c2571a", "#5b6b7d", "#3b6fb6", "#a03a6a", "#8a7a2f", "#222222", "#7fb069", "#6a4c93", "#e0a100")
+COLORS = (
+    "#0d7a66",
+    "#c2571a",
+    "#5b6b7d",
+    "#3b6fb6",
+    "#a03a6a",
+    "#8a7a2f",
+    "#222222",
+    "#7fb069",
+    "#6a4c93",
+    "#e0a100",
+)
 
 
 def panels(arms: list[str]) -> dict[str, list[str]]:
