@@ -197,7 +197,7 @@ def test_launched_workers_give_an_answer_and_leave(tmp_path: Path) -> None:
         "--minutes", str(AT_ONCE), "--output", "out", "--workers", "2", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert f": {TIME_UP}\n" in done.stdout
+    assert f": {TIME_UP}, but for what confirmation and shipping may take\n" in done.stdout
     assert "Confirmation: 0 of at least " in done.stdout
     assert (tmp_path / "out" / "model" / "model.json").is_file()
 
