@@ -63,17 +63,19 @@ class Costs:
 
     def first_runs(self, record: TrialRecord) -> float:
         """What is missing of the `FIRST_RUNS` without which confirmation says nothing of a strategy."""
-        return max(0, FIRST_RUNS - len(self.runs.get(record.root, ()))) * self.of_run(record)
+        return self._missing(record, FIRST_RUNS)
 
     def of_race(self, candidates: Sequence[TrialRecord], max_runs: int) -> float:
         """All that confirmation owes: `FIRST_RUNS` of each candidate, and the rest of the best one."""
         left = 0.0
         for place, record in enumerate(candidates):
-            wanted = max_runs if place == 0 else FIRST_RUNS
-            missing = max(0, wanted - len(self.runs.get(record.root, ())))
-            left += missing * self.of_run(record)
+            left += self._missing(record, max_runs if place == 0 else FIRST_RUNS)
         sources = {record.strategy.source for record in candidates if record.strategy is not None}
         return left + sum(seconds for source, seconds in self.once.items() if source in sources)
+
+    def _missing(self, record: TrialRecord, wanted: int) -> float:
+        """Seconds of the runs that are not done of so many."""
+        return max(0, wanted - len(self.runs.get(record.root, ()))) * self.of_run(record)
 
 
 @dataclass(frozen=True)

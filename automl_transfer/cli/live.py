@@ -242,6 +242,12 @@ class LiveSearch(SearchEvents):
         self._progress.update(self._bar, completed=self._ended, now=escape(f"{best}{now}{left}"))
 
 
+def how_it_ended(result: SearchResult) -> str:
+    """When, and why."""
+    kept = ", but for what confirmation and shipping may take" if result.reason == TIME_UP else ""
+    return f"ended after {result.seconds:.0f} s: {result.reason}{kept}"
+
+
 def print_result(console: Console, result: SearchResult) -> None:
     """The ranked table, the winner's test score, and where the files are."""
     if result.interrupted:
@@ -251,8 +257,7 @@ def print_result(console: Console, result: SearchResult) -> None:
         return
     console.print(Report(result.shipped.report))
     recipe = result.shipped.recipe
-    kept = ", but for what confirmation and shipping may take" if result.reason == TIME_UP else ""
-    console.print(f"ended after {result.seconds:.0f} s: {result.reason}{kept}")
+    console.print(how_it_ended(result))
     if recipe is None:
         console.print("no trial completed: there is no model to ship")
         return

@@ -79,6 +79,8 @@ def run(
 
 
 def _how(ended: Ended) -> str:
+    from automl_transfer.cli.live import how_it_ended
+
     name = ended.spec.name
     if ended.failed:
         return f"{name} could not be searched: {ended.failed}"
@@ -86,7 +88,7 @@ def _how(ended: Ended) -> str:
         return f"{name} is finished already"
     if ended.result.interrupted:
         return f"{name} was interrupted: {ended.result.reason}"
-    return f"{name} ended after {ended.result.seconds:.0f} s: {ended.result.reason}"
+    return f"{name} {how_it_ended(ended.result)}"
 
 
 def _show(screen: Console, going: SuiteRun) -> None:

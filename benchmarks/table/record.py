@@ -43,7 +43,7 @@ from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import NotANumberError, OutOfMemoryError
-from automl_transfer.files import Timeout, locked
+from automl_transfer.files import locked
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.search.first import FirstAnswers
@@ -207,22 +207,21 @@ class Recorder:
         loaded, chosen = self.task(task), self.strategy(name, task)
         folder = self._data / task
         file = folder / (stored.CELLS if self._device == CPU else stored.ACCELERATED)
-        if chosen is None or (chosen.key(), seed) in stored.keys_of(folder):
+        if chosen is None:
             return None
-        claims = self._data / "claims"
-        claims.mkdir(exist_ok=True)
-        try:
-            # The kernel's lock goes with the process that holds it.
-            with locked(claims / f"{task}-{chosen.key()}-{seed}.lock", timeout=0):
-                if (chosen.key(), seed) in stored.keys_of(folder):
-                    return None
-                backbone = self.backbone(chosen.source, loaded)
-                cell = record_cell(name, seed, chosen, loaded, backbone, self._device)
-                cell = dataclasses.replace(cell, yardstick=self._yardstick.milliseconds())
-                stored.append(file, cell.document())
-                return cell
-        except Timeout:
-            return None
+        key = chosen.key(), seed
+
+        def make() -> stored.Cell:
+            backbone = self.backbone(chosen.source, loaded)
+            cell = record_cell(name, seed, chosen, loaded, backbone, self._device)
+            cell = dataclasses.replace(cell, yardstick=self._yardstick.milliseconds())
+            stored.append(file, cell.document())
+            return cell
+
+        name_of_claim = f"{task}-{key[0]}-{seed}"
+        return stored.claimed(
+            self._data / "claims", name_of_claim, lambda: key in stored.keys_of(folder), make
+        )
 
     def backbone(self, source: str, task: LoadedTask) -> Backbone:
         """A source's network, once a process."""
@@ -267,16 +266,31 @@ def status(data: Path, tasks: list[str]) -> str:
     return "\n".join([*lines, f"{there} of at most {every} cells, at most {hours:.1f} CPU hours left"])
 
 
-def main() -> None:
-    warnings.simplefilter("ignore")
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """What every command that needs the tasks' images takes."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--photos", type=Path, help="the folder that holds clothing/, signs/ and tiles/")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no cell after so long")
     parser.add_argument("--data", type=Path, default=stored.DATA)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+def check_photos(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> None:
+    """End with exit code 2 where photographs are wanted and their folder is not named."""
+    if asked.photos is None and (without := [task for task in asked.tasks if task in GIVEN]):
+        parser.error(
+            f"{', '.join(without)} are photographs: give the folder that holds them with --photos FOLDER, "
+            "or leave them out with --tasks"
+        )
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    parser = arguments(__doc__)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="begin no cell after so long")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--progress", type=Path, help="a file that always says how far it is")
     parser.add_argument("--pack", action="store_true", help="record nothing")
     parser.add_argument("--recorded", type=Path, default=stored.RECORDED)
@@ -288,9 +302,9 @@ def main() -> None:
     if asked.status:
         print(status(asked.data, asked.tasks))
         return
-    if asked.photos is None and (without := [task for task in asked.tasks if task in GIVEN]):
-        sys.exit(f"{', '.join(without)} are photographs: give the folder that holds them with --photos FOLDER, "
-                 "or leave them out with --tasks")  # fmt: skip
+    check_photos(parser, asked)
+    if asked.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device must be there, got cuda, and this machine has none: take cpu")
     torch.set_num_threads(1)
     asked.data.mkdir(parents=True, exist_ok=True)
     print(machine(), flush=True)

@@ -13,14 +13,14 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from automl_transfer.domain.strategy import SPACE_VERSION, Strategy
-from automl_transfer.files import locked
+from automl_transfer.files import Timeout, locked
 
 SCHEMA = "automl-transfer/table/1"
 HERE = Path(__file__).resolve().parent
@@ -32,6 +32,7 @@ CELLS, ACCELERATED, TIMES = "cells.jsonl", "accelerated.jsonl", "times.jsonl"
 YARDSTICK = 40.0
 """CPU milliseconds of the fixed step, about as when the first cells were recorded, beside much other work."""
 
+Made = TypeVar("Made")
 Key = tuple[str, int]
 """A strategy's key and a seed."""
 
@@ -243,6 +244,19 @@ def merged(folder: Path) -> list[Cell]:
         clock = {"prepared": here["prepared"], "seconds": tuple(seconds), "yardstick": here["yardstick"]}
         found.append(dataclasses.replace(cell, **clock))
     return found
+
+
+def claimed(claims: Path, name: str, is_there: Callable[[], bool], make: Callable[[], Made]) -> Made | None:
+    """What is made, by one of several processes; None where it is there, or another process is at it."""
+    if is_there():
+        return None
+    claims.mkdir(exist_ok=True)
+    try:
+        # The kernel's lock goes with the process that holds it.
+        with locked(claims / f"{name}.lock", timeout=0):
+            return None if is_there() else make()
+    except Timeout:
+        return None
 
 
 def write_whole(file: Path, document: Any) -> None:

@@ -1,10 +1,11 @@
 """Which recorded strategies are good where, without any search.
 
-    python benchmarks/table/strongest.py [--recorded FOLDER] [--by-task]
+    python benchmarks/table/strongest.py [--recorded FOLDER] [--by-task | --beyond]
 
 Test accuracy at the epoch that validation chooses, in points over the profile's solved head of the same task;
 seconds in those of the tuned answer. Seed 0 alone, so that a strategy with repetitions has no more chances. With
-`--by-task` the test accuracy itself, task by task.
+`--by-task` the test accuracy itself, task by task; with `--beyond` what the best strategy has over the best first
+answer, both by validation.
 """
 
 from __future__ import annotations
@@ -64,16 +65,25 @@ def lines(tables: dict[str, TaskTable]) -> Iterator[str]:
     yield from (text for _, text in sorted(rows))
 
 
+def best_of(cells: dict[str, Cell]) -> str:
+    """The name of the best by validation."""
+    return max(cells, key=lambda name: (chosen(cells[name])[0], -min(cells[name].nll)))
+
+
+def beyond_lines(tables: dict[str, TaskTable]) -> Iterator[str]:
+    """A line a task: what there was to find."""
+    for task, table in tables.items():
+        cells = by_name(table)
+        first = best_of({name: cell for name, cell in cells.items() if name.startswith("first: ")})
+        best = best_of(cells)
+        validation, test = (100 * d for d in np.subtract(chosen(cells[best]), chosen(cells[first])))
+        yield f"{task}: {best} over {first}: validation {validation:+.1f}, test {test:+.1f} points"
+
+
 def task_lines(tables: dict[str, TaskTable]) -> Iterator[str]:
     """A row a strategy, a column a task; the best of a task by validation is bold."""
     named = {name: by_name(table) for name, table in tables.items()}
-
-    def order(cell: Cell) -> tuple[float, float]:
-        return chosen(cell)[0], -min(cell.nll)
-
-    best = {
-        task: max(cells, key=lambda name, c=cells: order(c[name])) for task, cells in named.items() if cells
-    }
+    best = {task: best_of(cells) for task, cells in named.items() if cells}
     yield "| strategy | " + " | ".join(named) + " |"
     yield "|---" * (len(named) + 1) + "|"
     for strategy in listed():
@@ -93,12 +103,14 @@ def main() -> None:
     )
     parser.add_argument("--recorded", type=Path, default=RECORDED)
     parser.add_argument("--by-task", action="store_true")
+    parser.add_argument("--beyond", action="store_true")
     asked = parser.parse_args()
     try:
         tables = read_all(asked.recorded)
     except TableError as error:
         sys.exit(str(error))
-    print(*(task_lines if asked.by_task else lines)(tables), sep="\n")
+    told = beyond_lines if asked.beyond else task_lines if asked.by_task else lines
+    print(*told(tables), sep="\n")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@
 
 A cell's accuracies hardly depend on what trained it; its seconds do, and a replay's clock is one processor's. So
 each such strategy is trained here as well, as far as its epochs still change what they cost: one epoch, or `LATER`
-where what trains changes on the way; the others take what the last of them took (of 98 cells that were recorded
-whole, nine times the first epoch is 1.05 of the sum in the median, half of them between .99 and 1.14). Seconds of
-a strategy hold for all seeds. Of the epochs that are trained twice, the validation accuracies can be compared:
+where what trains changes on the way; the others take what the last of them took. Seconds of a strategy hold for
+all seeds. Of the epochs that are trained twice, the validation accuracies can be compared:
 
     python benchmarks/table/timing.py --compare
 
@@ -16,7 +15,6 @@ appends, a line a strategy. Stop it whenever you like; several processes may go 
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import sys
 import time
@@ -29,12 +27,11 @@ sys.path.insert(1, str(Path(__file__).resolve().parent))
 import stored
 import torch
 from images import TASKS
-from record import CPU, Recorder, Yardstick, horizon_of
+from record import CPU, Recorder, Yardstick, arguments, check_photos, horizon_of
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import NotANumberError
-from automl_transfer.files import Timeout, locked
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.making import make_run
 
@@ -64,23 +61,23 @@ def timed(chosen: Strategy, task: LoadedTask, backbone: Backbone) -> dict[str, A
 
 
 def time_task(recorder: Recorder, data: Path, name: str, yardstick: Yardstick) -> None:
-    """What of a task's cells nobody has timed yet."""
-    file = data / name / stored.TIMES
-    for cell in stored.accelerated(data / name):
-        key = cell.strategy.key()
-        if key in stored.times(data / name):
-            continue
-        try:
-            with locked(data / "claims" / f"time-{name}-{key}.lock", timeout=0):
-                if key in stored.times(data / name):
-                    continue
-                task = recorder.task(name)
-                found = timed(cell.strategy, task, recorder.backbone(cell.strategy.source, task))
-                found = {"key": key, **found, "yardstick": yardstick.milliseconds()}
-                stored.append(file, found)
-                print(f"{name}, {cell.name}: {found['prepared']} + {found['seconds']} s", flush=True)
-        except Timeout:
-            continue
+    """What of a task's strategies nobody has timed yet."""
+    folder = data / name
+    known = {cell.strategy.key(): cell for cell in stored.accelerated(folder)}
+    for key in known.keys() - stored.times(folder).keys():
+
+        def make(key: str = key) -> dict[str, Any]:
+            chosen, task = known[key].strategy, recorder.task(name)
+            found = timed(chosen, task, recorder.backbone(chosen.source, task))
+            found = {"key": key, **found, "yardstick": yardstick.milliseconds()}
+            stored.append(folder / stored.TIMES, found)
+            return found
+
+        def is_there(key: str = key) -> bool:
+            return key in stored.times(folder)
+
+        if (found := stored.claimed(data / "claims", f"time-{name}-{key}", is_there, make)) is not None:
+            print(f"{name}, {known[key].name}: {found['prepared']} + {found['seconds']} s", flush=True)
 
 
 def compare(data: Path) -> str:
@@ -102,17 +99,17 @@ def compare(data: Path) -> str:
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--photos", type=Path, help="the folder that holds clothing/, signs/ and tiles/")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--data", type=Path, default=stored.DATA)
+    parser = arguments(__doc__)
     parser.add_argument("--compare", action="store_true", help="train nothing")
     asked = parser.parse_args()
+    if not any(stored.accelerated(asked.data / task) for task in asked.tasks):
+        parser.error(
+            f"--data must be a recording with cells of an accelerator (record.py --device cuda), got {asked.data}"
+        )
     if asked.compare:
         print(compare(asked.data))
         return
+    check_photos(parser, asked)
     torch.set_num_threads(1)
     recorder, yardstick = Recorder(asked.data, asked.photos), Yardstick()
     for name in asked.tasks:
