@@ -120,7 +120,12 @@ def main() -> None:
         print(told())
         return
     if asked.task is None:
-        sys.exit("--task must say whose images, or --table that nothing is trained, got neither")
+        parser.error("--task must say whose images, or --table that nothing is trained, got neither")
+    for name in ("epochs", "seeds", "pixels"):
+        if getattr(asked, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(asked, name)}")
+    if TASKS[asked.task].given and (asked.photos is None or not asked.photos.is_dir()):
+        parser.error(f"--photos must be the folder that holds {asked.task}/, got {asked.photos}")
     file, root = table(asked.task, 0, asked.photos)
     spec = TaskSpec(
         dataset=str(file), images=str(root), label_preserving=TASKS[asked.task].flips, resolution=asked.pixels,

@@ -297,6 +297,10 @@ def main() -> None:
     parser.add_argument("--status", action="store_true", help="record nothing")
     asked = parser.parse_args()
     if asked.pack:
+        if not any(asked.data.glob("*/task.json")):
+            parser.error(
+                f"--data must be the folder of a recording, got {asked.data}: record something first"
+            )
         pack_all(asked.data, asked.recorded)
         return
     if asked.status:
