@@ -24,6 +24,9 @@ CONFIRMED = 1 / 3
 REFITTED = 0.45
 """A refit that nobody insists on gets at most this share of it: what it brings on photographs, another trial
 seldom does (docs/performance.md)."""
+OTHERS = 1 / 5
+"""The same of a candidate that is not the best one yet: more is not kept for it, or confirmation would end early
+for a winner that seldom comes. Should it win, it is refitted where there is time."""
 AFTER = 1 / 2
 """The most for confirmation and a refit together: confirmation gives way, and trials have the rest."""
 
@@ -118,9 +121,14 @@ class TimePlan:
             return left  # a race that cannot even begin is worth less than another trial
         return left - min(costs.of_race(candidates, self.search.confirm_runs), share)
 
-    def refits(self, winner: TrialRecord) -> bool:
-        """Whether this winner is refitted."""
-        return self.refit if self.refit is not None else self._refit(winner) <= REFITTED * self.seconds
+    def refits(self, winner: TrialRecord, share: float = REFITTED) -> bool:
+        """Whether this winner is refitted, where a refit may take such a share of the time."""
+        return self.refit if self.refit is not None else self._refit(winner) <= share * self.seconds
+
+    def refits_now(self, winner: TrialRecord) -> bool:
+        """The same at the end of the search, where time may not have been kept for this one."""
+        in_time = bool(self.refit) or self.left() >= self._refit(winner)
+        return self.refits(winner, OTHERS) or (self.refits(winner) and in_time)
 
     def refit_ends(self) -> float:
         """When a refit that takes longer than planned is given up for the model that there is already."""
@@ -131,12 +139,14 @@ class TimePlan:
         candidates = best[: max(1, self.search.confirm)]
         splits = self.task.splits
         passes, trained = 0.0, 0.0
-        for record in candidates:
+        for place, record in enumerate(candidates):
             outcome = record.outcome
             if outcome is None:
                 continue
             passes = max(passes, outcome.predict_ms_per_image / 1000.0 * (splits.test + splits.validation))
-            if self.refits(record) or len(candidates) > KEPT_MODELS:  # weights of the others may be gone
+            if (
+                self.refits(record, OTHERS if place else REFITTED) or len(candidates) > KEPT_MODELS
+            ):  # weights of the others may be gone
                 trained = max(trained, self._refit(record))
         return SHIPPING + passes + trained
 

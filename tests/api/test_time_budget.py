@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -114,6 +115,13 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
     most = REFITTED * 600 / (1 + 20 / 60)
     for seconds, refits in ((most - 1, True), (most + 1, False)):
         assert undecided.refits(record(0, 0.9, seconds)) is refits
+    # One that is dear and not the best keeps no time from confirmation; should it win, it is refitted if it fits.
+    cheap, dear = record(0, 0.95, 2.0), record(1, 0.9, 150.0)
+    assert undecided.shipping_begins([cheap, dear]) == pytest.approx(600 - SHIPPING - 2 * (1 + 20 / 60))
+    for began, refits in ((0.0, True), (-450.0, False)):
+        now = dataclasses.replace(undecided, began=time.monotonic() + began)
+        assert now.refits_now(dear) is refits
+        assert now.refits_now(cheap)
 
 
 def test_trials_have_half_of_the_time_whatever_comes_after_them() -> None:
