@@ -25,7 +25,7 @@ REFITTED = 0.45
 """A refit that nobody insists on gets at most this share of it: what it brings on photographs, another trial
 seldom does (docs/performance.md)."""
 OTHERS = 1 / 5
-"""The same of a candidate that is not the best one: more is not kept for it, so that confirmation need not end
+"""The same of a candidate that is not the best: more is not kept for it, so that confirmation need not end
 early for a winner that seldom comes. Should it win, it is refitted where there is time."""
 AFTER = 1 / 2
 """The most for confirmation and a refit together: confirmation gives way, and trials have the rest."""
