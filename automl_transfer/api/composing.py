@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -171,32 +171,22 @@ def _average(ingredients: Sequence[Ingredient], model: TargetModel) -> None:
     )
 
 
-def ensemble(pool: Sequence[Ingredient], *, of_all: bool = False) -> Composition:
+def ensemble(
+    pool: Sequence[Ingredient], *, begin: Ingredient | None = None, most: int = MOST_TOGETHER
+) -> Composition:
     """Networks chosen greedily, with replacement, by the NLL of their mean (Caruana et al. 2004, section 2).
 
-    It begins with the best one, and ends where no addition makes the validation images more likely. Members
-    that were chosen more often have a larger share. Each one's probabilities are calibrated first: scales of
-    logits differ, between solved and trained heads most of all. All read images of the size that the best one
-    reads.
+    It ends where no addition makes the validation images more likely. Members that were chosen more often
+    have a larger share. Each one's probabilities are calibrated first: scales of logits differ, between
+    solved and trained heads most of all.
 
     Args:
         pool: The best first.
-        of_all: Refuse a pool of which some read images of another size.
-
-    Raises:
-        StudyError: Some do.
+        begin: Whom it begins with; None for the best one.
+        most: Different networks in it.
     """
-    from automl_transfer.transfer.together import Ensemble
-
-    finite = [each for each in pool if np.isfinite(each.logits).all()]
-    task = finite[0].run.task
-    usable = [each for each in finite if each.run.task.side == task.side]
-    if of_all and len(usable) < len(finite):
-        told = "; ".join(f"trial {each.record.number}: {each.run.task.side} pixels" for each in finite)
-        raise StudyError(
-            f"an ensemble must be of trials that read images decoded at one size, got {told}: name others "
-            "with --trials, or leave it out"
-        )
+    usable = [each for each in pool if np.isfinite(each.logits).all()]
+    task = usable[0].run.task
     labels = task.labels[task.indices["validation"]]
     heat = [fit_temperature(each.logits, labels).temperature for each in usable]
     answers = [softmax(each.logits, t) for each, t in zip(usable, heat, strict=True)]
@@ -205,30 +195,85 @@ def ensemble(pool: Sequence[Ingredient], *, of_all: bool = False) -> Composition
         mean = sum(count * answers[at] for at, count in counts.items()) / sum(counts.values())
         return -float(log_likelihood(np.log(np.maximum(mean, 1e-30)), labels).mean())
 
-    counts = {0: 1}
+    counts = {next((at for at, each in enumerate(usable) if each is begin), 0): 1}
     best = nll(counts)
     for _ in range(MOST_ADDED):
-        open_ = [at for at in range(len(usable)) if at in counts or len(counts) < MOST_TOGETHER]
+        open_ = [at for at in range(len(usable)) if at in counts or len(counts) < most]
         tried = [(nll({**counts, at: counts.get(at, 0) + 1}), at) for at in open_]
         lowest, at = min(tried)
         if lowest >= best - 1e-6:
             break
         best, counts = lowest, {**counts, at: counts.get(at, 0) + 1}
     total = sum(counts.values())
-    chosen = tuple((usable[at], count / total) for at, count in sorted(counts.items()))
-    members = [_member(usable[at], count / total, heat[at]) for at, count in sorted(counts.items())]
-    if len(members) == 1:
-        return Composition("ensemble", chosen[0][0].run, chosen)
-    device = chosen[0][0].run.device
-    together = Ensemble([each.run.model for each, _ in chosen], members, device).eval()
-    mean, std = constants(together.normalisation) or (None, None)
-    return Composition("ensemble", Composed(task, together, device, Constants(mean, std)), chosen)
+    return together([(usable[at], count / total, heat[at]) for at, count in sorted(counts.items())])
 
 
-def _member(each: Ingredient, share: float, temperature: float) -> Member:
+def together(members: Sequence[tuple[Ingredient, float, float]]) -> Composition:
+    """The ensemble of these, with their shares and temperatures; one alone is itself.
+
+    It takes images decoded at the largest side that one of them reads, and the others scale them down.
+    """
+    from automl_transfer.transfer.together import Ensemble
+
+    chosen = tuple((each, share) for each, share, _ in members)
+    largest = max((each.run for each, _ in chosen), key=lambda run: run.task.side)
+    if len(chosen) == 1:
+        return Composition("ensemble", largest, chosen)
+    task, device = largest.task, largest.device
+    networks = [_reading(each.run, task.side) for each, _ in chosen]
+    facts_ = [
+        _member(each, network, share, temperature)
+        for (each, share, temperature), network in zip(members, networks, strict=True)
+    ]
+    model = Ensemble(networks, facts_, device).eval()
+    mean, std = constants(model.normalisation) or (None, None)
+    return Composition("ensemble", Composed(task, model, device, Constants(mean, std)), chosen)
+
+
+def refitted(
+    made: Composition, again: Callable[[Ingredient, float], TrainingRun | None]
+) -> tuple[Composition, frozenset[int]]:
+    """An ensemble with the networks that were trained anew on validation images as well.
+
+    Shares and temperatures stay those that the validation images chose, which nothing is left to choose anew.
+
+    Args:
+        made: The ensemble.
+        again: Trains one part again, given its share; None where it stays as it is.
+
+    Returns:
+        The new one, and the roots of the parts that are new.
+    """
+    from automl_transfer.transfer.together import Ensemble
+
+    model, members, new = made.judged.model, [], set()
+    heat = [each.temperature for each in model.facts] if isinstance(model, Ensemble) else [1.0]
+    for (each, share), temperature in zip(made.chosen, heat, strict=True):
+        run = again(each, share)
+        if run is not None:
+            new.add(each.record.root)
+            run.model.flips = model.flips
+            each = dataclasses.replace(each, run=run)
+        members.append((each, share, temperature))
+    return together(members), frozenset(new)
+
+
+def _reading(run: TrainingRun, side: int) -> TargetModel:
+    """A run's network, for images decoded at another side; its layers are the same objects."""
+    from automl_transfer.models.heads import TargetModel
+
+    own = run.model
+    if run.task.side == side:
+        return own
+    network = TargetModel(own.groups, own.head, own.resolution_scale * run.task.side / side)
+    network.flips, network.adapter = own.flips, own.adapter
+    return network.eval()
+
+
+def _member(each: Ingredient, network: TargetModel, share: float, temperature: float) -> Member:
     from automl_transfer.transfer.together import structure
 
-    built = structure(each.run.model, each.architecture)
+    built = structure(network, each.architecture)
     return Member(
         **{name: built[name] for name in Network.model_fields},
         normalisation=facts(constants_of(each.run)),

@@ -9,9 +9,9 @@ from pathlib import Path
 from automl_transfer.api.finish import Shipped, finish_search
 from automl_transfer.api.offers import Offer
 from automl_transfer.api.run_folder import check_run_folder
+from automl_transfer.domain.spec import ShipAs
 from automl_transfer.errors import StudyError
 from automl_transfer.machine import DEFAULT_DATABASE, ensure_home, path_of
-from automl_transfer.recipes.shipped_as import Kind
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL, resolve_storage
@@ -21,7 +21,7 @@ def export(
     study: str,
     output: str | PathLike[str],
     *,
-    kind: Kind = "winner",
+    kind: ShipAs | None = None,
     flips: bool = False,
     trials: Sequence[int] = (),
     refit: bool | None = None,
@@ -39,11 +39,12 @@ def export(
         study: Its name.
         output: Folder for the results: new, empty, or the study's own.
         kind: `winner`; `soup`: the mean of the weights of the best trials that share a source and a shape, as
-            far as it helps; `ensemble`: the mean of the probabilities of up to four trials.
+            far as it helps; `ensemble`: the mean of the probabilities of up to four trials; `auto`: the
+            winner, unless an ensemble of two is clearly better on validation. None: as the study says.
         flips: Predict from an image and its mirror image together.
         trials: Numbers of the trials that a soup or an ensemble may be made of; none for the best ones.
-        refit: Train the winner on training and validation images together first; None does so unless it
-            shipped before as it was. Never a soup or an ensemble.
+        refit: Train what ships on training and validation images together first; None does so unless it
+            shipped before as it was. Never a soup.
         storage: As for a search.
         device: As for a search.
         data_root: As for a search.

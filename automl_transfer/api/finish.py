@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.offers import Made, Offer, make
 from automl_transfer.api.report import ERRORS, PAGE, look_into
-from automl_transfer.api.run_folder import claim_run_folder, restate, shipped_before
+from automl_transfer.api.run_folder import claim_run_folder, is_by_name, restate, shipped_before
 from automl_transfer.api.stored import trained
 from automl_transfer.api.training import (
     calibration_of,
@@ -43,8 +43,10 @@ if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
 
 RANKING = "ranking.json"
-_Composed = tuple["TrainingRun", RecipeTraining, Made]
-"""The winner as it was trained, and what ships in its place."""
+_Composed = tuple["TrainingRun", RecipeTraining, Made | None]
+"""The winner as it was trained, and what ships in its place; None for itself."""
+MayRefit = Callable[[TrialRecord, bool], bool]
+"""Whether there is time to refit a trial; told whether time was kept for it, as for the winner's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,7 @@ def finish_search(
     output: Path,
     *,
     refit: bool | None = None,
-    may_refit: Callable[[TrialRecord], bool] = lambda winner: True,
+    may_refit: MayRefit = lambda record, kept: True,
     stopped: str | None = None,
     refit_until: float = math.inf,
     offer: Offer | None = None,
@@ -89,11 +91,11 @@ def finish_search(
         output: The run's folder.
         refit: Train the winner on training + validation images before it ships. None does so where that may
             be, unless it shipped before as it was.
-        may_refit: Whether there is time to, given the winner.
+        may_refit: Whether there is time to; asked for each network that ships.
         stopped: Why the confirmation ended, for the case that some of it is left undone.
         refit_until: Give a refit up at this time of `time.monotonic()`, and ship the winner without.
-        offer: What ships: the winner, with flips or without, a soup or an ensemble. None leaves the
-            winner's model as it shipped before, else ships the winner.
+        offer: What ships: the winner, with flips or without, a soup or an ensemble. None leaves what somebody
+            exported by name as it is, else does as the study says (`ship_as`).
 
     Raises:
         ConfigurationError, StudyError: What is offered cannot be; nothing was written.
@@ -107,8 +109,11 @@ def finish_search(
     bench = dataclasses.replace(bench, handle=store.again(bench.handle))
     report = read_study_report(store, bench.handle, stopped=stopped)
     composed = None  # before anything is written: it may not be possible
-    if offer is not None and not offer.plain and (winner := _winner(report)) is not None:
-        composed = _compose(bench, report, winner, offer)
+    asked = (offer or Offer()).of(bench.handle.spec)
+    winner = _winner(report)
+    left = offer is None and winner is not None and _by_name(output, bench, winner, refit)
+    if winner is not None and not asked.plain and not left:
+        composed = _compose(bench, report, winner, asked)
     claim_run_folder(store, bench.handle, output)
     shipped = _ship(
         store,
@@ -129,6 +134,8 @@ def finish_search(
     write_text(output / PAGE, study_page(report))
     publish(store, bench.handle)
     given_up = refit is not False and shipped is not None and not shipped.training.refit
+    if shipped is not None and shipped.shipped_as is not None:
+        given_up = given_up and shipped.shipped_as.kind != "soup"
     return Shipped(report, shipped, given_up)
 
 
@@ -139,7 +146,7 @@ def _ship(
     output: Path,
     *,
     refit: bool | None,
-    may_refit: Callable[[TrialRecord], bool],
+    may_refit: MayRefit,
     refit_until: float,
     offer: Offer | None,
     composed: _Composed | None,
@@ -149,28 +156,42 @@ def _ship(
     if best is None or winner is None:
         return None
     confirmation = confirmed_of(best.confirmation)
-    earlier = shipped_before(output, bench.handle, winner, refit=refit, offer=offer)
+    made = composed[2] if composed is not None else None
+    as_ = made.shipped_as if made is not None else None
+    earlier = shipped_before(output, bench.handle, winner, refit=refit, wanted=as_, leave=offer is None)
     if earlier is not None:
         return restate(output, bench.handle, earlier, confirmation)
     from automl_transfer.training.state import sha256_of
 
     assert winner.strategy is not None
     # What is said of validation images, and learnt from them, is of the model that has not trained on them.
-    before, training, made = composed or (*trained(bench, winner, refit=False), None)
+    before, training, _ = composed or (*trained(bench, winner, refit=False), None)
     judged: Judged = before if made is None else made.judged
     logits = split_logits(judged, "validation") if made is None else made.logits
     calibration = calibration_of(judged, logits)
     run = judged
-    if made is not None and made.shipped_as.kind != "winner":
-        training = training.model_copy(update={"weights_sha256": sha256_of(judged.model)})
-    elif may_refit(winner) if refit is None else refit:
+
+    def again(record: TrialRecord) -> tuple[TrainingRun, RecipeTraining] | None:
+        if not (may_refit(record, record is winner) if refit is None else refit):
+            return None
         try:
             with abortable_also(lambda: time.monotonic() >= refit_until):
-                refitted, training = trained(bench, winner, refit=True)
-                refitted.model.flips = before.model.flips
-                run = refitted
+                return trained(bench, record, refit=True)
         except Aborted:
             check_abort()
+            return None
+
+    if made is None or made.shipped_as.kind == "winner":
+        if (found := again(winner)) is not None:
+            refitted, training = found
+            refitted.model.flips = before.model.flips
+            run = refitted
+    else:
+        if made.shipped_as.kind == "ensemble":
+            made = made.refitted(lambda record: (again(record) or (None, None))[0])
+            run = made.judged
+        anew = any(part.refit for part in made.shipped_as.parts)
+        training = training.model_copy(update={"weights_sha256": sha256_of(run.model), "refit": anew})
     test = _judged(store, bench, winner, run, training, made)
     recipe = _recipe(bench, winner, judged, training, test, confirmation, made)
     errors = winner_errors(
@@ -180,6 +201,7 @@ def _ship(
         winner.root,
         test=test,
         temperature=1.0 if calibration is None else calibration.temperature,
+        shipped_as="" if made is None else made.shipped_as.name,
     )
     write_text(output / ERRORS, errors.to_json())
     source = winner.strategy.source if made is None else made.source
@@ -192,6 +214,12 @@ def _winner(report: StudyReport) -> TrialRecord | None:
     if best is None:
         return None
     return next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
+
+
+def _by_name(output: Path, bench: Workbench, winner: TrialRecord, refit: bool | None) -> bool:
+    """Whether somebody exported by name what the folder holds of this winner."""
+    earlier = shipped_before(output, bench.handle, winner, refit=refit)
+    return earlier is not None and is_by_name(earlier)
 
 
 def _compose(bench: Workbench, report: StudyReport, winner: TrialRecord, offer: Offer) -> _Composed:

@@ -1,22 +1,31 @@
 """What may ship in the winner's place: flips at test time, a soup of weights, an ensemble; each measured.
 
 All is chosen and compared on the validation images. The test split is looked at for what ships only.
+
+By the rule of a search that nobody tells otherwise (`auto`) two networks ship together where their mean is
+clearly better. Two strategies that validation cannot tell apart often err on different images, and then their
+mean is better than either, whichever of them would have been the better choice.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from automl_transfer.api.composing import (
     Composition,
     Ingredient,
     Logits,
     ensemble,
+    refitted,
     soup,
 )
 from automl_transfer.api.retention import KEPT_STRATEGIES
@@ -24,6 +33,7 @@ from automl_transfer.api.stored import stored
 from automl_transfer.api.training import scores_of_split
 from automl_transfer.domain.measured import score_of
 from automl_transfer.domain.records import TrialRecord
+from automl_transfer.domain.spec import ShipAs, StudySpec
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError, StudyError
 from automl_transfer.recipes.scores import Cost
@@ -31,7 +41,7 @@ from automl_transfer.recipes.shipped_as import Kind, Offered, ShippedAs
 from automl_transfer.reporting.ranking import one_per_strategy
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.search.workbench import Workbench
-from automl_transfer.training.calibration import fit_temperature
+from automl_transfer.training.calibration import fit_temperature, log_likelihood
 from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
@@ -43,6 +53,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TURNS = 5
+BY_RULE = 2
+"""Different networks that ship together unasked: each costs its own time at every prediction."""
+CLEARLY = 2.0
+"""By how many standard errors their mean must be better: it was chosen by the same images among a few."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,36 +64,45 @@ class Offer:
     """What is to ship.
 
     Attributes:
-        kind: `winner`, `soup` or `ensemble`.
+        kind: `winner`, `soup`, `ensemble`, or `auto`: the winner, unless an ensemble of two is clearly
+            better. None: as the study says.
         flips: Predict from an image and its mirror image together.
         trials: For a soup or an ensemble, the trials it is made of; none for the best ones.
+        by_study: Nobody asked for it by name.
     """
 
-    kind: Kind = "winner"
+    kind: ShipAs | None = None
     flips: bool = False
     trials: tuple[int, ...] = ()
+    by_study: bool = False
 
     def check(self, refit: bool | None) -> None:
         """Raise ConfigurationError for what cannot be, before anything is done."""
         mistakes = []
-        if self.kind not in ("winner", "soup", "ensemble"):
-            mistakes.append(f"what ships must be winner, soup or ensemble, got {self.kind!r}")
-        if self.trials and self.kind == "winner":
+        if self.kind not in (None, *get_args(ShipAs)):
+            mistakes.append(f"what ships must be winner, soup, ensemble or auto, got {self.kind!r}")
+        if self.trials and self.kind not in ("soup", "ensemble"):
             mistakes.append(
-                f"trials are named for a soup or an ensemble, got {list(self.trials)} for the winner: "
-                "the ranking says who that is"
+                f"trials are named for a soup or an ensemble, got {list(self.trials)} for "
+                f"{self.kind or 'neither'}: the ranking says who the best ones are"
             )
         if self.trials and len(set(self.trials)) < 2:
             mistakes.append(
                 f"{self.kind}: it is made of at least two trials, got {list(self.trials)}: name another"
             )
-        if refit and self.kind != "winner":
+        if refit and self.kind == "soup":
             mistakes.append(
-                f"only the winner can be refitted, got --refit for a {self.kind}: its parts ship as their "
+                "the winner and an ensemble can be refitted, got --refit for a soup: its parts ship as their "
                 "trials left them, chosen by the validation images; leave --refit out"
             )
         if mistakes:
             raise ConfigurationError(mistakes)
+
+    def of(self, study: StudySpec) -> Offer:
+        """What it is for a study."""
+        if self.kind is not None:
+            return self
+        return dataclasses.replace(self, kind=study.search.ship_as, by_study=not self.flips)
 
     @property
     def plain(self) -> bool:
@@ -92,6 +115,7 @@ class Made:
     """What ships in the winner's place.
 
     Attributes:
+        composition: Of which networks.
         judged: Its network, or networks, and how they are fed.
         logits: (n, classes) of the validation images.
         scores: Of these.
@@ -99,12 +123,22 @@ class Made:
         source: Whose architecture it has; an ensemble knows those of its members.
     """
 
+    composition: Composition
     judged: Judged
     shipped_as: ShippedAs
     logits: Logits
     scores: Scores
     cost: Cost
     source: str
+
+    def refitted(self, again: Callable[[TrialRecord], TrainingRun | None]) -> Made:
+        """With those parts of an ensemble that were trained anew; what validation said of it stays."""
+        made, new = refitted(self.composition, lambda each, share: again(each.record))
+        parts = tuple(
+            part.model_copy(update={"refit": part.root_trial in new}) for part in self.shipped_as.parts
+        )
+        shipped_as = self.shipped_as.model_copy(update={"parts": parts})
+        return dataclasses.replace(self, judged=made.judged, shipped_as=shipped_as)
 
 
 def warn_of_flips(task: Task) -> None:
@@ -117,8 +151,10 @@ def warn_of_flips(task: Task) -> None:
         )
 
 
-def make(bench: Workbench, report: StudyReport, winner: TrialRecord, run: TrainingRun, offer: Offer) -> Made:
-    """Build what is offered and measure it beside the winner.
+def make(
+    bench: Workbench, report: StudyReport, winner: TrialRecord, run: TrainingRun, offer: Offer
+) -> Made | None:
+    """Build what is offered and measure it beside the winner; None for the winner as it is.
 
     Args:
         bench: The study's images and networks.
@@ -128,40 +164,92 @@ def make(bench: Workbench, report: StudyReport, winner: TrialRecord, run: Traini
         offer: Not the plain one.
 
     Raises:
-        StudyError: There are fewer than two trials whose weights are there, a named one is missing or its
-            weights are gone, or a soup's parts are of different sources or shapes.
+        StudyError: A soup or an ensemble is asked for, and there are fewer than two trials whose weights are
+            there, a named one is missing or its weights are gone, or a soup's parts are of different sources
+            or shapes.
     """
     if offer.flips:
         warn_of_flips(bench.task.task)
     first = _ingredient(bench, winner, run)
-    made = _composed(_pool(bench, report, first, offer), offer) if offer.kind != "winner" else []
-    plain = [Composition("winner", run, ()), *made]
-    asked = next(each for each in plain if each.kind == offer.kind)
+    alone = Composition("winner", run, ())
+    plain, asked = [alone], alone
+    if offer.kind == "auto":
+        better = _clearly_better(bench, report, first, offer)
+        if better is None and not offer.flips:
+            return None
+        if better is not None:
+            plain, asked = [alone, better], better
+    elif offer.kind != "winner":
+        try:
+            plain += _composed(_pool(bench, report, first, offer), offer, first)
+        except StudyError as error:
+            if not offer.by_study:
+                raise
+            log.warning("the winner ships alone: %s", error)
+            return None
+        asked = next(each for each in plain if each.kind == offer.kind)
     ways = [_Way(each.name(), each.judged) for each in plain]
     if offer.flips:
-        mirrored = [each for each in plain if each.kind in ("winner", offer.kind)]
+        mirrored = [each for each in plain if each in (alone, asked)]
         ways += [_Way(each.name(flips=True), each.judged, flips=True) for each in mirrored]
     measured = list(_measured(ways))
     shipped = ShippedAs(
-        kind=offer.kind,
+        kind=asked.kind,
         flips=offer.flips,
         parts=asked.parts,
         offered=tuple(each for each, *_ in measured),
         images=len(bench.task.indices["validation"]),
+        by_study=offer.by_study,
     )
     for network in _networks(asked.judged.model):
         network.flips = offer.flips
     mine, logits, scores = next(each for each in measured if each[0].name == shipped.name)
     cost = _cost(asked, winner, mine.predict_ms_per_image)
     source = asked.chosen[0][0].run.plan.strategy.source if asked.chosen else run.plan.strategy.source
-    return Made(asked.judged, shipped, logits, scores, cost, source)
+    return Made(asked, asked.judged, shipped, logits, scores, cost, source)
 
 
-def _composed(pool: Sequence[Ingredient], offer: Offer) -> list[Composition]:
+def _clearly_better(
+    bench: Workbench, report: StudyReport, first: Ingredient, offer: Offer
+) -> Composition | None:
+    """The mean of the winner and another one's network, where it is clearly better; else None."""
+    if not len(bench.task.indices["validation"]) or not np.isfinite(first.logits).all():
+        return None
+    try:
+        pool = _pool(bench, report, first, offer)
+    except StudyError:
+        return None  # the winner is alone
+    made = ensemble(pool, begin=first, most=BY_RULE)
+    if len(made.chosen) < 2:
+        return None
+    logits = split_logits(made.judged, "validation")
+    metric = bench.task.task.metric
+    if score_of(scores_of_split(made.judged, "validation", logits), metric) <= first.order[0]:
+        return None
+    labels = bench.task.labels[bench.task.indices["validation"]]
+    return made if clearly_likelier(logits, first.logits, labels) else None
+
+
+def clearly_likelier(ours: Logits, theirs: Logits, labels: npt.NDArray[np.int64]) -> bool:
+    """Whether the same images are likelier by `CLEARLY` standard errors, after each one's calibration.
+
+    Args:
+        ours: (n, classes) finite logits.
+        theirs: The same of what it is compared with.
+        labels: (n,) true classes.
+    """
+    heat = [fit_temperature(logits, labels).temperature for logits in (ours, theirs)]
+    gains = log_likelihood(ours, labels, heat[0]) - log_likelihood(theirs, labels, heat[1])
+    if len(gains) < 2:
+        return False
+    return bool(gains.mean() > CLEARLY * gains.std(ddof=1) / math.sqrt(len(gains)))
+
+
+def _composed(pool: Sequence[Ingredient], offer: Offer, first: Ingredient) -> list[Composition]:
     """Soup and ensemble; one that is not asked for is measured where it is possible."""
     makers: dict[Kind, Callable[[], Composition]] = {
         "soup": lambda: soup(pool, of_all=bool(offer.trials) and offer.kind == "soup"),
-        "ensemble": lambda: ensemble(pool, of_all=bool(offer.trials) and offer.kind == "ensemble"),
+        "ensemble": lambda: ensemble(pool, begin=first),
     }
     made = []
     for kind, maker in makers.items():

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from automl_transfer.api.offers import Offer
 from automl_transfer.api.report import ERRORS
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.domain.model_description import WEIGHTS, read_description
@@ -34,6 +33,7 @@ from automl_transfer.recipes.output import (
     write_text,
 )
 from automl_transfer.recipes.scores import Confirmed
+from automl_transfer.recipes.shipped_as import ShippedAs
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.search.checkpoints import weights_are
 from automl_transfer.store.store import Store
@@ -121,14 +121,20 @@ def _name_aside(folder: Path) -> Path:
 
 
 def shipped_before(
-    output: Path, study: StudyHandle, winner: TrialRecord, *, refit: bool | None, offer: Offer | None = None
+    output: Path,
+    study: StudyHandle,
+    winner: TrialRecord,
+    *,
+    refit: bool | None,
+    wanted: ShippedAs | None = None,
+    leave: bool = True,
 ) -> Recipe | None:
     """The recipe in a folder, where it and the model beside it are this winner's; None for anything else.
 
     The same study by its identity, the same trial with the same strategy, the same data, trained on the
     same splits, and the very weights that the recipe states. Files of versions before identities count
-    where their weights are those that the trial left. With `refit` None it may be refitted or not, and with
-    `offer` None be a soup, an ensemble or flip; those are made anew where they are asked for.
+    where their weights are those that the trial left. With `refit` None it may be refitted or not. It ships
+    as is `wanted` (None: the winner alone), of the same trials; or, with `leave`, as somebody asked by name.
     """
     assert winner.strategy is not None
     try:
@@ -148,9 +154,26 @@ def shipped_before(
         and recipe.strategy.key() == public.key()
         and recipe.task.fingerprint == study.task.fingerprint
         and refit in (None, training.refit)
-        and (offer is None or (offer.plain and recipe.shipped_as is None))
+        and (_alike(recipe.shipped_as, wanted) or (leave and is_by_name(recipe)))
     )
     return recipe if same and _holds(output / MODEL / WEIGHTS, training.weights_sha256) else None
+
+
+def is_by_name(recipe: Recipe) -> bool:
+    """Whether somebody asked by name for more than the winner."""
+    return recipe.shipped_as is not None and not recipe.shipped_as.by_study
+
+
+def _alike(found: ShippedAs | None, wanted: ShippedAs | None) -> bool:
+    """Whether a model was made of the same trials in the same way; refitted or not."""
+    if found is None or wanted is None:
+        return found is wanted
+
+    def told(one: ShippedAs) -> object:
+        parts = [(part.root_trial, part.weights_sha256, part.share) for part in one.parts]
+        return one.kind, one.flips, parts
+
+    return told(found) == told(wanted)
 
 
 def restate(output: Path, study: StudyHandle, recipe: Recipe, confirmation: Confirmed | None) -> Recipe:

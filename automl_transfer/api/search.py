@@ -391,7 +391,7 @@ def _conclude(
         bench,
         folder,
         refit=refit,
-        may_refit=(lambda winner: True) if plan is None else plan.refits_now,
+        may_refit=(lambda record, kept: True) if plan is None else plan.refits_now,
         stopped=stopped,
         refit_until=plan.refit_ends() if plan is not None else math.inf,
     )

@@ -125,10 +125,15 @@ class TimePlan:
         """Whether this winner is refitted, where a refit may take such a share of the time."""
         return self.refit if self.refit is not None else self._refit(winner) <= share * self.seconds
 
-    def refits_now(self, winner: TrialRecord) -> bool:
-        """The same at the end of the search, where time may not have been kept for this one."""
-        in_time = bool(self.refit) or self.left() >= self._refit(winner)
-        return self.refits(winner, OTHERS) or (self.refits(winner) and in_time)
+    def refits_now(self, record: TrialRecord, kept: bool = True) -> bool:
+        """The same at the end of the search, of one that ships.
+
+        Args:
+            record: What ships, alone or with others.
+            kept: Whether it is the winner, for which time was kept where it takes little.
+        """
+        in_time = bool(self.refit) or self.left() >= self._refit(record)
+        return (kept and self.refits(record, OTHERS)) or (self.refits(record) and in_time)
 
     def refit_ends(self) -> float:
         """When a refit that takes longer than planned is given up for the model that there is already."""
@@ -143,11 +148,13 @@ class TimePlan:
             outcome = record.outcome
             if outcome is None:
                 continue
-            passes = max(passes, outcome.predict_ms_per_image / 1000.0 * (splits.test + splits.validation))
+            passes = max(passes, _pass(record, splits.test + splits.validation))
             if (
                 self.refits(record, OTHERS if place else REFITTED) or len(candidates) > KEPT_MODELS
             ):  # weights of the others may be gone
                 trained = max(trained, self._refit(record))
+        if self.search.ship_as != "winner":  # several answer, to be compared
+            passes += sum(_pass(record, splits.validation) for record in best[:KEPT_MODELS])
         return SHIPPING + passes + trained
 
     def _refit(self, record: TrialRecord) -> float:
@@ -155,3 +162,8 @@ class TimePlan:
         splits = self.task.splits
         seconds = record.outcome.train_seconds if record.outcome is not None else record.seconds
         return seconds * (1.0 + splits.validation / max(1, splits.train))
+
+
+def _pass(record: TrialRecord, images: int) -> float:
+    """Seconds to predict so many images."""
+    return record.outcome.predict_ms_per_image / 1000.0 * images if record.outcome is not None else 0.0

@@ -322,6 +322,7 @@ def winner_errors(
     *,
     test: Score | None,
     temperature: float = 1.0,
+    shipped_as: str = "",
 ) -> WinnerErrors:
     """Confusion, calibration and the worst images of a trained model.
 
@@ -363,6 +364,7 @@ def winner_errors(
         test_accuracy=test.accuracy if test else None,
         test_interval=test.interval if test else None,
         test_images=test.n if test else 0,
+        shipped_as=shipped_as,
     )
 
 

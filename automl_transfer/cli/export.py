@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,20 +12,10 @@ from automl_transfer.cli.options import open_store
 from automl_transfer.cli.screen import console
 
 
-class Kind(StrEnum):
-    """What ships."""
-
-    WINNER = "winner"
-    SOUP = "soup"
-    ENSEMBLE = "ensemble"
-
-
 def run(
     study: options.StudyOfStore,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    kind: Annotated[
-        Kind, typer.Option("--as", help="What ships: winner, soup (mean of weights) or ensemble.")
-    ] = Kind.WINNER,
+    kind: options.As = None,
     flips: Annotated[
         bool, typer.Option("--flips", help="Predict from each image and its mirror image together.")
     ] = False,
@@ -44,6 +33,7 @@ def run(
     """Write ranking.json, best_strategy.json and model/ of a study, also while it is still running.
 
     More than the winner may ship: several trials together, flips. It is measured beside the winner.
+    Without --as it is as the study says (its ship_as).
 
     \b
     $ automl-transfer export garments --output mixed --as soup
@@ -53,7 +43,7 @@ def run(
     from automl_transfer.api.exporting import export_from
     from automl_transfer.api.offers import Offer
 
-    offer = Offer(kind.value, flips, _numbers(trials))
+    offer = Offer(None if kind is None else kind.value, flips, _numbers(trials))
     offer.check(refit)
     with open_store(storage, storage_file, create=False, read_only=True) as store:
         shipped = export_from(

@@ -266,11 +266,16 @@ def print_result(console: Console, result: SearchResult) -> None:
             "the winner ships as it was judged: to train it on the validation images as well had no place "
             "in the time. `search --refit` insists on it"
         )
+    if (shipped_as := recipe.shipped_as) is not None:
+        told = f"ships as {shipped_as.name}, {shipped_as.comparison()}"
+        asks = ". `--as winner` ships one network" if shipped_as.kind == "ensemble" else ""
+        console.print(Text(told + asks), soft_wrap=True)
     if recipe.metrics.test is not None:
         low, high = recipe.metrics.test.interval
         refit = ", refitted on training + validation" if recipe.training.refit else ""
+        who = "winner" if shipped_as is None else shipped_as.name
         console.print(
-            f"test accuracy of the winner{refit}: {recipe.metrics.test.accuracy:.3f} "
+            f"test accuracy of the {who}{refit}: {recipe.metrics.test.accuracy:.3f} "
             f"[{low:.3f}, {high:.3f}] (n = {recipe.metrics.test.n})",
             markup=False,
         )

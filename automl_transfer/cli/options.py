@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
     from automl_transfer.domain.records import EpochResult
     from automl_transfer.domain.spec import Precision
     from automl_transfer.store.store import Store
+
+
+class Kind(StrEnum):
+    """What ships."""
+
+    AUTO = "auto"
+    WINNER = "winner"
+    SOUP = "soup"
+    ENSEMBLE = "ensemble"
 
 
 Storage = Annotated[
@@ -115,6 +125,14 @@ StudyName = Annotated[str | None, typer.Option("--study-name", help="Name of the
 Trials = Annotated[int | None, typer.Option("--trials", help="Strategies to try.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of the study file.")
+]
+
+As = Annotated[
+    Kind | None,
+    typer.Option(
+        "--as",
+        help="What ships: winner; soup (mean of weights); ensemble; auto: two together if clearly better.",
+    ),
 ]
 Refit = Annotated[
     bool | None,

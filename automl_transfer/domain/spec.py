@@ -78,6 +78,9 @@ class TableColumns(Frozen):
     weight: str | None = None
 
 
+ShipAs = Literal["auto", "winner", "soup", "ensemble"]
+
+
 class TaskSpec(Frozen):
     """Which images, how they are split, and at which resolution they are used.
 
@@ -205,6 +208,9 @@ class SearchSpec(Frozen):
         attack: Under which every finished trial is measured as well, on the validation images: `fgsm:8/255`,
             or `pgd:8/255:10` for ten steps. No pixel moves further than that share of its range. To search
             for what withstands one, take a `metric` such as `robust-8`. None: not measured.
+        ship_as: What is taken away: the `winner` alone; a `soup` or an `ensemble` of the best trials; `auto`:
+            the winner, unless the mean of it and one other trial's network is clearly better on validation.
+            A prediction then takes the time of both.
         precision: Of forward and backward passes of what trains, on all workers: `fp32`, or mixed: `bf16` and
             `fp16` (with a scaled loss) are for GPUs. Weights, losses, solved heads and judgements are fp32.
         confirm_runs: At most so many trainings of each. After two of each, others than the leader go on at
@@ -233,6 +239,7 @@ class SearchSpec(Frozen):
     confirm_runs: int = Field(default=CONFIRM_RUNS, ge=2, le=100)
     doctor: bool = Field(default=True, exclude_if=lambda value: value is True)
     attack: Annotated[str, AfterValidator(_an_attack)] | None = Field(default=None, exclude_if=unsaid)
+    ship_as: ShipAs = Field(default="auto", exclude_if=lambda value: value == "auto")
     precision: Precision = Field(default="fp32", exclude_if=lambda value: value == "fp32")
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ class Part(Frozen):
         strategy: As it was trained.
         weights_sha256: Over its tensors, as the trial left them.
         share: Of the average, of weights or of probabilities.
+        refit: Whether the network that ships was trained anew, on validation images as well.
     """
 
     trial: int = Field(ge=0)
@@ -30,6 +31,7 @@ class Part(Frozen):
     strategy: Strategy
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     share: Share
+    refit: bool = Field(default=False, exclude_if=lambda value: value is False)
 
     def public(self) -> Part:
         """Without what is local."""
@@ -64,6 +66,7 @@ class ShippedAs(Frozen):
         offered: The ways that were measured, the winner first. Soup and ensemble were chosen by the images
             that this was measured on.
         images: How many those are.
+        by_study: The study says so (its `ship_as`); nobody asked for it by name.
     """
 
     kind: Kind
@@ -71,6 +74,7 @@ class ShippedAs(Frozen):
     parts: tuple[Part, ...] = Field(default=(), max_length=MOST_MEMBERS)
     offered: tuple[Offered, ...] = ()
     images: int = Field(ge=1)
+    by_study: bool = Field(default=False, exclude_if=lambda value: value is False)
 
     @property
     def name(self) -> str:

@@ -48,6 +48,7 @@ class WinnerErrors(Frozen):
         worst: The wrong answers, the surest first.
         membership: What its losses say about which images it was trained on; None in earlier files.
         test_accuracy, test_interval, test_images: Of the winner's single look at the test split.
+        shipped_as: What all of this is about, where that is not the winner alone: "ensemble of 2".
     """
 
     schema_: Literal["automl-transfer/errors/2"] = Field(default="automl-transfer/errors/2", alias="schema")
@@ -66,6 +67,12 @@ class WinnerErrors(Frozen):
     test_accuracy: float | None = None
     test_interval: tuple[float, float] | None = None
     test_images: int = 0
+    shipped_as: str = Field(default="", max_length=100, exclude_if=lambda value: not value)
+
+    @property
+    def who(self) -> str:
+        """Whom all of this is about, in words."""
+        return f"the {self.shipped_as or 'winner'}"
 
     @model_validator(mode="before")
     @classmethod

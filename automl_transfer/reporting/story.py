@@ -140,7 +140,7 @@ def _test(report: StudyReport) -> Iterator[str]:
         return
     low, high = winner.test_interval
     yield (
-        f"On the test split, looked at {times(len(looks))}, the winner has accuracy "
+        f"On the test split, looked at {times(len(looks))}, {winner.who} has accuracy "
         f"{100 * winner.test_accuracy:.2f}% (95%: {100 * low:.1f} to {100 * high:.1f}%, "
         f"{winner.test_images} images)."
     )

@@ -16,29 +16,32 @@ from automl_transfer.api import (
     SearchResult,
     apply,
     evaluate,
-    export,
     load,
     package,
     search,
     verify,
 )
+from automl_transfer.api.composing import Ingredient, together
 from automl_transfer.api.profiling import profile_sources
+from automl_transfer.api.training import constants_of
 from automl_transfer.data.folds import fresh_split
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.errors import StudyError
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
+from automl_transfer.recipes.model_folder import load_model, save_model
+from automl_transfer.recipes.predict import Predictor
 from automl_transfer.search.first import FirstAnswers
 from automl_transfer.search.workbench import Workbench, source_digests
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
 from automl_transfer.training.activation_cache import MemoryCache
+from automl_transfer.training.calibration import softmax
 from automl_transfer.training.feature_bank import FeatureBanks, ResplitFeatures
-from automl_transfer.training.making import make_run, train_to_the_end
+from automl_transfer.training.making import make_run, split_logits, train_to_the_end
 from automl_transfer.training.profile import Profiler, strategy_of
 
 CPU = torch.device("cpu")
@@ -199,23 +202,37 @@ def test_what_ships_is_verified_judged_and_applied(found: SearchResult, folder: 
     assert [answer.label for answer in theirs] == [answer.label for answer in ours]
 
 
-def test_networks_that_read_images_of_other_sizes_do_not_predict_together(
-    found: SearchResult, folder: Path
+def test_networks_that_read_images_of_other_sizes_predict_together(
+    found: SearchResult, task: LoadedTask, backbone: Backbone, folder: Path
 ) -> None:
+    """They take the largest images, and the others scale them down by areas."""
+    plain = solved(SOLVED.model_copy(update={"resolution_scale": 1.0, "detail": False}), task, backbone)
+    sharp = solved(SOLVED.model_copy(update={"resolution_scale": 1.5}), task, backbone)
     with Store.open(StoreURL.parse(str(folder / "study.db"))) as store:
-        records = Trials(store).records(store.study("stripes"))
-    sides = {record.number: record.strategy.detail for record in records if record.strategy is not None}
-    assert set(sides.values()) == {False, True}
-    at: dict[str, Any] = {
-        "storage": str(folder / "study.db"),
-        "device": "cpu",
-        "cache_root": folder / "cache",
-    }
-    with pytest.raises(StudyError, match="images decoded at one size, got trial"):
-        export("stripes", folder / "mixed", kind="ensemble", trials=tuple(sides), **at)
-    shipped = export("stripes", folder / "together", kind="ensemble", **at).recipe.shipped_as
-    assert shipped is not None
-    assert {part.strategy.detail for part in shipped.parts} <= {True}
+        record = Trials(store).records(store.study("stripes"))[0]
+    ingredients = [
+        Ingredient(record, run, backbone.architecture, split_logits(run, "validation"), run.best)
+        for run in (plain, sharp)
+    ]
+    made = together([(ingredients[0], 0.4, 2.0), (ingredients[1], 0.6, 1.0)])
+    assert made.judged.task.side == 48
+    save_model(
+        folder / "mixed", made.judged.model, architecture=backbone.architecture, in_channels=3,
+        resolution=made.judged.task.side, classes=task.task.classes, normalisation=constants_of(made.judged),
+        pixel_range=task.task.pixel_range, recipe=found.recipe, calibration=None,
+    )  # fmt: skip
+    assert plain.model.resolution_scale == 1.0  # the run's own network still reads its own images
+    images = np.array(made.judged.task.images[:7])
+    answered = softmax(Predictor(*load_model(folder / "mixed")).logits(images))
+    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    smaller = torch.nn.functional.adaptive_avg_pool2d(pixels, SIDE)
+    with torch.no_grad():
+        logits = [
+            run.model(run.plan.normaliser(CPU).centred(of)) for run, of in ((plain, smaller), (sharp, pixels))
+        ]
+    wanted = 0.4 * softmax(logits[0].numpy(), 2.0) + 0.6 * softmax(logits[1].numpy())
+    np.testing.assert_allclose(answered, wanted, atol=1e-5)
+    assert package(folder / "mixed", "onnx", folder / "mixed-packed").difference < 1e-4
 
 
 def test_training_goes_on_from_smaller_images_where_there_is_no_time_for_larger_ones(

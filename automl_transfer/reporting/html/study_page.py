@@ -142,12 +142,12 @@ def _errors_lead(report: StudyReport) -> str:
     wrong = "none" if not winner.wrong else f"{winner.wrong}"
     if winner.split == "test":
         return (
-            f"The shipped model on {winner.images} test images, in their single evaluation: the winner was "
+            f"The shipped model on {winner.images} test images, in their single evaluation: {winner.who} was "
             f"refitted on training + validation: {wrong} of them wrong."
         )
     return (
-        f"The winner, trained on training images alone, on {winner.images} validation images, which the "
-        "search has seen (test images are not shown: nobody shall tune on them): "
+        f"{winner.who.capitalize()}, trained on training images alone, on {winner.images} validation images, "
+        "which the search has seen (test images are not shown: nobody shall tune on them): "
         f"{wrong} of them wrong."
     )
 
