@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.offers import Made, Offer, make
 from automl_transfer.api.report import ERRORS, PAGE, look_into
-from automl_transfer.api.run_folder import claim_run_folder, is_by_name, restate, shipped_before
+from automl_transfer.api.retention import KEPT_STRATEGIES
+from automl_transfer.api.run_folder import (
+    RANKING,
+    alike,
+    best_before,
+    claim_run_folder,
+    restate,
+    shipped_before,
+)
 from automl_transfer.api.stored import trained
 from automl_transfer.api.training import (
     calibration_of,
@@ -31,6 +39,7 @@ from automl_transfer.domain.records import TrialRecord
 from automl_transfer.recipes.best_strategy import Recipe, RecipeTraining, make_recipe
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
+from automl_transfer.recipes.shipped_as import ShippedAs
 from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
@@ -42,7 +51,6 @@ from automl_transfer.training.making import Judged, split_logits
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
 
-RANKING = "ranking.json"
 _Composed = tuple["TrainingRun", RecipeTraining, Made | None]
 """The winner as it was trained, and what ships in its place; None for itself."""
 MayRefit = Callable[[TrialRecord, bool], bool]
@@ -111,8 +119,10 @@ def finish_search(
     composed = None  # before anything is written: it may not be possible
     asked = (offer or Offer()).of(bench.handle.spec)
     winner = _winner(report)
-    left = offer is None and winner is not None and _by_name(output, bench, winner, refit)
-    if winner is not None and not asked.plain and not left:
+    earlier = (
+        _stays(output, bench, report, winner, refit, asked) if winner is not None and offer is None else None
+    )
+    if winner is not None and earlier is None and not asked.plain:
         composed = _compose(bench, report, winner, asked)
     claim_run_folder(store, bench.handle, output)
     shipped = _ship(
@@ -123,7 +133,7 @@ def finish_search(
         refit=refit,
         may_refit=may_refit,
         refit_until=refit_until,
-        offer=offer,
+        earlier=earlier,
         composed=composed,
     )
     looks = tuple(Evidence(store).looks(bench.handle))
@@ -148,7 +158,7 @@ def _ship(
     refit: bool | None,
     may_refit: MayRefit,
     refit_until: float,
-    offer: Offer | None,
+    earlier: Recipe | None,
     composed: _Composed | None,
 ) -> Recipe | None:
     """The winner's recipe: of now, or of the earlier call that shipped it."""
@@ -157,8 +167,11 @@ def _ship(
         return None
     confirmation = confirmed_of(best.confirmation)
     made = composed[2] if composed is not None else None
-    as_ = made.shipped_as if made is not None else None
-    earlier = shipped_before(output, bench.handle, winner, refit=refit, wanted=as_, leave=offer is None)
+    if earlier is None:
+        way = made.shipped_as if made is not None else None
+        earlier = shipped_before(
+            output, bench.handle, winner, refit=refit, accept=lambda found: alike(found, way)
+        )
     if earlier is not None:
         return restate(output, bench.handle, earlier, confirmation)
     from automl_transfer.training.state import sha256_of
@@ -216,10 +229,20 @@ def _winner(report: StudyReport) -> TrialRecord | None:
     return next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
 
 
-def _by_name(output: Path, bench: Workbench, winner: TrialRecord, refit: bool | None) -> bool:
-    """Whether somebody exported by name what the folder holds of this winner."""
-    earlier = shipped_before(output, bench.handle, winner, refit=refit)
-    return earlier is not None and is_by_name(earlier)
+def _stays(
+    output: Path, bench: Workbench, report: StudyReport, winner: TrialRecord, refit: bool | None, asked: Offer
+) -> Recipe | None:
+    """What shipped before and need not be thought about again.
+
+    Somebody asked for it by name; or the best strategies are the ones that it was chosen from.
+    """
+    best = frozenset(row.root_trial for row in report.ranking.rows[:KEPT_STRATEGIES])
+    same = best_before(output) == best or asked.plain
+
+    def accept(found: ShippedAs | None) -> bool:
+        return same if found is None or found.by_study else True
+
+    return shipped_before(output, bench.handle, winner, refit=refit, accept=accept)
 
 
 def _compose(bench: Workbench, report: StudyReport, winner: TrialRecord, offer: Offer) -> _Composed:

@@ -12,12 +12,15 @@ A folder of a version before identities belongs to the study of that name in thi
 
 from __future__ import annotations
 
+import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from automl_transfer.api.report import ERRORS
+from automl_transfer.api.retention import KEPT_STRATEGIES
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.domain.model_description import WEIGHTS, read_description
 from automl_transfer.domain.names import public_name, public_source
@@ -38,6 +41,8 @@ from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.search.checkpoints import weights_are
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
+
+RANKING = "ranking.json"
 
 
 def check_run_folder(store: Store, name: str, folder: Path) -> None:
@@ -126,15 +131,14 @@ def shipped_before(
     winner: TrialRecord,
     *,
     refit: bool | None,
-    wanted: ShippedAs | None = None,
-    leave: bool = True,
+    accept: Callable[[ShippedAs | None], bool],
 ) -> Recipe | None:
     """The recipe in a folder, where it and the model beside it are this winner's; None for anything else.
 
     The same study by its identity, the same trial with the same strategy, the same data, trained on the
     same splits, and the very weights that the recipe states. Files of versions before identities count
-    where their weights are those that the trial left. With `refit` None it may be refitted or not. It ships
-    as is `wanted` (None: the winner alone), of the same trials; or, with `leave`, as somebody asked by name.
+    where their weights are those that the trial left. With `refit` None it may be refitted or not; `accept`
+    is told how it ships (None: the winner alone, as it was trained).
     """
     assert winner.strategy is not None
     try:
@@ -154,17 +158,21 @@ def shipped_before(
         and recipe.strategy.key() == public.key()
         and recipe.task.fingerprint == study.task.fingerprint
         and refit in (None, training.refit)
-        and (_alike(recipe.shipped_as, wanted) or (leave and is_by_name(recipe)))
+        and accept(recipe.shipped_as)
     )
     return recipe if same and _holds(output / MODEL / WEIGHTS, training.weights_sha256) else None
 
 
-def is_by_name(recipe: Recipe) -> bool:
-    """Whether somebody asked by name for more than the winner."""
-    return recipe.shipped_as is not None and not recipe.shipped_as.by_study
+def best_before(output: Path) -> frozenset[int] | None:
+    """The best strategies when a folder's results were written, by their roots; None where nothing says so."""
+    try:
+        found = json.loads((output / RANKING).read_bytes())
+        return frozenset(int(row["root_trial"]) for row in found["rows"][:KEPT_STRATEGIES])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
-def _alike(found: ShippedAs | None, wanted: ShippedAs | None) -> bool:
+def alike(found: ShippedAs | None, wanted: ShippedAs | None) -> bool:
     """Whether a model was made of the same trials in the same way; refitted or not."""
     if found is None or wanted is None:
         return found is wanted

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from automl_transfer.api import evaluate, export, package, search, verify
-from automl_transfer.api.offers import Offer, warn_of_flips
+from automl_transfer.api.offers import Offer, clearly_likelier, warn_of_flips
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.errors import ConfigurationError, StudyError, UserError
@@ -115,7 +115,7 @@ def test_a_soup_is_the_mean_of_the_weights_with_statistics_of_its_own(made: Made
 
 
 def test_an_ensemble_is_the_mean_of_calibrated_probabilities(made: Made, task: LoadedTask) -> None:
-    recipe = made.export("ensemble", kind="ensemble", flips=True)
+    recipe = made.export("ensemble", kind="ensemble", flips=True, refit=False)
     folder = made.folder / "ensemble" / "model"
     model, description = load_model(folder)
     assert isinstance(model, Ensemble)
@@ -166,9 +166,9 @@ def test_what_cannot_be_is_said_and_nothing_is_written(made: Made) -> None:
     for options, said in (
         ({"kind": "soup", "trials": (soup[0].trial, other)}, "share a source and a shape"),
         ({"kind": "soup", "trials": (0, 99)}, "got 99"),
-        ({"kind": "soup", "refit": True}, "only the winner can be refitted"),
+        ({"kind": "soup", "refit": True}, "the winner and an ensemble can be refitted"),
         ({"trials": (0, 1)}, "for a soup or an ensemble"),
-        ({"kind": "stew"}, "winner, soup or ensemble"),
+        ({"kind": "stew"}, "winner, soup, ensemble or auto"),
     ):
         with pytest.raises(UserError, match=said):
             made.export("nothing", **options)
@@ -203,3 +203,62 @@ def test_an_offer_says_all_mistakes_at_once() -> None:
     with pytest.raises(ConfigurationError) as caught:
         Offer("soup", trials=(3,)).check(refit=True)
     assert len(caught.value.mistakes) == 2
+
+
+def test_clearly_likelier_needs_more_than_luck() -> None:
+    random, labels = np.random.default_rng(0), np.arange(400) % 4
+    right = np.eye(4)[labels]
+    one, other = (right * 2.0 + random.normal(0, 1.5, right.shape) for _ in range(2))
+    mean = np.log((softmax(one) + softmax(other)) / 2)
+    assert clearly_likelier(mean, one, labels)
+    assert not clearly_likelier(one, mean, labels)
+    assert not clearly_likelier(one, one, labels)
+    assert not clearly_likelier(mean[:3], one[:3], labels[:3])
+
+
+def test_auto_ships_two_only_where_their_mean_is_clearly_better(made: Made, task: LoadedTask) -> None:
+    rows = task.indices["validation"]
+    auto = made.export("auto", kind="auto", refit=False)
+    made.export("one-alone", kind="winner", refit=False)
+    made.export("two", kind="ensemble", refit=False)
+    logits = [
+        Predictor.load(made.folder / name / "model").logits(task.images[rows])
+        for name in ("one-alone", "two")
+    ]
+    scores = [float((each.argmax(1) == task.labels[rows]).mean()) for each in logits]
+    better = scores[1] > scores[0] and clearly_likelier(logits[1], logits[0], task.labels[rows])
+    assert (auto.shipped_as is not None) == better
+
+
+def test_a_study_says_what_ships_and_its_parts_are_refitted(task: LoadedTask, tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"ship_as": "ensemble"})})
+    place, output = StoreURL.parse(str(tmp_path / "study.db")), tmp_path / "out"
+    found = search(spec, storage=place, output=output, device="cpu").recipe
+    shipped = found.shipped_as
+    assert shipped.by_study
+    assert all(part.refit for part in shipped.parts)
+    assert found.training.refit
+    before = {
+        file: file.read_bytes() for file in output.rglob("*") if file.suffix in (".json", ".safetensors")
+    }
+    assert search(spec, storage=place, output=output, device="cpu").recipe == found
+    assert {file: file.read_bytes() for file in before} == before
+    kept = export("offers", output, refit=False, storage=str(tmp_path / "study.db"), device="cpu").recipe
+    assert [part.weights_sha256 for part in kept.shipped_as.parts] == [
+        p.weights_sha256 for p in shipped.parts
+    ]
+    assert not any(part.refit for part in kept.shipped_as.parts)
+    assert kept.training.weights_sha256 != found.training.weights_sha256
+    assert kept.metrics.validation == found.metrics.validation  # of networks that had not seen these images
+    alone = export(
+        "offers", tmp_path / "alone", kind="winner", storage=str(tmp_path / "study.db"), device="cpu"
+    )
+    assert alone.recipe.shipped_as is None
+
+
+def test_a_study_of_one_trial_ships_its_winner(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    search_ = SPEC.search.model_copy(update={"ship_as": "soup", "trials": 1, "max_epochs": 1})
+    spec = SPEC.model_copy(update={"search": search_})
+    place = StoreURL.parse(str(tmp_path / "study.db"))
+    assert search(spec, storage=place, output=tmp_path / "out", device="cpu").recipe.shipped_as is None
+    assert "the winner ships alone: soup: it is made of at least two trials" in caplog.text
