@@ -18,6 +18,7 @@ import torch
 from small_runs import CPU, small_backbone, small_task, strategy
 from torch import Tensor, nn
 
+from automl_transfer.machine import end_at_once
 from automl_transfer.training.crew import OVER, Crew, Over
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.training.sharded import ShardedStepper
@@ -111,3 +112,4 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    end_at_once(0)  # as the program does: gloo's threads may outlive the interpreter, which then aborts
