@@ -81,12 +81,14 @@ class Others:
         known: All tasks, by name.
         kind: The arm.
         seed: Of what is taken at random.
+        most: Strategies that are proposed at most.
     """
 
     known: Mapping[str, Earlier]
     task: str
     kind: str
     seed: int
+    most: int = MOST
 
     def earlier(self) -> list[Earlier]:
         """The tasks that count."""
@@ -127,7 +129,7 @@ class Others:
         earlier = self.earlier()
         begun = propose(
             earlier, replay.space, solved, list(answers.values()), mirrors=bool(replay.table.facts["mirror"]),
-            balanced=False, weights=self.weights(earlier),
+            balanced=False, weights=self.weights(earlier), most=self.most,
         )  # fmt: skip
         return begun.model_copy(update={"afterwards": store_strategy(answers["default"])})
 
@@ -153,7 +155,7 @@ def known_tasks(tables: Sequence[TaskTable], recorded: Path) -> dict[str, Earlie
     }
 
 
-def arm_of(name: str, known: Mapping[str, Earlier], task: str, seed: int) -> Arm:
+def arm_of(name: str, known: Mapping[str, Earlier], task: str, seed: int, most: int = MOST) -> Arm:
     """An arm by its name, on a task."""
     if name == "cold":
         return COLD
@@ -163,7 +165,7 @@ def arm_of(name: str, known: Mapping[str, Earlier], task: str, seed: int) -> Arm
         return dataclasses.replace(COLD, sampler="random")
     if name == "i-Epoch":
         return dataclasses.replace(COLD, pruner="none", order="1-epoch top K")
-    return dataclasses.replace(COLD, warm=Others(known, task, name, seed))
+    return dataclasses.replace(COLD, warm=Others(known, task, name, seed, most))
 
 
 Part = tuple[str, str]
@@ -171,7 +173,12 @@ Part = tuple[str, str]
 
 
 def run_part(
-    tables: Sequence[TaskTable], known: Mapping[str, Earlier], seeds: int, trainings: float, part: Part
+    tables: Sequence[TaskTable],
+    known: Mapping[str, Earlier],
+    seeds: int,
+    trainings: float,
+    most: int,
+    part: Part,
 ) -> list[Outcome]:
     """All searches of an arm on a task."""
     from replay import suit
@@ -181,7 +188,7 @@ def run_part(
     (table,) = (each for each in tables if each.name == task)
     space, budget = suit(quick_space(), table), trainings * Scale.of(table).seconds
     return [
-        Replay(table, arm_of(name, known, task, seed), space, seed=seed, budget=budget).run()
+        Replay(table, arm_of(name, known, task, seed, most), space, seed=seed, budget=budget).run()
         for seed in range(seeds)
     ]
 
@@ -284,11 +291,11 @@ def by_task(
 
 def run_all(
     tables: Sequence[TaskTable], arms: Sequence[str], seeds: int, trainings: float, recorded: Path,
-    jobs: int = 1, say: Callable[[str], None] = lambda line: None,
+    most: int = MOST, jobs: int = 1, say: Callable[[str], None] = lambda line: None,
 ) -> Results:  # fmt: skip
     """Every arm on every task."""
     parts = [(arm, table.name) for arm in dict.fromkeys(["cold", *arms]) for table in tables]
-    one = partial(run_part, tables, known_tasks(tables, recorded), seeds, trainings)
+    one = partial(run_part, tables, known_tasks(tables, recorded), seeds, trainings, most)
     results: Results = {}
     with ProcessPoolExecutor(jobs) as pool:
         for part, found in zip(parts, map(one, parts) if jobs == 1 else pool.map(one, parts), strict=True):
@@ -306,6 +313,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--trainings", type=float, default=20.0, help="a search's budget")
     parser.add_argument("--fewest", type=int, default=12, help="strategies that a task must have")
+    parser.add_argument("--most", type=int, default=MOST, help="strategies that are proposed at most")
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--recorded", type=Path, default=RECORDED)
     parser.add_argument("--picture", type=Path, help="draw the shares of searches that are there, over time")
@@ -321,9 +329,9 @@ def main() -> None:
     tasks = [table.name for table in tables]
     cells = sum(len(table.cells) for table in tables)
     print(f"{cells} cells of {len(tables)} tasks, {asked.seeds} seeds, {asked.trainings:g} trainings, portfolios of "
-          f"at most {MOST}")  # fmt: skip
+          f"at most {asked.most}")  # fmt: skip
     results = run_all(
-        tables, asked.arms, asked.seeds, asked.trainings, asked.recorded, asked.jobs,
+        tables, asked.arms, asked.seeds, asked.trainings, asked.recorded, asked.most, asked.jobs,
         say=lambda line: print(line, file=sys.stderr, flush=True),
     )  # fmt: skip
     arms = list(dict.fromkeys(["cold", *asked.arms]))

@@ -164,7 +164,7 @@ def shipped_before(
 
 
 def best_before(output: Path) -> frozenset[int] | None:
-    """The best strategies when a folder's results were written, by their roots; None where nothing says so."""
+    """Roots of the best strategies when a folder was written; None where nothing says so."""
     try:
         found = json.loads((output / RANKING).read_bytes())
         return frozenset(int(row["root_trial"]) for row in found["rows"][:KEPT_STRATEGIES])

@@ -29,6 +29,7 @@ from automl_transfer.knowledge.document import (
     StoredStrategy,
 )
 from automl_transfer.knowledge.portfolio import (
+    MOST,
     OF_PROFILE,
     SCRATCH,
     Changes,
@@ -104,6 +105,7 @@ def propose(
     mirrors: bool,
     balanced: bool,
     weights: Sequence[float] | None = None,
+    most: int = MOST,
 ) -> WarmStart:
     """What earlier tasks propose to a study.
 
@@ -115,6 +117,7 @@ def propose(
         mirrors: Its images may be mirrored.
         balanced: Its metric counts all classes alike.
         weights: How much each of the earlier tasks counts; None: all the same.
+        most: Strategies at most.
     """
     solved = solved or space.default().model_dump(include=set(OF_PROFILE))
 
@@ -126,7 +129,7 @@ def propose(
         return found if admits(space, found, solved) else None
 
     anyhow = frozenset(each.key() for each in first)
-    found = choose(earlier, weights or [1.0] * len(earlier), lay, anyhow)
+    found = choose(earlier, weights or [1.0] * len(earlier), lay, anyhow, most)
     chosen = [
         *found.chosen,
         *_scratch(earlier, space, lay, {*anyhow, *(c.strategy.key() for c in found.chosen)}),
