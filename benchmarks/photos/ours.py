@@ -60,6 +60,7 @@ def search(asked: argparse.Namespace) -> dict[str, Any]:
     return {
         "arm": asked.arm, "task": asked.task, "seed": asked.seed, "minutes": asked.minutes, "seconds": seconds,
         "curve": curve, "final": final, "skipped": skipped, "trials": trials, "strategy": recipe["strategy"],
+        "refit": recipe["training"]["refit"], "shipped_as": recipe.get("shipped_as"),
         "resolution": recipe["task"]["resolution"], "machine": machine(),
         "versions": versions("automl-transfer", "torch", "torchvision", "timm", "optuna"),
     }  # fmt: skip
