@@ -134,29 +134,36 @@ def _greedy(kin: Sequence[Ingredient]) -> tuple[float, Composition]:
     model, metric = copy.deepcopy(run.model), run.task.task.metric
     tasted = Composed(run.task, model, run.device, run.plan)
     for each in kin[1:]:
-        _average([*chosen, each], model)
+        _average([*(one.run for one in chosen), each.run], model)
         score = score_of(scores_of_split(tasted, "validation", split_logits(tasted, "validation")), metric)
         if score >= best:
             chosen, best = [*chosen, each], score
-    _average(chosen, model)
+    _average([each.run for each in chosen], model)
     return best, Composition("soup", tasted, tuple((each, 1.0 / len(chosen)) for each in chosen))
 
 
-def _average(ingredients: Sequence[Ingredient], model: TargetModel) -> None:
-    """Put the mean of the ingredients' weights into a model, and statistics that fit it."""
+def averaged(runs: Sequence[TrainingRun]) -> Composed:
+    """The soup of these."""
+    run, model = runs[0], copy.deepcopy(runs[0].model)
+    _average(runs, model)
+    return Composed(run.task, model, run.device, run.plan)
+
+
+def _average(runs: Sequence[TrainingRun], model: TargetModel) -> None:
+    """Put the mean of the runs' weights into a model, and statistics that fit it."""
     import torch
 
     from automl_transfer.transfer.norms import adapt_statistics, batch_norms
 
-    run = ingredients[0].run
-    states = [each.run.model.state_dict() for each in ingredients]
+    run = runs[0]
+    states = [each.model.state_dict() for each in runs]
     mean = {
         name: torch.stack([state[name] for state in states]).mean(0) if first.is_floating_point() else first
         for name, first in states[0].items()
     }
     model.load_state_dict(mean)
     model.eval()
-    layers = [batch_norms([each.run.model]) for each in ingredients]
+    layers = [batch_norms([each.model]) for each in runs]
     differ = [
         not all(torch.equal(layer.running_mean, same[0].running_mean) for layer in same)
         for same in zip(*layers, strict=True)
@@ -209,25 +216,36 @@ def ensemble(
 
 
 def together(members: Sequence[tuple[Ingredient, float, float]]) -> Composition:
-    """The ensemble of these, with their shares and temperatures; one alone is itself.
+    """The ensemble of these, with their shares and temperatures; one alone is itself."""
+    judged = mean_of([Voice(each.run, each.architecture, share, heat) for each, share, heat in members])
+    return Composition("ensemble", judged, tuple((each, share) for each, share, _ in members))
 
-    It takes images decoded at the largest side that one of them reads, and the others scale them down.
+
+@dataclasses.dataclass(frozen=True)
+class Voice:
+    """A trained network in an ensemble."""
+
+    run: TrainingRun
+    architecture: str
+    share: float
+    temperature: float
+
+
+def mean_of(voices: Sequence[Voice]) -> Judged:
+    """The networks that answer together; one alone is itself.
+
+    They take images decoded at the largest side that one of them reads, and the others scale them down.
     """
     from automl_transfer.transfer.together import Ensemble
 
-    chosen = tuple((each, share) for each, share, _ in members)
-    largest = max((each.run for each, _ in chosen), key=lambda run: run.task.side)
-    if len(chosen) == 1:
-        return Composition("ensemble", largest, chosen)
-    task, device = largest.task, largest.device
-    networks = [_reading(each.run, task.side) for each, _ in chosen]
-    facts_ = [
-        _member(each, network, share, temperature)
-        for (each, share, temperature), network in zip(members, networks, strict=True)
-    ]
-    model = Ensemble(networks, facts_, device).eval()
+    largest = max((each.run for each in voices), key=lambda run: run.task.side)
+    if len(voices) == 1:
+        return largest
+    networks = [_reading(each.run, largest.task.side) for each in voices]
+    members = [_member(each, network) for each, network in zip(voices, networks, strict=True)]
+    model = Ensemble(networks, members, largest.device).eval()
     mean, std = constants(model.normalisation) or (None, None)
-    return Composition("ensemble", Composed(task, model, device, Constants(mean, std)), chosen)
+    return Composed(largest.task, model, largest.device, Constants(mean, std))
 
 
 def refitted(
@@ -270,13 +288,13 @@ def _reading(run: TrainingRun, side: int) -> TargetModel:
     return network.eval()
 
 
-def _member(each: Ingredient, network: TargetModel, share: float, temperature: float) -> Member:
+def _member(voice: Voice, network: TargetModel) -> Member:
     from automl_transfer.transfer.together import structure
 
-    built = structure(network, each.architecture)
+    built = structure(network, voice.architecture)
     return Member(
         **{name: built[name] for name in Network.model_fields},
-        normalisation=facts(constants_of(each.run)),
-        share=share,
-        temperature=temperature,
+        normalisation=facts(constants_of(voice.run)),
+        share=voice.share,
+        temperature=voice.temperature,
     )

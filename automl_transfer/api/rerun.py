@@ -25,7 +25,7 @@ from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.scores import RecipeMetrics
-from automl_transfer.training.making import make_run, train_to_the_end
+from automl_transfer.training.making import Judged, make_run, train_to_the_end
 
 if TYPE_CHECKING:
     from automl_transfer.models.network import Backbone
@@ -215,6 +215,6 @@ def train_again(
     return run, seconds
 
 
-def scores_of(run: TrainingRun) -> RecipeMetrics:
+def scores_of(run: Judged) -> RecipeMetrics:
     """The trained model on validation and test images."""
     return RecipeMetrics(validation=score_of(run, "validation"), test=score_on_test(run))

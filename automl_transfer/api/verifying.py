@@ -19,11 +19,13 @@ from automl_transfer.api.rerun import (
     spec_of,
     train_again,
 )
+from automl_transfer.api.rerun_parts import train_parts_again
 from automl_transfer.api.training import environment
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.errors import ConfigurationError, DataError
+from automl_transfer.errors import DataError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.scores import RecipeMetrics
+from automl_transfer.training.making import Judged
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
@@ -76,17 +78,13 @@ def verify(
         on_epoch: Told about each epoch with the seed.
 
     Raises:
-        ConfigurationError: The file is no recipe, or of a soup or an ensemble.
+        ConfigurationError: The file is no recipe.
         DataError: The data are not those of the recipe.
         SourceError: The source's weights are not those of the recipe, or not on this machine.
     """
+    from automl_transfer.training.state import sha256_of
+
     recipe = recipe_of(recipe)
-    if recipe.shipped_as is not None and recipe.shipped_as.kind != "winner":
-        raise ConfigurationError(
-            f"a recipe of one training can be verified, got {recipe.shipped_as.name}: "
-            f"trials {', '.join(str(each.trial) for each in recipe.shipped_as.parts)}: export the study "
-            "again with --as winner, and verify that"
-        )
     with spec_of(recipe, dataset, images, columns) as spec:
         task = load_again(recipe, spec, data_root, cache_root)
     require_classes(recipe, task)
@@ -97,21 +95,26 @@ def verify(
             "the table of --group-from and the list of --exclude, if there were any), or use "
             "'automl-transfer apply' on other data"
         )
-    backbone, training = load_source(recipe, source, task, same=True), recipe.training
-    run, _ = train_again(
-        recipe,
-        task,
-        backbone,
-        training.seed,
-        device,
-        on_epoch,
-        refit=training.refit,
-        stop_after=training.best_epoch,
-        cache_root=cache_root,
-    )
-    found = scores_of(run)
+    training, shipped_as = recipe.training, recipe.shipped_as
+    again: Judged
+    if shipped_as is not None and shipped_as.parts:
+        again, run = train_parts_again(recipe, shipped_as, task, source, device, on_epoch, cache_root)
+    else:
+        backbone = load_source(recipe, source, task, same=True)
+        again, _ = run, _ = train_again(
+            recipe,
+            task,
+            backbone,
+            training.seed,
+            device,
+            on_epoch,
+            refit=training.refit,
+            stop_after=training.best_epoch,
+            cache_root=cache_root,
+        )
+    found = scores_of(again)
     different = _differences(recipe, run)
-    if run.weights_sha256() == training.weights_sha256:
+    if sha256_of(again.model) == training.weights_sha256:
         return Verdict("identical", recipe.metrics, found, different)
     both = [(recipe.metrics.validation, found.validation), (recipe.metrics.test, found.test)]
     if training.refit:  # it was trained on the validation images

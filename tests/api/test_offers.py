@@ -112,6 +112,7 @@ def test_a_soup_is_the_mean_of_the_weights_with_statistics_of_its_own(made: Made
     scores = {each.name: each.score for each in recipe.shipped_as.offered}
     assert scores[f"soup of {len(parts)}"] == recipe.metrics.validation.accuracy
     assert get_source(f"checkpoint/@{folder}").info().available  # one network, as ever
+    assert verify(made.folder / "soup" / "best_strategy.json").word == "identical"
 
 
 def test_an_ensemble_is_the_mean_of_calibrated_probabilities(made: Made, task: LoadedTask) -> None:
@@ -139,8 +140,8 @@ def test_an_ensemble_is_the_mean_of_calibrated_probabilities(made: Made, task: L
     np.testing.assert_allclose(safe.logits(images), ensemble.logits(images), atol=1e-5)
     with pytest.raises(UserError, match="is an ensemble of"):
         get_source(f"checkpoint/@{folder}")
-    with pytest.raises(ConfigurationError, match="export the study again with --as winner"):
-        verify(made.folder / "ensemble" / "best_strategy.json")
+    again = verify(made.folder / "ensemble" / "best_strategy.json")
+    assert (again.word, again.found.test) == ("identical", recipe.metrics.test)
 
 
 def test_what_ships_is_made_anew_where_it_is_asked_for_and_tested_once(made: Made) -> None:
@@ -243,6 +244,8 @@ def test_a_study_says_what_ships_and_its_parts_are_refitted(task: LoadedTask, tm
     }
     assert search(spec, storage=place, output=output, device="cpu").recipe == found
     assert {file: file.read_bytes() for file in before} == before
+    again = verify(output / "best_strategy.json")
+    assert (again.word, again.found.test) == ("identical", found.metrics.test)
     kept = export("offers", output, refit=False, storage=str(tmp_path / "study.db"), device="cpu").recipe
     assert [part.weights_sha256 for part in kept.shipped_as.parts] == [
         p.weights_sha256 for p in shipped.parts

@@ -1,0 +1,69 @@
+"""A soup or an ensemble trained again, part by part, as its recipe says."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from automl_transfer.api.composing import Voice, averaged, mean_of
+from automl_transfer.api.rerun import OnEpoch, load_source, train_again
+from automl_transfer.data.task import LoadedTask
+from automl_transfer.domain.names import CHECKPOINT
+from automl_transfer.errors import SourceError
+from automl_transfer.models.network import Backbone
+from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.shipped_as import Part, ShippedAs
+from automl_transfer.training.calibration import fit_temperature
+from automl_transfer.training.making import Judged, split_logits
+
+if TYPE_CHECKING:
+    from automl_transfer.training.run import TrainingRun
+
+
+def train_parts_again(
+    recipe: Recipe,
+    shipped_as: ShippedAs,
+    task: LoadedTask,
+    source: str | None,
+    device: str,
+    on_epoch: OnEpoch,
+    cache_root: Path | None = None,
+) -> tuple[Judged, TrainingRun]:
+    """What ships, and the first of its parts.
+
+    Arguments are those of `train_again`; `source` says where the source of the recipe lies.
+
+    Raises:
+        SourceError: A part's source is not on this machine; or it is a local file, and not the recipe's.
+    """
+    runs, voices = [], []
+    for part in shipped_as.parts:
+        backbone = _source(recipe, part, source, task)
+        alone, seed = recipe.model_copy(update={"strategy": part.strategy}), recipe.training.seed
+        train = partial(train_again, alone, task, backbone, seed, device, on_epoch, cache_root=cache_root)
+        run, _ = train()
+        run.model.flips = False  # temperatures are of single looks
+        validation = task.labels[task.indices["validation"]]
+        heat = fit_temperature(split_logits(run, "validation"), validation).temperature
+        if part.refit:
+            run, _ = train(refit=True, stop_after=run.best.epoch if run.best is not None else None)
+        runs.append(run)
+        voices.append(Voice(run, backbone.architecture, part.share, heat))
+    for run in runs:
+        run.model.flips = shipped_as.flips
+    return averaged(runs) if shipped_as.kind == "soup" else mean_of(voices), runs[0]
+
+
+def _source(recipe: Recipe, part: Part, source: str | None, task: LoadedTask) -> Backbone:
+    from automl_transfer.models.registry import get_source
+
+    name = part.strategy.source
+    if name == recipe.strategy.source:
+        return load_source(recipe, source, task, same=True)
+    if name.startswith(CHECKPOINT):
+        raise SourceError(
+            f"the sources of all parts must be known by name here, got {name}, a local file, for trial "
+            f"{part.trial}: export the study again with --as winner, and verify that"
+        )
+    return get_source(name).load(task.task.channels)
