@@ -44,7 +44,7 @@ def confirm_best(
     strategies: int,
     max_runs: int,
     bounded: bool = False,
-    until: float = math.inf,
+    until: Callable[[Sequence[ExtraRun]], float] = lambda runs: math.inf,
     on_run: OnRun = _silent,
     on_failure: OnFailure = _silent,
     on_wait: Callable[[], None] = _silent,
@@ -66,8 +66,9 @@ def confirm_best(
         max_runs: At most so many runs of each.
         bounded: After two runs of each, train others than the leader only as long as all runs together take
             no longer than half the time of the trials, or `racing.LEAST_SECONDS`.
-        until: Begin no run that would end later on the clock of `time.monotonic()`, as far as earlier ones
-            tell, and give up one that does. Where not all candidates fit, the better ones are confirmed.
+        until: Given the runs so far, a time of `time.monotonic()`: begin no run that would end later, as far
+            as earlier ones tell, and give up one that does. Where not all candidates fit, the better ones are
+            confirmed.
         on_run: Told about each finished run.
         on_failure: Told about each run that failed.
         on_wait: Told once, where all that is left is being trained by other processes.
@@ -97,9 +98,10 @@ def confirm_best(
             }
             left = [record for record in candidates if record.root not in given_up]
             costs = Costs.known(handle.task, runs)
-            chosen = [record.root for record in _in_time(left, costs, until)]
+            deadline = until(runs)
+            chosen = [record.root for record in _in_time(left, costs, deadline)]
             wanted = next_round(chosen, runs, max_runs, metric, most_seconds=most)
-            if not wanted or time.monotonic() >= until:
+            if not wanted or time.monotonic() >= deadline:
                 return runs
             mine = next((pair for pair in wanted if shared.take(confirm_work(*pair))), None)
             if mine is None:
@@ -113,9 +115,9 @@ def confirm_best(
             try:
                 if any((run.root, run.run) == mine for run in evidence.runs(handle, "confirm")):
                     continue  # another process was quicker
-                if not _fits(by_root[root], root == candidates[0].root, costs, until):
+                if not _fits(by_root[root], root == candidates[0].root, costs, deadline):
                     return runs
-                with abortable_also(lambda: time.monotonic() >= until):
+                with abortable_also(lambda end=deadline: time.monotonic() >= end):  # type: ignore[misc]
                     run = _confirm(bench, features, by_root[root], number)
             except Aborted:
                 check_abort()

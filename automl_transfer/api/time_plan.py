@@ -13,7 +13,7 @@ from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.domain.task import Task
 from automl_transfer.reporting.racing import FIRST_RUNS
-from automl_transfer.reporting.ranking import by_validation, ranked_epoch
+from automl_transfer.reporting.ranking import by_validation, rank, ranked_epoch
 from automl_transfer.search.objective import KEPT_MODELS
 
 SHIPPING = 4.0
@@ -25,8 +25,8 @@ REFITTED = 0.45
 """A refit that nobody insists on gets at most this share of it: what it brings on photographs, another trial
 seldom does (docs/performance.md)."""
 OTHERS = 1 / 5
-"""The same of a candidate that is not the best: more is not kept for it, so that confirmation need not end
-early for a winner that seldom comes. Should it win, it is refitted where there is time."""
+"""The same of a candidate that does not lead: more is not kept for it, so that confirmation need not end
+early for a winner that seldom comes. Once it leads the confirmation, time is kept as for the best."""
 AFTER = 1 / 2
 """The most for confirmation and a refit together: confirmation gives way, and trials have the rest."""
 
@@ -106,9 +106,19 @@ class TimePlan:
         """Seconds until then, shipping not included."""
         return self.ends - SHIPPING - time.monotonic()
 
-    def shipping_begins(self, records: Sequence[TrialRecord]) -> float:
-        """When confirmation must stop, so that the winner ships in time."""
-        return self.ends - self._shipping(by_validation(records, self.task.metric))
+    def shipping_begins(self, records: Sequence[TrialRecord], leader: int | None = None) -> float:
+        """When confirmation must stop, so that the winner ships in time.
+
+        Args:
+            records: Of the study.
+            leader: The root of the strategy that leads by now; None for the best one by validation.
+        """
+        return self.ends - self._shipping(by_validation(records, self.task.metric), leader)
+
+    def confirmation_ends(self, records: Sequence[TrialRecord], runs: Sequence[ExtraRun]) -> float:
+        """The same as far as it is known from so many runs which strategy leads."""
+        ranked = rank(records, self.task, "", runs, confirm_runs=self.search.confirm_runs)
+        return self.shipping_begins(records, None if ranked.best is None else ranked.best.root_trial)
 
     def search_ends(self, records: Sequence[TrialRecord], costs: Costs) -> float:
         """When trials must stop, so that the best of now can be confirmed and shipped in time."""
@@ -139,19 +149,19 @@ class TimePlan:
         """When a refit that takes longer than planned is given up for the model that there is already."""
         return max(self.ends, time.monotonic()) + 0.05 * self.seconds
 
-    def _shipping(self, best: Sequence[TrialRecord]) -> float:
+    def _shipping(self, best: Sequence[TrialRecord], leader: int | None = None) -> float:
         """Seconds from the last confirmation run to the end of the command."""
+        leader = best[0].root if best and leader is None else leader
         candidates = best[: max(1, self.search.confirm)]
         splits = self.task.splits
         passes, trained = 0.0, 0.0
-        for place, record in enumerate(candidates):
+        for record in candidates:
             outcome = record.outcome
             if outcome is None:
                 continue
             passes = max(passes, _pass(record, splits.test + splits.validation))
-            if (
-                self.refits(record, OTHERS if place else REFITTED) or len(candidates) > KEPT_MODELS
-            ):  # weights of the others may be gone
+            share = REFITTED if record.root == leader else OTHERS
+            if self.refits(record, share) or len(candidates) > KEPT_MODELS:  # others' weights may be gone
                 trained = max(trained, self._refit(record))
         if self.search.ship_as != "winner":  # several answer, to be compared
             passes += sum(_pass(record, splits.validation) for record in best[:KEPT_MODELS])

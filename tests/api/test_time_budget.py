@@ -118,6 +118,8 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
     # One that is dear and not the best keeps no time from confirmation; should it win, it is refitted if it fits.
     cheap, dear = record(0, 0.95, 2.0), record(1, 0.9, 150.0)
     assert undecided.shipping_begins([cheap, dear]) == pytest.approx(600 - SHIPPING - 2 * (1 + 20 / 60))
+    # Once it leads the confirmation, time is kept for it.
+    assert undecided.shipping_begins([cheap, dear], dear.root) == pytest.approx(600 - SHIPPING - 150 * 4 / 3)
     for began, refits in ((0.0, True), (-450.0, False)):
         now = dataclasses.replace(undecided, began=time.monotonic() + began)
         assert now.refits_now(dear) is refits
