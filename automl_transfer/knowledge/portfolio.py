@@ -12,6 +12,7 @@ So it carries over to other images and other sources.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -135,7 +136,15 @@ class Earlier:
 
     def rank_of(self, changes: Changes) -> float | None:
         """Of a strategy; None where it was not tried."""
-        return max((each.rank for each in self.tried if changes.is_that_of(each)), default=None)
+        alike = self._by_core.get(changes.core, ())
+        return max((each.rank for each in alike if changes.is_that_of(each)), default=None)
+
+    @functools.cached_property
+    def _by_core(self) -> dict[tuple[tuple[str, Any], ...], list[Tried]]:
+        found: dict[tuple[tuple[str, Any], ...], list[Tried]] = {}
+        for each in self.tried:
+            found.setdefault(each.changes.core, []).append(each)
+        return found
 
 
 @dataclass(frozen=True)
@@ -188,14 +197,14 @@ def choose(
     # What the first answers came to there, they are expected to come to here.
     reached = [max((t.rank for t in task.tried if t.answer is not None), default=0.0) for task in earlier]
     pool = _candidates(earlier)
-    points = {changes: [task.rank_of(changes) for task in earlier] for changes in pool}
+    points = _ranks(pool, earlier)
     chosen: list[Chosen] = []
     left_out = 0
     while pool and len(chosen) < most:
         best = max(pool, key=lambda c: _worth(points[c], reached, share))
         pool.remove(best)
         known = points[best]
-        if not any(s * max(0.0, (r or 0.0) - at) > 0 for s, r, at in zip(share, known, reached, strict=True)):
+        if not any(share[at] > 0.0 and rank > reached[at] for at, rank in known.items()):
             break
         strategy = lay(best)
         if strategy is None:
@@ -203,31 +212,52 @@ def choose(
             continue
         if strategy.key() in tried_anyhow or any(strategy.key() == c.strategy.key() for c in chosen):
             continue
-        reached = [max(at, rank or 0.0) for at, rank in zip(reached, known, strict=True)]
+        for at, rank in known.items():
+            reached[at] = max(reached[at], rank)
         chosen.append(_told(strategy, known, earlier))
     return Portfolio(tuple(chosen), left_out)
 
 
 def of_scratch(earlier: Sequence[Earlier], lay: Callable[[Changes], Strategy | None]) -> Chosen | None:
     """Of the ways to train from scratch that the space admits, the best one over all tasks."""
-    found = []
-    for changes in _candidates(earlier):
-        if str(dict(changes.apart).get("source", "")).startswith(SCRATCH) and (strategy := lay(changes)):
-            known = [task.rank_of(changes) for task in earlier]
-            found.append(_told(strategy, known, earlier))
+    laid = {
+        changes: strategy
+        for changes in _candidates(earlier)
+        if str(dict(changes.apart).get("source", "")).startswith(SCRATCH) and (strategy := lay(changes))
+    }
+    ranked = _ranks(list(laid), earlier)
+    found = [_told(strategy, ranked[changes], earlier) for changes, strategy in laid.items()]
     return max(found, key=lambda each: (each.rank * each.tasks, each.strategy.key()), default=None)
 
 
-def _told(strategy: Strategy, known: Sequence[float | None], earlier: Sequence[Earlier]) -> Chosen:
-    there = [(rank, task.name) for rank, task in zip(known, earlier, strict=True) if rank is not None]
-    mean = sum(rank for rank, _ in there) / len(there)
-    return Chosen(strategy, round(mean, 4), len(there), max(there)[1])
+_Ranks = dict[int, float]
+"""A strategy's rank by the position of the task; only where it was tried, which is on few tasks."""
 
 
-def _worth(known: Sequence[float | None], reached: Sequence[float], share: Sequence[float]) -> float:
+def _ranks(pool: Sequence[Changes], earlier: Sequence[Earlier]) -> dict[Changes, _Ranks]:
+    there: dict[tuple[tuple[str, Any], ...], list[int]] = {}
+    for at, task in enumerate(earlier):
+        for core in {each.changes.core for each in task.tried}:
+            there.setdefault(core, []).append(at)
+    return {
+        changes: {
+            at: rank
+            for at in there.get(changes.core, ())
+            if (rank := earlier[at].rank_of(changes)) is not None
+        }
+        for changes in pool
+    }
+
+
+def _told(strategy: Strategy, known: _Ranks, earlier: Sequence[Earlier]) -> Chosen:
+    best_on = max((rank, earlier[at].name) for at, rank in known.items())[1]
+    return Chosen(strategy, round(sum(known.values()) / len(known), 4), len(known), best_on)
+
+
+def _worth(known: _Ranks, reached: Sequence[float], share: Sequence[float]) -> float:
     """What a candidate adds to the sum of best ranks; where several add as much, what is good by itself."""
-    gain = sum(s * max(0.0, (r or 0.0) - at) for s, r, at in zip(share, known, reached, strict=True))
-    return gain + 1e-3 * sum(s * (r or 0.0) for s, r in zip(share, known, strict=True))
+    gain = sum(share[at] * max(0.0, rank - reached[at]) for at, rank in known.items())
+    return gain + 1e-3 * sum(share[at] * rank for at, rank in known.items())
 
 
 def _candidates(earlier: Sequence[Earlier]) -> list[Changes]:

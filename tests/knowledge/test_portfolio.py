@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from known_by_hand import FASTER, SCRATCH, SOLVED, TUNED, WHOLE, earlier, signature, task
 
 from automl_transfer.domain.stored_strategy import read_strategy
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.warm import WarmStart
-from automl_transfer.knowledge.portfolio import OF_PROFILE, Changes, Earlier, choose
+from automl_transfer.knowledge.portfolio import MOST, OF_PROFILE, Changes, Earlier, choose
 from automl_transfer.knowledge.similarity import distance, weights_of
 from automl_transfer.search.earlier import propose
 from automl_transfer.space.space import Space
@@ -128,3 +129,22 @@ def test_alike_tasks_are_near() -> None:
     weights = weights_of(mine, [near, far, None])
     assert weights[0] > weights[2] > weights[1]
     assert weights_of(None, [near, far]) == [1.0, 1.0]
+
+
+def test_a_strategy_is_looked_for_only_among_those_like_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large file must not hold a search up: each of many tasks was compared with all strategies of all."""
+    known = earlier(*(
+        task({TUNED.model_copy(update={"learning_rate": 1e-4 + 1e-7 * (20 * at + each)}): each / 20 for each in range(20)})
+        for at in range(50)
+    ))  # fmt: skip
+    compared = []
+    whole = Changes.is_that_of
+
+    def counted(self: Changes, tried: Any) -> bool:
+        compared.append(tried)
+        return whole(self, tried)
+
+    monkeypatch.setattr(Changes, "is_that_of", counted)
+    begun = proposed(known)
+    assert len(begun.proposals) == MOST
+    assert len(compared) <= 2 * 50 * 20
