@@ -8,7 +8,7 @@ A cell is a task, an arm and a seed: a process of its own on two threads, whose 
 and the harness looks at the test split at the end (and for the curve over time). Nothing else should run
 meanwhile. Cells with other `--minutes`, or of a `--cut` of the images, are kept apart, in `data/`.
 
-A task counts in the last line when every arm is there; its figures are means over the seeds that all arms
+A task counts in the last line when every arm is there (until then it is said how ours is beside those that are); its figures are means over the seeds that all arms
 have. "recipe" is per task the better of 10 epochs and as many as fit. As good as the best peer: until the
 incumbent's test accuracy is at the median of that peer's ends; medians over seeds, the whole budget where
 never.
@@ -150,6 +150,8 @@ def print_table(options: argparse.Namespace, cells: Cells) -> None:
                 print(line(task, cells, options.seeds, score))
         if (row := row_of(task, cells, options.seeds, options.minutes)) is not None:
             rows[task] = row
+        elif so_far := partial(task, cells, options.seeds):
+            print(so_far)
     for task, row in rows.items():
         print(f"{task}: ours {row.gain:+.1f} points beside the best peer ({row.best_peer}), as good x "
               f"{row.sooner:.1f} sooner (n = {len(row.seeds)} seeds)")  # fmt: skip
@@ -163,6 +165,17 @@ def print_table(options: argparse.Namespace, cells: Cells) -> None:
             f"over the best peer of each task: mean {statistics.fmean(gains):+.2f} points, least {min(gains):+.2f}"
         )
     print(last_line(list(rows.values())))
+
+
+def partial(task: str, cells: Cells, seeds: list[int]) -> str:
+    """How ours is beside the peers that are there, where not all are; it counts for nothing."""
+    peers = [arm for arm in PEERS if any((task, arm, seed) in cells for seed in seeds)]
+    common = [seed for seed in seeds if all((task, arm, seed) in cells for arm in ("ours", *peers))]
+    if not peers or not common:
+        return ""
+    best = max(peers, key=lambda arm: mean_of(cells, task, arm, common))
+    gain = 100 * (mean_of(cells, task, "ours", common) - mean_of(cells, task, best, common))
+    return f"  so far: ours {gain:+.1f} points beside the best of {', '.join(peers)} ({best}; n = {len(common)} seeds)"
 
 
 def line(task: str, cells: Cells, seeds: list[int], score: str = "accuracy") -> str:
