@@ -231,7 +231,12 @@ def _clearly_better(
 
 
 def clearly_likelier(ours: Logits, theirs: Logits, labels: npt.NDArray[np.int64]) -> bool:
-    """Whether the same images are likelier by `CLEARLY` standard errors, after each one's calibration.
+    """Whether the same images are likelier by `CLEARLY` standard errors; arguments as for `likelier_by`."""
+    return likelier_by(ours, theirs, labels) > CLEARLY
+
+
+def likelier_by(ours: Logits, theirs: Logits, labels: npt.NDArray[np.int64]) -> float:
+    """By how many standard errors the same images are likelier, after each one's calibration.
 
     Args:
         ours: (n, classes) finite logits.
@@ -240,9 +245,8 @@ def clearly_likelier(ours: Logits, theirs: Logits, labels: npt.NDArray[np.int64]
     """
     heat = [fit_temperature(logits, labels).temperature for logits in (ours, theirs)]
     gains = log_likelihood(ours, labels, heat[0]) - log_likelihood(theirs, labels, heat[1])
-    if len(gains) < 2:
-        return False
-    return bool(gains.mean() > CLEARLY * gains.std(ddof=1) / math.sqrt(len(gains)))
+    spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
+    return float(gains.mean()) / (spread / math.sqrt(len(gains))) if spread > 0.0 else 0.0
 
 
 def _composed(pool: Sequence[Ingredient], offer: Offer, first: Ingredient) -> list[Composition]:
