@@ -71,6 +71,8 @@ class Ingredient:
             strategy=self.record.strategy.canonical(),
             weights_sha256=self.run.weights_sha256(),
             share=share,
+            epochs=0 if self.run.closed_form else self.run.max_epochs,
+            best_epoch=None if self.record.outcome is None else self.record.outcome.best_epoch,
         ).public()
 
 
@@ -249,7 +251,7 @@ def mean_of(voices: Sequence[Voice]) -> Judged:
 
 
 def refitted(
-    made: Composition, again: Callable[[Ingredient, float], TrainingRun | None]
+    made: Composition, again: Callable[[TrialRecord], TrainingRun | None], first: TrialRecord
 ) -> tuple[Composition, frozenset[int]]:
     """An ensemble with the networks that were trained anew on validation images as well.
 
@@ -257,23 +259,31 @@ def refitted(
 
     Args:
         made: The ensemble.
-        again: Trains one part again, given its share; None where it stays as it is.
+        again: Trains one part again; None where it stays as it is.
+        first: Which one is trained before the others.
 
     Returns:
         The new one, and the roots of the parts that are new.
     """
     from automl_transfer.transfer.together import Ensemble
 
-    model, members, new = made.judged.model, [], set()
+    model = made.judged.model
+    new: dict[int, TrainingRun] = {}
+    for each, _ in sorted(made.chosen, key=lambda pair: pair[0].record.root != first.root):
+        if (run := again(each.record)) is not None:
+            new[each.record.root] = run
+    if not new:
+        return made, frozenset()
     heat = [each.temperature for each in model.facts] if isinstance(model, Ensemble) else [1.0]
-    for (each, share), temperature in zip(made.chosen, heat, strict=True):
-        run = again(each, share)
-        if run is not None:
-            new.add(each.record.root)
-            run.model.flips = model.flips
-            each = dataclasses.replace(each, run=run)
-        members.append((each, share, temperature))
-    return together(members), frozenset(new)
+    members = [
+        (dataclasses.replace(each, run=new.get(each.record.root, each.run)), share, temperature)
+        for (each, share), temperature in zip(made.chosen, heat, strict=True)
+    ]
+    found = together(members)
+    shown = found.judged.model
+    for network in shown.networks if isinstance(shown, Ensemble) else [shown]:
+        network.flips = model.flips
+    return found, frozenset(new)
 
 
 def _reading(run: TrainingRun, side: int) -> TargetModel:

@@ -119,6 +119,7 @@ def finish_search(
     composed = None  # before anything is written: it may not be possible
     asked = (offer or Offer()).of(bench.handle.spec)
     winner = _winner(report)
+    refit = None if asked.kind == "soup" else refit
     earlier = (
         _stays(output, bench, report, winner, refit, asked) if winner is not None and offer is None else None
     )
@@ -201,7 +202,7 @@ def _ship(
             run = refitted
     else:
         if made.shipped_as.kind == "ensemble":
-            made = made.refitted(lambda record: (again(record) or (None, None))[0])
+            made = made.refitted(lambda record: (again(record) or (None, None))[0], winner)
             run = made.judged
         anew = any(part.refit for part in made.shipped_as.parts)
         training = training.model_copy(update={"weights_sha256": sha256_of(run.model), "refit": anew})
@@ -237,10 +238,13 @@ def _stays(
     Somebody asked for it by name; or the best strategies are the ones that it was chosen from.
     """
     best = frozenset(row.root_trial for row in report.ranking.rows[:KEPT_STRATEGIES])
-    same = best_before(output) == best or asked.plain
+    same = best_before(output) == best
 
     def accept(found: ShippedAs | None) -> bool:
-        return same if found is None or found.by_study else True
+        if found is not None and not found.by_study:
+            return True
+        kind = "winner" if found is None else found.kind
+        return (asked.plain and found is None) or (same and asked.kind in ("auto", kind))
 
     return shipped_before(output, bench.handle, winner, refit=refit, accept=accept)
 

@@ -35,7 +35,7 @@ from automl_transfer.domain.measured import score_of
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.spec import ShipAs, StudySpec
 from automl_transfer.domain.task import Task
-from automl_transfer.errors import ConfigurationError, StudyError
+from automl_transfer.errors import ConfigurationError, DataError, OutputError, StudyError
 from automl_transfer.recipes.scores import Cost
 from automl_transfer.recipes.shipped_as import Kind, Offered, ShippedAs
 from automl_transfer.reporting.ranking import one_per_strategy
@@ -131,9 +131,12 @@ class Made:
     cost: Cost
     source: str
 
-    def refitted(self, again: Callable[[TrialRecord], TrainingRun | None]) -> Made:
-        """With those parts of an ensemble that were trained anew; what validation said of it stays."""
-        made, new = refitted(self.composition, lambda each, share: again(each.record))
+    def refitted(self, again: Callable[[TrialRecord], TrainingRun | None], first: TrialRecord) -> Made:
+        """With those parts of an ensemble that were trained anew; what validation said of it stays.
+
+        The first one, for which time was kept, is trained before the others.
+        """
+        made, new = refitted(self.composition, again, first)
         parts = tuple(
             part.model_copy(update={"refit": part.root_trial in new}) for part in self.shipped_as.parts
         )
@@ -219,12 +222,15 @@ def _clearly_better(
         pool = _pool(bench, report, first, offer)
     except StudyError:
         return None  # the winner is alone
+    except (DataError, OutputError) as error:  # another one's larger images; nobody asked for it by name
+        log.warning("the winner ships alone: %s", error)
+        return None
     made = ensemble(pool, begin=first, most=BY_RULE)
     if len(made.chosen) < 2:
         return None
     logits = split_logits(made.judged, "validation")
     metric = bench.task.task.metric
-    if score_of(scores_of_split(made.judged, "validation", logits), metric) <= first.order[0]:
+    if round(score_of(scores_of_split(made.judged, "validation", logits), metric), 12) <= first.order[0]:
         return None
     labels = bench.task.labels[bench.task.indices["validation"]]
     return made if clearly_likelier(logits, first.logits, labels) else None

@@ -30,7 +30,7 @@ def train_parts_again(
     on_epoch: OnEpoch,
     cache_root: Path | None = None,
 ) -> tuple[Judged, TrainingRun]:
-    """What ships, and the first of its parts.
+    """What ships, and the winner among its parts.
 
     Arguments are those of `train_again`; `source` says where the source of the recipe lies.
 
@@ -40,19 +40,25 @@ def train_parts_again(
     runs, voices = [], []
     for part in shipped_as.parts:
         backbone = _source(recipe, part, source, task)
-        alone, seed = recipe.model_copy(update={"strategy": part.strategy}), recipe.training.seed
+        epochs = recipe.training.epochs if part.epochs is None else part.epochs
+        training = recipe.training.model_copy(update={"epochs": epochs})
+        alone = recipe.model_copy(update={"strategy": part.strategy, "training": training})
+        seed = training.seed
         train = partial(train_again, alone, task, backbone, seed, device, on_epoch, cache_root=cache_root)
-        run, _ = train()
+        run, _ = train(stop_after=part.best_epoch)
         run.model.flips = False  # temperatures are of single looks
         validation = task.labels[task.indices["validation"]]
         heat = fit_temperature(split_logits(run, "validation"), validation).temperature
         if part.refit:
-            run, _ = train(refit=True, stop_after=run.best.epoch if run.best is not None else None)
+            kept = run.best.epoch if run.best is not None else None
+            run, _ = train(refit=True, stop_after=kept if part.best_epoch is None else part.best_epoch)
         runs.append(run)
         voices.append(Voice(run, backbone.architecture, part.share, heat))
     for run in runs:
         run.model.flips = shipped_as.flips
-    return averaged(runs) if shipped_as.kind == "soup" else mean_of(voices), runs[0]
+    mine = [part.root_trial == recipe.provenance.root_trial for part in shipped_as.parts]
+    winner = runs[mine.index(True)] if any(mine) else runs[0]
+    return averaged(runs) if shipped_as.kind == "soup" else mean_of(voices), winner
 
 
 def _source(recipe: Recipe, part: Part, source: str | None, task: LoadedTask) -> Backbone:

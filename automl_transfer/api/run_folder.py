@@ -158,6 +158,7 @@ def shipped_before(
         and recipe.strategy.key() == public.key()
         and recipe.task.fingerprint == study.task.fingerprint
         and refit in (None, training.refit)
+        and not (refit and recipe.shipped_as and not all(part.refit for part in recipe.shipped_as.parts))
         and accept(recipe.shipped_as)
     )
     return recipe if same and _holds(output / MODEL / WEIGHTS, training.weights_sha256) else None

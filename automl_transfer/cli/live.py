@@ -263,7 +263,7 @@ def print_result(console: Console, result: SearchResult) -> None:
         return
     if result.shipped.refit_given_up:
         console.print(
-            "the winner ships as it was judged: to train it on the validation images as well had no place "
+            "what ships is as it was judged: to train it on the validation images as well had no place "
             "in the time. `search --refit` insists on it"
         )
     if (shipped_as := recipe.shipped_as) is not None:
@@ -273,6 +273,9 @@ def print_result(console: Console, result: SearchResult) -> None:
     if recipe.metrics.test is not None:
         low, high = recipe.metrics.test.interval
         refit = ", refitted on training + validation" if recipe.training.refit else ""
+        if refit and shipped_as is not None and not all(part.refit for part in shipped_as.parts):
+            again = sum(part.refit for part in shipped_as.parts)
+            refit = f", {again} of its {len(shipped_as.parts)} networks refitted on training + validation"
         who = "winner" if shipped_as is None else shipped_as.name
         console.print(
             f"test accuracy of the {who}{refit}: {recipe.metrics.test.accuracy:.3f} "

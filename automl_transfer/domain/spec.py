@@ -239,7 +239,7 @@ class SearchSpec(Frozen):
     confirm_runs: int = Field(default=CONFIRM_RUNS, ge=2, le=100)
     doctor: bool = Field(default=True, exclude_if=lambda value: value is True)
     attack: Annotated[str, AfterValidator(_an_attack)] | None = Field(default=None, exclude_if=unsaid)
-    ship_as: ShipAs = Field(default="auto", exclude_if=lambda value: value == "auto")
+    ship_as: ShipAs = Field(default="winner", exclude_if=lambda value: value == "winner")
     precision: Precision = Field(default="fp32", exclude_if=lambda value: value == "fp32")
 
     @model_validator(mode="after")

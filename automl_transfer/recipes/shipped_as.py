@@ -9,7 +9,7 @@ from pydantic import Field
 from automl_transfer.domain.model_description import MOST_MEMBERS
 from automl_transfer.domain.names import public_source
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.domain.strict_json import Frozen, unsaid
 
 Kind = Literal["winner", "soup", "ensemble"]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -24,6 +24,8 @@ class Part(Frozen):
         weights_sha256: Over its tensors, as the trial left them.
         share: Of the average, of weights or of probabilities.
         refit: Whether the network that ships was trained anew, on validation images as well.
+        epochs: Horizon of its schedule; 0 where it was solved.
+        best_epoch: The epoch whose weights were kept.
     """
 
     trial: int = Field(ge=0)
@@ -32,6 +34,8 @@ class Part(Frozen):
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     share: Share
     refit: bool = Field(default=False, exclude_if=lambda value: value is False)
+    epochs: int | None = Field(default=None, ge=0, exclude_if=unsaid)
+    best_epoch: int | None = Field(default=None, ge=0, exclude_if=unsaid)
 
     def public(self) -> Part:
         """Without what is local."""

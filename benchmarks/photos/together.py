@@ -77,7 +77,9 @@ def record(task_name: str, photos: Path | None, pixels: int) -> None:
     for name in NAMES:
         values = STRATEGIES.get(name)
         chosen = (
-            strategy(name, task) if values is None else Strategy.of({"source": SOURCE, **values}).canonical()
+            strategy(name, task)
+            if values is None
+            else Strategy.model_validate({"source": SOURCE, **values}).canonical()
         )
         run = make_run(chosen, task, backbone, horizon=Horizon(9), seed=0, device=torch.device("cpu"))
         train_to_the_end(run)

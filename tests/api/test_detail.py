@@ -21,7 +21,7 @@ from automl_transfer.api import (
     search,
     verify,
 )
-from automl_transfer.api.composing import Ingredient, together
+from automl_transfer.api.composing import Ingredient, refitted, together
 from automl_transfer.api.profiling import profile_sources
 from automl_transfer.api.training import constants_of
 from automl_transfer.data.folds import fresh_split
@@ -232,6 +232,12 @@ def test_networks_that_read_images_of_other_sizes_predict_together(
         ]
     wanted = 0.4 * softmax(logits[0].numpy(), 2.0) + 0.6 * softmax(logits[1].numpy())
     np.testing.assert_allclose(answered, wanted, atol=1e-5)
+    for network in made.judged.model.networks:
+        network.flips = True
+    assert refitted(made, lambda record: None, record) == (made, frozenset())
+    anew, new = refitted(made, lambda record: sharp, record)
+    assert new == {record.root}
+    assert [network.flips for network in anew.judged.model.networks] == [True, True]
     assert package(folder / "mixed", "onnx", folder / "mixed-packed").difference < 1e-4
 
 

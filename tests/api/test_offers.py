@@ -246,6 +246,9 @@ def test_a_study_says_what_ships_and_its_parts_are_refitted(task: LoadedTask, tm
     assert {file: file.read_bytes() for file in before} == before
     again = verify(output / "best_strategy.json")
     assert (again.word, again.found.test) == ("identical", found.metrics.test)
+    # What a recipe says of the winner's training, solved perhaps, says nothing of the other parts'.
+    solved = found.training.model_copy(update={"epochs": 0})
+    assert verify(found.model_copy(update={"training": solved})).word == "identical"
     kept = export("offers", output, refit=False, storage=str(tmp_path / "study.db"), device="cpu").recipe
     assert [part.weights_sha256 for part in kept.shipped_as.parts] == [
         p.weights_sha256 for p in shipped.parts
@@ -253,6 +256,8 @@ def test_a_study_says_what_ships_and_its_parts_are_refitted(task: LoadedTask, tm
     assert not any(part.refit for part in kept.shipped_as.parts)
     assert kept.training.weights_sha256 != found.training.weights_sha256
     assert kept.metrics.validation == found.metrics.validation  # of networks that had not seen these images
+    asked = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"ship_as": "winner"})})
+    assert search(asked, storage=place, output=output, device="cpu").recipe.shipped_as is None
     alone = export(
         "offers", tmp_path / "alone", kind="winner", storage=str(tmp_path / "study.db"), device="cpu"
     )
