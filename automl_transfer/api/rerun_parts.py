@@ -11,13 +11,13 @@ from automl_transfer.api.rerun import OnEpoch, load_source, train_again
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.names import CHECKPOINT
 from automl_transfer.errors import SourceError
-from automl_transfer.models.network import Backbone
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.shipped_as import Part, ShippedAs
 from automl_transfer.training.calibration import fit_temperature
 from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
+    from automl_transfer.models.network import Backbone
     from automl_transfer.training.run import TrainingRun
 
 
