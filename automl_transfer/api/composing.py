@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from automl_transfer.models.heads import TargetModel
     from automl_transfer.training.evaluate import Scores
     from automl_transfer.training.run import TrainingRun
+    from automl_transfer.transfer.together import Ensemble
 
 MOST_TOGETHER = 4
 """Different networks in an ensemble: each costs its own time at every prediction."""
@@ -196,25 +197,44 @@ def ensemble(
     """
     usable = [each for each in pool if np.isfinite(each.logits).all()]
     task = usable[0].run.task
-    labels = task.labels[task.indices["validation"]]
-    heat = [fit_temperature(each.logits, labels).temperature for each in usable]
-    answers = [softmax(each.logits, t) for each, t in zip(usable, heat, strict=True)]
+    chosen = chosen_greedily(
+        [each.logits for each in usable],
+        task.labels[task.indices["validation"]],
+        begin=next((at for at, each in enumerate(usable) if each is begin), 0),
+        most=most,
+    )
+    return together([(usable[at], share, temperature) for at, share, temperature in chosen])
+
+
+def chosen_greedily(
+    logits: Sequence[Logits], labels: npt.NDArray[np.int64], *, begin: int = 0, most: int = MOST_TOGETHER
+) -> list[tuple[int, float, float]]:
+    """Position, share and temperature of each network that is chosen.
+
+    Args:
+        logits: (n, classes) finite ones of each network.
+        labels: (n,) true classes.
+        begin: With which of them it begins.
+        most: Different ones at most.
+    """
+    heat = [fit_temperature(each, labels).temperature for each in logits]
+    answers = [softmax(each, t) for each, t in zip(logits, heat, strict=True)]
 
     def nll(counts: dict[int, int]) -> float:
         mean = sum(count * answers[at] for at, count in counts.items()) / sum(counts.values())
         return -float(log_likelihood(np.log(np.maximum(mean, 1e-30)), labels).mean())
 
-    counts = {next((at for at, each in enumerate(usable) if each is begin), 0): 1}
+    counts = {begin: 1}
     best = nll(counts)
     for _ in range(MOST_ADDED):
-        open_ = [at for at in range(len(usable)) if at in counts or len(counts) < most]
+        open_ = [at for at in range(len(logits)) if at in counts or len(counts) < most]
         tried = [(nll({**counts, at: counts.get(at, 0) + 1}), at) for at in open_]
         lowest, at = min(tried)
         if lowest >= best - 1e-6:
             break
         best, counts = lowest, {**counts, at: counts.get(at, 0) + 1}
     total = sum(counts.values())
-    return together([(usable[at], count / total, heat[at]) for at, count in sorted(counts.items())])
+    return [(at, count / total, heat[at]) for at, count in sorted(counts.items())]
 
 
 def together(members: Sequence[tuple[Ingredient, float, float]]) -> Composition:
@@ -280,10 +300,16 @@ def refitted(
         for (each, share), temperature in zip(made.chosen, heat, strict=True)
     ]
     found = together(members)
-    shown = found.judged.model
-    for network in shown.networks if isinstance(shown, Ensemble) else [shown]:
+    for network in networks_of(found.judged.model):
         network.flips = model.flips
     return found, frozenset(new)
+
+
+def networks_of(model: TargetModel | Ensemble) -> list[TargetModel]:
+    """The members of an ensemble; any other model alone."""
+    from automl_transfer.transfer.together import Ensemble
+
+    return model.networks if isinstance(model, Ensemble) else [model]
 
 
 def _reading(run: TrainingRun, side: int) -> TargetModel:

@@ -44,7 +44,7 @@ def confirm_best(
     strategies: int,
     max_runs: int,
     bounded: bool = False,
-    until: Callable[[Sequence[ExtraRun]], float] = lambda runs: math.inf,
+    until: Callable[[Sequence[TrialRecord], Sequence[ExtraRun]], float] = lambda records, runs: math.inf,
     on_run: OnRun = _silent,
     on_failure: OnFailure = _silent,
     on_wait: Callable[[], None] = _silent,
@@ -66,9 +66,9 @@ def confirm_best(
         max_runs: At most so many runs of each.
         bounded: After two runs of each, train others than the leader only as long as all runs together take
             no longer than half the time of the trials, or `racing.LEAST_SECONDS`.
-        until: Given the runs so far, a time of `time.monotonic()`: begin no run that would end later, as far
-            as earlier ones tell, and give up one that does. Where not all candidates fit, the better ones are
-            confirmed.
+        until: Given the study's trials and the runs so far, a time of `time.monotonic()`: begin no run that
+            would end later, as far as earlier ones tell, and give up one that does. Where not all candidates
+            fit, the better ones are confirmed.
         on_run: Told about each finished run.
         on_failure: Told about each run that failed.
         on_wait: Told once, where all that is left is being trained by other processes.
@@ -98,7 +98,7 @@ def confirm_best(
             }
             left = [record for record in candidates if record.root not in given_up]
             costs = Costs.known(handle.task, runs)
-            deadline = until(runs)
+            deadline = until(records, runs)
             chosen = [record.root for record in _in_time(left, costs, deadline)]
             wanted = next_round(chosen, runs, max_runs, metric, most_seconds=most)
             if not wanted or time.monotonic() >= deadline:

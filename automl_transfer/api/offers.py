@@ -25,6 +25,7 @@ from automl_transfer.api.composing import (
     Ingredient,
     Logits,
     ensemble,
+    networks_of,
     refitted,
     soup,
 )
@@ -45,10 +46,8 @@ from automl_transfer.training.calibration import fit_temperature, log_likelihood
 from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
-    from automl_transfer.models.heads import TargetModel
     from automl_transfer.training.evaluate import Scores
     from automl_transfer.training.run import TrainingRun
-    from automl_transfer.transfer.together import Ensemble
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +203,7 @@ def make(
         images=len(bench.task.indices["validation"]),
         by_study=offer.by_study,
     )
-    for network in _networks(asked.judged.model):
+    for network in networks_of(asked.judged.model):
         network.flips = offer.flips
     mine, logits, scores = next(each for each in measured if each[0].name == shipped.name)
     cost = _cost(asked, winner, mine.predict_ms_per_image)
@@ -283,7 +282,7 @@ class _Way:
     @contextmanager
     def ready(self) -> Iterator[Judged]:
         """Its model, flipping where it is to."""
-        networks = _networks(self.judged.model)
+        networks = networks_of(self.judged.model)
         before = [network.flips for network in networks]
         for network in networks:
             network.flips = self.flips
@@ -292,12 +291,6 @@ class _Way:
         finally:
             for network, flips in zip(networks, before, strict=True):
                 network.flips = flips
-
-
-def _networks(model: TargetModel | Ensemble) -> list[TargetModel]:
-    from automl_transfer.transfer.together import Ensemble
-
-    return model.networks if isinstance(model, Ensemble) else [model]
 
 
 def _measured(ways: Sequence[_Way]) -> Iterator[tuple[Offered, Logits, Scores]]:

@@ -369,7 +369,6 @@ def _conclude(
 ) -> Shipped:
     """Confirm the best strategies as far as there is time, and ship the winner."""
     search = bench.handle.spec.search
-    records = Trials(store).records(bench.handle)
     if search.confirm:
         confirm_best(
             store,
@@ -377,7 +376,7 @@ def _conclude(
             strategies=search.confirm,
             max_runs=search.confirm_runs,
             bounded=True,
-            until=lambda runs: math.inf if plan is None else plan.confirmation_ends(records, runs),
+            until=(lambda records, runs: math.inf) if plan is None else plan.confirmation_ends,
             on_run=events.on_confirmation,
             on_failure=events.on_confirmation_failed,
             on_wait=lambda: events.on_wait("another search of this study trains what is left to confirm"),

@@ -101,7 +101,7 @@ def verify(
         again, run = train_parts_again(recipe, shipped_as, task, source, device, on_epoch, cache_root)
     else:
         backbone = load_source(recipe, source, task, same=True)
-        again, _ = run, _ = train_again(
+        run, _ = train_again(
             recipe,
             task,
             backbone,
@@ -112,6 +112,7 @@ def verify(
             stop_after=training.best_epoch,
             cache_root=cache_root,
         )
+        again = run
     found = scores_of(again)
     different = _differences(recipe, run)
     if sha256_of(again.model) == training.weights_sha256:

@@ -8,8 +8,8 @@ A cell is a task, an arm and a seed: a process of its own on two threads, whose 
 and the harness looks at the test split at the end (and for the curve over time). Nothing else should run
 meanwhile. Cells with other `--minutes`, or of a `--cut` of the images, are kept apart, in `data/`.
 
-A task counts in the last line when every arm is there (until then it is said how ours is beside those that are); its figures are means over the seeds that all arms
-have. "recipe" is per task the better of 10 epochs and as many as fit. As good as the best peer: until the
+A task counts in the last line when every arm is there (until then it is said how ours is beside those that
+are); its figures are means over the seeds that all arms have. "recipe" is per task the better of 10 epochs and as many as fit. As good as the best peer: until the
 incumbent's test accuracy is at the median of that peer's ends; medians over seeds, the whole budget where
 never.
 """

@@ -30,7 +30,8 @@ import torch
 from refit import SOURCE, strategy
 from tasks import TASKS, table
 
-from automl_transfer.api.offers import likelier_by
+from automl_transfer.api.composing import chosen_greedily
+from automl_transfer.api.offers import BY_RULE, CLEARLY, likelier_by
 from automl_transfer.data.task import load_task
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.spec import TaskSpec
@@ -50,14 +51,15 @@ STRATEGIES: dict[str, dict[str, Any]] = {
 }
 NAMES = (*STRATEGIES, "whole")
 HALVES = 500
-SHARES = (0.25, 0.5, 0.75)
 
 Array = npt.NDArray[Any]
 RULES: dict[str, Callable[[float, float], bool]] = {
     "never": lambda gain, errors: False,
-    "clearly likelier (2 standard errors), and more right": lambda gain, errors: gain >= 2 and errors > 0,
-    "clearly likelier, and no fewer right": lambda gain, errors: gain >= 2 and errors >= 0,
-    "clearly likelier": lambda gain, errors: gain >= 2,
+    "clearly likelier (2 standard errors), and more right": lambda gain, errors: (
+        gain > CLEARLY and errors > 0
+    ),
+    "clearly likelier, and no fewer right": lambda gain, errors: gain > CLEARLY and errors >= 0,
+    "clearly likelier": lambda gain, errors: gain > CLEARLY,
     "likelier by 1 standard error": lambda gain, errors: gain >= 1,
     "likelier": lambda gain, errors: gain > 0,
     "always": lambda gain, errors: True,
@@ -92,28 +94,28 @@ def record(task_name: str, photos: Path | None, pixels: int) -> None:
 
 
 class Chosen:
-    """A winner, its best partner and shares, by some images."""
+    """A winner, its partner and their shares, by some images; as `search --as auto` chooses."""
 
     def __init__(self, logits: dict[str, Array], labels: Array) -> None:
         self.heat = {name: fit_temperature(each, labels).temperature for name, each in logits.items()}
         right = {name: int((each.argmax(1) == labels).sum()) for name, each in logits.items()}
         loss = {name: -log_likelihood(each, labels, self.heat[name]).mean() for name, each in logits.items()}
         self.winner = max(logits, key=lambda name: (right[name], -loss[name]))
-        others = [(name, share) for name in logits if name != self.winner for share in SHARES]
-        self.partner, self.share = min(
-            others, key=lambda pair: -log_likelihood(self._mean(logits, *pair), labels).mean()
-        )
+        names = list(logits)
+        chosen = chosen_greedily(list(logits.values()), labels, begin=names.index(self.winner), most=BY_RULE)
+        self.shares = {names[at]: share for at, share, _ in chosen}
         mean = self.mean(logits)
         self.gain = likelier_by(mean, logits[self.winner], labels)
         self.more_right = int((mean.argmax(1) == labels).sum()) - right[self.winner]
 
-    def mean(self, logits: dict[str, Array]) -> Array:
-        """Of the two, as logits."""
-        return self._mean(logits, self.partner, self.share)
+    def ships_two(self, says: Callable[[float, float], bool]) -> bool:
+        """By a rule; never where no partner made the images that chose any likelier."""
+        return len(self.shares) > 1 and says(self.gain, self.more_right)
 
-    def _mean(self, logits: dict[str, Array], partner: str, share: float) -> Array:
-        one, other = (softmax(logits[name], self.heat[name]) for name in (self.winner, partner))
-        found: Array = np.log(np.maximum((1 - share) * one + share * other, 1e-30))
+    def mean(self, logits: dict[str, Array]) -> Array:
+        """Of those that are chosen, as logits."""
+        parts = [share * softmax(logits[name], self.heat[name]) for name, share in self.shares.items()]
+        found: Array = np.log(np.maximum(sum(parts), 1e-30))
         return found
 
     def accuracy(self, both: bool, logits: dict[str, Array], labels: Array) -> float:
@@ -143,16 +145,17 @@ def told() -> str:
             unseen = {n: each[other] for n, each in answers["validation"].items()}
             alone, both = (chosen.accuracy(two, unseen, labels[other]) for two in (False, True))
             for rule, says in RULES.items():
-                two = says(chosen.gain, chosen.more_right)
+                two = chosen.ships_two(says)
                 gains[rule].setdefault(name, []).append(100 * (both - alone) * two)
                 shipped[rule].append(two)
         chosen = Chosen(answers["validation"], labels)
         alone, both = (chosen.accuracy(two, answers["test"], read["test"]) for two in (False, True))
         for rule, says in RULES.items():
-            test[rule].append(100 * (both - alone) * says(chosen.gain, chosen.more_right))
+            test[rule].append(100 * (both - alone) * chosen.ships_two(says))
         print(
-            f"{name}: {chosen.winner} {alone:.4f} on test, {1 - chosen.share:g} of it and {chosen.share:g} of "
-            f"{chosen.partner} {both:.4f}; on validation likelier by {chosen.gain:.1f} standard errors, "
+            f"{name}: {chosen.winner} {alone:.4f} on test, "
+            f"{' and '.join(f'{share:.2f} of {each}' for each, share in chosen.shares.items())} {both:.4f}; "
+            f"on validation likelier by {chosen.gain:.1f} standard errors, "
             f"{chosen.more_right:+d} right"
         )
     for rule, found in gains.items():
