@@ -318,6 +318,9 @@ def main() -> None:
     parser.add_argument("--recorded", type=Path, default=RECORDED)
     parser.add_argument("--picture", type=Path, help="draw the shares of searches that are there, over time")
     asked = parser.parse_args()
+    for name in ("seeds", "most", "jobs"):
+        if getattr(asked, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(asked, name)}")
     try:
         every = read_all(asked.recorded)
     except TableError as error:

@@ -83,7 +83,7 @@ class Offer:
         if self.trials and self.kind not in ("soup", "ensemble"):
             mistakes.append(
                 f"trials are named for a soup or an ensemble, got {list(self.trials)} for "
-                f"{self.kind or 'neither'}: the ranking says who the best ones are"
+                f"{self.kind or 'neither'}: leave --trials out, or say --as soup or --as ensemble"
             )
         if self.trials and len(set(self.trials)) < 2:
             mistakes.append(

@@ -35,13 +35,13 @@ def model_card(description: ModelDescription, recipe: Recipe) -> str:
         f"- **Validation**: {_score(recipe.metrics.validation)} "
         f"The {'epoch' if recipe.provenance.study is None else 'strategy'} was picked by it, so it is "
         "optimistic.",
-        *_confirmed(recipe.metrics.confirmation),
+        *_confirmed(recipe.metrics.confirmation, recipe.shipped_as),
         *_over_seeds(recipe.metrics.seeds),
         *_cost(recipe.cost),
         _calibration(description),
         f"- **Trained on**: the {trained} images of {_plain(recipe.task.name)} "
         f"(fingerprint `{recipe.task.fingerprint[:16]}`){_counted(recipe.task)}.",
-        f"- **Weights transferred from**: {_plain(source.name)}; licence: {licence}.",
+        f"- **Weights transferred from**: {_plain(source.name)}; licence: {licence}.{_others(recipe)}",
         f"- **Found by**: {_finder(recipe.provenance)}.",
         "",
         "Predict:",
@@ -102,12 +102,21 @@ def _score(score: Score | None) -> str:
     return text + "."
 
 
-def _confirmed(found: Confirmed | None) -> list[str]:
+def _others(recipe: Recipe) -> str:
+    parts = recipe.shipped_as.parts if recipe.shipped_as is not None else ()
+    names = sorted({part.strategy.source for part in parts} - {recipe.source.name})
+    if not names:
+        return ""
+    return f" Of other parts: {', '.join(map(_plain, names))}, whose own licences hold as well."
+
+
+def _confirmed(found: Confirmed | None, shipped_as: ShippedAs | None) -> list[str]:
     if found is None:
         return []
     low, high = found.interval
+    whose = " (the winner alone)" if shipped_as is not None and shipped_as.parts else ""
     return [
-        f"- **Confirmed**: accuracy {100 * found.accuracy:.2f}% on average (95% interval "
+        f"- **Confirmed**{whose}: accuracy {100 * found.accuracy:.2f}% on average (95% interval "
         f"{100 * low:.1f} to {100 * high:.1f}%) over {found.runs} trainings with fresh seeds and splits."
     ]
 

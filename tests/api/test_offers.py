@@ -249,6 +249,8 @@ def test_a_study_says_what_ships_and_its_parts_are_refitted(task: LoadedTask, tm
     # What a recipe says of the winner's training, solved perhaps, says nothing of the other parts'.
     solved = found.training.model_copy(update={"epochs": 0})
     assert verify(found.model_copy(update={"training": solved})).word == "identical"
+    card = (output / "model" / "README.md").read_text()
+    assert "Of other parts" not in card  # all of one source
     kept = export("offers", output, refit=False, storage=str(tmp_path / "study.db"), device="cpu").recipe
     assert [part.weights_sha256 for part in kept.shipped_as.parts] == [
         p.weights_sha256 for p in shipped.parts

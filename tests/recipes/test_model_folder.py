@@ -20,6 +20,8 @@ from automl_transfer.models.registry import get_source
 from automl_transfer.recipes.best_strategy import read_recipe, write_recipe
 from automl_transfer.recipes.model_folder import load_model, save_model
 from automl_transfer.recipes.predict import Predictor
+from automl_transfer.recipes.scores import Confirmed
+from automl_transfer.recipes.shipped_as import Part, ShippedAs
 from automl_transfer.training.evaluate import predict_logits
 from automl_transfer.transfer.build import build_plan
 
@@ -41,9 +43,8 @@ def save(folder: Path, model: TargetModel, replace: bool = False, **more: Any) -
         resolution=32,
         classes=task.classes,
         normalisation=FIXED,
-        recipe=recipe(),
         replace=replace,
-        **more,
+        **{"recipe": recipe(), **more},
     )
 
 
@@ -176,6 +177,26 @@ def test_the_card_says_what_a_stranger_needs(saved: Path) -> None:
         "32x32 gray",
     ):
         assert fact in card
+
+
+def test_the_card_of_several_networks_names_all_sources_and_whose_confirmation_it_is(tmp_path: Path) -> None:
+    of = ("timm/resnet18", "timm/convnext_atto")
+    parts = tuple(
+        Part(trial=n, root_trial=n, strategy=Strategy(source=name), weights_sha256="0" * 64, share=0.5)
+        for n, name in enumerate(of)
+    )
+    confirmed = Confirmed(accuracy=0.9, interval=(0.8, 0.95), runs=4, images=80)
+    made = recipe()
+    made = made.model_copy(
+        update={
+            "shipped_as": ShippedAs(kind="ensemble", parts=parts, images=20),
+            "metrics": made.metrics.model_copy(update={"confirmation": confirmed}),
+        }
+    )
+    save(tmp_path / "m", build(), recipe=made)
+    card = (tmp_path / "m" / "README.md").read_text(encoding="utf-8")
+    assert "Of other parts: timm/convnext_atto, whose own licences hold as well." in card
+    assert "- **Confirmed** (the winner alone): accuracy 90.00%" in card
 
 
 def test_hostile_names_stay_text_in_the_card(tmp_path: Path) -> None:

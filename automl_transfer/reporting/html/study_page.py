@@ -204,7 +204,8 @@ def _facts(report: StudyReport) -> Iterator[tuple[str, str, str]]:
             "Test accuracy",
             f"{100 * winner.test_accuracy:.2f}%",
             f"95%: {100 * low:.1f} to {100 * high:.1f}%, {winner.test_images} images, "
-            f"{times(len(report.ranking.test_looks))}",
+            f"{times(len(report.ranking.test_looks))}"
+            + (f", {winner.shipped_as}" if winner.shipped_as else ""),
         )
     yield (
         "Strategies tried",
