@@ -2,7 +2,7 @@
 
 Seconds count from the command's start. Its answer is what `best_strategy.json` says of the test split.
 Incumbents whose weights the store kept are loaded, solved heads are solved again; others are named as
-skipped in the cell.
+skipped in the cell. `searched` is what `../search/worth.py` tells of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "search"))
 from cell import options, versions, write
+from found import found
 from here import machine
 from incumbents import judged
 
@@ -51,6 +53,7 @@ def search(asked: argparse.Namespace) -> dict[str, Any]:
             sys.exit(f"the search ended with {done.returncode}: {done.stderr or done.stdout}")
         recipe = json.loads((folder / "out" / "best_strategy.json").read_text(encoding="utf-8"))
         curve, skipped, trials = judged(url, STUDY, folder, began, again=False)
+        searched = found(url, STUDY, folder / "out")
     metrics = recipe["metrics"]
     final = {name: metrics["test"][name] for name in ("accuracy", "balanced_accuracy", "macro_f1", "n")}
     curve.append({
@@ -60,6 +63,7 @@ def search(asked: argparse.Namespace) -> dict[str, Any]:
     return {
         "arm": asked.arm, "task": asked.task, "seed": asked.seed, "minutes": asked.minutes, "seconds": seconds,
         "curve": curve, "final": final, "skipped": skipped, "trials": trials, "strategy": recipe["strategy"],
+        "searched": searched,
         "refit": recipe["training"]["refit"], "shipped_as": recipe.get("shipped_as"),
         "resolution": recipe["task"]["resolution"], "machine": machine(),
         "versions": versions("automl-transfer", "torch", "torchvision", "timm", "optuna"),

@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1]
 PRESET = BENCHMARKS.parent / "studies" / "quick.toml"
 RESOLUTION = 128
 
-PHOTOGRAPHS = ("clothing", "signs", "tiles", "stamps", "openclipart", "ufoai")
+PHOTOGRAPHS = ("clothing", "signs", "tiles", "stamps", "openclipart-png", "ufoai-textures")
 RACE = ("digits-20", "mnist5k", "mnist5k-20", "textures-16", "stamps-128")
 SMALL: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "digits?per_class=40"},
@@ -38,6 +38,13 @@ def _module(name: str, file: Path) -> ModuleType:
 def needs_folder(task: str) -> bool:
     """Whether its pictures are in a folder that must be given."""
     return task in ("clothing", "signs", "tiles")
+
+
+def photographs_cell(task: str, seed: int, minutes: float, usual: float) -> Path:
+    """Where `photos.py` keeps its search of a task: the very command that would be run here."""
+    folder = BENCHMARKS / "photos"
+    kept = folder / "recorded" if minutes == usual else folder / "data" / f"minutes-{minutes:g}"
+    return kept / f"{task}-ours-{seed}.json"
 
 
 def arguments_of(task: str, seed: int, photos: Path | None) -> list[str]:

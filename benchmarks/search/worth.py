@@ -7,7 +7,8 @@
 
 A cell is a task, an arm and a seed, a process of its own on two threads, whose result is a file in `recorded/`.
 The arm `search` is a real `search` command of 20 minutes, `recipe: NAME` one recipe of the portfolio laid over
-what that search's profile found, trained once to the end of the same horizon, in a process of its own. All
+what that search's profile found, trained once to the end of the same horizon, in a process of its own. A search of
+the photographs is the one that `photos.py` records, which is run there where it is missing. All
 choose on validation and are judged on test once: of the first answers (solved heads, and the one tuned on
 gently) the best is taken from the search's own store, and of the recipes the best of all. Nothing else should
 run meanwhile. Cells with other `--minutes` or `--max-steps` are kept apart, in `data/`.
@@ -24,16 +25,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from automl_transfer.search.portfolio import PORTFOLIO
-from studies import PHOTOGRAPHS, RACE, SMALL, needs_folder
+from studies import PHOTOGRAPHS, RACE, SMALL, needs_folder, photographs_cell
 
 HERE = Path(__file__).resolve().parent
 SEEDS, MINUTES, THREADS = (0, 1, 2), 20.0, 2
@@ -58,10 +61,29 @@ def file_of(folder: Path, key: Key) -> Path:
     return folder / f"{task}-{arm.replace(': ', '-').replace(', ', '-').replace(' ', '-')}-{seed}.json"
 
 
-def read_cells(folder: Path) -> Cells:
-    """The cells of a folder."""
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-    return {(cell["task"], cell["arm"], cell["seed"]): cell for cell in found}
+def read_cells(options: argparse.Namespace) -> Cells:
+    """The recorded cells, and the photographs' searches that tell what they found beyond their first answers."""
+    files = sorted(folder_of(options).glob("*.json"))
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    cells = {(cell["task"], cell["arm"], cell["seed"]): cell for cell in found}
+    for task, seed in product(options.tasks, options.seeds):
+        if (file := search_file(options, task, seed)).exists():
+            cell = json.loads(file.read_text(encoding="utf-8"))
+            if facts := cell.get("searched"):
+                cells[task, SEARCH, seed] = {**cell, **facts}
+    return cells
+
+
+def search_file(options: argparse.Namespace, task: str, seed: int) -> Path:
+    """Where the search of a task is kept."""
+    if by_photos(options, task):
+        return photographs_cell(task, seed, options.minutes, MINUTES)
+    return file_of(folder_of(options), (task, SEARCH, seed))
+
+
+def by_photos(options: argparse.Namespace, task: str) -> bool:
+    """Whether `photos.py` runs a task's search: nothing is asked that it does not know."""
+    return task in PHOTOGRAPHS and not options.bias and options.max_steps is None
 
 
 def record(options: argparse.Namespace, folder: Path) -> list[str]:
@@ -77,9 +99,10 @@ def record(options: argparse.Namespace, folder: Path) -> list[str]:
                 continue
             for arm in (SEARCH, *(() if options.bias else RECIPES)):
                 key = task, arm, seed
-                base = file_of(folder, (task, SEARCH, seed))
-                if file_of(folder, key).exists() or (arm != SEARCH and not base.exists()):
-                    continue  # without the search there is no profile to lay a recipe over
+                if (search_file(options, task, seed) if arm == SEARCH else file_of(folder, key)).exists():
+                    continue
+                if arm != SEARCH and (task, SEARCH, seed) not in read_cells(options):
+                    continue  # without what the search tells there is no profile to lay a recipe over
                 print(f"recording {arm} on {task}, seed {seed}", flush=True)
                 if run(key, options, folder) != 0:
                     failed.append(f"{arm} on {task}, seed {seed}")
@@ -89,30 +112,41 @@ def record(options: argparse.Namespace, folder: Path) -> list[str]:
 def run(key: Key, options: argparse.Namespace, folder: Path) -> int:
     """One cell, in a process of its own."""
     task, arm, seed = key
-    arguments: list[str | Path] = [arm, task, str(seed), "--minutes", str(options.minutes)]
-    arguments += ["--output", file_of(folder, key), "--base", file_of(folder, (task, SEARCH, seed))]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
+    given = [] if options.photos is None else ["--photos", str(options.photos)]
+    if arm == SEARCH and by_photos(options, task):
+        what = ["--tasks", task, "--arms", "ours", "--seeds", str(seed), "--minutes", str(options.minutes)]
+        photos = [sys.executable, str(HERE.parent / "photos" / "photos.py"), "--record", *what, *given]
+        return subprocess.run(photos, check=False, env=environment, stdout=subprocess.DEVNULL).returncode
+    arguments: list[str | Path] = [arm, task, str(seed), "--minutes", str(options.minutes), *given]
+    arguments += ["--output", file_of(folder, key), "--base", search_file(options, task, seed)]
     if options.bias:
         arguments += ["--bias"]
     if options.max_steps is not None:
         arguments += ["--max-steps", str(options.max_steps)]
-    if options.photos is not None:
-        arguments += ["--photos", options.photos]
     command = [sys.executable, HERE / "one.py", *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
     return subprocess.run(command, check=False, env=environment).returncode
 
 
 class Row:
-    """A task's cells of the seeds that have every arm: means over seeds, in points of test accuracy."""
+    """A task's searches: means over seeds, in points of test accuracy.
+
+    Attributes:
+        seeds: That have a search.
+        compared: Those of them that have every recipe, too; only they say what is over the portfolio.
+    """
 
     def __init__(self, task: str, cells: Cells, seeds: Sequence[int]) -> None:
         self.task = task
-        self.seeds = [s for s in seeds if all((task, arm, s) in cells for arm in (SEARCH, *RECIPES))]
+        self.seeds = [seed for seed in seeds if (task, SEARCH, seed) in cells]
+        self.compared = [s for s in self.seeds if all((task, arm, s) in cells for arm in RECIPES)]
         searches = [cells[task, SEARCH, seed] for seed in self.seeds]
         self.search = _mean([cell["test"] for cell in searches])
         self.first = _mean([cell["first"]["test"] for cell in searches])
-        self.recipe = _mean(
-            [best_recipe([cells[task, a, seed] for a in RECIPES])["test"] for seed in self.seeds]
+        chosen = {s: best_recipe([cells[task, arm, s] for arm in RECIPES]) for s in self.compared}
+        self.recipe = _mean([cell["test"] for cell in chosen.values()])
+        self.over_portfolio = _mean(
+            [cells[task, SEARCH, s]["test"] - cell["test"] for s, cell in chosen.items()]
         )
         self.wasted = _mean([cell["wasted"] for cell in searches])
         self.confirmed = _mean([c["confirmed"] for c in searches if c["confirmed"] is not None])
@@ -122,11 +156,6 @@ class Row:
     def gain(self) -> float:
         """Over the best first answer."""
         return self.search - self.first
-
-    @property
-    def over_portfolio(self) -> float:
-        """Over the best recipe."""
-        return self.search - self.recipe
 
 
 def best_recipe(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -141,26 +170,33 @@ def _mean(shares: Sequence[float]) -> float:
 def lines(rows: Sequence[Row]) -> list[str]:
     """The table."""
     found = [
-        f"{'task':14}{'seeds':>6}{'first answers':>15}{'portfolio':>11}{'search':>9}{'confirmed':>11}"
+        f"{'task':16}{'seeds':>6}{'first answers':>15}{'portfolio':>15}{'search':>9}{'confirmed':>11}"
         f"{'gain':>7}{'over portfolio':>16}{'wasted':>8}{'strategies':>12}"
     ]
-    found += [
-        f"{row.task:14}{len(row.seeds):>6}{row.first:>15.2f}{row.recipe:>11.2f}{row.search:>9.2f}"
-        f"{row.confirmed:>11.2f}{row.gain:>+7.2f}{row.over_portfolio:>+16.2f}{row.wasted:>7.0f}%"
-        f"{row.trials:>12.1f}"
-        for row in rows
-    ]
+    for row in rows:
+        portfolio = f"{row.recipe:.2f} (n = {len(row.compared)})" if row.compared else "-"
+        over = f"{row.over_portfolio:+.2f}" if row.compared else "-"
+        confirmed = "-" if math.isnan(row.confirmed) else f"{row.confirmed:.2f}"
+        found.append(
+            f"{row.task:16}{len(row.seeds):>6}{row.first:>15.2f}{portfolio:>15}{row.search:>9.2f}{confirmed:>11}"
+            f"{row.gain:>+7.2f}{over:>16}{row.wasted:>7.0f}%{row.trials:>12.1f}"
+        )
     for name, tasks in (("photographs", PHOTOGRAPHS), ("race", RACE)):
         if some := [row for row in rows if row.task in tasks]:
-            over = [row.over_portfolio for row in some]
-            off = [row.confirmed - row.search for row in some]
+            over = [row.over_portfolio for row in some if row.compared]
+            off = [row.confirmed - row.search for row in some if not math.isnan(row.confirmed)]
+            least = f" (least {min(over):+.2f})" if over else ""
             found.append(
-                f"{name}: gains {statistics.fmean(row.gain for row in some):+.2f} points, over the portfolio "
-                f"{statistics.fmean(over):+.2f} (least {min(over):+.2f}), wasted "
-                f"{statistics.fmean(row.wasted for row in some):.0f}%, confirmed accuracy is "
-                f"{statistics.fmean(off):+.2f} points off ({len(some)} tasks)"
+                f"{name}: gains {_told(row.gain for row in some)} points, over the portfolio {_told(over)}{least}, "
+                f"wasted {statistics.fmean(row.wasted for row in some):.0f}%, confirmed accuracy is "
+                f"{_told(off)} points off ({len(some)} tasks, {len(over)} with the portfolio)"
             )
     return found
+
+
+def _told(points: Iterable[float]) -> str:
+    known = list(points)
+    return f"{statistics.fmean(known):+.2f}" if known else "-"
 
 
 def bias_lines(cells: Cells, tasks: Sequence[str], seeds: Sequence[int]) -> list[str]:
@@ -190,12 +226,11 @@ def bias_lines(cells: Cells, tasks: Sequence[str], seeds: Sequence[int]) -> list
 def last_line(rows: Sequence[Row]) -> str:
     """Of the photographs; where none is recorded, of all tasks that are."""
     some = [row for row in rows if row.task in PHOTOGRAPHS] or list(rows)
-    if not some:
-        return "SEARCH gains - points, over the portfolio -, wasted -"
-    gain, over, wasted = (
-        statistics.fmean(getattr(row, name) for row in some) for name in ("gain", "over_portfolio", "wasted")
+    over = _told(row.over_portfolio for row in some if row.compared)
+    wasted = f"{statistics.fmean(row.wasted for row in some):.0f}%" if some else "-"
+    return (
+        f"SEARCH gains {_told(row.gain for row in some)} points, over the portfolio {over}, wasted {wasted}"
     )
-    return f"SEARCH gains {gain:+.2f} points, over the portfolio {over:+.2f}, wasted {wasted:.0f}%"
 
 
 def arguments() -> argparse.Namespace:
@@ -218,7 +253,7 @@ def main() -> None:
     options = arguments()
     folder = folder_of(options)
     failed = record(options, folder) if options.record else []
-    cells = read_cells(folder)
+    cells = read_cells(options)
     if options.bias:
         print(*bias_lines(cells, options.tasks, options.seeds), sep="\n")
         return
@@ -227,7 +262,10 @@ def main() -> None:
     print(f"test accuracy in points, means over seeds; {options.minutes:g} minutes a search")
     print(*lines(there), sep="\n")
     if missing := [
-        f"{row.task} seed {seed}" for row in rows for seed in options.seeds if seed not in row.seeds
+        f"{row.task} seed {seed}" + (" portfolio" if seed in row.seeds else "")
+        for row in rows
+        for seed in options.seeds
+        if seed not in row.compared
     ]:
         print("missing: " + "; ".join(missing))
     print(last_line(there))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.extend([str(ROOT / "benchmarks" / "search"), str(ROOT / "tests" / "reporting")])
 
-from one import laid_over, wasted  # noqa: E402
+from found import wasted  # noqa: E402
+from one import laid_over  # noqa: E402
 from trials_by_hand import trial  # noqa: E402
 from worth import RECIPES, SEARCH, Row, file_of, last_line, lines  # noqa: E402
 
@@ -36,18 +38,22 @@ def cells(task: str, seed: int, search: float, first: float, recipes: list[float
 def test_gains_are_over_what_validation_would_have_chosen() -> None:
     recipes = [0.8, 0.95, *[0.7] * (len(RECIPES) - 2)]
     known = cells("signs", 0, 0.9, 0.85, recipes) | cells("digits-20", 0, 0.99, 0.985, recipes)
-    known |= {("signs", SEARCH, 1): known["signs", SEARCH, 0]}  # a seed without recipes does not count
-    rows = [Row(task, known, [0, 1]) for task in ("signs", "digits-20")]
-    assert [row.seeds for row in rows] == [[0], [0]]
-    assert rows[0].gain == pytest.approx(5.0)
+    # A seed without recipes counts beside its first answers, not beside the portfolio.
+    known["signs", SEARCH, 1] = {**known["signs", SEARCH, 0], "test": 0.92}
+    rows = [Row(task, known, [0, 1, 2]) for task in ("signs", "digits-20")]
+    assert [row.seeds for row in rows] == [[0, 1], [0]]
+    assert [row.compared for row in rows] == [[0], [0]]
+    assert rows[0].gain == pytest.approx(6.0)
     assert rows[0].over_portfolio == pytest.approx(10.0)
     # The last line is of the photographs; where none is recorded, of what is.
-    assert last_line(rows) == "SEARCH gains +5.00 points, over the portfolio +10.00, wasted 40%"
+    assert last_line(rows) == "SEARCH gains +6.00 points, over the portfolio +10.00, wasted 40%"
     assert last_line(rows[1:]) == "SEARCH gains +0.50 points, over the portfolio +19.00, wasted 40%"
-    assert last_line([]).startswith("SEARCH gains -")
+    assert last_line([]) == "SEARCH gains - points, over the portfolio -, wasted -"
+    searched = Row("signs", {("signs", SEARCH, 0): known["signs", SEARCH, 0]}, [0])
+    assert last_line([searched]) == "SEARCH gains +5.00 points, over the portfolio -, wasted 40%"
     told = "\n".join(lines(rows))
-    assert "photographs: gains +5.00" in told
-    assert "confirmed accuracy is +0.20 points off" in told
+    assert "photographs: gains +6.00" in told
+    assert "confirmed accuracy is -0.80 points off" in told
 
 
 def test_what_went_on_or_ends_among_the_best_is_not_wasted() -> None:
@@ -83,4 +89,7 @@ def test_cells_have_files_of_their_own_and_tasks_a_command(tmp_path: Path) -> No
     assert len(files) == 1 + len(PORTFOLIO)
     assert all(name.replace("-", "").replace(".", "").isalnum() for name in files)
     assert "task.seed=3" in arguments_of("textures", 3, None)
-    assert len(PHOTOGRAPHS) == 6
+    named = set(
+        re.findall(r'^    "(\S+)": Task\(', (ROOT / "benchmarks/photos/tasks.py").read_text(), re.MULTILINE)
+    )
+    assert set(PHOTOGRAPHS) == named  # each has a table there
