@@ -18,8 +18,9 @@ from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
 from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.records import TrialRecord, TrialState, classify
 from automl_transfer.errors import StoreUnavailableError
-from automl_transfer.reporting.racing import most_seconds, next_round
+from automl_transfer.reporting.racing import most_seconds, next_round, worth_confirming
 from automl_transfer.reporting.ranking import by_validation, ranked_epoch
+from automl_transfer.search.noise import search_is_over
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
@@ -65,7 +66,8 @@ def confirm_best(
         strategies: How many candidates.
         max_runs: At most so many runs of each.
         bounded: After two runs of each, train others than the leader only as long as all runs together take
-            no longer than half the time of the trials, or `racing.LEAST_SECONDS`.
+            no longer than half the time of the trials, or `racing.LEAST_SECONDS`; and where nothing is left
+            to gain, only those that cost about as little as the best (`racing.worth_confirming`).
         until: Given the study's trials and the runs so far, a time of `time.monotonic()`: begin no run that
             would end later, as far as earlier ones tell, and give up one that does. Where not all candidates
             fit, the better ones are confirmed.
@@ -85,6 +87,9 @@ def confirm_best(
     metric = handle.task.metric
     records = Trials(store).records(handle)
     candidates = by_validation(records, metric)[:strategies]
+    if bounded:
+        settled = search_is_over(Trials(store), handle) is not None
+        candidates = worth_confirming(candidates, settled=settled)
     by_root = {record.root: record for record in candidates}
     most = most_seconds(records) if bounded else math.inf
     known, given_up = set(evidence.failures(handle, "confirm")), set[int]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from automl_transfer.api.training import (
 )
 from automl_transfer.domain.evidence import TestLook
 from automl_transfer.domain.records import TrialRecord
+from automl_transfer.errors import TrialError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeTraining, make_recipe
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
@@ -50,6 +52,8 @@ from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
+
+log = logging.getLogger(__name__)
 
 _Composed = tuple["TrainingRun", RecipeTraining, Made | None]
 """The winner as it was trained, and what ships in its place; None for itself."""
@@ -194,6 +198,11 @@ def _ship(
         except Aborted:
             check_abort()
             return None
+        except TrialError as error:
+            if refit:
+                raise
+            log.warning("trial %d ships as it was judged, its refit failed: %s", record.number, error)
+            return None
 
     if made is None or made.shipped_as.kind == "winner":
         if (found := again(winner)) is not None:
@@ -300,6 +309,11 @@ def _recipe(
 ) -> Recipe:
     assert winner.strategy is not None
     handle = bench.handle
+    names = (
+        {each.record.strategy.source for each, _ in made.composition.chosen if each.record.strategy}
+        if made
+        else set()
+    )
     if made is None:
         best = ranked_epoch(winner, handle.task.metric)
         validation = scored(best, best.validation_loss, handle.task.splits.validation)
@@ -322,4 +336,7 @@ def _recipe(
         root_trial=winner.root,
         identity=handle.identity,
         shipped_as=None if made is None else made.shipped_as,
+        other_sources=[
+            source_facts(name, handle.sources.get(name)) for name in sorted(names - {winner.strategy.source})
+        ],
     )

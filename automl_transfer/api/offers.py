@@ -92,7 +92,7 @@ class Offer:
         if refit and self.kind == "soup":
             mistakes.append(
                 "the winner and an ensemble can be refitted, got --refit for a soup: its parts ship as their "
-                "trials left them, chosen by the validation images; leave --refit out"
+                "trials left them, chosen by the validation images; leave --refit out, or ship another kind"
             )
         if mistakes:
             raise ConfigurationError(mistakes)

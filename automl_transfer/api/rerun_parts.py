@@ -11,7 +11,7 @@ from automl_transfer.api.rerun import OnEpoch, load_source, train_again
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.names import CHECKPOINT
 from automl_transfer.errors import SourceError
-from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.best_strategy import Recipe, RecipeSource
 from automl_transfer.recipes.shipped_as import Part, ShippedAs
 from automl_transfer.training.calibration import fit_temperature
 from automl_transfer.training.making import Judged, split_logits
@@ -62,8 +62,6 @@ def train_parts_again(
 
 
 def _source(recipe: Recipe, part: Part, source: str | None, task: LoadedTask) -> Backbone:
-    from automl_transfer.models.registry import get_source
-
     name = part.strategy.source
     if name == recipe.strategy.source:
         return load_source(recipe, source, task, same=True)
@@ -72,4 +70,6 @@ def _source(recipe: Recipe, part: Part, source: str | None, task: LoadedTask) ->
             f"the sources of all parts must be known by name here, got {name}, a local file, for trial "
             f"{part.trial}: export the study again with --as winner, and verify that"
         )
-    return get_source(name).load(task.task.channels)
+    known = next((each for each in recipe.other_sources if each.name == name), RecipeSource(name=name))
+    of_part = recipe.model_copy(update={"strategy": part.strategy, "source": known})
+    return load_source(of_part, None, task, same=True)

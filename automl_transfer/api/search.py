@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from automl_transfer.aborting import Aborted, abortable, abortable_also, check_abort
 from automl_transfer.api.evidence import confirm_best
 from automl_transfer.api.finish import Shipped, finish_search
+from automl_transfer.api.offers import Offer
 from automl_transfer.api.run_folder import check_run_folder, claim_run_folder
 from automl_transfer.api.shared_search import SearchTime, SharedFirst
 from automl_transfer.api.time_plan import TimePlan
@@ -286,6 +287,7 @@ def run_study(
     began = time.monotonic()
     events = events or SearchEvents()
     stop = stop or StopRequest()
+    Offer(spec.search.ship_as).check(refit)
     shipped, reason = None, ""
     try:
         with abortable(lambda: stop.asked is not None):

@@ -22,7 +22,7 @@ from automl_transfer.domain.records import EpochResult, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.reporting.plain import plain
 from automl_transfer.reporting.table import Report
-from automl_transfer.reporting.warm import beginning
+from automl_transfer.reporting.warm import beginning, proposed
 from automl_transfer.workers.repeated import EVERY, Pulse
 from automl_transfer.workers.signals import TIME_UP
 
@@ -51,6 +51,7 @@ class LiveSearch(SearchEvents):
         self._began = time.monotonic()
         self._ended = 0
         self._paused: set[int] = set()
+        self._proposed: dict[str, str] = {}
         self._best: float | None = None
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -148,9 +149,10 @@ class LiveSearch(SearchEvents):
             self._line(f"profile of {profile.source}: {profile.warning}")
 
     def on_start(self, begun: WarmStart) -> None:
-        """Say what earlier tasks propose."""
+        """Say that earlier tasks propose something; what it is when it is tried."""
         for line in beginning(begun, self._spec.search.start):
             self._line(f"{self._clock()}  {plain(line, 1000)}")
+        self._proposed = proposed(begun) if self._spec.search.start == "warm" else {}
 
     def on_confirmation(self, run: ExtraRun) -> None:
         """One of the best strategies was trained again, on a fresh split."""
@@ -172,6 +174,8 @@ class LiveSearch(SearchEvents):
         if claim.epochs:
             at = claim.epochs[-1].epoch
             self._line(f"{self._clock()}  trial {claim.number:>3}        goes on after epoch {at}")
+        elif why := self._proposed.pop(claim.strategy.key(), None):
+            self._line(f"{self._clock()}  trial {claim.number:>3}        {why}: {claim.strategy.describe()}")
         self._show(f"trial {claim.number} starts")
 
     def on_epoch(self, claim: Claim, result: EpochResult) -> None:

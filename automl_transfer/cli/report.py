@@ -162,6 +162,9 @@ def _train(
                     same = best.root_trial == refreshed.before
                     won = "" if same else f", trial {refreshed.before} before: its model is shipped now"
                     say(f"the winner is trial {best.root_trial}{won}; {refreshed.folder}/ is up to date")
+                    recipe = refreshed.shipped.recipe
+                    if recipe is not None and recipe.shipped_as is not None:
+                        say(f"ships as {recipe.shipped_as.name}, {recipe.shipped_as.comparison()}")
             if audit:
                 audit_pruned(store, bench, trials=audit, on_run=told, on_failure=failed)
         except Aborted:

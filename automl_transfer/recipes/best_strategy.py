@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -195,6 +196,7 @@ class Recipe(Frozen):
     Attributes:
         strategy: The winner's: what `apply` trains, whatever ships.
         shipped_as: Where the model is not the winner as it was trained: a soup, an ensemble, with flips.
+        other_sources: Of networks in an ensemble whose source is not the winner's.
     """
 
     schema_: Literal["automl-transfer/recipe/2"] = Field(default="automl-transfer/recipe/2", alias="schema")
@@ -207,6 +209,7 @@ class Recipe(Frozen):
     environment: Environment
     provenance: Provenance
     shipped_as: ShippedAs | None = Field(default=None, exclude_if=unsaid)
+    other_sources: tuple[RecipeSource, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @model_validator(mode="after")
     def _names_are_names(self) -> Self:
@@ -217,6 +220,7 @@ class Recipe(Frozen):
             ("source.name", self.source.name),
             ("task.name", self.task.name),
             ("provenance.study", self.provenance.study),
+            *(("other_sources.name", each.name) for each in self.other_sources),
             *(
                 ("shipped_as.parts.strategy.source", each.strategy.source)
                 for each in (self.shipped_as.parts if self.shipped_as else ())
@@ -262,6 +266,7 @@ def make_recipe(
     root_trial: int | None = None,
     identity: str | None = None,
     shipped_as: ShippedAs | None = None,
+    other_sources: Sequence[RecipeSource] = (),
 ) -> Recipe:
     """Put a recipe together and leave everything local out of it.
 
@@ -290,13 +295,7 @@ def make_recipe(
             pixel_range=task.pixel_range,
             fit=task.fit,
         ),
-        source=source.model_copy(
-            update={
-                "name": name,
-                "revision": source.revision and public_text(source.revision),
-                "licence": source.licence and public_text(source.licence),
-            }
-        ),
+        source=_public(source.model_copy(update={"name": strategy.source})),
         training=training,
         metrics=metrics,
         cost=cost,
@@ -311,7 +310,18 @@ def make_recipe(
             root_trial=root_trial,
         ),
         shipped_as=shipped_as,
+        other_sources=tuple(_public(each) for each in other_sources),
     )
+
+
+def _public(source: RecipeSource) -> RecipeSource:
+    """Without what is local."""
+    told = {
+        "name": public_source(source.name),
+        "revision": source.revision and public_text(source.revision),
+        "licence": source.licence and public_text(source.licence),
+    }
+    return source.model_copy(update=told)
 
 
 def _reading(spec: TaskSpec) -> Reading | None:

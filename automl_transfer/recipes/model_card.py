@@ -103,9 +103,15 @@ def _score(score: Score | None) -> str:
 
 
 def _others(recipe: Recipe) -> str:
+    if recipe.other_sources:
+        told = (
+            f"{_plain(each.name)}; licence: {_plain(each.licence or 'not stated by the source')}"
+            for each in recipe.other_sources
+        )
+        return f" Of other parts: {'. And: '.join(told)}."
     parts = recipe.shipped_as.parts if recipe.shipped_as is not None else ()
     names = sorted({part.strategy.source for part in parts} - {recipe.source.name})
-    if not names:
+    if not names:  # of versions that stated one licence
         return ""
     return f" Of other parts: {', '.join(map(_plain, names))}, whose own licences hold as well."
 

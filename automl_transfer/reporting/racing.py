@@ -24,11 +24,15 @@ FIRST_RUNS = 2
 """Runs that every candidate gets: with fewer, nothing is known about the spread over seeds."""
 
 
+AS_CHEAP = 2.0
+"""Where nothing is left to gain: by how many times the training of the best another one's may be longer."""
+
+
 class ConfirmationProgress(Frozen):
     """How far the confirmation is that the study asks for.
 
     Attributes:
-        strategies: How many of the best by validation score are confirmed (`confirm` of the study).
+        strategies: How many of the best by validation score are confirmed at most (`confirm` of the study).
         done: Trainings of these that are done.
         planned: Trainings that there are at least, once it is complete: two of each and all of the best.
             `done` may be more, where two strategies stay close.
@@ -46,6 +50,26 @@ class ConfirmationProgress(Frozen):
     def complete(self) -> bool:
         """Whether nothing is left to do."""
         return self.done >= self.planned
+
+
+def worth_confirming(best: Sequence[TrialRecord], *, settled: bool) -> list[TrialRecord]:
+    """Which of the candidates the end of a search confirms.
+
+    Once no strategy could be shown to be better than the best one (`search.noise`), no other is worth many
+    times its training: only those are confirmed beside it that cost about as little.
+
+    Args:
+        best: Candidates, the best by validation first.
+        settled: Whether nothing is left to gain.
+    """
+    if not settled or not best:
+        return list(best)
+    most = AS_CHEAP * _trained(best[0])
+    return [best[0], *(record for record in best[1:] if _trained(record) <= most)]
+
+
+def _trained(record: TrialRecord) -> float:
+    return record.outcome.train_seconds if record.outcome is not None else record.seconds
 
 
 def next_round(

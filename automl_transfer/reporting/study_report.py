@@ -18,7 +18,7 @@ from automl_transfer.domain.task import Task
 from automl_transfer.domain.warm import WarmStart
 from automl_transfer.errors import StudyError, UserError
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
-from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed
+from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed, worth_confirming
 from automl_transfer.reporting.ranking import (
     RankedTask,
     Ranking,
@@ -225,7 +225,7 @@ def make_report(
             confirm_runs=spec.search.confirm_runs if spec is not None else CONFIRM_RUNS,
         ).model_copy(
             update={
-                "confirmation": _progress(spec, records, confirmed, failures or [], task.metric, stopped),
+                "confirmation": _progress(spec, records, confirmed, failures or [], task, stopped),
                 "ended": _ended(spec, task, records),
                 "test_looks": tuple(looks or ()),
             }
@@ -251,6 +251,11 @@ def _ended(spec: StudySpec | None, task: Task, records: list[TrialRecord]) -> st
         return None
     if len({record.root for record in records}) >= spec.search.trials:
         return None
+    return _over(spec, task, records)
+
+
+def _over(spec: StudySpec, task: Task, records: list[TrialRecord]) -> str | None:
+    """Why nothing is left to gain; None where something is."""
     complete = [r.value for r in records if r.state is TrialState.COMPLETE and r.value is not None]
     return over_by(spec.search, task, lambda: max(complete, default=None))
 
@@ -260,13 +265,14 @@ def _progress(
     records: list[TrialRecord],
     runs: list[ExtraRun],
     failures: list[FailedRun],
-    metric: Metric,
+    task: Task,
     stopped: str | None,
 ) -> ConfirmationProgress | None:
     """How far the confirmation is that a study asks for."""
     if spec is None or not spec.search.confirm:
         return None
-    best = by_validation(records, metric)[: spec.search.confirm]
+    best = by_validation(records, task.metric)[: spec.search.confirm]
+    best = worth_confirming(best, settled=_over(spec, task, records) is not None)
     if not best:
         return None
     failed = {failure.root for failure in failures}
@@ -274,7 +280,7 @@ def _progress(
         [record.root for record in best if record.root not in failed],
         runs,
         spec.search.confirm_runs,
-        metric,
+        task.metric,
         most_seconds=most_seconds(records),
     )
     return ConfirmationProgress(

@@ -36,11 +36,17 @@ def beginning(begun: WarmStart, start: Literal["warm", "cold"] = "warm") -> Iter
     if begun.nearest:
         near = ", ".join(f"{plain(name, 60)} ({far:.2f})" for name, far in begun.nearest)
         yield f"  the most alike, by distance of signatures: {near}; all tasks count the same"
+
+
+def proposed(begun: WarmStart) -> dict[str, str]:
+    """Why each strategy is proposed, by the strategy's key; without those of a newer automl-transfer."""
+    found = {}
     for number, each in enumerate(begun.proposals, start=1):
-        where = f"on {each.tasks} of them" if each.tasks > 1 else "on one of them"
+        where = f"on {each.tasks} earlier tasks" if each.tasks > 1 else "on one earlier task"
         best = f"best on {plain(each.best_on, 60)}"
-        rank = f"mean rank {each.rank:.2f} (1 is the best)"
-        yield f"  earlier {number}: {rank} {where}, {best}: {_words(each.strategy)}"
+        if (key := _key(each.strategy)) is not None:
+            found[key] = f"earlier {number}: mean rank {each.rank:.2f} (1 is the best) {where}, {best}"
+    return found
 
 
 def _tasks(begun: WarmStart) -> str:
@@ -56,13 +62,6 @@ def _tasks(begun: WarmStart) -> str:
             of_program = f"{number} {tasks} that {'come' if number > 1 else 'comes'} with the program"
             parts.append(of_program if origin == SHIPPED else f"{number} {origin} {tasks}")
     return " and ".join(parts)
-
-
-def _words(stored: str) -> str:
-    try:
-        return plain(read_strategy(stored).describe(), 400)
-    except UnreadableRowError:
-        return "a strategy of a newer automl-transfer"
 
 
 def outcome(
@@ -85,7 +84,7 @@ def outcome(
     """
     if begun is None or not begun.proposals:
         return
-    keys = [key for each in begun.proposals if (key := _key(each.strategy)) is not None]
+    keys = proposed(begun)
     strategies = {r.number: r.strategy.key() for r in records if r.strategy is not None}
     tried = [r for r in records if strategies.get(r.number) in keys and r.number not in first]
     curves = {r.number: _curve(r, metric) for r in records}

@@ -14,6 +14,7 @@ from automl_transfer.search.answers import MOST_VIEWS, finetuned_from, fixed_by,
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.earlier import begin
 from automl_transfer.search.in_time import SMALLER, InTime
+from automl_transfer.search.noise import search_is_over
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.evidence import Evidence
@@ -51,10 +52,10 @@ class FirstAnswers:
     head generalises best (leave-one-out): the first trial, seconds after the start. The second one reads
     larger images, where that generalises better: with more detail, where the files have it. The third one
     solves the head of the better of them on augmented views, where images are few enough. Where images are
-    large or many, the whole network is then fine-tuned under a fresh head, to the end of the horizon. The
-    next one trains on from the solved head, as far as the space allows. Then comes what earlier tasks propose
-    (`search.warm`), and the default. No more are
-    enqueued than the study has trials, and none that has another value than the study fixes.
+    large or many, the whole network is then fine-tuned under a fresh head, to the end of the horizon, unless
+    the first answer leaves nothing to gain (`search.noise`). The next one trains on from the solved head, as
+    far as the space allows. Then comes what earlier tasks propose (`search.warm`), and the default. No more
+    are enqueued than the study has trials, and none that has another value than the study fixes.
 
     Where there is no time for that, sources are profiled on smaller images, and the first answer reads these;
     where there is none to train on larger ones, training goes on from the best head on smaller ones.
@@ -162,7 +163,8 @@ class FirstAnswers:
                 tuned = tuned_from(self._to_train(small, best), space, spec.space, spec.task.metric)
                 whole = finetuned_from(solved, space, spec.space, self._bench.task.task, self._bench.horizon)
                 # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
-                if whole is not None:
+                # Where the solved head leaves nothing to gain, a fresh one could at best come there.
+                if whole is not None and search_is_over(self._trials, self._bench.handle) is None:
                     self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
                 if tuned != default or not spec.search.default_first:
                     self._enqueue(TUNED_KEY, TUNED_LABEL, tuned)

@@ -12,15 +12,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from automl_transfer.api import evaluate, export, package, search, verify
+from automl_transfer.api import evaluate, export, finish, package, search, verify
 from automl_transfer.api.offers import Offer, clearly_likelier, warn_of_flips
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
-from automl_transfer.errors import ConfigurationError, StudyError, UserError
+from automl_transfer.errors import ConfigurationError, NotANumberError, StudyError, UserError
 from automl_transfer.models.registry import get_source
 from automl_transfer.recipes.model_folder import load_model
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.shipped_as import Part
+from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -272,3 +274,66 @@ def test_a_study_of_one_trial_ships_its_winner(tmp_path: Path, caplog: pytest.Lo
     place = StoreURL.parse(str(tmp_path / "study.db"))
     assert search(spec, storage=place, output=tmp_path / "out", device="cpu").recipe.shipped_as is None
     assert "the winner ships alone: soup: it is made of at least two trials" in caplog.text
+
+
+def test_an_ensemble_of_two_sources_states_both(tmp_path: Path) -> None:
+    space = {
+        **SPEC.space,
+        "source": ("efficientnet-lite0", "efficientnet-lite1"),
+        "pool": 1,
+        "normalise": "source",
+    }
+    search_ = SPEC.search.model_copy(update={"sampler": "random", "trials": 4, "ship_as": "ensemble"})
+    spec = SPEC.model_copy(update={"search": search_, "space": {**space, "learning_rate": (1e-3, 3e-3)}})
+    place, output = StoreURL.parse(str(tmp_path / "study.db")), tmp_path / "out"
+    search(spec, storage=place, output=output, device="cpu")
+    with Store.open(place) as store:
+        trials = Trials(store).records(store.study("offers"))
+    by_source = {trial.strategy.source: trial.number for trial in trials if trial.strategy is not None}
+    assert set(by_source) == set(space["source"])
+    found = export(
+        "offers", output, kind="ensemble", trials=tuple(by_source.values()), storage=str(place), device="cpu"
+    ).recipe
+    used = {part.strategy.source for part in found.shipped_as.parts}
+    stated = [found.source, *found.other_sources]
+    assert {each.name for each in stated} == used | {found.source.name}
+    assert all(each.licence and each.sha256 for each in stated)
+    if len(used) > 1:
+        (other,) = found.other_sources
+        assert (
+            f"Of other parts: {other.name}; licence: {other.licence}."
+            in (output / "model/README.md").read_text()
+        )
+        assert verify(output / "best_strategy.json").word == "identical"
+        changed = found.model_copy(update={"other_sources": (other.model_copy(update={"sha256": "0" * 64}),)})
+        with pytest.raises(UserError, match="must have the recipe's sha256"):
+            verify(changed)
+
+
+def test_a_refit_that_fails_ships_what_was_judged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"trials": 1, "max_epochs": 1})})
+    place = StoreURL.parse(str(tmp_path / "study.db"))
+    through = finish.trained
+
+    def failing(bench: Workbench, winner: TrialRecord, *, refit: bool) -> Any:
+        if refit:
+            raise NotANumberError("the loss is not a number")
+        return through(bench, winner, refit=refit)
+
+    monkeypatch.setattr(finish, "trained", failing)
+    with pytest.raises(NotANumberError):  # it was insisted on
+        search(spec, storage=place, output=tmp_path / "out", device="cpu", refit=True)
+    found = search(spec, storage=place, output=tmp_path / "out", device="cpu").recipe
+    assert not found.training.refit
+    assert "trial 0 ships as it was judged, its refit failed: the loss is not a number" in caplog.text
+    assert (tmp_path / "out" / "model" / "model.safetensors").is_file()
+
+
+def test_a_soup_is_not_refitted_and_says_so_before_the_search(tmp_path: Path) -> None:
+    spec = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"ship_as": "soup"})})
+    place = StoreURL.parse(str(tmp_path / "study.db"))
+    with pytest.raises(ConfigurationError, match="got --refit for a soup"):
+        search(spec, storage=place, output=tmp_path / "out", device="cpu", refit=True)
+    assert not list(tmp_path.iterdir())

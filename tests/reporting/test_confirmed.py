@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import norm, t
 from studies_by_hand import confirm_run, packed
+from trials_by_hand import trial
 
 from automl_transfer.domain.evidence import ExtraRun, pack_bits
 from automl_transfer.reporting.confirmed import Arm, accuracy_interval, arms_of
 from automl_transfer.reporting.panel import Panel
-from automl_transfer.reporting.racing import next_round
+from automl_transfer.reporting.racing import next_round, worth_confirming
 from automl_transfer.reporting.statistics import clopper_pearson, spent_levels
 
 DRAWS = 800
@@ -264,6 +265,14 @@ def test_a_race_leaves_out_what_would_take_too_long_but_not_the_leader() -> None
     more = spent(32.0 + cost[leader] + cost[cheap])
     assert more[leader] == 4
     assert more[cheap] == 3
+
+
+def test_where_nothing_is_left_to_gain_only_what_is_about_as_cheap_is_confirmed() -> None:
+    best = [trial(0, 0.99, seconds=2.0), trial(1, 0.99, seconds=30.0), trial(2, 0.98, seconds=3.0)]
+    assert [record.root for record in worth_confirming(best, settled=False)] == [0, 1, 2]
+    assert [record.root for record in worth_confirming(best, settled=True)] == [0, 2]
+    assert [record.root for record in worth_confirming(best[1:], settled=True)] == [1, 2]  # the best is dear
+    assert worth_confirming([], settled=True) == []
 
 
 def test_nothing_to_race() -> None:

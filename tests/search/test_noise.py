@@ -10,11 +10,16 @@ import pytest
 from rich.console import Console
 
 from automl_transfer.api import search
+from automl_transfer.api.evidence import confirm_best
 from automl_transfer.api.finish import RANKING
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.reporting.confirmed import unpacked
+from automl_transfer.reporting.ranking import by_validation
+from automl_transfer.reporting.study_report import StudyReport, read_study_report
 from automl_transfer.reporting.table import Report
 from automl_transfer.search.noise import nothing_left
+from automl_transfer.search.workbench import Workbench
+from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL
 
 EASY = {"tune_mode": "closed_form", "truncation": 4, "pool": 4, "taps": 2, "ridge_lambda": (0.3, 1.0)}
@@ -94,3 +99,29 @@ def test_whoever_asks_for_more_trials_gets_more(tmp_path: Path) -> None:
     assert trials(4) == 4  # more than it was to try: somebody wants them although nothing is left to gain
     assert trials(4) == 4
     assert trials(5) == 5
+
+
+def test_where_nothing_is_left_to_gain_no_dear_strategy_is_confirmed(tmp_path: Path) -> None:
+    easy = spec(profile=True, trials=4, confirm=3, confirm_runs=2, max_epochs=3)
+    easy = easy.model_copy(update={"space": {}})
+    url, out = StoreURL.parse(str(tmp_path / "study.db")), tmp_path / "out"
+
+    def confirmed(report: StudyReport) -> set[int]:
+        return {run.root for run in report.runs if run.kind == "confirm"}
+
+    first = search(easy, storage=url, output=out, device="cpu", refit=False).shipped
+    assert first is not None
+    report = first.report
+    best, *others = by_validation(report.records, "accuracy")[:3]
+    seconds = {r.root: r.outcome.train_seconds for r in report.records if r.outcome is not None}
+    cheap = {r.root for r in others if seconds[r.root] <= 2.0 * seconds[best.root]}
+    assert len(report.records) >= 3  # the first answers are tried all the same
+    assert confirmed(report) == {best.root} | cheap
+    assert len(confirmed(report)) < 3
+    assert report.ranking.ended
+    assert report.ranking.confirmation is not None
+    assert report.ranking.confirmation.complete  # nothing is owed
+    with Store.open(url) as store:
+        bench = Workbench.open(store.study("easy"), device="cpu")
+        confirm_best(store, bench, strategies=3, max_runs=2)  # asked for by hand
+        assert confirmed(read_study_report(store, "easy")) == {best.root} | {r.root for r in others}

@@ -352,6 +352,30 @@ def test_first_answers_fit_the_space_and_the_budget(
             assert viewed.ridge_lambda < plain.ridge_lambda
 
 
+@pytest.mark.parametrize(("score", "stop_when", "tried"), [
+    (0.9, "noise", True),
+    (0.99, "noise", False),  # 2 of 200 are wrong: no strategy could be shown to be better
+    (0.99, "budget", True),
+])  # fmt: skip
+def test_the_whole_network_is_not_tuned_where_the_first_answer_leaves_nothing_to_gain(
+    tmp_path: Path, task: LoadedTask, score: float, stop_when: str, tried: bool
+) -> None:
+    space = {"tune_mode": "search", "resolution_scale": 1.0, "augmentation": "none"}
+    store, study = open_study(tmp_path, task, space, trials=9, max_epochs=200, stop_when=stop_when)
+    with store:
+        trials = Trials(store)
+        first = FirstAnswers(Workbench.open(study, device="cpu", task=task), trials)
+        first.quick()
+        claim = trials.claim(study, "w")
+        assert claim is not None
+        trials.record_epoch(claim, epoch(1, score), score)
+        trials.finish(claim, TrialState.COMPLETE, score, DONE)
+        first.rest()
+        labels = [claim.label for _ in range(9) if (claim := trials.claim(study, "w"))]
+        assert "default" in labels  # others are tried
+        assert (FINETUNED_LABEL in labels) == tried
+
+
 def test_heads_of_the_profile_read_what_the_study_fixes(tmp_path: Path, task: LoadedTask) -> None:
     """C9: the best head of all would read several outputs on a finer grid."""
     fixed = {"truncation": 5, "pool": 1, "taps": 1, "resolution_scale": 1.0, "ridge_lambda": 3.0, "views": 4}

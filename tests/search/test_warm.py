@@ -13,7 +13,7 @@ from automl_transfer.domain.records import TrialState
 from automl_transfer.domain.stored_strategy import read_strategy, store_strategy
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.warm import Proposal, WarmStart, verdict
-from automl_transfer.reporting.warm import beginning, outcome
+from automl_transfer.reporting.warm import beginning, outcome, proposed
 from automl_transfer.search import prior
 from automl_transfer.search.draft import draw, fixed_draft
 from automl_transfer.search.earlier import begin, of_study
@@ -174,8 +174,10 @@ def test_a_study_of_the_same_store_counts_as_an_earlier_one(tmp_path: Path, task
         assert begun.studies == ("s",)
         assert PROPOSED[1] in [read_strategy(each.strategy) for each in begun.proposals]
         assert any("1 study of this store (s)" in line for line in beginning(begun))
-        first = next(line for line in beginning(begun) if line.startswith("  earlier 1"))
-        assert "mean rank" in first
+        why = proposed(begun)
+        assert why[PROPOSED[1].key()].startswith(
+            f"earlier {list(why).index(PROPOSED[1].key()) + 1}: mean rank"
+        )
 
 
 def test_what_is_noted_oddly_or_by_a_newer_program_blocks_nobody(opened: tuple[Store, StudyHandle]) -> None:
