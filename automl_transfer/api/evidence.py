@@ -67,7 +67,8 @@ def confirm_best(
         max_runs: At most so many runs of each.
         bounded: After two runs of each, train others than the leader only as long as all runs together take
             no longer than half the time of the trials, or `racing.LEAST_SECONDS`; and where nothing is left
-            to gain, only those that cost about as little as the best (`racing.worth_confirming`).
+            to gain, only those that cost about as little as the best (`racing.worth_confirming`), and the
+            leader, too, no longer than half the time of the trials.
         until: Given the study's trials and the runs so far, a time of `time.monotonic()`: begin no run that
             would end later, as far as earlier ones tell, and give up one that does. Where not all candidates
             fit, the better ones are confirmed.
@@ -87,11 +88,10 @@ def confirm_best(
     metric = handle.task.metric
     records = Trials(store).records(handle)
     candidates = by_validation(records, metric)[:strategies]
-    if bounded:
-        settled = search_is_over(Trials(store), handle) is not None
-        candidates = worth_confirming(candidates, settled=settled)
+    settled = bounded and search_is_over(Trials(store), handle) is not None
+    candidates = worth_confirming(candidates, settled=settled)
     by_root = {record.root: record for record in candidates}
-    most = most_seconds(records) if bounded else math.inf
+    most = most_seconds(records, settled=settled) if bounded else math.inf
     known, given_up = set(evidence.failures(handle, "confirm")), set[int]()
     features = ResplitFeatures(bench.task, bench.activations)
     waits = False
@@ -105,7 +105,7 @@ def confirm_best(
             costs = Costs.known(handle.task, runs)
             deadline = until(records, runs)
             chosen = [record.root for record in _in_time(left, costs, deadline)]
-            wanted = next_round(chosen, runs, max_runs, metric, most_seconds=most)
+            wanted = next_round(chosen, runs, max_runs, metric, most_seconds=most, settled=settled)
             if not wanted or time.monotonic() >= deadline:
                 return runs
             mine = next((pair for pair in wanted if shared.take(confirm_work(*pair))), None)

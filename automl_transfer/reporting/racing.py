@@ -18,7 +18,7 @@ from automl_transfer.reporting.confirmed import Arm, arms_of
 from automl_transfer.reporting.panel import Panel
 
 LEAST_SECONDS = 30.0
-"""Confirmation may take this long, however short the search was."""
+"""Confirmation may take this long, however short the search was, where there is something to decide."""
 
 FIRST_RUNS = 2
 """Runs that every candidate gets: with fewer, nothing is known about the spread over seeds."""
@@ -79,6 +79,7 @@ def next_round(
     metric: Metric = "accuracy",
     *,
     most_seconds: float = math.inf,
+    settled: bool = False,
 ) -> list[tuple[int, int]]:
     """(root, run) pairs to train next, the same run for every strategy; empty when the race is over.
 
@@ -87,7 +88,8 @@ def next_round(
     leader runs to the end even when it is alone: its accuracy is what people will read.
 
     After the first rounds, no other strategy than the leader is trained again where that would make all
-    runs together take more than `most_seconds`, as far as earlier runs tell; the cheapest goes first.
+    runs together take more than `most_seconds`, as far as earlier runs tell; the cheapest goes first. Where
+    nothing is left to gain (`settled`), no decision is open, and that bounds the leader as well.
     """
     if not roots:
         return []
@@ -103,16 +105,16 @@ def next_round(
             leader = before.order[0]
             raced = [root for root in raced if kept[root] or root == leader]
             missing = [pair for pair in missing if pair[0] in raced]
-            missing = _affordable(missing, leader, runs, most_seconds)
+            missing = _affordable(missing, None if settled else leader, runs, most_seconds)
         if missing:
             return missing
     return []
 
 
-def most_seconds(records: Iterable[TrialRecord]) -> float:
+def most_seconds(records: Iterable[TrialRecord], *, settled: bool) -> float:
     """How long the confirmation at the end of a search may take: half as long as its trials did."""
     searched = sum(record.outcome.train_seconds for record in records if record.outcome is not None)
-    return max(searched / 2, LEAST_SECONDS)
+    return searched / 2 if settled else max(searched / 2, LEAST_SECONDS)
 
 
 def owed(
@@ -122,6 +124,7 @@ def owed(
     metric: Metric = "accuracy",
     *,
     most_seconds: float = math.inf,
+    settled: bool = False,
 ) -> tuple[int, int]:
     """Runs of these candidates that are done, and runs that there are at least when the race is over.
 
@@ -130,7 +133,7 @@ def owed(
     """
     arms = {root: arm for root, arm in arms_of(runs).items() if root in roots}
     done = sum(len(arm.runs) for arm in arms.values())
-    if not next_round(roots, runs, max_runs, metric, most_seconds=most_seconds):
+    if not next_round(roots, runs, max_runs, metric, most_seconds=most_seconds, settled=settled):
         return done, done
     first = sum(max(0, FIRST_RUNS - len(arms[root].runs) if root in arms else FIRST_RUNS) for root in roots)
     leader = Panel(list(arms.values()), metric).order[0] if arms else roots[0]
@@ -139,9 +142,9 @@ def owed(
 
 
 def _affordable(
-    missing: Sequence[tuple[int, int]], leader: int, runs: Sequence[ExtraRun], most_seconds: float
+    missing: Sequence[tuple[int, int]], leader: int | None, runs: Sequence[ExtraRun], most_seconds: float
 ) -> list[tuple[int, int]]:
-    """The leader, and the cheapest others that fit, if runs take as long as their strategies did so far."""
+    """The leader, where one is spared, and the cheapest others that fit, if runs take as long as before."""
     taken: dict[int, list[ExtraRun]] = {root: [] for root, _ in missing}
     for run in runs:
         taken.setdefault(run.root, []).append(run)

@@ -272,7 +272,8 @@ def _progress(
     if spec is None or not spec.search.confirm:
         return None
     best = by_validation(records, task.metric)[: spec.search.confirm]
-    best = worth_confirming(best, settled=_over(spec, task, records) is not None)
+    settled = _over(spec, task, records) is not None
+    best = worth_confirming(best, settled=settled)
     if not best:
         return None
     failed = {failure.root for failure in failures}
@@ -281,7 +282,8 @@ def _progress(
         runs,
         spec.search.confirm_runs,
         task.metric,
-        most_seconds=most_seconds(records),
+        most_seconds=most_seconds(records, settled=settled),
+        settled=settled,
     )
     return ConfirmationProgress(
         strategies=spec.search.confirm,

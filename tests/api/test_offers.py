@@ -298,16 +298,15 @@ def test_an_ensemble_of_two_sources_states_both(tmp_path: Path) -> None:
     stated = [found.source, *found.other_sources]
     assert {each.name for each in stated} == used | {found.source.name}
     assert all(each.licence and each.sha256 for each in stated)
-    if len(used) > 1:
-        (other,) = found.other_sources
-        assert (
-            f"Of other parts: {other.name}; licence: {other.licence}."
-            in (output / "model/README.md").read_text()
-        )
-        assert verify(output / "best_strategy.json").word == "identical"
-        changed = found.model_copy(update={"other_sources": (other.model_copy(update={"sha256": "0" * 64}),)})
-        with pytest.raises(UserError, match="must have the recipe's sha256"):
-            verify(changed)
+    assert used == set(space["source"])
+    (other,) = found.other_sources
+    assert (
+        f"Of other parts: {other.name}; licence: {other.licence}." in (output / "model/README.md").read_text()
+    )
+    assert verify(output / "best_strategy.json").word == "identical"
+    changed = found.model_copy(update={"other_sources": (other.model_copy(update={"sha256": "0" * 64}),)})
+    with pytest.raises(UserError, match="must have the recipe's sha256"):
+        verify(changed)
 
 
 def test_a_refit_that_fails_ships_what_was_judged(

@@ -250,9 +250,9 @@ def test_a_race_leaves_out_what_would_take_too_long_but_not_the_leader() -> None
     everything = [run.model_copy(update={"seconds": cost[run.root]}) for run in everything]
     known = {(run.root, run.run): run for run in everything}
 
-    def spent(most: float) -> dict[int, int]:
+    def spent(most: float, *, settled: bool = False) -> dict[int, int]:
         done: list[ExtraRun] = []
-        while wanted := next_round([0, 1, 2], done, 4, most_seconds=most):
+        while wanted := next_round([0, 1, 2], done, 4, most_seconds=most, settled=settled):
             done += [known[pair] for pair in wanted]
         return {root: len(arm.runs) for root, arm in arms_of(done).items()}
 
@@ -265,6 +265,9 @@ def test_a_race_leaves_out_what_would_take_too_long_but_not_the_leader() -> None
     more = spent(32.0 + cost[leader] + cost[cheap])
     assert more[leader] == 4
     assert more[cheap] == 3
+    # Where nothing is left to gain, the leader is not spared; two runs of each there are all the same.
+    assert spent(0.0, settled=True) == {0: 2, 1: 2, 2: 2}
+    assert spent(math.inf, settled=True) == free
 
 
 def test_where_nothing_is_left_to_gain_only_what_is_about_as_cheap_is_confirmed() -> None:
