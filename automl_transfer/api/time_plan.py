@@ -61,7 +61,7 @@ class Costs:
         trained = record.epochs[-1].epoch if record.epochs else 0
         kept = ranked_epoch(record, self.metric).epoch
         share = kept / trained if trained else 1.0
-        whole = record.outcome.train_seconds if record.outcome is not None else record.seconds
+        whole = record.train_seconds
         return whole * max(share, 0.1)
 
     def first_runs(self, record: TrialRecord) -> float:
@@ -170,7 +170,7 @@ class TimePlan:
     def _refit(self, record: TrialRecord) -> float:
         """Seconds that training on validation images as well is expected to take."""
         splits = self.task.splits
-        seconds = record.outcome.train_seconds if record.outcome is not None else record.seconds
+        seconds = record.train_seconds
         return seconds * (1.0 + splits.validation / max(1, splits.train))
 
 

@@ -208,6 +208,11 @@ class TrialRecord(Frozen):
         """Seconds of training and validation over all epochs."""
         return math.fsum(epoch.seconds for epoch in self.epochs)
 
+    @property
+    def train_seconds(self) -> float:
+        """Seconds that training took, as its outcome says; else those of its epochs."""
+        return self.outcome.train_seconds if self.outcome is not None else self.seconds
+
 
 RETRIED = frozenset({StopKind.CRASHED, StopKind.STORE, StopKind.DATA})
 """Kinds that say nothing about the strategy: the trial is tried again while attempts remain.

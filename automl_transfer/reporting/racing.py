@@ -64,12 +64,8 @@ def worth_confirming(best: Sequence[TrialRecord], *, settled: bool) -> list[Tria
     """
     if not settled or not best:
         return list(best)
-    most = AS_CHEAP * _trained(best[0])
-    return [best[0], *(record for record in best[1:] if _trained(record) <= most)]
-
-
-def _trained(record: TrialRecord) -> float:
-    return record.outcome.train_seconds if record.outcome is not None else record.seconds
+    most = AS_CHEAP * best[0].train_seconds
+    return [best[0], *(record for record in best[1:] if record.train_seconds <= most)]
 
 
 def next_round(

@@ -307,13 +307,9 @@ def _order(
     def order(record: TrialRecord) -> tuple[float, float, float, float, int]:
         score, likelihood = of_epoch(ranked_epoch(record, metric))
         ms = record.outcome.predict_ms_per_image if record.outcome else float("inf")
-        return -score, -likelihood, ms, _train_seconds(record), record.root
+        return -score, -likelihood, ms, record.train_seconds, record.root
 
     return order
-
-
-def _train_seconds(record: TrialRecord) -> float:
-    return record.outcome.train_seconds if record.outcome else record.seconds
 
 
 def _correct(accuracy: float, n: int) -> int:
@@ -360,7 +356,7 @@ def _row(
         validation=score,
         confirmation=confirmation,
         epochs=ranked_epoch(record, metric).epoch,
-        train_seconds=_train_seconds(record),
+        train_seconds=record.train_seconds,
         predict_ms_per_image=record.outcome.predict_ms_per_image if record.outcome else None,
         parameters=record.outcome.parameters if record.outcome else None,
         robust_accuracy=record.outcome.robust_accuracy if record.outcome else None,

@@ -53,7 +53,7 @@ def wasted(
     spent: dict[int, float] = {}
     kept = set(best)
     for record in records:
-        took = record.outcome.train_seconds if record.outcome is not None else record.seconds
+        took = record.train_seconds
         spent[record.root] = max(took, spent.get(record.root, 0.0))  # a continuation has what came before
         trained = record.epochs[-1].epoch if record.epochs else 0
         if record.root in first and trained > first[record.root] and record.root not in through:
