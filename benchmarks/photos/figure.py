@@ -13,10 +13,10 @@ from pathlib import Path
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 import plotly.graph_objects as go
-from photos import MINUTES, SCRIPTS, Cells, folder_of, read_cells
+from photos import SCRIPTS, Cells, read_cells
 from picture import ROOT, lay_out, save, steps
 from plotly.subplots import make_subplots
-from tasks import TASKS
+from tasks import MINUTES, TASKS, folder_of
 
 from automl_transfer.reporting.figures.base import GREEN
 

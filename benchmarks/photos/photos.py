@@ -28,10 +28,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import DATA, TASKS, table
+from tasks import MINUTES, TASKS, cell_file, folder_of, table
 
 HERE = Path(__file__).resolve().parent
-SEEDS, MINUTES, THREADS, RESOLUTION = (0, 1, 2), 20.0, 2, 128
+SEEDS, THREADS, RESOLUTION = (0, 1, 2), 2, 128
 SCRIPTS = {
     "ours": "ours.py", "recipe10": "recipe.py", "recipe": "recipe.py", "fastai": "finetune.py",
     "features": "features.py", "optuna": "tuned.py",
@@ -66,13 +66,6 @@ class Row:
         return 100 * (self.means["ours"] - self.means[self.best_peer])
 
 
-def folder_of(minutes: float, cut: int | None) -> Path:
-    """Where cells lie: those that count in `recorded/`."""
-    if minutes == MINUTES and cut is None:
-        return HERE / "recorded"
-    return DATA / (f"minutes-{minutes:g}" + ("" if cut is None else f"-cut-{cut}"))
-
-
 def read_cells(folder: Path) -> Cells:
     """The cells of a folder."""
     found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
@@ -84,7 +77,7 @@ def reached(curve: list[dict[str, Any]], target: float, budget: float) -> float:
     return next((point["seconds"] for point in curve if point["test"] >= target), budget)
 
 
-def record(options: argparse.Namespace, folder: Path) -> list[str]:
+def record(options: argparse.Namespace) -> list[str]:
     """Run the cells that are missing; those that failed are named, and tried again next time."""
     failed = []
     if options.photos is None and (given := [task for task in options.tasks if TASKS[task].given]):
@@ -94,7 +87,7 @@ def record(options: argparse.Namespace, folder: Path) -> list[str]:
     for seed in options.seeds:
         for task in options.tasks:
             for arm in options.arms:
-                output = folder / f"{task}-{arm}-{seed}.json"
+                output = cell_file(task, arm, seed, options.minutes, options.cut)
                 if output.exists() or (TASKS[task].given and options.photos is None):
                     continue
                 print(f"recording {arm} on {task}, seed {seed}", flush=True)
@@ -239,10 +232,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    folder = folder_of(options.minutes, options.cut)
-    if options.record and (failed := record(options, folder)):
+    if options.record and (failed := record(options)):
         sys.exit("failed: " + "; ".join(failed))
-    print_table(options, read_cells(folder))
+    print_table(options, read_cells(folder_of(options.minutes, options.cut)))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from stamps import fetch
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
+MINUTES = 20.0
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 CLOTHING_TEST = 0.121
 LARGEST_SIDE, LARGEST, LEAST = 192, 40_000_000, 20
@@ -46,6 +47,18 @@ MAPS = re.compile(r"_(nm|sm|gm|rm|glow)$")
 SAME_WORD = {"metall": "metal"}
 NO_WORD = {"ab", "ufo"}
 """Prefixes that say for what a texture was made, not what is on it."""
+
+
+def folder_of(minutes: float, cut: int | None) -> Path:
+    """Where cells lie: those that count in `recorded/`."""
+    if minutes == MINUTES and cut is None:
+        return HERE / "recorded"
+    return DATA / (f"minutes-{minutes:g}" + ("" if cut is None else f"-cut-{cut}"))
+
+
+def cell_file(task: str, arm: str, seed: int, minutes: float, cut: int | None = None) -> Path:
+    """The file of a cell."""
+    return folder_of(minutes, cut) / f"{task}-{arm}-{seed}.json"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
 """To try it out; no part of the figures."""
 
 
+@cache
 def _module(name: str, file: Path) -> ModuleType:
     """Both folders have a `tasks.py`."""
     sys.path.append(str(file.parent))
@@ -40,18 +42,20 @@ def needs_folder(task: str) -> bool:
     return task in ("clothing", "signs", "tiles")
 
 
-def photographs_cell(task: str, seed: int, minutes: float, usual: float) -> Path:
+def photographs_cell(task: str, seed: int, minutes: float) -> Path:
     """Where `photos.py` keeps its search of a task: the very command that would be run here."""
-    folder = BENCHMARKS / "photos"
-    kept = folder / "recorded" if minutes == usual else folder / "data" / f"minutes-{minutes:g}"
-    return kept / f"{task}-ours-{seed}.json"
+    return Path(_photographs().cell_file(task, "ours", seed, minutes))
+
+
+def _photographs() -> ModuleType:
+    return _module("photo_tasks", BENCHMARKS / "photos" / "tasks.py")
 
 
 def arguments_of(task: str, seed: int, photos: Path | None) -> list[str]:
     """What follows `automl-transfer search`, but for time and places."""
     settings: dict[str, Any] = {"task.seed": seed, "search.seed": seed}
     if task in PHOTOGRAPHS:
-        tasks = _module("photo_tasks", BENCHMARKS / "photos" / "tasks.py")
+        tasks = _photographs()
         file, images = tasks.table(task, seed, photos)
         settings["task.resolution"] = RESOLUTION
         settings["task.label_preserving"] = json.dumps(list(tasks.TASKS[task].flips))

@@ -67,17 +67,25 @@ def read_cells(options: argparse.Namespace) -> Cells:
     found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
     cells = {(cell["task"], cell["arm"], cell["seed"]): cell for cell in found}
     for task, seed in product(options.tasks, options.seeds):
-        if (file := search_file(options, task, seed)).exists():
-            cell = json.loads(file.read_text(encoding="utf-8"))
-            if facts := cell.get("searched"):
-                cells[task, SEARCH, seed] = {**cell, **facts}
+        if (cell := read_search(options, task, seed)) is not None:
+            cells[task, SEARCH, seed] = cell
     return cells
+
+
+def read_search(options: argparse.Namespace, task: str, seed: int) -> dict[str, Any] | None:
+    """A search's cell; None where it is not there, or tells nothing of what it found beyond its first answers."""
+    if not (file := search_file(options, task, seed)).exists():
+        return None
+    cell: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if not by_photos(options, task):
+        return cell
+    return {**cell, **cell["searched"]} if "searched" in cell else None
 
 
 def search_file(options: argparse.Namespace, task: str, seed: int) -> Path:
     """Where the search of a task is kept."""
     if by_photos(options, task):
-        return photographs_cell(task, seed, options.minutes, MINUTES)
+        return photographs_cell(task, seed, options.minutes)
     return file_of(folder_of(options), (task, SEARCH, seed))
 
 
@@ -101,7 +109,7 @@ def record(options: argparse.Namespace, folder: Path) -> list[str]:
                 key = task, arm, seed
                 if (search_file(options, task, seed) if arm == SEARCH else file_of(folder, key)).exists():
                     continue
-                if arm != SEARCH and (task, SEARCH, seed) not in read_cells(options):
+                if arm != SEARCH and read_search(options, task, seed) is None:
                     continue  # without what the search tells there is no profile to lay a recipe over
                 print(f"recording {arm} on {task}, seed {seed}", flush=True)
                 if run(key, options, folder) != 0:
