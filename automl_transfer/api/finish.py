@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from automl_transfer.aborting import Aborted, abortable_also, check_abort
 from automl_transfer.api.offers import Made, Offer, make
@@ -17,6 +17,7 @@ from automl_transfer.api.retention import KEPT_STRATEGIES
 from automl_transfer.api.run_folder import (
     RANKING,
     alike,
+    asked_before,
     best_before,
     claim_run_folder,
     restate,
@@ -41,7 +42,7 @@ from automl_transfer.errors import TrialError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeTraining, make_recipe
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
-from automl_transfer.recipes.shipped_as import ShippedAs
+from automl_transfer.recipes.shipped_as import AskedFor
 from automl_transfer.reporting.publish import publish
 from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
@@ -67,12 +68,13 @@ class Shipped:
 
     Attributes:
         recipe: None where no trial completed.
-        refit_given_up: The winner was to be refitted, and ships as it was, because there was no time.
+        not_refitted: Why the winner ships as it was judged although nobody said so; empty where it was
+            refitted, and where that was not wanted.
     """
 
     report: StudyReport
     recipe: Recipe | None
-    refit_given_up: bool = False
+    not_refitted: str = ""
 
     @property
     def ranking(self) -> Ranking:
@@ -90,6 +92,7 @@ def finish_search(
     stopped: str | None = None,
     refit_until: float = math.inf,
     offer: Offer | None = None,
+    by_rule: bool = False,
 ) -> Shipped:
     """Write `ranking.json` and `report.html`, and for the winner `best_strategy.json` and `model/`.
 
@@ -106,8 +109,9 @@ def finish_search(
         may_refit: Whether there is time to; asked for each network that ships.
         stopped: Why the confirmation ended, for the case that some of it is left undone.
         refit_until: Give a refit up at this time of `time.monotonic()`, and ship the winner without.
-        offer: What ships: the winner, with flips or without, a soup or an ensemble. None leaves what somebody
-            exported by name as it is, else does as the study says (`ship_as`).
+        offer: What ships: the winner, with flips or without, a soup or an ensemble. None leaves the winner as
+            somebody exported it by name, else does as the study says (`ship_as`).
+        by_rule: Without `offer`: what was exported by name gives way to what the study says.
 
     Raises:
         ConfigurationError, StudyError: What is offered cannot be; nothing was written.
@@ -121,9 +125,13 @@ def finish_search(
     bench = dataclasses.replace(bench, handle=store.again(bench.handle))
     report = read_study_report(store, bench.handle, stopped=stopped)
     composed = None  # before anything is written: it may not be possible
-    asked = (offer or Offer()).of(bench.handle.spec)
     winner = _winner(report)
-    refit = None if asked.kind == "soup" else refit
+    if offer is None and not by_rule and winner is not None:
+        offer_before = _by_name_before(output, bench, winner)
+    else:
+        offer_before = None
+    asked = (offer or offer_before or Offer()).of(bench.handle.spec)
+    refit = None if refit and asked.kind == "soup" else refit
     earlier = (
         _stays(output, bench, report, winner, refit, asked) if winner is not None and offer is None else None
     )
@@ -140,18 +148,26 @@ def finish_search(
         refit_until=refit_until,
         earlier=earlier,
         composed=composed,
+        asked=asked.told(),
     )
-    looks = tuple(Evidence(store).looks(bench.handle))
-    ranking = report.ranking.model_copy(update={"test_looks": looks})
+    looks = Evidence(store).looks(bench.handle)
+    if shipped.look is not None and shipped.look not in looks:  # of a store that may only be read
+        looks.append(shipped.look)
+    ranking = report.ranking.model_copy(update={"test_looks": tuple(looks)})
     report = dataclasses.replace(report, ranking=ranking)
     write_text(output / RANKING, report.ranking.to_json())
     report = look_into(report, output)
     write_text(output / PAGE, study_page(report))
     publish(store, bench.handle)
-    given_up = refit is not False and shipped is not None and not shipped.training.refit
-    if shipped is not None and shipped.shipped_as is not None:
-        given_up = given_up and shipped.shipped_as.kind != "soup"
-    return Shipped(report, shipped, given_up)
+    return Shipped(report, shipped.recipe, shipped.not_refitted)
+
+
+class _Ended(NamedTuple):
+    """The winner's recipe, the look at the test split that it took, and why it was not refitted."""
+
+    recipe: Recipe | None
+    look: TestLook | None = None
+    not_refitted: str = ""
 
 
 def _ship(
@@ -165,20 +181,23 @@ def _ship(
     refit_until: float,
     earlier: Recipe | None,
     composed: _Composed | None,
-) -> Recipe | None:
+    asked: AskedFor,
+) -> _Ended:
     """The winner's recipe: of now, or of the earlier call that shipped it."""
     best, winner = report.ranking.best, _winner(report)
     if best is None or winner is None:
-        return None
+        return _Ended(None)
     confirmation = confirmed_of(best.confirmation)
     made = composed[2] if composed is not None else None
     if earlier is None:
         way = made.shipped_as if made is not None else None
         earlier = shipped_before(
-            output, bench.handle, winner, refit=refit, accept=lambda found: alike(found, way)
+            output, bench.handle, winner, refit=refit, accept=lambda found: alike(found.shipped_as, way)
         )
     if earlier is not None:
-        return restate(output, bench.handle, earlier, confirmation)
+        recipe = restate(output, bench.handle, earlier, confirmation, asked)
+        may = refit is None and not recipe.training.refit and not _is_soup(recipe)
+        return _Ended(recipe, not_refitted="it had shipped so before" if may else "")
     from automl_transfer.training.state import sha256_of
 
     assert winner.strategy is not None
@@ -188,19 +207,26 @@ def _ship(
     logits = split_logits(judged, "validation") if made is None else made.logits
     calibration = calibration_of(judged, logits)
     run = judged
+    why_not = ""
 
     def again(record: TrialRecord) -> tuple[TrainingRun, RecipeTraining] | None:
-        if not (may_refit(record, record is winner) if refit is None else refit):
+        nonlocal why_not
+        if refit is False:
+            return None
+        if refit is None and not may_refit(record, record is winner):
+            why_not = "that had no place in the time"
             return None
         try:
             with abortable_also(lambda: time.monotonic() >= refit_until):
                 return trained(bench, record, refit=True)
         except Aborted:
             check_abort()
+            why_not = "the time was up before that was done"
             return None
         except TrialError as error:
             if refit:
                 raise
+            why_not = "that failed"
             log.warning("trial %d ships as it was judged, its refit failed: %s", record.number, error)
             return None
 
@@ -215,8 +241,8 @@ def _ship(
             run = made.judged
         anew = any(part.refit for part in made.shipped_as.parts)
         training = training.model_copy(update={"weights_sha256": sha256_of(run.model), "refit": anew})
-    test = _judged(store, bench, winner, run, training, made)
-    recipe = _recipe(bench, winner, judged, training, test, confirmation, made)
+    test, look = _judged(store, bench, winner, run, training, made)
+    recipe = _recipe(bench, winner, judged, training, test, confirmation, made, asked)
     errors = winner_errors(
         judged,
         logits,
@@ -229,7 +255,26 @@ def _ship(
     write_text(output / ERRORS, errors.to_json())
     source = winner.strategy.source if made is None else made.source
     write_results(output, run, bench.backbone(source), recipe, calibration)
-    return recipe
+    return _Ended(recipe, look, "" if training.refit else why_not)
+
+
+def _is_soup(recipe: Recipe) -> bool:
+    return recipe.shipped_as is not None and recipe.shipped_as.kind == "soup"
+
+
+def _by_name_before(output: Path, bench: Workbench, winner: TrialRecord) -> Offer | None:
+    """What somebody exported by name, where it still is this winner's: it is kept, or refitted as it was."""
+
+    def accept(found: Recipe) -> bool:
+        return asked_before(found).by_name
+
+    found = shipped_before(output, bench.handle, winner, refit=None, accept=accept)
+    if found is None:
+        return None
+    rule, shipped_as = asked_before(found).rule, found.shipped_as
+    several = shipped_as is not None and rule in ("soup", "ensemble")
+    parts = tuple(part.trial for part in shipped_as.parts) if several and shipped_as is not None else ()
+    return Offer(rule, flips=shipped_as is not None and shipped_as.flips, trials=parts)
 
 
 def _winner(report: StudyReport) -> TrialRecord | None:
@@ -244,16 +289,17 @@ def _stays(
 ) -> Recipe | None:
     """What shipped before and need not be thought about again.
 
-    Somebody asked for it by name; or the best strategies are the ones that it was chosen from.
+    Somebody asked for it by name; or it was chosen by the same rule, from those strategies that are the best
+    now.
     """
     best = frozenset(row.root_trial for row in report.ranking.rows[:KEPT_STRATEGIES])
     same = best_before(output) == best
 
-    def accept(found: ShippedAs | None) -> bool:
-        if found is not None and not found.by_study:
-            return True
-        kind = "winner" if found is None else found.kind
-        return (asked.plain and found is None) or (same and asked.kind in ("auto", kind))
+    def accept(found: Recipe) -> bool:
+        before = asked_before(found)
+        if before.by_name:
+            return not asked.by_study
+        return before == asked.told() and (asked.plain or same)
 
     return shipped_before(output, bench.handle, winner, refit=refit, accept=accept)
 
@@ -270,32 +316,35 @@ def _judged(
     run: Judged,
     training: RecipeTraining,
     made: Made | None,
-) -> Score | None:
-    """The winner on the test split, and a note of that in the store; the same model is judged once.
+) -> tuple[Score | None, TestLook | None]:
+    """The winner on the test split, with a note of that for the store; the same model is judged once.
 
     None where the task has no test split.
     """
     evidence = Evidence(store)
     shipped_as = made.shipped_as.name if made is not None else ""
-    asked = (winner.root, training.refit, training.weights_sha256, shipped_as)
+    mine = (winner.root, training.refit, training.weights_sha256, shipped_as)
     for look in evidence.looks(bench.handle):
-        if (look.root, look.refit, look.weights_sha256, look.shipped_as) == asked:
-            return Score(**look.shares(), nll=look.nll, interval=look.interval, n=look.images)
+        if (look.root, look.refit, look.weights_sha256, look.shipped_as) == mine:
+            return Score(**look.shares(), nll=look.nll, interval=look.interval, n=look.images), look
     found = score_on_test(run)
-    if found is not None:
-        look = TestLook(
-            root=winner.root,
-            refit=training.refit,
-            weights_sha256=training.weights_sha256,
-            **found.shares(),
-            nll=found.nll,
-            interval=found.interval,
-            images=found.n,
-            shipped_as=shipped_as,
-        )
-        if not store.read_only:
-            evidence.add_look(bench.handle, look)
-    return found
+    if found is None:
+        return None, None
+    look = TestLook(
+        root=winner.root,
+        refit=training.refit,
+        weights_sha256=training.weights_sha256,
+        **found.shares(),
+        nll=found.nll,
+        interval=found.interval,
+        images=found.n,
+        shipped_as=shipped_as,
+    )
+    if store.read_only:
+        log.warning("that the test split was looked at is not kept: the store may only be read")
+    else:
+        evidence.add_look(bench.handle, look)
+    return found, look
 
 
 def _recipe(
@@ -306,6 +355,7 @@ def _recipe(
     test: Score | None,
     confirmation: Confirmed | None,
     made: Made | None,
+    asked: AskedFor,
 ) -> Recipe:
     assert winner.strategy is not None
     handle = bench.handle
@@ -335,6 +385,7 @@ def _recipe(
         trial=winner.number,
         root_trial=winner.root,
         identity=handle.identity,
+        asked=asked,
         shipped_as=None if made is None else made.shipped_as,
         other_sources=[
             source_facts(name, handle.sources.get(name)) for name in sorted(names - {winner.strategy.source})

@@ -114,6 +114,7 @@ def search(
         data_root=data_root,
         cache_root=cache_root,
         refit=refit,
+        by_rule="search__ship_as" in given,
         stop=stop,
         events=events,
     )

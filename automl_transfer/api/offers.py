@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from automl_transfer.api.composing import (
     Composition,
@@ -32,13 +31,14 @@ from automl_transfer.api.composing import (
 from automl_transfer.api.retention import KEPT_STRATEGIES
 from automl_transfer.api.stored import stored
 from automl_transfer.api.training import scores_of_split
+from automl_transfer.data.base import Rows
 from automl_transfer.domain.measured import score_of
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.spec import ShipAs, StudySpec
 from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError, DataError, OutputError, StudyError
 from automl_transfer.recipes.scores import Cost
-from automl_transfer.recipes.shipped_as import Kind, Offered, ShippedAs
+from automl_transfer.recipes.shipped_as import AskedFor, Kind, Offered, ShippedAs
 from automl_transfer.reporting.ranking import one_per_strategy
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.search.workbench import Workbench
@@ -102,6 +102,11 @@ class Offer:
         if self.kind is not None:
             return self
         return dataclasses.replace(self, kind=study.search.ship_as, by_study=not self.flips)
+
+    def told(self) -> AskedFor:
+        """What a recipe says of it; of an offer that says its kind."""
+        assert self.kind is not None
+        return AskedFor(rule=self.kind, by_name=not self.by_study)
 
     @property
     def plain(self) -> bool:
@@ -184,7 +189,7 @@ def make(
     elif offer.kind != "winner":
         try:
             plain += _composed(_pool(bench, report, first, offer), offer, first)
-        except StudyError as error:
+        except (StudyError, DataError, OutputError) as error:  # of another one's images, for one
             if not offer.by_study:
                 raise
             log.warning("the winner ships alone: %s", error)
@@ -201,7 +206,6 @@ def make(
         parts=asked.parts,
         offered=tuple(each for each, *_ in measured),
         images=len(bench.task.indices["validation"]),
-        by_study=offer.by_study,
     )
     for network in networks_of(asked.judged.model):
         network.flips = offer.flips
@@ -231,27 +235,35 @@ def _clearly_better(
     metric = bench.task.task.metric
     if round(score_of(scores_of_split(made.judged, "validation", logits), metric), 12) <= first.order[0]:
         return None
-    labels = bench.task.labels[bench.task.indices["validation"]]
-    return made if clearly_likelier(logits, first.logits, labels) else None
+    rows = bench.task.indices["validation"]
+    groups = None if bench.task.together is None else bench.task.together[rows]
+    return made if clearly_likelier(logits, first.logits, bench.task.labels[rows], groups) else None
 
 
-def clearly_likelier(ours: Logits, theirs: Logits, labels: npt.NDArray[np.int64]) -> bool:
+def clearly_likelier(ours: Logits, theirs: Logits, labels: Rows, groups: Rows | None = None) -> bool:
     """Whether the same images are likelier by `CLEARLY` standard errors; arguments as for `likelier_by`."""
-    return likelier_by(ours, theirs, labels) > CLEARLY
+    return likelier_by(ours, theirs, labels, groups) > CLEARLY
 
 
-def likelier_by(ours: Logits, theirs: Logits, labels: npt.NDArray[np.int64]) -> float:
+def likelier_by(ours: Logits, theirs: Logits, labels: Rows, groups: Rows | None = None) -> float:
     """By how many standard errors the same images are likelier, after each one's calibration.
 
     Args:
         ours: (n, classes) finite logits.
         theirs: The same of what it is compared with.
         labels: (n,) true classes.
+        groups: (n,) the same number for images that belong together: these are one observation, so the
+            standard error is that of a mean over clusters (Liang & Zeger 1986). None where none do.
     """
     heat = [fit_temperature(logits, labels).temperature for logits in (ours, theirs)]
     gains = log_likelihood(ours, labels, heat[0]) - log_likelihood(theirs, labels, heat[1])
-    spread = float(gains.std(ddof=1)) if len(gains) > 1 else 0.0
-    return float(gains.mean()) / (spread / math.sqrt(len(gains))) if spread > 0.0 else 0.0
+    off = gains - gains.mean()
+    if groups is not None:
+        off = np.bincount(np.unique(groups, return_inverse=True)[1], weights=off)
+    if len(off) < 2:
+        return 0.0
+    error = math.sqrt(float((off**2).sum()) * len(off) / (len(off) - 1)) / len(gains)
+    return float(gains.mean()) / error if error > 0.0 else 0.0
 
 
 def _composed(pool: Sequence[Ingredient], offer: Offer, first: Ingredient) -> list[Composition]:

@@ -48,5 +48,7 @@ def refresh_run(store: Store, bench: Workbench) -> Refreshed | None:
         return None
     with SharedWork(store, bench.handle) as shared:
         shared.wait(SHIP)
-        shipped = finish_search(store, bench, folder, refit=earlier.training.refit)
+        soup = earlier.shipped_as is not None and earlier.shipped_as.kind == "soup"
+        as_it_was = None if earlier.training.refit or soup else False  # nobody insists
+        shipped = finish_search(store, bench, folder, refit=as_it_was)
     return Refreshed(folder, shipped, before)

@@ -10,7 +10,7 @@ from automl_transfer.api.composing import Voice, averaged, mean_of
 from automl_transfer.api.rerun import OnEpoch, load_source, train_again
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.names import CHECKPOINT
-from automl_transfer.errors import SourceError
+from automl_transfer.errors import SourceError, UserError
 from automl_transfer.recipes.best_strategy import Recipe, RecipeSource
 from automl_transfer.recipes.shipped_as import Part, ShippedAs
 from automl_transfer.training.calibration import fit_temperature
@@ -36,11 +36,17 @@ def train_parts_again(
 
     Raises:
         SourceError: A part's source is not on this machine; or it is a local file, and not the recipe's.
+        UserError: The recipe does not say how long a part is trained.
     """
     runs, voices = [], []
     for part in shipped_as.parts:
         backbone = _source(recipe, part, source, task)
         epochs = recipe.training.epochs if part.epochs is None else part.epochs
+        if not epochs and part.strategy.tune_mode != "closed_form":
+            raise UserError(
+                f"a recipe must state for how many epochs each part is trained, got none for trial "
+                f"{part.trial}: an earlier version wrote it; export the study again, and verify that"
+            )
         training = recipe.training.model_copy(update={"epochs": epochs})
         alone = recipe.model_copy(update={"strategy": part.strategy, "training": training})
         seed = training.seed
@@ -62,14 +68,15 @@ def train_parts_again(
 
 
 def _source(recipe: Recipe, part: Part, source: str | None, task: LoadedTask) -> Backbone:
-    name = part.strategy.source
-    if name == recipe.strategy.source:
+    name, others = part.strategy.source, {each.name: each for each in recipe.other_sources}
+    # Of a local file only the base name is told: another part's may be called the same.
+    if name == recipe.strategy.source and name not in others:
         return load_source(recipe, source, task, same=True)
     if name.startswith(CHECKPOINT):
         raise SourceError(
             f"the sources of all parts must be known by name here, got {name}, a local file, for trial "
             f"{part.trial}: export the study again with --as winner, and verify that"
         )
-    known = next((each for each in recipe.other_sources if each.name == name), RecipeSource(name=name))
+    known = others.get(name, RecipeSource(name=name))
     of_part = recipe.model_copy(update={"strategy": part.strategy, "source": known})
     return load_source(of_part, None, task, same=True)

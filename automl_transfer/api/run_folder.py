@@ -36,7 +36,7 @@ from automl_transfer.recipes.output import (
     write_text,
 )
 from automl_transfer.recipes.scores import Confirmed
-from automl_transfer.recipes.shipped_as import ShippedAs
+from automl_transfer.recipes.shipped_as import AskedFor, ShippedAs
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.search.checkpoints import weights_are
 from automl_transfer.store.store import Store
@@ -131,14 +131,14 @@ def shipped_before(
     winner: TrialRecord,
     *,
     refit: bool | None,
-    accept: Callable[[ShippedAs | None], bool],
+    accept: Callable[[Recipe], bool],
 ) -> Recipe | None:
     """The recipe in a folder, where it and the model beside it are this winner's; None for anything else.
 
     The same study by its identity, the same trial with the same strategy, the same data, trained on the
     same splits, and the very weights that the recipe states. Files of versions before identities count
     where their weights are those that the trial left. With `refit` None it may be refitted or not; `accept`
-    is told how it ships (None: the winner alone, as it was trained).
+    is told the recipe.
     """
     assert winner.strategy is not None
     try:
@@ -159,9 +159,17 @@ def shipped_before(
         and recipe.task.fingerprint == study.task.fingerprint
         and refit in (None, training.refit)
         and not (refit and recipe.shipped_as and not all(part.refit for part in recipe.shipped_as.parts))
-        and accept(recipe.shipped_as)
+        and accept(recipe)
     )
     return recipe if same and _holds(output / MODEL / WEIGHTS, training.weights_sha256) else None
+
+
+def asked_before(recipe: Recipe) -> AskedFor:
+    """By what it was chosen; more than the winner counts as asked for by name where nothing says so."""
+    if recipe.provenance.asked is not None:
+        return recipe.provenance.asked
+    kind = "winner" if recipe.shipped_as is None else recipe.shipped_as.kind
+    return AskedFor(rule=kind, by_name=recipe.shipped_as is not None)
 
 
 def best_before(output: Path) -> frozenset[int] | None:
@@ -185,8 +193,10 @@ def alike(found: ShippedAs | None, wanted: ShippedAs | None) -> bool:
     return told(found) == told(wanted)
 
 
-def restate(output: Path, study: StudyHandle, recipe: Recipe, confirmation: Confirmed | None) -> Recipe:
-    """Bring a shipped recipe's evidence, and its study's name, to what the store says now.
+def restate(
+    output: Path, study: StudyHandle, recipe: Recipe, confirmation: Confirmed | None, asked: AskedFor
+) -> Recipe:
+    """Bring a shipped recipe's evidence, its study's name, and why it ships, to what holds now.
 
     Nothing is trained, and files that say so already are not touched.
     """
@@ -194,7 +204,7 @@ def restate(output: Path, study: StudyHandle, recipe: Recipe, confirmation: Conf
         update={
             "metrics": recipe.metrics.model_copy(update={"confirmation": confirmation}),
             "provenance": recipe.provenance.model_copy(
-                update={"study": public_name(study.name), "identity": study.identity}
+                update={"study": public_name(study.name), "identity": study.identity, "asked": asked}
             ),
         }
     )

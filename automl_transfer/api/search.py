@@ -257,6 +257,7 @@ def run_study(
     data_root: Path | None = None,
     cache_root: Path | None = None,
     refit: bool | None = None,
+    by_rule: bool = False,
     stop: StopRequest | None = None,
     events: SearchEvents | None = None,
     run_workers: Callable[[Store, StudyHandle, StopRequest], str] | None = None,
@@ -274,6 +275,7 @@ def run_study(
         cache_root: Where decoded images are kept; None for the user's cache folder.
         refit: Train the winner on training and validation images together before shipping it; None does so
             where it takes no more than 45% of `minutes`.
+        by_rule: What was exported by name gives way to what the study says (`ship_as`).
         stop: Asked to stop from elsewhere (signals, another thread): whatever is under way is given up, its
             trial released and not lost, and nothing is shipped. With `minutes` its deadline
             is set here.
@@ -298,7 +300,7 @@ def run_study(
                 with SharedWork(store, bench.handle) as shared:
                     reason = _run_trials(store, bench, plan, shared, stop, events, run_workers)
                     check_abort()
-                    shipped = _conclude(store, bench, plan, shared, checked.folder, refit, events)
+                    shipped = _conclude(store, bench, plan, shared, checked.folder, refit, by_rule, events)
     except Aborted:
         reason = stop.reason or reason
     return SearchResult(
@@ -367,6 +369,7 @@ def _conclude(
     shared: SharedWork,
     folder: Path,
     refit: bool | None,
+    by_rule: bool,
     events: SearchEvents,
 ) -> Shipped:
     """Confirm the best strategies as far as there is time, and ship the winner."""
@@ -393,4 +396,5 @@ def _conclude(
         may_refit=(lambda record, kept: True) if plan is None else plan.refits_now,
         stopped=stopped,
         refit_until=plan.refit_ends() if plan is not None else math.inf,
+        by_rule=by_rule,
     )

@@ -7,10 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
+from automl_transfer.api.composing import MOST_TOGETHER
+from automl_transfer.api.offers import BY_RULE
+from automl_transfer.domain.attack import attack_of
 from automl_transfer.domain.evidence import ExtraRun, ProfileRecord
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord
-from automl_transfer.domain.spec import SearchSpec
+from automl_transfer.domain.spec import SearchSpec, ShipAs
 from automl_transfer.domain.task import Task
 from automl_transfer.reporting.racing import FIRST_RUNS
 from automl_transfer.reporting.ranking import by_validation, rank, ranked_epoch
@@ -27,6 +30,10 @@ seldom does (docs/performance.md)."""
 OTHERS = 1 / 5
 """The same of a candidate that does not lead: more is not kept for it, so that confirmation need not end
 early for a winner that seldom comes. Once it leads the confirmation, time is kept as for the best."""
+NETWORKS: dict[ShipAs, int] = {"winner": 1, "auto": BY_RULE, "ensemble": MOST_TOGETHER, "soup": 0}
+"""How many networks may be refitted before they ship; a soup's are not."""
+ATTACKED = 3
+"""Predictions that a step of an attack takes the time of: forward, and back to the pixels."""
 AFTER = 1 / 2
 """The most for confirmation and a refit together: confirmation gives way, and trials have the rest."""
 
@@ -58,11 +65,7 @@ class Costs:
         """One more confirmation run: as those before, else as its trial took to the epoch that it kept."""
         if before := self.runs.get(record.root):
             return fmean(before)
-        trained = record.epochs[-1].epoch if record.epochs else 0
-        kept = ranked_epoch(record, self.metric).epoch
-        share = kept / trained if trained else 1.0
-        whole = record.train_seconds
-        return whole * max(share, 0.1)
+        return _to_the_kept_epoch(record, self.metric)
 
     def first_runs(self, record: TrialRecord) -> float:
         """What is missing of the `FIRST_RUNS` without which confirmation says nothing of a strategy."""
@@ -159,21 +162,34 @@ class TimePlan:
             outcome = record.outcome
             if outcome is None:
                 continue
-            passes = max(passes, _pass(record, splits.test + splits.validation))
+            passes = max(passes, self._pass(record, splits.test + splits.validation))
             share = REFITTED if record.root == leader else OTHERS
             if self.refits(record, share) or len(candidates) > KEPT_MODELS:  # others' weights may be gone
                 trained = max(trained, self._refit(record))
         if self.search.ship_as != "winner":  # several answer, to be compared
-            passes += sum(_pass(record, splits.validation) for record in best[:KEPT_MODELS])
+            passes += sum(self._pass(record, splits.validation) for record in best[:KEPT_MODELS])
+            if self.refit:  # of each network that ships
+                each = sorted((self._refit(record) for record in best[:KEPT_MODELS]), reverse=True)
+                trained = max(trained, sum(each[: NETWORKS[self.search.ship_as]]))
         return SHIPPING + passes + trained
 
     def _refit(self, record: TrialRecord) -> float:
-        """Seconds that training on validation images as well is expected to take."""
+        """Seconds that training on validation images as well is expected to take, to the kept epoch."""
         splits = self.task.splits
-        seconds = record.train_seconds
+        seconds = _to_the_kept_epoch(record, self.task.metric)
         return seconds * (1.0 + splits.validation / max(1, splits.train))
 
+    def _pass(self, record: TrialRecord, images: int) -> float:
+        """Seconds to judge so many images, under attack where the metric asks for that."""
+        if record.outcome is None:
+            return 0.0
+        attack = attack_of(self.task.metric)
+        looks = 1 if attack is None else 1 + ATTACKED * attack.steps
+        return looks * record.outcome.predict_ms_per_image / 1000.0 * images
 
-def _pass(record: TrialRecord, images: int) -> float:
-    """Seconds to predict so many images."""
-    return record.outcome.predict_ms_per_image / 1000.0 * images if record.outcome is not None else 0.0
+
+def _to_the_kept_epoch(record: TrialRecord, metric: Metric) -> float:
+    """Seconds of a trial up to the epoch that it kept; what comes before the first one is not told apart."""
+    trained = record.epochs[-1].epoch if record.epochs else 0
+    share = ranked_epoch(record, metric).epoch / trained if trained else 1.0
+    return record.train_seconds * max(share, 0.1)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from automl_transfer.cli import options
 from automl_transfer.cli.options import open_store
 from automl_transfer.cli.screen import console
+
+if TYPE_CHECKING:
+    from automl_transfer.store.store import Store
 
 
 def run(
@@ -45,7 +48,7 @@ def run(
 
     offer = Offer(None if kind is None else kind.value, flips, _numbers(trials))
     offer.check(refit)
-    with open_store(storage, storage_file, create=False, read_only=True) as store:
+    with _store(storage, storage_file) as store:
         shipped = export_from(
             store, study, output, offer, refit=refit, device=device, data_root=data_root, cache_root=cache
         )
@@ -53,6 +56,16 @@ def run(
     if shipped.recipe.shipped_as is not None:
         console().print(shipped.recipe.shipped_as.comparison(), markup=False, soft_wrap=True)
     console().print(f"wrote {output}/: ranking.json, report.html, best_strategy.json, model/", markup=False)
+
+
+def _store(storage: str | None, storage_file: Path | None) -> Store:
+    """One that keeps that the test split was looked at; to be read only where nothing else is allowed."""
+    from automl_transfer.errors import StoreURLError
+
+    try:
+        return open_store(storage, storage_file, create=False)
+    except StoreURLError:
+        return open_store(storage, storage_file, create=False, read_only=True)
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

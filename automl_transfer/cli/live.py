@@ -265,10 +265,10 @@ def print_result(console: Console, result: SearchResult) -> None:
     if recipe is None:
         console.print("no trial completed: there is no model to ship")
         return
-    if result.shipped.refit_given_up:
+    if why := result.shipped.not_refitted:
         console.print(
-            "what ships is as it was judged: to train it on the validation images as well had no place "
-            "in the time. `search --refit` insists on it"
+            f"what ships is as it was judged, not trained on the validation images as well: {why}. "
+            "`search --refit` insists on it"
         )
     if (shipped_as := recipe.shipped_as) is not None:
         told = f"ships as {shipped_as.name}, {shipped_as.comparison()}"

@@ -71,7 +71,8 @@ def run(
 
     url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
     given = launcher_settings(launcher_set)
-    searching = Searching(url, workers, launcher, device, data_root, cache, refit, given)
+    by_rule = kind is not None or any(each.startswith("search.ship_as=") for each in settings or [])
+    searching = Searching(url, workers, launcher, device, data_root, cache, refit, given, by_rule)
     searching.check()
     spec = study_spec(
         what,

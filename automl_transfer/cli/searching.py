@@ -27,7 +27,7 @@ class Searching:
     Attributes:
         workers: Processes that run trials; with one, and no launcher, this one does.
         launcher: What starts them; None for processes of this machine.
-        refit: As for `api.search.run_study`.
+        refit, by_rule: As for `api.search.run_study`.
         settings: The launcher's own.
     """
 
@@ -39,6 +39,7 @@ class Searching:
     cache: Path | None = None
     refit: bool | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    by_rule: bool = False
 
     def check(self) -> None:
         """Raise ConfigurationError where there is no such launcher, or settings are given to none."""
@@ -86,6 +87,7 @@ class Searching:
                 data_root=self.data_root,
                 cache_root=self.cache,
                 refit=self.refit,
+                by_rule=self.by_rule,
                 stop=stop,
                 events=live,
                 run_workers=run_workers if self.workers > 1 or self.launcher is not None else None,

@@ -42,7 +42,7 @@ from automl_transfer.domain.task import Excluded, SplitSizes, Task, TrainingWeig
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Cost, RecipeMetrics
-from automl_transfer.recipes.shipped_as import ShippedAs
+from automl_transfer.recipes.shipped_as import AskedFor, ShippedAs
 
 __all__ = [
     "SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "read_strategy", "write_recipe",
@@ -172,6 +172,7 @@ class Provenance(Frozen):
         study: The study's name when the file was written; None without a study, as what follows.
         identity: The study's own for ever, as in its store; None in files of versions before identities.
         trial, root_trial: The winner's number, and that of the trial it continued.
+        asked: By what was chosen what ships; None in files of versions that did not say.
     """
 
     by: Literal["search", "train"] = Field(default="search", exclude_if=lambda value: value == "search")
@@ -179,6 +180,7 @@ class Provenance(Frozen):
     identity: Identity | None = None
     trial: int | None = Field(default=None, ge=0)
     root_trial: int | None = Field(default=None, ge=0)
+    asked: AskedFor | None = Field(default=None, exclude_if=unsaid)
 
     @model_validator(mode="after")
     def _study_or_none(self) -> Self:
@@ -265,6 +267,7 @@ def make_recipe(
     trial: int | None = None,
     root_trial: int | None = None,
     identity: str | None = None,
+    asked: AskedFor | None = None,
     shipped_as: ShippedAs | None = None,
     other_sources: Sequence[RecipeSource] = (),
 ) -> Recipe:
@@ -308,6 +311,7 @@ def make_recipe(
             identity=identity,
             trial=trial,
             root_trial=root_trial,
+            asked=asked,
         ),
         shipped_as=shipped_as,
         other_sources=tuple(_public(each) for each in other_sources),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from automl_transfer.domain.model_description import MOST_MEMBERS
 from automl_transfer.domain.names import public_source
+from automl_transfer.domain.spec import ShipAs
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, unsaid
 
@@ -70,7 +71,6 @@ class ShippedAs(Frozen):
         offered: The ways that were measured, the winner first. Soup and ensemble were chosen by the images
             that this was measured on.
         images: How many those are.
-        by_study: The study says so (its `ship_as`); nobody asked for it by name.
     """
 
     kind: Kind
@@ -78,7 +78,6 @@ class ShippedAs(Frozen):
     parts: tuple[Part, ...] = Field(default=(), max_length=MOST_MEMBERS)
     offered: tuple[Offered, ...] = ()
     images: int = Field(ge=1)
-    by_study: bool = Field(default=False, exclude_if=lambda value: value is False)
 
     @property
     def name(self) -> str:
@@ -96,6 +95,19 @@ class ShippedAs(Frozen):
             times = mine.predict_ms_per_image / first.predict_ms_per_image
             slower = f"; the {self.name} predicts {times:.1f} x as long as the winner alone"
         return f"on validation: {told} (n = {self.images}){slower}"
+
+
+class AskedFor(Frozen):
+    """By what a model was chosen, so that a later call knows whether to choose again.
+
+    Attributes:
+        rule: `winner`, `soup`, `ensemble` or `auto`.
+        by_name: Somebody asked for it (`export --as`, `--flips`): it stays until somebody asks for another.
+            Else it is the study's rule (its `ship_as`).
+    """
+
+    rule: ShipAs
+    by_name: bool = Field(default=False, exclude_if=lambda value: value is False)
 
 
 def offer_name(kind: Kind, parts: int, flips: bool) -> str:

@@ -7,7 +7,7 @@ it stopped, and decides what it would have decided.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from automl_transfer.domain.evidence import ExtraRun, FailedRun
@@ -101,7 +101,7 @@ def next_round(
             leader = before.order[0]
             raced = [root for root in raced if kept[root] or root == leader]
             missing = [pair for pair in missing if pair[0] in raced]
-            missing = _affordable(missing, None if settled else leader, runs, most_seconds)
+            missing = _affordable(missing, leader, runs, most_seconds, spared=not settled)
         if missing:
             return missing
     return []
@@ -133,14 +133,32 @@ def owed(
         return done, done
     first = sum(max(0, FIRST_RUNS - len(arms[root].runs) if root in arms else FIRST_RUNS) for root in roots)
     leader = Panel(list(arms.values()), metric).order[0] if arms else roots[0]
-    last = max_runs - max(FIRST_RUNS, len(arms[leader].runs) if leader in arms else 0)
-    return done, done + max(1, first + max(0, last))
+    last = max(0, max_runs - max(FIRST_RUNS, len(arms[leader].runs) if leader in arms else 0))
+    if settled:
+        last = min(last, _fitting(arms, roots, leader, most_seconds))
+    return done, done + max(1, first + last)
+
+
+def _fitting(arms: Mapping[int, Arm], roots: Sequence[int], leader: int, most_seconds: float) -> int:
+    """How many more runs of the leader fit after the first ones of all, as far as earlier ones tell."""
+    known = {root: list(arms[root].runs.values()) if root in arms else [] for root in roots}
+    spent = sum(max(len(mine), FIRST_RUNS) * _cost(mine) for mine in known.values())
+    each = _cost(known[leader])
+    return 0 if each <= 0.0 else max(0, int((most_seconds - spent) / each))
 
 
 def _affordable(
-    missing: Sequence[tuple[int, int]], leader: int | None, runs: Sequence[ExtraRun], most_seconds: float
+    missing: Sequence[tuple[int, int]],
+    leader: int,
+    runs: Sequence[ExtraRun],
+    most_seconds: float,
+    *,
+    spared: bool,
 ) -> list[tuple[int, int]]:
-    """The leader, where one is spared, and the cheapest others that fit, if runs take as long as before."""
+    """The leader, and the cheapest others that fit, if runs take as long as before.
+
+    The leader goes first; `spared`, it need not fit.
+    """
     taken: dict[int, list[ExtraRun]] = {root: [] for root, _ in missing}
     for run in runs:
         taken.setdefault(run.root, []).append(run)
@@ -148,7 +166,8 @@ def _affordable(
     chosen = []
     for root, number in sorted(missing, key=lambda pair: (pair[0] != leader, _cost(taken[pair[0]]))):
         spent += _cost(taken[root])
-        if root == leader or (spent <= most_seconds and len(taken[root]) >= number):
+        fits = spent <= most_seconds and len(taken[root]) >= number
+        if fits or (spared and root == leader):
             chosen.append((root, number))
     return [pair for pair in missing if pair in chosen]
 

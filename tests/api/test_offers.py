@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,18 @@ import torch
 from safetensors.torch import load_file
 
 from automl_transfer.api import evaluate, export, finish, package, search, verify
-from automl_transfer.api.offers import Offer, clearly_likelier, warn_of_flips
+from automl_transfer.api.exporting import export_from
+from automl_transfer.api.offers import Offer, clearly_likelier, likelier_by, warn_of_flips
+from automl_transfer.api.search import run_study
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.records import TrialRecord
-from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.domain.spec import SearchSpec, ShipAs, StudySpec, TaskSpec
 from automl_transfer.errors import ConfigurationError, NotANumberError, StudyError, UserError
 from automl_transfer.models.registry import get_source
+from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.model_folder import load_model
 from automl_transfer.recipes.predict import Predictor
-from automl_transfer.recipes.shipped_as import Part
+from automl_transfer.recipes.shipped_as import AskedFor, Part
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
@@ -217,6 +221,12 @@ def test_clearly_likelier_needs_more_than_luck() -> None:
     assert not clearly_likelier(one, mean, labels)
     assert not clearly_likelier(one, one, labels)
     assert not clearly_likelier(mean[:3], one[:3], labels[:3])
+    # Four copies of an image are one observation.
+    groups = np.repeat(np.arange(40), 4)
+    some, four = slice(40), (np.repeat(each[:40], 4, axis=0) for each in (mean, one))
+    single = likelier_by(mean[some], one[some], labels[some])
+    copies = likelier_by(*four, np.repeat(labels[some], 4), groups)
+    assert copies == pytest.approx(single, rel=1e-6)
 
 
 def test_auto_ships_two_only_where_their_mean_is_clearly_better(made: Made, task: LoadedTask) -> None:
@@ -238,7 +248,7 @@ def test_a_study_says_what_ships_and_its_parts_are_refitted(task: LoadedTask, tm
     place, output = StoreURL.parse(str(tmp_path / "study.db")), tmp_path / "out"
     found = search(spec, storage=place, output=output, device="cpu").recipe
     shipped = found.shipped_as
-    assert shipped.by_study
+    assert found.provenance.asked == AskedFor(rule="ensemble")
     assert all(part.refit for part in shipped.parts)
     assert found.training.refit
     before = {
@@ -260,19 +270,78 @@ def test_a_study_says_what_ships_and_its_parts_are_refitted(task: LoadedTask, tm
     assert not any(part.refit for part in kept.shipped_as.parts)
     assert kept.training.weights_sha256 != found.training.weights_sha256
     assert kept.metrics.validation == found.metrics.validation  # of networks that had not seen these images
+    silent = shipped.model_copy(
+        update={"parts": tuple(each.model_copy(update={"epochs": None}) for each in shipped.parts)}
+    )
+    with pytest.raises(UserError, match="for how many epochs each part is trained"):
+        verify(found.model_copy(update={"training": solved, "shipped_as": silent}))
     asked = SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"ship_as": "winner"})})
     assert search(asked, storage=place, output=output, device="cpu").recipe.shipped_as is None
-    alone = export(
-        "offers", tmp_path / "alone", kind="winner", storage=str(tmp_path / "study.db"), device="cpu"
-    )
-    assert alone.recipe.shipped_as is None
+
+
+def test_what_is_asked_for_by_name_stays_until_another_is(tmp_path: Path) -> None:
+    def ships(kind: ShipAs) -> StudySpec:
+        return SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"ship_as": kind})})
+
+    place, output = StoreURL.parse(str(tmp_path / "study.db")), tmp_path / "out"
+
+    def searched(kind: ShipAs, **options: Any) -> Recipe:
+        found = run_study(ships(kind), storage=place, output=output, device="cpu", **options).recipe
+        assert found is not None
+        return found
+
+    def exported(**options: Any) -> Recipe:
+        found = export("offers", output, storage=str(tmp_path / "study.db"), device="cpu", **options).recipe
+        assert found is not None
+        return found
+
+    first = searched("ensemble", refit=False)
+    # The same networks, by name from now on: no study's rule changes that, nor that the winner is asked for.
+    assert exported(kind="ensemble", refit=False).provenance.asked == AskedFor(rule="ensemble", by_name=True)
+    kept = searched("winner", refit=False)
+    assert kept.shipped_as == first.shipped_as
+    # Refitted it is what it was, by name.
+    again = searched("winner", refit=True)
+    assert first.shipped_as is not None
+    assert again.shipped_as is not None
+    assert {part.root_trial for part in again.shipped_as.parts} == {
+        part.root_trial for part in first.shipped_as.parts
+    }
+    assert all(part.refit for part in again.shipped_as.parts)
+    assert again.provenance.asked == AskedFor(rule="ensemble", by_name=True)
+    # Who says in a search what ships gets that, and the rule is known afterwards.
+    alone = searched("winner", by_rule=True)
+    assert (alone.shipped_as, alone.provenance.asked) == (None, AskedFor(rule="winner"))
+    assert searched("auto").provenance.asked == AskedFor(rule="auto")  # thought about again
+    assert exported(kind="winner").provenance.asked == AskedFor(rule="winner", by_name=True)
+    assert searched("ensemble").shipped_as is None
+    assert searched("ensemble", by_rule=True).shipped_as is not None
+
+
+def test_a_look_that_the_store_cannot_keep_is_told_all_the_same(
+    made: Made, caplog: pytest.LogCaptureFixture
+) -> None:
+    output = made.folder / "read-only"
+    with Store.open(StoreURL.parse(made.storage), read_only=True) as store:
+        before = Evidence(store).looks(store.study("offers"))
+        offer = Offer("ensemble", flips=True)
+        shipped = export_from(store, "offers", output, offer, refit=True, device="cpu")
+        assert Evidence(store).looks(store.study("offers")) == before
+    assert shipped.recipe is not None
+    assert shipped.recipe.shipped_as is not None
+    assert "that the test split was looked at is not kept" in caplog.text
+    looks = json.loads((output / "ranking.json").read_text())["test_looks"]
+    assert len(looks) == len(before) + 1
+    assert looks[-1]["shipped_as"] == shipped.recipe.shipped_as.name
 
 
 def test_a_study_of_one_trial_ships_its_winner(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     search_ = SPEC.search.model_copy(update={"ship_as": "soup", "trials": 1, "max_epochs": 1})
     spec = SPEC.model_copy(update={"search": search_})
     place = StoreURL.parse(str(tmp_path / "study.db"))
-    assert search(spec, storage=place, output=tmp_path / "out", device="cpu").recipe.shipped_as is None
+    found = search(spec, storage=place, output=tmp_path / "out", device="cpu", refit=False).recipe
+    assert found.shipped_as is None
+    assert not found.training.refit
     assert "the winner ships alone: soup: it is made of at least two trials" in caplog.text
 
 

@@ -17,7 +17,7 @@ import torch
 
 from automl_transfer.api import SearchEvents, SearchResult, search, verify
 from automl_transfer.api.evidence import _in_time
-from automl_transfer.api.time_plan import CONFIRMED, REFITTED, SHIPPING, Costs, TimePlan
+from automl_transfer.api.time_plan import ATTACKED, CONFIRMED, REFITTED, SHIPPING, Costs, TimePlan
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.records import EpochResult, TrialOutcome, TrialRecord, TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
@@ -115,6 +115,15 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
     most = REFITTED * 600 / (1 + 20 / 60)
     for seconds, refits in ((most - 1, True), (most + 1, False)):
         assert undecided.refits(record(0, 0.9, seconds)) is refits
+    # It ends at the epoch that its trial kept.
+    early = record(0, 0.9, 60.0)
+    later = [early.epochs[0].model_copy(update={"epoch": at, "accuracy": 0.5}) for at in (2, 3, 4)]
+    early = early.model_copy(update={"epochs": (*early.epochs, *later)})
+    assert plan(refit=True).shipping_begins([early]) == pytest.approx(600 - SHIPPING - 60 / 4 * (1 + 20 / 60))
+    # Of an ensemble that must be refitted, each network is.
+    four = [record(at, 0.9 - at / 100, 30.0) for at in range(6)]
+    several = dataclasses.replace(plan(refit=True), search=SearchSpec(confirm=3, ship_as="ensemble"))
+    assert several.shipping_begins(four) == pytest.approx(600 - SHIPPING - 4 * 30 * (1 + 20 / 60))
     # One that is dear and not the best keeps no time from confirmation; should it win, it is refitted if it fits.
     cheap, dear = record(0, 0.95, 2.0), record(1, 0.9, 150.0)
     assert undecided.shipping_begins([cheap, dear]) == pytest.approx(600 - SHIPPING - 2 * (1 + 20 / 60))
@@ -124,6 +133,17 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
         now = dataclasses.replace(undecided, began=time.monotonic() + began)
         assert now.refits_now(dear) is refits
         assert now.refits_now(cheap)
+
+
+def test_judging_under_attack_takes_its_steps() -> None:
+    clean = record(0, 0.9, 1.0)
+    assert clean.outcome is not None
+    outcome = clean.outcome.model_copy(update={"predict_ms_per_image": 100.0})
+    slow = clean.model_copy(update={"outcome": outcome})
+    attacked = TASK.model_copy(update={"metric": "robust-8"})
+    plans = [dataclasses.replace(plan(), task=task) for task in (TASK, attacked)]
+    passes = [600 - SHIPPING - each.shipping_begins([slow]) for each in plans]
+    assert passes == pytest.approx([4.0, 4.0 * (1 + ATTACKED * 10)])
 
 
 def test_trials_have_half_of_the_time_whatever_comes_after_them() -> None:

@@ -13,7 +13,7 @@ from trials_by_hand import trial
 from automl_transfer.domain.evidence import ExtraRun, pack_bits
 from automl_transfer.reporting.confirmed import Arm, accuracy_interval, arms_of
 from automl_transfer.reporting.panel import Panel
-from automl_transfer.reporting.racing import next_round, worth_confirming
+from automl_transfer.reporting.racing import next_round, owed, worth_confirming
 from automl_transfer.reporting.statistics import clopper_pearson, spent_levels
 
 DRAWS = 800
@@ -268,6 +268,12 @@ def test_a_race_leaves_out_what_would_take_too_long_but_not_the_leader() -> None
     # Where nothing is left to gain, the leader is not spared; two runs of each there are all the same.
     assert spent(0.0, settled=True) == {0: 2, 1: 2, 2: 2}
     assert spent(math.inf, settled=True) == free
+    # It goes before the others, whose runs decide nothing; and no more is owed than it gets.
+    most = 32.0 + cost[leader]
+    assert spent(most, settled=True) == {root: 3 if root == leader else 2 for root in cost}
+    two = [run for run in everything if run.run < 2]
+    assert owed([0, 1, 2], two, 4, most_seconds=most, settled=True) == (6, 7)
+    assert owed([0, 1, 2], two, 4, most_seconds=most) == (6, 8)
 
 
 def test_where_nothing_is_left_to_gain_only_what_is_about_as_cheap_is_confirmed() -> None:
