@@ -136,10 +136,11 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
 
 
 def test_judging_under_attack_takes_its_steps() -> None:
-    clean = record(0, 0.9, 1.0)
-    assert clean.outcome is not None
-    outcome = clean.outcome.model_copy(update={"predict_ms_per_image": 100.0})
-    slow = clean.model_copy(update={"outcome": outcome})
+    found = record(0, 0.9, 1.0)
+    epochs = tuple(each.model_copy(update={"other": 0.8}) for each in found.epochs)
+    assert found.outcome is not None
+    outcome = found.outcome.model_copy(update={"predict_ms_per_image": 100.0})
+    slow = found.model_copy(update={"outcome": outcome, "epochs": epochs})
     attacked = TASK.model_copy(update={"metric": "robust-8"})
     plans = [dataclasses.replace(plan(), task=task) for task in (TASK, attacked)]
     passes = [600 - SHIPPING - each.shipping_begins([slow]) for each in plans]
