@@ -122,7 +122,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A name beside `path`: what is written there becomes `path` when the block ends without an error.
 
     A process that dies leaves either the earlier file or the whole new one.
+
+    Raises:
+        OSError: It cannot be written; or `path` is a folder, `.` and `..` included.
     """
+    if path.name in ("", "..") or path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     temporary = path.with_name(f".{path.name[:80]}.{secrets.token_hex(6)}.tmp")
     try:
         yield temporary

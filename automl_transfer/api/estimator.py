@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +28,7 @@ from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import MOST_SEED
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import LARGEST_SIDE, SMALLEST_SIDE
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.predict import Predictor
@@ -184,10 +186,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _prepared(self, X: Any, y: Any, sample_weight: Any = None) -> tuple[LoadedDetails, int]:  # noqa: N803
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None")
-        if not 0.0 <= self.held_out < 1.0:
-            raise ConfigurationError(f"held_out must be at least 0 and below 1, got {self.held_out}")
-        if self.epochs < 1:
-            raise ConfigurationError(f"epochs must be >= 1, got {self.epochs}")
+        self._check()
         self._input = PixelInput(self.resolution, self.image_shape, self.pixel_range)
         pixels, labels, weights = self._input.fit(self, X, y, sample_weight)
         self.pixel_range_ = self._input.pixel_range
@@ -213,6 +212,31 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             seed=int(seed),
         )
         return details, int(seed)
+
+    def _check(self) -> None:
+        """Refuse parameters that cannot be, all of them at once."""
+        mistakes = []
+        if not _is_number(self.held_out) or not 0.0 <= self.held_out < 1.0:
+            mistakes.append(f"held_out must be a number, at least 0 and below 1, got {self.held_out!r}")
+        if not _is_whole(self.epochs) or self.epochs < 1:
+            mistakes.append(f"epochs must be a whole number >= 1, got {self.epochs!r}")
+        if self.resolution is not None and not (
+            _is_whole(self.resolution) and SMALLEST_SIDE <= self.resolution <= LARGEST_SIDE
+        ):
+            mistakes.append(
+                f"resolution must be None or a whole number in {SMALLEST_SIDE}..{LARGEST_SIDE}, "
+                f"got {self.resolution!r}"
+            )
+        if isinstance(self.random_state, bool):
+            mistakes.append(f"random_state must be a whole number or None, got {self.random_state!r}")
+        named = isinstance(self.strategy, str) and self.strategy not in (PROFILE, SEARCH)
+        if named and not Path(str(self.strategy)).exists():
+            mistakes.append(
+                f"strategy must be {PROFILE!r}, {SEARCH!r}, a Strategy, its fields, or a best-strategy file "
+                f"that exists, got {self.strategy!r}"
+            )
+        if mistakes:
+            raise ConfigurationError(mistakes)
 
     def _solves(self) -> bool:
         """Whether nothing is trained by gradient, so that no image need be held out."""
@@ -278,6 +302,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.strategy_ = found.recipe.strategy
             self.predictor_ = Predictor.load(found.model)
             self.predictor_.description = self.predictor_.description.model_copy(update=scaled)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @functools.lru_cache(maxsize=2)

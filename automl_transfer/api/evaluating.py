@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from os import PathLike, fspath
 from pathlib import Path
 from typing import cast
@@ -14,17 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.api.frames import Frame, passing
+from automl_transfer.api.labelled import Labelled, labelled
 from automl_transfer.api.rerun import task_of
 from automl_transfer.api.training import MODEL, RECIPE
-from automl_transfer.data.base import BadImage, some
-from automl_transfer.data.cache import default_cache_root, open_images
-from automl_transfer.data.far import Far
-from automl_transfer.data.registry import open_dataset
+from automl_transfer.data.base import some
 from automl_transfer.data.table_file import is_frame
-from automl_transfer.data.task import load_with_details
 from automl_transfer.domain.attack import Attack
 from automl_transfer.domain.model_description import DESCRIPTION
-from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
+from automl_transfer.domain.pixel_range import EIGHT_BITS
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.domain.task import SPLITS, Split
@@ -50,21 +46,6 @@ EXAMPLES = 20
 NEAR = 3
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    """Decoded images with their labels: rows of `images` are what is to be judged."""
-
-    name: str
-    classes: tuple[str, ...]
-    images: npt.NDArray[np.uint8]
-    rows: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
-    keys: tuple[str, ...]
-    unusable: tuple[BadImage, ...]
-    fingerprint: str | None
-    pixel_range: PixelRange | None
 
 
 def evaluate(
@@ -108,7 +89,8 @@ def evaluate(
 
     Raises:
         SourceError: There is no such model.
-        DataError: The dataset cannot be used, has no such split, or none of the model's classes.
+        DataError: The dataset cannot be used, has no such split, or none of the model's classes; or it is the
+            model's own, and split in another way than its search did.
         ConfigurationError: The split is none.
     """
     from automl_transfer.training.device import resolve_device
@@ -135,8 +117,8 @@ def evaluate(
             settings = {**settings, "images": images and fspath(images), "columns": columns and dict(columns)}
         spec = _spec(cast("str | PathLike[str] | TaskSpec", dataset), predictor, recipe, settings)
         side = predictor.description.resolution
-        data = _labelled(spec, side, split, data_root, cache_root, report, scaled)
-    notes = _notes(predictor, recipe, data, split)
+        data = labelled(spec, side, split, data_root, cache_root, report, scaled)
+    notes = _notes(predictor, recipe, data, split, stated=isinstance(dataset, TaskSpec))
     found = _judged(predictor, place, data, split, batch, notes, report)
     if against is None:
         return found
@@ -177,67 +159,10 @@ def _spec(
     return validate(TaskSpec, values, "the dataset")
 
 
-def _labelled(
-    spec: TaskSpec,
-    side: int,
-    split: Split | None,
-    data_root: Path | None,
-    cache_root: Path | None,
-    progress: Progress,
-    expected: PixelRange,
-) -> _Labelled:
-    opened = open_dataset(spec, data_root, expected, Far(cache_root, progress))
-    if split is not None or opened.per_class is not None:
-        details = load_with_details(
-            spec, data_root=data_root, cache_root=cache_root, progress=progress, expected=expected
-        )
-        loaded = details.loaded
-        rows = (
-            loaded.indices[split]
-            if split is not None
-            else np.sort(np.concatenate([loaded.indices[each] for each in SPLITS]))
-        )
-        if not len(rows):
-            raise DataError(
-                f"the dataset must have {split} images, got none in {opened.name}: leave --split out to "
-                "judge all of its images"
-            )
-        return _Labelled(
-            opened.name,
-            loaded.task.classes,
-            loaded.images if loaded.side == side or loaded.larger is None else loaded.larger.at(side).images,
-            rows,
-            loaded.labels,
-            loaded.keys,
-            loaded.skipped,
-            loaded.task.fingerprint,
-            loaded.task.pixel_range,
-        )
-    inventory = opened.inventory
-    cached = open_images(
-        inventory,
-        channels=spec.channels,
-        resolution=side,
-        cache_root=cache_root or default_cache_root(),
-        progress=progress,
-    )
-    return _Labelled(
-        opened.name,
-        inventory.classes,
-        cached.images,
-        np.arange(len(cached.rows), dtype=np.int64),
-        inventory.labels[cached.rows],
-        tuple(inventory.keys[row] for row in cached.rows),
-        inventory.outside + cached.bad,
-        None,
-        cached.pixel_range,
-    )
-
-
 def _judged(
     predictor: Predictor,
     model: Path,
-    data: _Labelled,
+    data: Labelled,
     split: Split | None,
     batch: int | None,
     notes: tuple[str, ...],
@@ -324,7 +249,7 @@ def _judged(
         )
 
 
-def _attacked(predictor: Predictor, data: _Labelled, attack: Attack, progress: Progress) -> UnderAttack:
+def _attacked(predictor: Predictor, data: Labelled, attack: Attack, progress: Progress) -> UnderAttack:
     """The images of known classes, changed against the model."""
     truth = _known(data, predictor.description.classes)[data.labels[data.rows]]
     rows, truth = data.rows[truth >= 0], truth[truth >= 0]
@@ -343,7 +268,7 @@ def _attacked(predictor: Predictor, data: _Labelled, attack: Attack, progress: P
     )
 
 
-def _known(data: _Labelled, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
+def _known(data: Labelled, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """(classes of the dataset,) the model's positions of them; -1 where it does not know one."""
     place = {_spelled(name): label for label, name in enumerate(classes)}
     found = np.array([place.get(_spelled(name), -1) for name in data.classes], np.int64)
@@ -369,9 +294,14 @@ def _base(name: str) -> str:
 
 
 def _notes(
-    predictor: Predictor, recipe: Recipe | None, data: _Labelled, split: Split | None
+    predictor: Predictor, recipe: Recipe | None, data: Labelled, split: Split | None, *, stated: bool
 ) -> tuple[str, ...]:
-    """What keeps these numbers from being those of new images."""
+    """What keeps these numbers from being those of new images.
+
+    Raises:
+        DataError: They are said to be of the model's own split, and are not; unless `stated`: somebody gave a
+            task that says how it is split.
+    """
     notes = []
     theirs, here = predictor.description.pixel_range or EIGHT_BITS, data.pixel_range or EIGHT_BITS
     if here != theirs:
@@ -392,8 +322,14 @@ def _notes(
         notes.append("The strategy was chosen by these images, so the scores are a little too high.")
     same = recipe.task.name == data.name
     if split is not None and same and data.fingerprint != recipe.task.fingerprint:
+        if recipe.task.split_seed is not None and split != "train" and not stated:
+            raise DataError(
+                f"the {split} split of the model's own dataset must be the one that its search has drawn, "
+                f"got another one of {data.name}: say what it was told (--group-from, --exclude, ...); where "
+                "the images are others by now, leave --split out, or name their dataset otherwise"
+            )
         notes.append(
-            "The dataset is not what it was when the model was trained, or is split in another way: some of "
-            "these images may have been trained on."
+            "The dataset is not what it was when the model was trained: some of these images may have been "
+            "trained on."
         )
     return tuple(notes)

@@ -17,7 +17,14 @@ from automl_transfer.data.image_shape import ImageShape, of_sides, square_of, wh
 from automl_transfer.data.labels import is_one_hot
 from automl_transfer.data.scaling import see, to_pixels
 from automl_transfer.data.weights import Weights, of_values
-from automl_transfer.domain.pixel_range import PixelRange, Seen, asked, refuse_another_scale, usual
+from automl_transfer.domain.pixel_range import (
+    PixelRange,
+    Seen,
+    asked,
+    refuse_another_scale,
+    refuse_zeros_and_ones,
+    usual,
+)
 from automl_transfer.errors import ConfigurationError, DataError
 
 Array = npt.NDArray[Any]
@@ -77,7 +84,8 @@ class PixelInput:
         self.shape = values.shape[1:]
         self.pixel_range = self._asked or _judged(_see(values))
         images = self._images(to_pixels(values, self.pixel_range))
-        self.resolution = self._wanted or fitting_resolution(math.sqrt(images.shape[1] * images.shape[2]))
+        own = fitting_resolution(math.sqrt(images.shape[1] * images.shape[2]))
+        self.resolution = own if self._wanted is None else self._wanted
         return self._resized(images), labels, weights
 
     def pixels(self, estimator: Any, X: Any) -> Pixels:  # noqa: N803
@@ -92,7 +100,10 @@ class PixelInput:
                 f"X must have images of the shape {self.shape} as in fit, got {values.shape[1:]}"
             )
         try:
-            refuse_another_scale(_see(values), self.pixel_range, "X", f"{_HOW} of the estimator")
+            seen = _see(values)
+            refuse_another_scale(seen, self.pixel_range, "X", f"{_HOW} of the estimator")
+            if values.dtype.itemsize > 1:
+                refuse_zeros_and_ones(seen, self.pixel_range, "X")
         except DataError as error:
             raise ValueError(str(error)) from None
         return self._resized(self._images(to_pixels(values, self.pixel_range)))

@@ -22,7 +22,7 @@ from automl_transfer.api.rerun import (
 from automl_transfer.api.rerun_parts import train_parts_again
 from automl_transfer.api.training import environment
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.errors import DataError
+from automl_transfer.errors import ConfigurationError, DataError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.scores import RecipeMetrics
 from automl_transfer.training.making import Judged
@@ -78,12 +78,14 @@ def verify(
         on_epoch: Told about each epoch with the seed.
 
     Raises:
-        ConfigurationError: The file is no recipe.
+        ConfigurationError: The file is no recipe, or the tolerance no difference in accuracy.
         DataError: The data are not those of the recipe.
         SourceError: The source's weights are not those of the recipe, or not on this machine.
     """
     from automl_transfer.training.state import sha256_of
 
+    if not 0.0 <= tolerance <= 1.0:
+        raise ConfigurationError(f"tolerance must lie in 0..1, got {tolerance}")
     recipe = recipe_of(recipe)
     with spec_of(recipe, dataset, images, columns) as spec:
         task = load_again(recipe, spec, data_root, cache_root)

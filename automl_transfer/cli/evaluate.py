@@ -59,6 +59,8 @@ def run(
     columns: options.Columns = None,
     classes_from: options.ClassesFrom = None,
     split_from: options.SplitFrom = None,
+    group_from: options.GroupFrom = None,
+    exclude: options.Exclude = None,
     data_root: options.DataRoot = None,
     cache: options.Cache = None,
     device: options.Device = "cpu",
@@ -75,12 +77,11 @@ def run(
 
     from automl_transfer.api.evaluating import evaluate
     from automl_transfer.domain.attack import Attack, share
-    from automl_transfer.recipes.output import write_text
+    from automl_transfer.recipes.output import check_files, write_text
     from automl_transfer.reporting.evaluation_text import EvaluationText
 
     against = None if attack is None else Attack.of(attack.value, share(eps), steps)
-    for file in (html, None if as_json in (None, STDOUT) else Path(str(as_json))):
-        _check(file)
+    check_files(html, None if as_json in (None, STDOUT) else Path(str(as_json)))
     screen = console(stderr=True)
     parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*parts, console=screen, transient=True, disable=not screen.is_terminal) as bar:
@@ -101,6 +102,8 @@ def run(
             columns=columns_of(columns),
             classes_from=classes_from,
             split_from=split_from,
+            group_from=group_from,
+            exclude=exclude,
         )
     if as_json == STDOUT:
         print_data(found.to_json())
@@ -115,11 +118,3 @@ def run(
         write_text(html, evaluation_page(found))
         typer.echo(f"wrote {html}", err=True)
     sys.stdout.flush()
-
-
-def _check(file: Path | None) -> None:
-    """Before hours of work: there must be a folder for the file."""
-    from automl_transfer.errors import OutputError
-
-    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-        raise OutputError(f"the output must be a file in a folder that exists, got {file}: choose another")

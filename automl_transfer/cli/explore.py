@@ -80,6 +80,7 @@ def run(
     from automl_transfer.data.explore import explore
     from automl_transfer.domain.dimensions import is_pretrained
     from automl_transfer.errors import ConfigurationError
+    from automl_transfer.recipes.output import check_files
     from automl_transfer.space.space import Space
     from automl_transfer.space.study_file import study_spec
 
@@ -108,6 +109,7 @@ def run(
         return
     if output is not None:
         raise ConfigurationError("--output is of --doctor, got it without: leave it out, or add --doctor")
+    check_files(figure, sheet, makes_folders=True)
     if sheet is not None:
         refuse_inside(sheet, spec.task, data_root)
     screen = console()

@@ -53,12 +53,12 @@ def run(
     wrote quick.html
     """
     from automl_transfer.api.report import read_report
-    from automl_transfer.errors import ConfigurationError, OutputError
+    from automl_transfer.errors import ConfigurationError
+    from automl_transfer.recipes.output import check_files
 
     if as_json and csv:
         raise ConfigurationError("either --json or --csv must be given, got both: choose one")
-    if html is not None and not html.absolute().parent.is_dir():
-        raise OutputError(f"the folder of --html must exist, got {html.parent}: create it, or choose another")
+    check_files(html)
     names = list(dict.fromkeys(studies))
     wanted = _strategies(confirm)
     read_only = wanted == 0 and not audit

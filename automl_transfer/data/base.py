@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -108,7 +109,8 @@ class Inventory(ABC):
         outside: Images that were meant to be used and cannot be, as is known before any is decoded: the
             dataset is refused for them, unless the user skips bad images.
         left_out: Files that are no images of the dataset: counted, no reason to refuse it.
-        unlabelled: Images without a label (-1 in its `labels`), if there are any; decoded when asked for.
+        unlabelled: Images without a label (-1 in its `labels`), if there are any; decoded when asked for, as
+            the others are.
         notes: What else had to be decided, each as one sentence.
         pixel_range: Which stored numbers are black and white; known once `prepare` has run. None for
             ordinary files of 8 bits.
@@ -142,7 +144,11 @@ class Inventory(ABC):
         return 0
 
     def prepare(self, scratch: Path) -> None:
-        """Get ready to decode; called once, before `native` and `decode`. `scratch` is deleted later."""
+        """Get ready to decode, before `native` and `decode`.
+
+        Called again, with a folder of its own, for the same images at another resolution. `scratch` is
+        deleted later.
+        """
         return
 
     @abstractmethod
@@ -182,6 +188,16 @@ class DatasetKind(ABC):
 def fitting_resolution(side: float) -> int:
     """A multiple of 32 between 32 and 224 near to `side` (pixels): the choice for users' own images."""
     return int(min(LARGEST, max(SMALLEST, STEP * round(side / STEP))))
+
+
+def alike(classes: Iterable[str]) -> tuple[str, ...]:
+    """A sentence where names of classes differ in their capitals only; else none."""
+    names = list(classes)
+    times = Counter(name.casefold() for name in names)
+    found = [name for name in names if times[name.casefold()] > 1]
+    if not found:
+        return ()
+    return (f"classes that differ in capital letters only are different classes: {some(found, 6)}",)
 
 
 def some(names: list[str] | tuple[str, ...], limit: int = 20) -> str:

@@ -6,6 +6,7 @@ become 0..15: the lower bytes are read in a second pass, with the order of the b
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -36,6 +37,9 @@ _TURNED = {
 _GRAY_ALPHA = "LA;16B"
 """Gray and transparency of 16 bits in a PNG: as long as RGBA of 8 bits, and so it can be read as that."""
 
+_DEEP = re.compile(r";16[BLN]$")
+"""How Pillow's names of stored numbers of 16 bits end, whatever the colours."""
+
 _BITS, _PLANES, _SEPARATE = 258, 284, 2
 
 
@@ -47,7 +51,7 @@ def numbers_of(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFi
         again: Opens it once more.
 
     Raises:
-        ValueError: Its colours lie in planes of more than 8 bits, which Pillow reads wrongly.
+        ValueError: Its colours are stored in a way of more than 8 bits that Pillow reads wrongly.
         Exception: Whatever Pillow raises at damaged files.
     """
     if image.mode in ("F", "I") or image.mode.startswith("I;16"):
@@ -56,6 +60,8 @@ def numbers_of(image: ImageFile.ImageFile, again: Callable[[], ImageFile.ImageFi
     if _deep_planes(image):
         raise ValueError("16-bit colour in separate planes is not read: save it interleaved")
     stored = {_raw_mode(tile.args) for tile in image.tile}
+    if odd := sorted(mode for mode in stored - {*_TURNED, _GRAY_ALPHA} if _DEEP.search(mode)):
+        raise ValueError(f"16-bit colour stored as {odd[0]} is not read: save it as RGB or RGBA")
     if not stored or not stored <= {*_TURNED, _GRAY_ALPHA}:
         return None
     image.load()

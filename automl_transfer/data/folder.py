@@ -18,7 +18,16 @@ from pathlib import Path
 
 import numpy as np
 
-from automl_transfer.data.base import BadImage, DatasetKind, Inventory, NoTaskError, Request, Unused, some
+from automl_transfer.data.base import (
+    BadImage,
+    DatasetKind,
+    Inventory,
+    NoTaskError,
+    Request,
+    Unused,
+    alike,
+    some,
+)
 from automl_transfer.data.groups import read_groups
 from automl_transfer.data.image_files import RANGE, FileInventory, key_of, signature_of
 from automl_transfer.data.layout import Layout, Place, layout_of
@@ -111,7 +120,7 @@ class Folder(DatasetKind):
                 if each.reason in MEANT
             ),
             left_out=tuple(each for each in unused if each.reason not in MEANT),
-            notes=_notes(walked, others, used, shown),
+            notes=(*_notes(walked, others, used, shown), *alike(classes)),
             files=tuple(path for _, path, _ in inside),
             unlabelled=_unlabelled(without, root, shown, pixels),
         )

@@ -81,13 +81,19 @@ def _table(name: str, root: Path) -> dict[str, str]:
                     f"the .csv of group_from must have the columns file and group, got {list(columns)}"
                 )
             for row in reader:
-                file, group = row["file"], row["group"]
+                file, group = ((row[name] or "").strip() for name in ("file", "group"))
+                if None in row:
+                    raise DataError(
+                        f"each row of {path.name!r} must have a cell a column, got {len(row[None])} too many "
+                        f"in line {reader.line_num}: put a text with a comma into quotes"
+                    )
                 if not file or not group:
                     raise DataError(
                         f"each row of {path.name!r} must have a file and a group, "
                         f"got {file!r} and {group!r} in line {reader.line_num}"
                     )
                 key = unicodedata.normalize("NFC", file.replace("\\", "/").removeprefix("./"))
+                group = unicodedata.normalize("NFC", group)
                 if groups.setdefault(key, group) != group:
                     raise DataError(
                         f"an image must be in one group, got {groups[key]!r} and {group!r} for {key!r}"

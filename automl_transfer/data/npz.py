@@ -26,7 +26,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.data.base import DatasetKind, Decoded, Inventory, Native, Request, fitting_resolution
+from automl_transfer.data.base import (
+    DatasetKind,
+    Decoded,
+    Inventory,
+    Native,
+    Request,
+    fitting_resolution,
+    some,
+)
 from automl_transfer.data.decode import MAX_PIXELS, from_array
 from automl_transfer.data.image_shape import CHANNELS, ImageShape, parse, which_shapes
 from automl_transfer.data.labels import classes_of, one_an_image
@@ -82,11 +90,13 @@ class NpzInventory(Inventory):
             reading("an .npz must be whole", repr(self.path.name), DataError, _AGAIN),
             zipfile.ZipFile(self.path) as archive,
         ):
+            arrays: list[Array] = []
             for number, member in enumerate(self.members):
                 target = scratch / f"{number}.npy"
                 with archive.open(f"{member}.npy") as packed, target.open("wb") as stream:
                     shutil.copyfileobj(packed, stream, 1 << 20)
-                self.arrays.append(np.load(target, mmap_mode="r", allow_pickle=False))
+                arrays.append(np.load(target, mmap_mode="r", allow_pickle=False))
+        self.arrays = arrays
         self.pixel_range = self.asked or self._judged()
 
     def native(self) -> Native:
@@ -190,6 +200,7 @@ def _inventory(
         signature=f"npz {path.resolve()} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns} {row} {pixels}",
         groups=groups,
         weights=weights,
+        notes=_unread(names, parts),
         splits=None
         if splits is None
         else tuple(x for x, s in zip(splits, shapes, strict=True) for _ in range(s[0])),
@@ -203,17 +214,37 @@ def _inventory(
 
 def _parts(file: str, names: set[str]) -> tuple[list[tuple[str, str]], list[Split] | None]:
     if "images" in names and "labels" in names:
-        return [("images", "labels")], None
+        return _all_used(file, names, [("images", "labels")]), None
     for pair in _PAIRS:
         found = [(pair(suffix), split) for suffix, split in SPLIT_NAMES.items() if set(pair(suffix)) <= names]
         if any(split == "train" for _, split in found):
             if len({split for _, split in found}) < len(found):
                 raise DataError(f"{file}: each split must have one array of images, got {sorted(names)}")
-            return [arrays for arrays, _ in found], [split for _, split in found]
+            return _all_used(file, names, [arrays for arrays, _ in found]), [split for _, split in found]
     raise DataError(
         f"{file}: an .npz must hold the arrays images and labels, or images_train, labels_train, "
         f"images_val, ..., got {sorted(names) or 'nothing'}"
     )
+
+
+def _all_used(file: str, names: set[str], parts: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Refuse images or labels that would be left out in silence: of a split, or named in two ways."""
+    known = {"images", "labels"} | {
+        name for pair in _PAIRS for suffix in SPLIT_NAMES for name in pair(suffix)
+    }
+    used = [name for pair in parts for name in pair]
+    if unused := sorted((names & known) - set(used)):
+        raise DataError(
+            f"{file}: all images and labels must be used, got {some(unused, 6)} without its other half, or "
+            f"beside {some(used, 6)}: name all pairs alike (images_train, labels_train, images_test, "
+            "labels_test), or leave out what is not meant"
+        )
+    return parts
+
+
+def _unread(names: set[str], parts: list[tuple[str, str]]) -> tuple[str, ...]:
+    others = sorted(names - {name for pair in parts for name in pair} - {"classes", "groups", "weights"})
+    return (f"nothing reads the arrays {some(others, 6)}",) if others else ()
 
 
 def _image_shape(file: str, archive: zipfile.ZipFile, name: str, row: ImageShape | None) -> tuple[int, ...]:

@@ -98,9 +98,11 @@ def open_dataset(
     per_class = _per_class(options)
     own = {option: value for option, value in options.items() if option not in COMMON_OPTIONS}
     inventory = kind.open(Request(_with_images(spec, far), location, own, data_root))
-    inventory.fit = spec.fit
-    if spec.fit != "squash":
-        inventory.signature = f"{inventory.signature} {spec.fit}"
+    for each in (inventory, inventory.unlabelled):
+        if each is not None:
+            each.fit = spec.fit
+            if spec.fit != "squash":
+                each.signature = f"{each.signature} {spec.fit}"
     if expected is not None:
         inventory.expected = expected
         inventory.signature = f"{inventory.signature} for {expected.low!r}..{expected.high!r}"

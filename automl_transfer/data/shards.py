@@ -211,12 +211,19 @@ def _classes(names: list[str], place: Path) -> tuple[tuple[str, ...], np.ndarray
     if whole and file.is_file():
         with reading("the names of classes must be readable", file.name, DataError):
             lines = file.read_text(encoding="utf-8-sig").splitlines()
-        known = [line.strip() for line in lines if line.strip()]
+        known = [line.strip() for line in lines]
+        while known and not known[-1]:
+            known.pop()
         beyond = sorted({int(name) for name in names if int(name) >= len(known)})
         if beyond:
             raise DataError(
                 f"each label must have a name in classes.txt, got {len(known)} names and the labels "
                 f"{some([str(each) for each in beyond], 5)}: add their lines"
+            )
+        if nameless := sorted({int(name) for name in names if not known[int(name)]}):
+            raise DataError(
+                f"each label must have a name in classes.txt, got the empty line {nameless[0] + 1} for the "
+                f"label {nameless[0]}: label N is named in line N + 1"
             )
         names = [known[int(name)] for name in names]
         whole = False

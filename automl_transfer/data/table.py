@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, Unused, some
+from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, Unused, alike, some
 from automl_transfer.data.groups import read_groups
 from automl_transfer.data.image_files import RANGE, FileInventory, signature_of
 from automl_transfer.data.scaling import asked_range
@@ -311,8 +311,4 @@ def _notes(
         notes.append(f"{found.twins:,} rows repeat another and count once")
     if changed:
         notes.append(changed)
-    alike = Counter(name.casefold() for name in classes)
-    pairs = [name for name in classes if alike[name.casefold()] > 1]
-    if pairs:
-        notes.append(f"classes that differ in capital letters only are different classes: {some(pairs, 6)}")
-    return tuple(notes)
+    return (*notes, *alike(classes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -39,10 +40,13 @@ def unlabelled_of(
     inventory: Inventory, cached: CachedImages, cache_root: Path, progress: Progress | None
 ) -> Unlabelled:
     """What a dataset has without labels, scaled as its other images are."""
-    found = inventory.unlabelled
-    if found is None:
+    if inventory.unlabelled is None:
         return NO_UNLABELLED
-    found.expected = cached.pixel_range or EIGHT_BITS
+    pixels = cached.pixel_range or EIGHT_BITS
+    signature = inventory.unlabelled.signature
+    if pixels != EIGHT_BITS:
+        signature = f"{signature} for {pixels.low!r}..{pixels.high!r}"
+    found = dataclasses.replace(inventory.unlabelled, expected=pixels, signature=signature)
 
     @functools.cache
     def load() -> Pixels:

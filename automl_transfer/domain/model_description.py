@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from automl_transfer.domain.names import MAX_CLASSES
+from automl_transfer.domain.names import MAX_CLASSES, check_different
 from automl_transfer.domain.normalisation import FixedNormalisation, NormalisationFacts
 from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.strict_json import Frozen, read_json, validate
@@ -25,6 +25,7 @@ SCHEMA = "automl-transfer/model/1"
 SCHEMA_TOGETHER = "automl-transfer/model/2"
 """Of models that earlier versions cannot run rightly: with flips, adapters, or of several networks."""
 MOST_MEMBERS = 16
+Temperature = Annotated[float, Field(ge=1e-4, le=1e6)]
 
 
 class Calibration(Frozen):
@@ -37,7 +38,7 @@ class Calibration(Frozen):
     """
 
     method: Literal["temperature"] = "temperature"
-    temperature: float = Field(gt=0.0, le=1e6)
+    temperature: Temperature
     split: Literal["validation"] = "validation"
     images: int | None = Field(default=None, ge=1)
     nll_before: float | None = None
@@ -107,7 +108,7 @@ class Member(Network):
 
     normalisation: NormalisationFacts
     share: float = Field(gt=0.0, le=1.0)
-    temperature: float = Field(default=1.0, gt=0.0, le=1e6)
+    temperature: Temperature = 1.0
 
 
 Members = Annotated[tuple[Member, ...], Field(max_length=MOST_MEMBERS, exclude_if=lambda found: not found)]
@@ -148,6 +149,11 @@ class ModelDescription(Ranged):
     flips: Flips = False
     members: Members = ()
     adapter: AdapterWidth = 0
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        check_different(self.classes)
+        return self
 
     @model_validator(mode="after")
     def _together(self) -> Self:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 
 MAX_NAME = 200
@@ -61,6 +62,17 @@ def classes_mistake(classes: Sequence[str]) -> str | None:
     if size > MAX_LABELS_BYTES:
         return f"all class names together must have at most {MAX_LABELS_BYTES:,} bytes, got {size:,}"
     return None
+
+
+def check_different(classes: Sequence[str]) -> None:
+    """Refuse names of classes of which two are the same: an answer would not say which is meant.
+
+    Raises:
+        ValueError: They are.
+    """
+    if len(set(classes)) < len(classes):
+        twice = next(name for name, count in Counter(classes).items() if count > 1)
+        raise ValueError(f"the names of classes must differ, got {twice[:80]!r} twice")
 
 
 CHECKPOINT = "checkpoint/"

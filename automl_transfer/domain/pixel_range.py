@@ -194,6 +194,21 @@ def refuse_another_scale(seen: Seen, pixels: PixelRange, what: str, how: str = "
         )
 
 
+def refuse_zeros_and_ones(seen: Seen, pixels: PixelRange, what: str) -> None:
+    """Refuse values of which none is above 1 where 1 is nearly black.
+
+    For numbers that are not stored pixels, which may be dark: floats, or integers that somebody computed.
+
+    Raises:
+        DataError: They are 0 and 1, and the range is much larger.
+    """
+    if seen.whole and seen.low >= 0.0 < seen.high <= 1.0 and pixels.low == 0.0 and pixels.high >= 128.0:
+        raise DataError(
+            f"{what} must lie in {pixels}, got nothing but 0 and 1, which are both black there: if 1 is "
+            f"white, pass images * {pixels.high:g}, or an array of the type bool"
+        )
+
+
 def _may_be_scaled_by(pixels: PixelRange, seen: Seen) -> bool:
     return (pixels not in _USUAL or pixels.holds(seen)) and not _fills_a_smaller_one(seen, pixels)
 

@@ -18,7 +18,7 @@ Change = Literal["mirror", "rotate"]
 """What may be done to an image of some tasks without changing its class."""
 MIRRORED_SIDE = 64
 """Colour images of at least so many pixels a side are taken for photographs, which may be mirrored."""
-LARGEST_SIDE = 4096
+SMALLEST_SIDE, LARGEST_SIDE = 8, 4096
 """Pixels a side that a network is ever given: its first layers take memory by the square of it."""
 
 
@@ -110,7 +110,7 @@ class Task(Ranged):
     classes: tuple[str, ...] = Field(min_length=2)
     splits: SplitSizes
     channels: Literal[1, 3]
-    resolution: int = Field(ge=8, le=LARGEST_SIDE)
+    resolution: int = Field(ge=SMALLEST_SIDE, le=LARGEST_SIDE)
     channel_mean: tuple[float, ...]
     channel_std: tuple[float, ...]
     metric: Metric = "accuracy"

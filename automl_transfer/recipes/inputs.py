@@ -14,7 +14,7 @@ import numpy.typing as npt
 from automl_transfer.data.scaling import see
 from automl_transfer.data.walk import Left, suffix_of, walk
 from automl_transfer.domain.account import Reason
-from automl_transfer.domain.pixel_range import PixelRange, refuse_another_scale
+from automl_transfer.domain.pixel_range import PixelRange, refuse_another_scale, refuse_zeros_and_ones
 from automl_transfer.errors import DataError
 
 Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
@@ -42,17 +42,28 @@ def named_files(
     """
     if isinstance(inputs, str | PathLike):
         return iter(_files(inputs, left_out))
+    if not isinstance(inputs, Iterable):
+        raise _no_input(inputs)
     return _of_several(inputs, left_out)
 
 
 def _of_several(inputs: Iterable[str | PathLike[str]], left_out: Counter[str]) -> Iterator[Named]:
     for each in inputs:
+        if not isinstance(each, str | PathLike):
+            raise _no_input(each)
         try:
             yield from _files(each, left_out)
         except DataError as error:
             yield str(each), error
         except (OSError, ValueError) as error:
             yield str(each), DataError(reason(error))
+
+
+def _no_input(given: object) -> DataError:
+    return DataError(
+        "images must be named by their paths, or be one array (N, H, W) or (N, H, W, 1 | 3 | 4), got "
+        f"{type(given).__name__}: pass numpy.stack([numpy.asarray(image), ...])"
+    )
 
 
 def reason(error: BaseException) -> str:
@@ -70,15 +81,24 @@ def checked_array(images: npt.NDArray[Any], pixels: PixelRange) -> npt.NDArray[A
     Raises:
         DataError: The array is not of images, or plainly of another range.
     """
+    if images.ndim == 3 and images.shape[2] in (3, 4):
+        raise DataError(
+            f"images must be an array (N, H, W) or (N, H, W, 1 | 3 | 4), got {images.shape}, which looks "
+            "like one image in colour: pass image[None]"
+        )
     stacked = images[..., None] if images.ndim == 3 else images
     if stacked.dtype.kind not in "buif" or stacked.ndim != 4 or stacked.shape[3] not in (1, 3, 4):
         raise DataError(
             "images must be an array of numbers (N, H, W) or (N, H, W, 1 | 3 | 4), "
             f"got {images.dtype} {images.shape}"
         )
+    if stacked.dtype == bool:  # no numbers, but black and white
+        return np.where(stacked, np.float32(pixels.high), np.float32(pixels.low))
     seen = see(stacked)
     if seen is not None:
         refuse_another_scale(seen, pixels, "images")
+        if stacked.dtype.itemsize > 1 or stacked.dtype.kind == "i":
+            refuse_zeros_and_ones(seen, pixels, "images")
     return stacked
 
 

@@ -58,6 +58,26 @@ def check_output_folder(folder: Path, need_bytes: int = MIN_FREE_BYTES) -> None:
         )
 
 
+def check_files(*files: Path | None, makes_folders: bool = False) -> None:
+    """Before hours of work: files that are to be written must be able to be, each of its own name.
+
+    Args:
+        files: None for one that nobody asked for.
+        makes_folders: Their folders need not exist yet.
+
+    Raises:
+        OutputError: One is a folder, or lies in none that exists; or two are the same.
+    """
+    given = [file for file in files if file is not None]
+    for file in given:
+        if file.is_dir() or not (makes_folders or file.absolute().parent.is_dir()):
+            raise OutputError(
+                f"the output must be a file in a folder that exists, got {file}: choose another"
+            )
+    if len({file.resolve() for file in given}) < len(given):
+        raise OutputError(f"each output must be a file of its own, got {given[0]} twice: choose another")
+
+
 def check_writable(existing: Path, wanted: Path | None = None) -> None:
     """Make a file in a folder and take it away again.
 

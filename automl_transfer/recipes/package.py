@@ -154,6 +154,8 @@ def compare_latency(
 
 
 def _target(folder: Path, suffix: str, output: str | PathLike[str] | None) -> Path:
+    if output is not None and Path(output).is_dir():
+        raise OutputError(f"the output must be a new file, got the folder {output}: name a file in it")
     beside = folder if folder.name not in ("", "..") else folder.resolve()
     target = Path(output) if output is not None else beside
     if output is None or target.suffix != suffix:

@@ -19,6 +19,7 @@ from recipes_by_hand import FIXED, make_task, recipe
 
 from automl_transfer.api import Evaluation, evaluate
 from automl_transfer.cli.main import main
+from automl_transfer.data.task import load_task
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SplitSizes
@@ -200,11 +201,22 @@ def test_splits_are_declared_or_those_of_the_models_own_search(
     write_recipe(
         own.parent / "best_strategy.json", recipe(task=task, spec=TaskSpec(dataset="digits", seed=3))
     )
+    with pytest.raises(DataError, match="must be the one that its search has drawn"):
+        evaluate(own.parent, "digits", split="test", cache_root=cache)  # the fingerprint is made up
+    known = load_task(TaskSpec(dataset="digits", seed=3), cache_root=cache).task
+    write_recipe(
+        own.parent / "best_strategy.json",
+        recipe(
+            task=task.model_copy(update={"fingerprint": known.fingerprint}),
+            spec=TaskSpec(dataset="digits", seed=3),
+        ),
+    )
     test = evaluate(own.parent, "digits", split="test", cache_root=cache)
     other = evaluate(own, TaskSpec(dataset="digits", seed=4), split="test", cache_root=cache)
     assert test.images == other.images == 359
     assert test.accuracy != other.accuracy or test.nll != other.nll
-    assert "not what it was" in test.notes[0]  # the recipe's fingerprint is made up
+    assert test.notes == ()
+    assert "not what it was" in other.notes[0]
     assert "--split test" in evaluate(own, "digits", cache_root=cache).notes[0]
     few = evaluate(own, "digits?per_class=2", split="train", cache_root=cache)
     assert (few.images, few.notes) == (20, ("The model was trained on these images.",))
@@ -251,6 +263,7 @@ def test_the_command_prints_writes_and_refuses(
         (model, folder, "--split", "dev"),
         (model, folder, "--html", tmp_path / "no" / "such.html"),
         (model, folder, "--json", tmp_path),
+        (model, folder, "--json", facts, "--html", tmp_path / "." / "e.json"),
     ):
         code, out, err = said(capsys, "evaluate", *arguments, *cache)
         assert (code, out) == (2, "")

@@ -263,6 +263,9 @@ def test_package_prints_sizes_parity_and_latency(finished: Path, tmp_path: Path)
 
 
 def test_explore_prints_and_draws(tmp_path: Path) -> None:
+    refused = run("explore", "digits", "--sheet", ".", "--cache", "cache", cwd=tmp_path, check=False)
+    assert refused.returncode == 2
+    assert "the output must be a file" in refused.stderr
     done = run("explore", "digits", "--sheet", "sheet.png", "--cache", "cache", cwd=tmp_path)
     assert "1,797 images in 10 classes" in done.stdout
     with Image.open(tmp_path / "sheet.png") as sheet:

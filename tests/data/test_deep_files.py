@@ -156,6 +156,12 @@ def test_colour_of_sixteen_bits_in_planes_is_refused_instead_of_read_wrongly(tmp
     tifffile.imwrite(tmp_path / "x.tif", planes, photometric="rgb", planarconfig="separate")
     with pytest.raises(DataError, match="in separate planes is not read: save it interleaved"):
         decode_image(tmp_path / "x.tif", channels=3, resolution=32)
+    inks = np.concatenate(
+        [twelve_bits(0, 3), twelve_bits(1, 1).reshape(*twelve_bits(0, 3).shape[:2], 1)], axis=2
+    )
+    tifffile.imwrite(tmp_path / "inks.tif", inks, photometric="separated")
+    with pytest.raises(DataError, match=r"16-bit colour stored as CMYK;16\w is not read"):
+        decode_image(tmp_path / "inks.tif", channels=3, resolution=32)
 
 
 LARGE = {

@@ -49,6 +49,8 @@ def test_a_task_says_how_and_caches_do_not_mix(tmp_path: Path) -> None:
         folder = tmp_path / "data" / "ab"[number % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.roll(WIDE, number, axis=0) // (1 + number % 2)).save(folder / f"{number}.png")
+    (tmp_path / "data" / "unlabelled").mkdir()
+    Image.fromarray(np.full_like(WIDE, 255)).save(tmp_path / "data" / "unlabelled" / "white.png")
     tasks = {
         fit: load_task(
             TaskSpec(dataset=str(tmp_path / "data"), resolution=32, fit=fit),  # type: ignore[arg-type]
@@ -57,6 +59,8 @@ def test_a_task_says_how_and_caches_do_not_mix(tmp_path: Path) -> None:
         for fit in ("squash", "crop", "pad", "squash")
     }
     assert len({task.task.fingerprint for task in tasks.values()}) == 3
+    assert (tasks["pad"].unlabelled.load()[0, 0] == 128).all()  # as the others are
+    assert (tasks["squash"].unlabelled.load()[0, 0] == 255).all()
     assert "fit" not in json.loads(tasks["squash"].task.model_dump_json())
     cropped = tasks["crop"]
     assert Task.model_validate_json(cropped.task.model_dump_json()).fit == "crop"

@@ -241,6 +241,19 @@ def test_groups_from_a_table(tmp_path: Path) -> None:
     assert by_table == groups_of(root, tmp_path / "c", r"(p\d+)_", slice(3))
 
 
+def test_a_group_is_one_however_its_name_is_typed(tmp_path: Path) -> None:
+    root = patients(tmp_path / "d")
+    typed = ("{}", "{} ", " {}")
+    rows = [
+        f"{p.parent.name}/{p.name} ," + typed[at % 3].format(p.name[:3])
+        for at, p in enumerate(sorted(root.rglob("*.png")))
+    ]
+    (root / "typed.csv").write_text("file,group\n" + "\n".join(rows))
+    assert groups_of(root, tmp_path / "c", "typed.csv", slice(3)) == groups_of(
+        root, tmp_path / "c", r"(p\d+)_", slice(3)
+    )
+
+
 @pytest.mark.parametrize(
     ("group_from", "message"),
     [
@@ -254,6 +267,7 @@ def test_groups_from_a_table(tmp_path: Path) -> None:
         ("twice.csv", "must be in one group, got '1' and '2'"),
         ("empty.csv", r"columns file and group, got \[\]"),
         ("gaps.csv", "must have a file and a group"),
+        ("comma.csv", "must have a cell a column, got 1 too many in line 2"),
         ("binary.csv", "readable UTF-8"),
     ],
 )
@@ -264,6 +278,7 @@ def test_wrong_groups(tmp_path: Path, group_from: str, message: str) -> None:
     (root / "twice.csv").write_text("file,group\na/p00_0.png,1\na/p00_0.png,2\n")
     (root / "empty.csv").write_text("")
     (root / "gaps.csv").write_text("file,group\na/p00_0.png,\n")
+    (root / "comma.csv").write_text("file,group\na/p00_0.png,Doe, Jane\n")
     (root / "binary.csv").write_bytes(b"file,group\n\xff\xfe\x00,1\n")
     with pytest.raises(DataError, match=message):
         load(root, tmp_path / "c", group_from=group_from)

@@ -53,6 +53,35 @@ def test_types_of_pixels(tmp_path: Path, images: np.ndarray, expected: np.ndarra
     assert loaded.keys[3] == "images[3]"
 
 
+def test_larger_images_are_read_where_the_smaller_ones_have_just_been(tmp_path: Path) -> None:
+    """Unpacked once more: the second time ended in a traceback, in the process that had filled the cache."""
+    path = save(tmp_path / "a.npz", images=IMAGES.repeat(4, 1).repeat(4, 2), labels=LABELS)
+    loaded = load(path, tmp_path / "c", resolution=32)
+    enlarged = loaded.enlarged()
+    assert enlarged is not None
+    assert enlarged.shape[1] > 32
+    assert loaded.in_detail(2.0).images.shape[1] == 64
+
+
+@pytest.mark.parametrize(
+    ("names", "unused"),
+    [
+        (("images", "labels", "images_test", "labels_test"), "'images_test', 'labels_test'"),
+        (("x_train", "y_train", "x_test", "labels_test"), "'labels_test', 'x_test'"),
+        (("images_train", "labels_train", "images_val"), "'images_val'"),
+    ],
+)
+def test_a_split_is_never_left_out_in_silence(tmp_path: Path, names: tuple[str, ...], unused: str) -> None:
+    arrays = {name: IMAGES if name[0] in "ix" else LABELS for name in names}
+    with pytest.raises(DataError, match=f"all images and labels must be used, got {unused}"):
+        load(save(tmp_path / "a.npz", **arrays), tmp_path / "c")
+
+
+def test_an_array_that_nothing_reads_is_said(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", images=IMAGES, labels=LABELS, taken=np.arange(20))
+    assert open_dataset(TaskSpec(dataset=str(path))).inventory.notes == ("nothing reads the arrays 'taken'",)
+
+
 def test_class_names_and_groups(tmp_path: Path) -> None:
     groups = np.repeat(np.arange(10), 2)
     path = save(

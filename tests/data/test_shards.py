@@ -104,6 +104,9 @@ def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "few").mkdir()
     write(tmp_path / "few", "a.tar")
     (tmp_path / "few" / "classes.txt").write_text("only one\n")
+    (tmp_path / "gap").mkdir()
+    write(tmp_path / "gap", "a.tar")
+    (tmp_path / "gap" / "classes.txt").write_text("zero\n\ntwo\nthree\n\n")
     (tmp_path / "odd").mkdir()
     write(tmp_path / "odd", "a.tar")
     (tmp_path / "odd" / "classes.txt").write_bytes(b"\xff\xfe\n")
@@ -115,6 +118,7 @@ def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
         ("gz", "must be a whole, uncompressed tar file, got .*: unpack it"),
         ("odd", "the names of classes must be readable, got classes.txt"),
         ("deep", "a sample's JSON must be readable, got .* in '0.json'"),
+        ("gap", "got the empty line 2 for the label 1"),
         ("few", "must have a name in classes.txt, got 1 names and the labels '1'"),
     ):
         with pytest.raises(DataError, match=said):

@@ -219,6 +219,14 @@ def test_hostile_names_stay_text_in_the_card(tmp_path: Path) -> None:
     assert "\n# d" not in card
 
 
+def test_names_that_are_the_same_and_temperatures_that_cannot_be(saved: Path) -> None:
+    described = json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    edit(saved, classes=[described["classes"][0]] * len(described["classes"]))
+    assert "the names of classes must differ, got" in refusal(saved)
+    edit(saved, classes=described["classes"], calibration={"temperature": 1e-300})
+    assert "calibration.temperature" in refusal(saved)
+
+
 def test_not_a_model_folder(tmp_path: Path) -> None:
     assert "must hold model.json" in refusal(tmp_path)
     assert "must hold model.json" in refusal(tmp_path / "none")

@@ -211,6 +211,15 @@ def large_logits(folder: Path, calibration: Calibration | None = None) -> Path:
     return folder
 
 
+def test_a_folder_is_no_file_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = large_logits(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    for output in (".", "..", str(folder)):
+        with pytest.raises(OutputError, match="must be a new file, got the folder"):
+            package(folder, "safetensors", output)
+    assert [each.name for each in tmp_path.iterdir()] == ["model"]
+
+
 def test_the_tolerance_is_a_share_of_the_logits(tmp_path: Path) -> None:
     """E17: logits near 60 differ by 4.9e-4, which is exact for numbers of 32 bits."""
     made = package(large_logits(tmp_path / "model"), "torch-export")

@@ -19,7 +19,7 @@ from recipes_by_hand import FIXED, recipe
 
 from automl_transfer.cli.main import main
 from automl_transfer.domain.model_description import Calibration
-from automl_transfer.errors import ConfigurationError
+from automl_transfer.errors import ConfigurationError, DataError
 from automl_transfer.models.heads import build_from_description
 from automl_transfer.recipes.model_folder import load_model, save_model
 from automl_transfer.recipes.predict import Predictor
@@ -75,6 +75,26 @@ def test_every_name_has_a_row_and_nothing_blocks_or_fills_memory(
     for reason, word in zip(reasons, words, strict=True):
         assert word in reason.lower().replace("levels of", "")
     assert rows[str(image)].error is None
+
+
+def test_arrays_that_are_not_what_they_seem(model: Path) -> None:
+    predictor = Predictor.load(model)
+    rng = np.random.default_rng(0)
+    gray = rng.integers(0, 2, (5, 32, 32)).astype(bool)
+    white = [row.probability for row in predictor.predict(np.where(gray, 255, 0).astype(np.uint8))]
+    assert [row.probability for row in predictor.predict(gray)] == white  # no numbers, but black and white
+    for given, said in (
+        (gray.astype(np.float32), "nothing but 0 and 1, which are both black there"),
+        (gray.astype(np.int64), "nothing but 0 and 1"),
+        (rng.integers(0, 256, (40, 32, 3), dtype=np.uint8), r"one image in colour: pass image\[None\]"),
+        ([np.zeros((32, 32), np.uint8)], r"got ndarray: pass numpy\.stack"),
+        (Image.new("L", (32, 32)), "got Image"),
+        (7, "got int"),
+    ):
+        with pytest.raises(DataError, match=said):
+            list(predictor.predict(given))  # type: ignore[arg-type]
+    dark = list(predictor.predict(gray.astype(np.uint8)))  # stored pixels may be dark
+    assert len(dark) == 5
 
 
 def test_a_folder_that_cannot_be_listed_does_not_end_the_list() -> None:

@@ -12,11 +12,12 @@ from automl_transfer.domain.model_description import (
     Flips,
     Members,
     ModelDescription,
+    Temperature,
     check_members,
     check_side,
 )
 from automl_transfer.domain.model_description import Network as OneNetwork
-from automl_transfer.domain.names import MAX_CLASSES
+from automl_transfer.domain.names import MAX_CLASSES, check_different
 from automl_transfer.domain.normalisation import NormalisationFacts
 from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.strict_json import parse_json, validate
@@ -58,12 +59,13 @@ class PackageDescription(Ranged):
     normalisation: NormalisationFacts
     classes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=2, max_length=MAX_CLASSES)
     network: Network | None = None
-    temperature: float | None = Field(default=None, gt=0.0, le=1e6)
+    temperature: Temperature | None = None
     flips: Flips = False
     networks: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
 
     @model_validator(mode="after")
-    def _side(self) -> Self:
+    def _possible(self) -> Self:
+        check_different(self.classes)
         if self.network is not None:
             check_side(self.resolution, self.network.resolution_scale)
             check_members(self.network.members, self.resolution, self.channels)
