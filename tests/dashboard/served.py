@@ -9,7 +9,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,8 @@ def _serving(url: StoreURL, options: AppOptions) -> Iterator[Served]:
         thread.start()
         yield Served(f"http://127.0.0.1:{server.port}", dashboard, store)
         waiting = server._server
-        waiting.trigger.pull_trigger(lambda: wasyncore.close_all(waiting._map))
+        with suppress(OSError):  # something else has woken the loop, which has closed its trigger already
+            waiting.trigger.pull_trigger(lambda: wasyncore.close_all(waiting._map))
         thread.join(timeout=30)
         waiting.task_dispatcher.shutdown()
 

@@ -57,7 +57,7 @@ def test_two_devices_have_the_losses_of_one(tmp_path: Path, start: Start, shard:
 @SHARD
 def test_it_gives_back_and_one_device_goes_on(tmp_path: Path, start: Start, shard: str) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
-    with tiny_study(url, tmp_path, [strategy()], max_epochs=150) as study:
+    with tiny_study(url, tmp_path, [strategy()], max_epochs=60) as study:
         first = start(url, *TOGETHER, "--shard", shard)
         until(lambda: study.epoch_of() >= 3, first)
         first.signal(signal.SIGTERM)
@@ -71,7 +71,7 @@ def test_it_gives_back_and_one_device_goes_on(tmp_path: Path, start: Start, shar
     assert record.state is TrialState.COMPLETE
     assert record.outcome is not None
     assert not record.outcome.identical
-    assert [epoch.epoch for epoch in record.epochs] == list(range(1, 151))
+    assert [epoch.epoch for epoch in record.epochs] == list(range(1, 61))
 
 
 @SHARD
@@ -79,7 +79,7 @@ def test_a_device_that_dies_fails_the_trial_which_is_tried_again(
     tmp_path: Path, start: Start, shard: str
 ) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
-    with tiny_study(url, tmp_path, [strategy()], max_epochs=150) as study:
+    with tiny_study(url, tmp_path, [strategy()], max_epochs=60) as study:
         launch = start(
             url, "launch", "tiny", "-n", "1", "--devices", "2", "--shard", shard, "--threads", "2", "--device", "cpu"
         )  # fmt: skip
