@@ -49,8 +49,8 @@ Cells = dict[Key, dict[str, Any]]
 
 def folder_of(options: argparse.Namespace) -> Path:
     """Where cells lie: those that count in `recorded/`."""
-    if options.minutes == MINUTES and options.max_steps is None and not options.bias:
-        return HERE / "recorded"
+    if options.minutes == MINUTES and options.max_steps is None:
+        return HERE / "recorded" / "bias" if options.bias else HERE / "recorded"
     steps = "" if options.max_steps is None else f"-steps-{options.max_steps}"
     return HERE / "data" / (f"minutes-{options.minutes:g}{steps}" + "-bias" * options.bias)
 
