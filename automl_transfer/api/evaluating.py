@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,6 +17,7 @@ from automl_transfer.api.labelled import Labelled, labelled
 from automl_transfer.api.rerun import task_of
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.data.base import some
+from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.domain.attack import Attack
 from automl_transfer.domain.model_description import DESCRIPTION
@@ -44,8 +45,6 @@ BATCH = 256
 WORST = 12
 EXAMPLES = 20
 NEAR = 3
-
-Progress = Callable[[str, int, int], None]
 
 
 def evaluate(

@@ -20,6 +20,7 @@ from automl_transfer.api.run_folder import (
     asked_before,
     best_before,
     claim_run_folder,
+    is_refitted,
     restate,
     shipped_before,
 )
@@ -126,15 +127,14 @@ def finish_search(
     report = read_study_report(store, bench.handle, stopped=stopped)
     composed = None  # before anything is written: it may not be possible
     winner = _winner(report)
-    if offer is None and not by_rule and winner is not None:
-        offer_before = _by_name_before(output, bench, winner)
+    found = shipped_before(output, bench.handle, winner) if winner is not None and offer is None else None
+    if found is not None and asked_before(found).by_name and not by_rule:
+        asked = _asked_again(found)
     else:
-        offer_before = None
-    asked = (offer or offer_before or Offer()).of(bench.handle.spec)
+        asked = (offer or Offer()).of(bench.handle.spec)
     refit = None if refit and asked.kind == "soup" else refit
-    earlier = (
-        _stays(output, bench, report, winner, refit, asked) if winner is not None and offer is None else None
-    )
+    stays = found is not None and is_refitted(found, refit) and _stays(found, output, report, asked)
+    earlier = found if stays else None
     if winner is not None and earlier is None and not asked.plain:
         composed = _compose(bench, report, winner, asked)
     claim_run_folder(store, bench.handle, output)
@@ -191,12 +191,12 @@ def _ship(
     made = composed[2] if composed is not None else None
     if earlier is None:
         way = made.shipped_as if made is not None else None
-        earlier = shipped_before(
-            output, bench.handle, winner, refit=refit, accept=lambda found: alike(found.shipped_as, way)
-        )
+        shipped = shipped_before(output, bench.handle, winner)
+        same = shipped is not None and is_refitted(shipped, refit) and alike(shipped.shipped_as, way)
+        earlier = shipped if same else None
     if earlier is not None:
         recipe = restate(output, bench.handle, earlier, confirmation, asked)
-        may = refit is None and not recipe.training.refit and not _is_soup(recipe)
+        may = refit is None and not recipe.training.refit and recipe.kind != "soup"
         return _Ended(recipe, not_refitted="it had shipped so before" if may else "")
     from automl_transfer.training.state import sha256_of
 
@@ -258,23 +258,13 @@ def _ship(
     return _Ended(recipe, look, "" if training.refit else why_not)
 
 
-def _is_soup(recipe: Recipe) -> bool:
-    return recipe.shipped_as is not None and recipe.shipped_as.kind == "soup"
-
-
-def _by_name_before(output: Path, bench: Workbench, winner: TrialRecord) -> Offer | None:
-    """What somebody exported by name, where it still is this winner's: it is kept, or refitted as it was."""
-
-    def accept(found: Recipe) -> bool:
-        return asked_before(found).by_name
-
-    found = shipped_before(output, bench.handle, winner, refit=None, accept=accept)
-    if found is None:
-        return None
+def _asked_again(found: Recipe) -> Offer:
+    """What somebody exported by name, to be kept as it is, or refitted."""
     rule, shipped_as = asked_before(found).rule, found.shipped_as
-    several = shipped_as is not None and rule in ("soup", "ensemble")
-    parts = tuple(part.trial for part in shipped_as.parts) if several and shipped_as is not None else ()
-    return Offer(rule, flips=shipped_as is not None and shipped_as.flips, trials=parts)
+    if shipped_as is None:
+        return Offer(rule)
+    parts = shipped_as.parts if rule in ("soup", "ensemble") else ()
+    return Offer(rule, flips=shipped_as.flips, trials=tuple(part.trial for part in parts))
 
 
 def _winner(report: StudyReport) -> TrialRecord | None:
@@ -284,24 +274,16 @@ def _winner(report: StudyReport) -> TrialRecord | None:
     return next(r for r in one_per_strategy(report.records) if r.root == best.root_trial)
 
 
-def _stays(
-    output: Path, bench: Workbench, report: StudyReport, winner: TrialRecord, refit: bool | None, asked: Offer
-) -> Recipe | None:
-    """What shipped before and need not be thought about again.
+def _stays(found: Recipe, output: Path, report: StudyReport, asked: Offer) -> bool:
+    """Whether what shipped before need not be thought about again.
 
     Somebody asked for it by name; or it was chosen by the same rule, from those strategies that are the best
     now.
     """
+    if asked_before(found) != asked.told():
+        return False
     best = frozenset(row.root_trial for row in report.ranking.rows[:KEPT_STRATEGIES])
-    same = best_before(output) == best
-
-    def accept(found: Recipe) -> bool:
-        before = asked_before(found)
-        if before.by_name:
-            return not asked.by_study
-        return before == asked.told() and (asked.plain or same)
-
-    return shipped_before(output, bench.handle, winner, refit=refit, accept=accept)
+    return not asked.by_study or asked.plain or best_before(output) == best
 
 
 def _compose(bench: Workbench, report: StudyReport, winner: TrialRecord, offer: Offer) -> _Composed:

@@ -48,7 +48,6 @@ def refresh_run(store: Store, bench: Workbench) -> Refreshed | None:
         return None
     with SharedWork(store, bench.handle) as shared:
         shared.wait(SHIP)
-        soup = earlier.shipped_as is not None and earlier.shipped_as.kind == "soup"
-        as_it_was = None if earlier.training.refit or soup else False  # nobody insists
+        as_it_was = None if earlier.training.refit or earlier.kind == "soup" else False  # nobody insists
         shipped = finish_search(store, bench, folder, refit=as_it_was)
     return Refreshed(folder, shipped, before)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -125,20 +124,12 @@ def _name_aside(folder: Path) -> Path:
     return next(folder.with_name(name) for name in names if not folder.with_name(name).exists())
 
 
-def shipped_before(
-    output: Path,
-    study: StudyHandle,
-    winner: TrialRecord,
-    *,
-    refit: bool | None,
-    accept: Callable[[Recipe], bool],
-) -> Recipe | None:
+def shipped_before(output: Path, study: StudyHandle, winner: TrialRecord) -> Recipe | None:
     """The recipe in a folder, where it and the model beside it are this winner's; None for anything else.
 
     The same study by its identity, the same trial with the same strategy, the same data, trained on the
     same splits, and the very weights that the recipe states. Files of versions before identities count
-    where their weights are those that the trial left. With `refit` None it may be refitted or not; `accept`
-    is told the recipe.
+    where their weights are those that the trial left.
     """
     assert winner.strategy is not None
     try:
@@ -157,19 +148,21 @@ def shipped_before(
         and (origin.trial, origin.root_trial) == (winner.number, winner.root)
         and recipe.strategy.key() == public.key()
         and recipe.task.fingerprint == study.task.fingerprint
-        and refit in (None, training.refit)
-        and not (refit and recipe.shipped_as and not all(part.refit for part in recipe.shipped_as.parts))
-        and accept(recipe)
     )
     return recipe if same and _holds(output / MODEL / WEIGHTS, training.weights_sha256) else None
+
+
+def is_refitted(recipe: Recipe, refit: bool | None) -> bool:
+    """Whether what ships was refitted as it is asked to be, each part of it; None asks for nothing."""
+    parts = () if recipe.shipped_as is None else recipe.shipped_as.parts
+    return refit in (None, recipe.training.refit) and not (refit and not all(part.refit for part in parts))
 
 
 def asked_before(recipe: Recipe) -> AskedFor:
     """By what it was chosen; more than the winner counts as asked for by name where nothing says so."""
     if recipe.provenance.asked is not None:
         return recipe.provenance.asked
-    kind = "winner" if recipe.shipped_as is None else recipe.shipped_as.kind
-    return AskedFor(rule=kind, by_name=recipe.shipped_as is not None)
+    return AskedFor(rule=recipe.kind, by_name=recipe.shipped_as is not None)
 
 
 def best_before(output: Path) -> frozenset[int] | None:

@@ -44,14 +44,10 @@ def export(
     wrote team.json: 2 tasks, 12 strategies, no names
     """
     from automl_transfer.api.knowledge import knowledge_of
-    from automl_transfer.errors import OutputError
     from automl_transfer.knowledge.reading import usable
-    from automl_transfer.recipes.output import write_text
+    from automl_transfer.recipes.output import check_files, write_text
 
-    if not output.absolute().parent.is_dir():
-        raise OutputError(
-            f"the folder of --output must exist, got {output.parent}: create it, or choose another"
-        )
+    check_files(output)
     with open_store(storage, storage_file, create=False, read_only=True) as store:
         known = knowledge_of(store, studies or (), names=names)
     write_text(output, known.to_json())

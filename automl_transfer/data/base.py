@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -143,6 +144,13 @@ class Inventory(ABC):
         """Bytes of disk that `prepare` needs."""
         return 0
 
+    def expecting(self, pixels: PixelRange) -> Self:
+        """The same images, for a model that was trained with this range."""
+        other = copy(self)
+        other.expected = pixels
+        other.signature = f"{self.signature} for {pixels.low!r}..{pixels.high!r}"
+        return other
+
     def prepare(self, scratch: Path) -> None:
         """Get ready to decode, before `native` and `decode`.
 
@@ -190,7 +198,7 @@ def fitting_resolution(side: float) -> int:
     return int(min(LARGEST, max(SMALLEST, STEP * round(side / STEP))))
 
 
-def alike(classes: Iterable[str]) -> tuple[str, ...]:
+def capitals_only(classes: Iterable[str]) -> tuple[str, ...]:
     """A sentence where names of classes differ in their capitals only; else none."""
     names = list(classes)
     times = Counter(name.casefold() for name in names)

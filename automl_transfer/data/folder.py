@@ -25,7 +25,7 @@ from automl_transfer.data.base import (
     NoTaskError,
     Request,
     Unused,
-    alike,
+    capitals_only,
     some,
 )
 from automl_transfer.data.groups import read_groups
@@ -120,7 +120,7 @@ class Folder(DatasetKind):
                 if each.reason in MEANT
             ),
             left_out=tuple(each for each in unused if each.reason not in MEANT),
-            notes=(*_notes(walked, others, used, shown), *alike(classes)),
+            notes=(*_notes(walked, others, used, shown), *capitals_only(classes)),
             files=tuple(path for _, path, _ in inside),
             unlabelled=_unlabelled(without, root, shown, pixels),
         )

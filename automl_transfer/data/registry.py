@@ -104,8 +104,7 @@ def open_dataset(
             if spec.fit != "squash":
                 each.signature = f"{each.signature} {spec.fit}"
     if expected is not None:
-        inventory.expected = expected
-        inventory.signature = f"{inventory.signature} for {expected.low!r}..{expected.high!r}"
+        inventory = inventory.expecting(expected)
     notes = _shadowed(name, data_root) if location is None else ()
     # Registered datasets name their own options themselves.
     named = {} if location is None else dict(own)

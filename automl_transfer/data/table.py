@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, Unused, alike, some
+from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, Unused, capitals_only, some
 from automl_transfer.data.groups import read_groups
 from automl_transfer.data.image_files import RANGE, FileInventory, signature_of
 from automl_transfer.data.scaling import asked_range
@@ -311,4 +311,4 @@ def _notes(
         notes.append(f"{found.twins:,} rows repeat another and count once")
     if changed:
         notes.append(changed)
-    return (*notes, *alike(classes))
+    return (*notes, *capitals_only(classes))

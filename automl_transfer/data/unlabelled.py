@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import logging
 from collections.abc import Callable
@@ -42,11 +41,7 @@ def unlabelled_of(
     """What a dataset has without labels, scaled as its other images are."""
     if inventory.unlabelled is None:
         return NO_UNLABELLED
-    pixels = cached.pixel_range or EIGHT_BITS
-    signature = inventory.unlabelled.signature
-    if pixels != EIGHT_BITS:
-        signature = f"{signature} for {pixels.low!r}..{pixels.high!r}"
-    found = dataclasses.replace(inventory.unlabelled, expected=pixels, signature=signature)
+    found = inventory.unlabelled.expecting(cached.pixel_range or EIGHT_BITS)
 
     @functools.cache
     def load() -> Pixels:

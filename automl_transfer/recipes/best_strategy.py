@@ -42,7 +42,7 @@ from automl_transfer.domain.task import Excluded, SplitSizes, Task, TrainingWeig
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Cost, RecipeMetrics
-from automl_transfer.recipes.shipped_as import AskedFor, ShippedAs
+from automl_transfer.recipes.shipped_as import AskedFor, Kind, ShippedAs
 
 __all__ = [
     "SCHEMA_NAME", "SCHEMA_VERSION", "Recipe", "make_recipe", "read_recipe", "read_strategy", "write_recipe",
@@ -246,6 +246,11 @@ class Recipe(Frozen):
         if mistakes:
             raise ValueError("; ".join(mistakes))
         return self
+
+    @property
+    def kind(self) -> Kind:
+        """What the model is."""
+        return "winner" if self.shipped_as is None else self.shipped_as.kind
 
     def to_json(self) -> str:
         """The file's text: keys in a fixed order, equal recipes give equal bytes."""

@@ -127,23 +127,25 @@ def owed(
     Those are `FIRST_RUNS` of each and `max_runs` of the leader. Others are trained more often only where
     that decides, so they are not owed.
     """
-    arms = {root: arm for root, arm in arms_of(runs).items() if root in roots}
+    known = arms_of(runs)
+    arms = {root: known.get(root, Arm(root, {})) for root in roots}
     done = sum(len(arm.runs) for arm in arms.values())
     if not next_round(roots, runs, max_runs, metric, most_seconds=most_seconds, settled=settled):
         return done, done
-    first = sum(max(0, FIRST_RUNS - len(arms[root].runs) if root in arms else FIRST_RUNS) for root in roots)
-    leader = Panel(list(arms.values()), metric).order[0] if arms else roots[0]
-    last = max(0, max_runs - max(FIRST_RUNS, len(arms[leader].runs) if leader in arms else 0))
+    first = sum(max(0, FIRST_RUNS - len(arm.runs)) for arm in arms.values())
+    begun = [arm for arm in arms.values() if arm.runs]
+    leader = Panel(begun, metric).order[0] if begun else roots[0]
+    last = max(0, max_runs - max(FIRST_RUNS, len(arms[leader].runs)))
     if settled:
-        last = min(last, _fitting(arms, roots, leader, most_seconds))
+        last = min(last, _fitting(arms, leader, most_seconds))
     return done, done + max(1, first + last)
 
 
-def _fitting(arms: Mapping[int, Arm], roots: Sequence[int], leader: int, most_seconds: float) -> int:
+def _fitting(arms: Mapping[int, Arm], leader: int, most_seconds: float) -> int:
     """How many more runs of the leader fit after the first ones of all, as far as earlier ones tell."""
-    known = {root: list(arms[root].runs.values()) if root in arms else [] for root in roots}
-    spent = sum(max(len(mine), FIRST_RUNS) * _cost(mine) for mine in known.values())
-    each = _cost(known[leader])
+    costs = {root: _cost(list(arm.runs.values())) for root, arm in arms.items()}
+    spent = sum(max(len(arm.runs), FIRST_RUNS) * costs[root] for root, arm in arms.items())
+    each = costs[leader]
     return 0 if each <= 0.0 else max(0, int((most_seconds - spent) / each))
 
 
