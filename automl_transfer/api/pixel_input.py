@@ -15,14 +15,12 @@ from automl_transfer.data.base import Pixels, fitting_resolution
 from automl_transfer.data.decode import from_array
 from automl_transfer.data.image_shape import ImageShape, of_sides, square_of, which_shapes
 from automl_transfer.data.labels import is_one_hot
-from automl_transfer.data.scaling import see, to_pixels
+from automl_transfer.data.scaling import scaled_alike, see, to_pixels
 from automl_transfer.data.weights import Weights, of_values
 from automl_transfer.domain.pixel_range import (
     PixelRange,
     Seen,
     asked,
-    refuse_another_scale,
-    refuse_zeros_and_ones,
     usual,
 )
 from automl_transfer.errors import ConfigurationError, DataError
@@ -100,10 +98,7 @@ class PixelInput:
                 f"X must have images of the shape {self.shape} as in fit, got {values.shape[1:]}"
             )
         try:
-            seen = _see(values)
-            refuse_another_scale(seen, self.pixel_range, "X", f"{_HOW} of the estimator")
-            if values.dtype.itemsize > 1:
-                refuse_zeros_and_ones(seen, self.pixel_range, "X")
+            values = scaled_alike(values, self.pixel_range, "X", f"{_HOW} of the estimator")
         except DataError as error:
             raise ValueError(str(error)) from None
         return self._resized(self._images(to_pixels(values, self.pixel_range)))

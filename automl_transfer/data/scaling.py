@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.base import Pixels
-from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange, Seen, asked
+from automl_transfer.domain.pixel_range import (
+    EIGHT_BITS,
+    PixelRange,
+    Seen,
+    asked,
+    refuse_another_scale,
+    refuse_zeros_and_ones,
+)
 from automl_transfer.errors import DataError
 
 Array = npt.NDArray[Any]
@@ -31,6 +38,24 @@ def see(values: Array) -> Seen | None:
         if here is not None:
             found = here if found is None else found | here
     return found
+
+
+def scaled_alike(values: Array, pixels: PixelRange, what: str, how: str = "") -> Array:
+    """Numbers that a model of a range is given, checked; booleans become its black and white.
+
+    What may be stored pixels (unsigned, of one byte) may be as dark as it is.
+
+    Raises:
+        DataError: They are plainly scaled in another way.
+    """
+    if values.dtype == bool:
+        return np.where(values, np.float32(pixels.high), np.float32(pixels.low))
+    seen = see(values)
+    if seen is not None:
+        refuse_another_scale(seen, pixels, what, how)
+        if values.dtype.itemsize > 1 or values.dtype.kind == "i":
+            refuse_zeros_and_ones(seen, pixels, what)
+    return values
 
 
 def to_pixels(values: Array, pixels: PixelRange) -> Pixels:

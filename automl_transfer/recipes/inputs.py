@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.data.scaling import see
+from automl_transfer.data.scaling import scaled_alike
 from automl_transfer.data.walk import Left, suffix_of, walk
 from automl_transfer.domain.account import Reason
-from automl_transfer.domain.pixel_range import PixelRange, refuse_another_scale, refuse_zeros_and_ones
+from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import DataError
 
 Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
@@ -92,14 +92,7 @@ def checked_array(images: npt.NDArray[Any], pixels: PixelRange) -> npt.NDArray[A
             "images must be an array of numbers (N, H, W) or (N, H, W, 1 | 3 | 4), "
             f"got {images.dtype} {images.shape}"
         )
-    if stacked.dtype == bool:  # no numbers, but black and white
-        return np.where(stacked, np.float32(pixels.high), np.float32(pixels.low))
-    seen = see(stacked)
-    if seen is not None:
-        refuse_another_scale(seen, pixels, "images")
-        if stacked.dtype.itemsize > 1 or stacked.dtype.kind == "i":
-            refuse_zeros_and_ones(seen, pixels, "images")
-    return stacked
+    return scaled_alike(stacked, pixels, "images")
 
 
 def _files(given: str | PathLike[str], left_out: Counter[str]) -> list[Named]:

@@ -167,6 +167,13 @@ def test_the_target_model_is_the_networks_first_groups_with_a_new_head() -> None
         assert model(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
 
 
+def test_booleans_are_black_and_white() -> None:
+    fitted = TransferClassifier(SMALL, random_state=0).fit(IMAGES, LABELS)
+    bright = np.greater(IMAGES, 8)
+    white = np.where(bright, fitted.pixel_range_.high, fitted.pixel_range_.low)
+    assert np.array_equal(fitted.predict_proba(bright), fitted.predict_proba(white))
+
+
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
