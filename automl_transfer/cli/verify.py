@@ -25,7 +25,7 @@ def run(
     dataset: DatasetOption = None,
     source: SourceOption = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0.0, max=1.0, help="Difference in accuracy that is within.")
+        float, typer.Option("--tolerance", help="Difference in accuracy that is within, 0 to 1.")
     ] = 0.01,
     images: options.Images = None,
     columns: options.Columns = None,

@@ -23,7 +23,7 @@ from automl_transfer.domain.records import EpochResult, TrialOutcome, TrialRecor
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import SplitSizes, Task
-from automl_transfer.errors import DataError
+from automl_transfer.errors import ConfigurationError, DataError
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -370,3 +370,5 @@ def test_errors_of_a_refitted_winner_are_those_it_made_before(tmp_path: Path) ->
     verdict = verify(tmp_path / "other.json", study.task, device="cpu")
     assert verdict.word == "outside"
     assert any("no images to compare" in why for why in verdict.differences)
+    with pytest.raises(ConfigurationError, match=r"tolerance must lie in 0\.\.1, got nan"):
+        verify(tmp_path / "other.json", study.task, device="cpu", tolerance=float("nan"))
