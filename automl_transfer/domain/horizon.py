@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EPOCHS = 9
-"""Epochs where a study names none: rungs at 1, 3 and 9."""
+"""Epochs where a study names none: trials pause after a third of them."""
 LEAST_STEPS, LEAST_BATCH = 500, 32
 """Steps that fine-tuning wants at least, however few the images (BiT's shortest schedule, Kolesnikov et al.
 2020, section 3.3), and the images of a step by which that is counted: strategies of any batch see as many."""

@@ -250,8 +250,8 @@ class SearchSpec(Frozen):
 
     @property
     def first_rung(self) -> int:
-        """Epochs before a trial may be pruned."""
-        return self.min_epochs or max(1, self.epochs // 3)
+        """Epochs before a trial may be pruned: where the study names none, a third of them, rounded up."""
+        return self.min_epochs or -(-self.epochs // 3)
 
     @property
     def rungs(self) -> tuple[int, ...]:

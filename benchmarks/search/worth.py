@@ -13,6 +13,9 @@ choose on validation and are judged on test once: of the first answers (solved h
 gently) the best is taken from the search's own store, and of the recipes the best of all. Nothing else should
 run meanwhile. Cells with other `--minutes` or `--max-steps` are kept apart, in `data/`.
 
+What ships is trained on the validation images too, which first answers and recipes are not: "alone" is the
+search's best trial as it was before that, for a comparison of strategies and nothing else.
+
 Wasted is the share of the trials' seconds that went into strategies which ended outside the set of the best
 ("a" in `ranking.json`) and had not been promoted: they came to their first rung, or to their end, and no further.
 First answers that run through count as any other.
@@ -30,7 +33,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -156,6 +159,10 @@ class Row:
         self.over_portfolio = _mean(
             [cells[task, SEARCH, s]["test"] - cell["test"] for s, cell in chosen.items()]
         )
+        self.alone = _mean([alone(cell) for cell in searches])
+        self.alone_over_portfolio = _mean(
+            [alone(cells[task, SEARCH, s]) - cell["test"] for s, cell in chosen.items()]
+        )
         self.wasted = _mean([cell["wasted"] for cell in searches])
         self.confirmed = _mean([c["confirmed"] for c in searches if c["confirmed"] is not None])
         self.trials = statistics.fmean(cell["trials"] for cell in searches) if searches else 0.0
@@ -164,6 +171,11 @@ class Row:
     def gain(self) -> float:
         """Over the best first answer."""
         return self.search - self.first
+
+
+def alone(cell: Mapping[str, Any]) -> float:
+    """Test accuracy of a search's best trial by validation, before anything was trained on more images."""
+    return float([point["test"] for point in cell["curve"] if point["strategy"] != "what was shipped"][-1])
 
 
 def best_recipe(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -178,16 +190,16 @@ def _mean(shares: Sequence[float]) -> float:
 def lines(rows: Sequence[Row]) -> list[str]:
     """The table."""
     found = [
-        f"{'task':16}{'seeds':>6}{'first answers':>15}{'portfolio':>15}{'search':>9}{'confirmed':>11}"
-        f"{'gain':>7}{'over portfolio':>16}{'wasted':>8}{'strategies':>12}"
+        f"{'task':16}{'seeds':>6}{'first answers':>15}{'portfolio':>15}{'alone':>8}{'search':>9}"
+        f"{'confirmed':>11}{'gain':>7}{'over portfolio':>16}{'wasted':>8}{'strategies':>12}"
     ]
     for row in rows:
         portfolio = f"{row.recipe:.2f} (n = {len(row.compared)})" if row.compared else "-"
         over = f"{row.over_portfolio:+.2f}" if row.compared else "-"
         confirmed = "-" if math.isnan(row.confirmed) else f"{row.confirmed:.2f}"
         found.append(
-            f"{row.task:16}{len(row.seeds):>6}{row.first:>15.2f}{portfolio:>15}{row.search:>9.2f}{confirmed:>11}"
-            f"{row.gain:>+7.2f}{over:>16}{row.wasted:>7.0f}%{row.trials:>12.1f}"
+            f"{row.task:16}{len(row.seeds):>6}{row.first:>15.2f}{portfolio:>15}{row.alone:>8.2f}{row.search:>9.2f}"
+            f"{confirmed:>11}{row.gain:>+7.2f}{over:>16}{row.wasted:>7.0f}%{row.trials:>12.1f}"
         )
     for name, tasks in (("photographs", PHOTOGRAPHS), ("race", RACE)):
         if some := [row for row in rows if row.task in tasks]:
@@ -198,6 +210,12 @@ def lines(rows: Sequence[Row]) -> list[str]:
                 f"{name}: gains {_told(row.gain for row in some)} points, over the portfolio {_told(over)}{least}, "
                 f"wasted {statistics.fmean(row.wasted for row in some):.0f}%, confirmed accuracy is "
                 f"{_told(off)} points off ({len(some)} tasks, {len(over)} with the portfolio)"
+            )
+            over = [row.alone_over_portfolio for row in some if row.compared]
+            least = f" (least {min(over):+.2f})" if over else ""
+            found.append(
+                f"{name}, alone: gains {_told(row.alone - row.first for row in some)} points, "
+                f"over the portfolio {_told(over)}{least}"
             )
     return found
 
