@@ -28,7 +28,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(1, str(Path(__file__).resolve().parent / "crowd"))
 sys.path.insert(2, str(Path(__file__).resolve().parent / "table"))
@@ -36,6 +36,10 @@ import psutil
 from here import processors
 from server import Looking, Server, machine_seconds, server
 from stored import append, whole_lines
+
+if TYPE_CHECKING:
+    from automl_transfer.store.store import Store
+    from automl_transfer.store.values import StudyHandle
 
 os.environ["OMP_NUM_THREADS"] = "1"
 RECORDED = Path(__file__).resolve().parent / "large.jsonl"
@@ -206,7 +210,22 @@ def alone(url: str, draws: int = 15) -> dict[str, Any]:
                 "first_look_s": round(first, 2), "decision_ms": round(statistics.median(spent), 1),
                 "most_ms": round(max(spent), 1), "cpu_ms": round(statistics.median(cpu), 1),
             }  # fmt: skip
+        found["promotion_ms"] = promotion(store, study)
     return found
+
+
+def promotion(store: Store, study: StudyHandle, looks: int = 101) -> float:
+    """Milliseconds until a worker knows whether a paused trial goes on: its rungs' news, and who is best there."""
+    from automl_transfer.search.promoting import Promotion
+
+    at_work = Promotion(store, study)
+    at_work.waits()  # the first look, when it joins, is at all of them
+    spent = []
+    for _ in range(looks):
+        began = time.perf_counter()
+        at_work.waits()
+        spent.append(1000 * (time.perf_counter() - began))
+    return round(statistics.median(spent), 2)
 
 
 def crowd(again: bool) -> None:

@@ -18,6 +18,15 @@ def test_presets_are_among_them() -> None:
     assert set(PRESETS) <= {path.stem for path in STUDIES}
 
 
+def test_larger_presets_search_all_that_quick_does_and_nothing_that_gained_nothing() -> None:
+    spaces = {name: Space.from_settings(read_study(FOLDER / f"{name}.toml").space) for name in PRESETS}
+    searched = {name: {dimension.name for dimension in space.searched} for name, space in spaces.items()}
+    for name, space in spaces.items():
+        assert searched["quick"] - searched[name] <= {"source"}
+        (anchors,) = [d.choices for d in space.searched if d.name == "anchor"] or [("none",)]
+        assert set(anchors) <= {"none", "l2sp"}  # docs/performance.md: the others gained nothing that can be told
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_study_is_valid_and_starts_with_its_command(path: Path) -> None:
     spec = read_study(path)

@@ -18,6 +18,7 @@ from automl_transfer.api.rerun import (
     load_source,
     recipe_of,
     require_classes,
+    require_taken,
     scores_of,
     spec_of,
     train_again,
@@ -35,6 +36,7 @@ from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.scores import OverSeeds, RecipeMetrics, SeedScore
 from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.space.space import Space
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
@@ -109,7 +111,7 @@ def apply(
         on_epoch: Told about each epoch with the seed.
 
     Raises:
-        ConfigurationError: The file is no recipe.
+        ConfigurationError: The file is no recipe, or another source cannot take what it asks for.
         OutputError: The folder exists or cannot be written.
         DataError: The data cannot be used, or the recipe's own data have other classes now.
         SourceError: The source is not on this machine, or its sha256 is not the recipe's.
@@ -123,9 +125,11 @@ def apply(
         task = load_again(recipe, spec, data_root, cache_root)
     if spec.dataset == recipe.task.name:
         require_classes(recipe, task)
-    backbone = load_source(recipe, source, task, same=source is None)
     if source is not None:
         recipe = recipe.model_copy(update={"strategy": recipe.strategy.model_copy(update={"source": source})})
+        require_taken(recipe.strategy)
+    backbone = load_source(recipe, source, task, same=source is None)
+    Space((), recipe.strategy.active()).warn_of(task.task)
     if recipe.shipped_as is not None and recipe.shipped_as.flips:
         warn_of_flips(task.task)
     chosen: _Trained | None = None

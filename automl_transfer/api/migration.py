@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from automl_transfer.api.frames import Frame, stated
+from automl_transfer.api.rerun import require_taken
 from automl_transfer.api.training import (
     AnyStrategy,
     calibration_of,
@@ -90,7 +91,7 @@ class ModelMigration:
     >>> migration = ModelMigration("efficientnet-lite0", epochs=9)  # doctest: +SKIP
     >>> migration.explore_data("photos/cats").imbalance  # doctest: +SKIP
     1.2
-    >>> model = migration.generate_target_model(tune_mode="full", weight_scale=0.9)  # doctest: +SKIP
+    >>> model = migration.generate_target_model(tune_mode="full", shrink=0.9)  # doctest: +SKIP
     >>> migration.fit().test().accuracy  # doctest: +SKIP
     0.984
 
@@ -204,11 +205,12 @@ class ModelMigration:
 
         Args:
             strategy: By default that of `explore_data`; a `Strategy`, its fields, a recipe, or a file.
-            dimensions: Of the strategy, instead of what it has: `tune_mode="full"`, `weight_scale=0.5`, ...
+            dimensions: Of the strategy, instead of what it has: `tune_mode="full"`, `shrink=0.5`, ...
                 One that has no effect is warned of.
 
         Raises:
-            ConfigurationError: No data were explored, or a dimension is unknown or its value cannot be.
+            ConfigurationError: No data were explored, a dimension is unknown or its value cannot be, or the
+                source cannot take it.
             DataError: A search would refuse the data (`exploration.findings`).
             SourceError: The source is not on this machine, or too deep for the images.
         """
@@ -217,6 +219,7 @@ class ModelMigration:
         start = self.strategy if strategy is None else strategy_of_any(strategy)
         hand = by_hand(self._spec.task.model_dump(), dimensions, start, **self._search)
         require_methods(hand.strategy)
+        require_taken(hand.strategy)
         warn(hand)
         Space((), hand.strategy.model_dump()).warn_of(task.task)
         if hand.strategy.active().get("detail") and not task.has_detail(hand.strategy.resolution_scale):

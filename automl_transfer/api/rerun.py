@@ -20,11 +20,13 @@ from automl_transfer.domain.measured import check_metric
 from automl_transfer.domain.names import CHECKPOINT
 from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.domain.strategy import require_methods
+from automl_transfer.domain.strategy import Strategy, require_methods
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
+from automl_transfer.models.registry import source_traits
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.scores import RecipeMetrics
+from automl_transfer.space.space import cannot_take
 from automl_transfer.training.making import Judged, make_run, train_to_the_end
 
 if TYPE_CHECKING:
@@ -154,6 +156,20 @@ def _is_missing(package: str) -> bool:
     except PackageNotFoundError:
         return True
     return False
+
+
+def require_taken(strategy: Strategy) -> None:
+    """A strategy's methods must find in its source's network what they need.
+
+    Raises:
+        ConfigurationError: With every value that the source cannot take, and why.
+        SourceError: There is no such source, or its weights must be read to know and are not here.
+    """
+    if not strategy.pretrained:
+        return
+    mistakes = cannot_take(strategy.active(), {strategy.source: source_traits(strategy.source)})
+    if mistakes:
+        raise ConfigurationError([mistake.removeprefix("space.") for mistake in mistakes])
 
 
 def load_source(recipe: Recipe, source: str | None, task: LoadedTask, *, same: bool) -> Backbone:

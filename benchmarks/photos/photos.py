@@ -23,7 +23,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Row:
     @property
     def best_peer(self) -> str:
         """The arm that a person should have taken."""
-        return max(PEERS, key=lambda arm: self.means[arm])
+        return max((arm for arm in PEERS if arm in self.means), key=lambda arm: self.means[arm])
 
     @property
     def gain(self) -> float:
@@ -109,12 +109,14 @@ def run(arm: str, task: str, seed: int, options: argparse.Namespace, output: Pat
     ).returncode
 
 
-def row_of(task: str, cells: Cells, seeds: Iterable[int], minutes: float) -> Row | None:
-    """A task's figures; None where an arm has none."""
-    common = [seed for seed in seeds if all((task, arm, seed) in cells for arm in SCRIPTS)]
-    if not common:
+def row_of(
+    task: str, cells: Cells, seeds: Iterable[int], minutes: float, arms: Collection[str] = tuple(SCRIPTS)
+) -> Row | None:
+    """A task's figures over the seeds that these arms have; None where there is no such seed."""
+    common = [seed for seed in seeds if all((task, arm, seed) in cells for arm in arms)]
+    if not common or set(arms) <= {"ours"}:
         return None
-    means = {arm: mean_of(cells, task, arm, common) for arm in SCRIPTS}
+    means = {arm: mean_of(cells, task, arm, common) for arm in arms}
     row = Row(common, means, math.nan)
     peer = row.best_peer
     target = statistics.median(cells[task, peer, seed]["final"]["accuracy"] for seed in common)
@@ -134,6 +136,7 @@ def mean_of(cells: Cells, task: str, arm: str, seeds: Iterable[int], score: str 
 def print_table(options: argparse.Namespace, cells: Cells) -> None:
     """One line a task, what is missing, and the last line."""
     rows: dict[str, Row] = {}
+    partial: dict[str, Row] = {}
     print(f"test accuracy, mean (seeds); {options.minutes:g} minutes a cell")
     print(f"{'task':16}" + "".join(f"{arm:>13}" for arm in SCRIPTS))
     for task in options.tasks:
@@ -143,32 +146,35 @@ def print_table(options: argparse.Namespace, cells: Cells) -> None:
                 print(line(task, cells, options.seeds, score))
         if (row := row_of(task, cells, options.seeds, options.minutes)) is not None:
             rows[task] = row
-        elif so_far := partial(task, cells, options.seeds):
-            print(so_far)
-    for task, row in rows.items():
+        elif (row := so_far(task, cells, options)) is not None:
+            partial[task] = row
+    for task, row in {**rows, **partial}.items():
         print(f"{task}: ours {row.gain:+.1f} points beside the best peer ({row.best_peer}), as good x "
-              f"{row.sooner:.1f} sooner (n = {len(row.seeds)} seeds)")  # fmt: skip
+              f"{row.sooner:.1f} sooner (n = {len(row.seeds)} seeds)"
+              + (f", of those recorded: {', '.join(a for a in row.means if a != 'ours')}" * (task in partial)))  # fmt: skip
     for key, cell in sorted(cells.items()):
         print_remarks(key, cell)
     if missing := missing_of(options, cells):
         print("missing: " + "; ".join(missing))
-    if rows:
-        gains = [row.gain for row in rows.values()]
-        print(
-            f"over the best peer of each task: mean {statistics.fmean(gains):+.2f} points, least {min(gains):+.2f}"
-        )
+    for some, said in ((rows, "the best peer"), ({**rows, **partial}, "the best recorded peer")):
+        if some and (some is rows or partial):
+            gains = [row.gain for row in some.values()]
+            print(
+                f"over {said} of each task: mean {statistics.fmean(gains):+.2f} points, least {min(gains):+.2f}, as "
+                f"good x {sooner(some.values()):.1f} sooner (geomean of {len(some)} tasks)"
+            )
     print(last_line(list(rows.values())))
 
 
-def partial(task: str, cells: Cells, seeds: list[int]) -> str:
-    """How ours is beside the peers that are there, where not all are; it counts for nothing."""
-    peers = [arm for arm in PEERS if any((task, arm, seed) in cells for seed in seeds)]
-    common = [seed for seed in seeds if all((task, arm, seed) in cells for arm in ("ours", *peers))]
-    if not peers or not common:
-        return ""
-    best = max(peers, key=lambda arm: mean_of(cells, task, arm, common))
-    gain = 100 * (mean_of(cells, task, "ours", common) - mean_of(cells, task, best, common))
-    return f"  so far: ours {gain:+.1f} points beside the best of {', '.join(peers)} ({best}; n = {len(common)} seeds)"
+def so_far(task: str, cells: Cells, options: argparse.Namespace) -> Row | None:
+    """A task's figures beside the peers that are there, where not all are; it counts for nothing."""
+    peers = [arm for arm in PEERS if any((task, arm, seed) in cells for seed in options.seeds)]
+    return row_of(task, cells, options.seeds, options.minutes, ("ours", *peers))
+
+
+def sooner(rows: Iterable[Row]) -> float:
+    """How much sooner ours is as good as the best peer: the geometric mean."""
+    return math.exp(statistics.fmean(math.log(row.sooner) for row in rows))
 
 
 def line(task: str, cells: Cells, seeds: list[int], score: str = "accuracy") -> str:
@@ -210,11 +216,11 @@ def last_line(rows: list[Row]) -> str:
         return f"{statistics.fmean(max(row.means[a] for a in arms) for row in rows):.4f}" if rows else "-"
 
     best = sum(row.gain >= 0 for row in rows)
-    sooner = f"{math.exp(statistics.fmean(math.log(row.sooner) for row in rows)):.1f}" if rows else "-"
+    times = f"{sooner(rows):.1f}" if rows else "-"
     return (
         f"PHOTOS best on {best} of {len(rows)} tasks; mean test accuracy ours {mean('ours')}, recipe "
         f"{mean('recipe10', 'recipe')}, fastai {mean('fastai')}, features {mean('features')}, optuna "
-        f"{mean('optuna')}; as good as the best peer {sooner} x sooner (geomean)"
+        f"{mean('optuna')}; as good as the best peer {times} x sooner (geomean)"
     )
 
 

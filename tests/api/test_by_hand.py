@@ -115,6 +115,7 @@ def test_a_recipe_is_a_start_and_what_it_gives_is_verified(trained: Any, tmp_pat
         (("--set", "batch"), "--set must be key=value, got 'batch'"),
         (("--set", "source=nothing"), "no such source: 'nothing'"),
         (("--set", "anchor=nothing"), "anchor: must be one of none"),
+        (("--set", "weight_scale=1.5"), "weight_scale: 1.5 needs a network without norm layers, got the source"),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
         (("--strategy", "none.json"), "none.json must be a JSON file, got nothing there"),
         (("--device", "abacus"), "abacus"),
@@ -180,10 +181,10 @@ def test_a_source_migrates_step_by_step(tmp_path: Path, cache: Path) -> None:
     assert by_profile.accuracy > 0.9
 
     model = migration.generate_target_model(
-        tune_mode="suffix", freeze_depth=4, weight_scale=0.9, transfer_depth=7, learning_rate=1e-3
+        tune_mode="suffix", freeze_depth=4, shrink=0.9, transfer_depth=7, learning_rate=1e-3
     )
     rows = migration.plan.rows
-    assert rows[0].init == "source x 0.9"
+    assert rows[0].init == "source, shrunk and perturbed"
     assert not rows[-2].transferred
     assert model.head.linear.out_features == 10
     with pytest.raises(ConfigurationError, match=r"call fit\(\)"):

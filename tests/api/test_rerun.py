@@ -157,6 +157,16 @@ def test_the_same_from_python(recipe: Path, tmp_path: Path) -> None:
     assert verify(applied.recipe, own, device="cpu", cache_root=tmp_path / "cache").word == "identical"
 
 
+def test_a_recipe_that_mirrors_says_so_where_that_may_be_wrong(
+    recipe: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from automl_transfer.api import apply
+
+    mirrored = changed(recipe, tmp_path / "m.json", lambda document: document["strategy"].update(mirror=True))
+    apply(mirrored, None, tmp_path / "new", device="cpu", cache_root=tmp_path / "cache")
+    assert "mirror is True, and mirrored images of digits" in caplog.text
+
+
 def test_of_several_seeds_the_best_by_the_tasks_metric_ships() -> None:
     """C2: it was the best by accuracy, whatever the task is judged by."""
     from automl_transfer.api.applying import _rank

@@ -216,14 +216,15 @@ def judge(
 
 
 def judge_rungs(study: TinyStudy, say: Callable[[str], None]) -> dict[str, int]:
-    """Count rungs at which somebody still waits, and checkpoints that nothing needs any more."""
+    """Count rungs where somebody still waits, checkpoints that nothing needs, and those that were not there."""
     files = [key for key in study_files(study.handle).list() if "/state-" in key]
     marks = Rungs(study.store, study.handle).news()
     went_on = {mark.root for mark in marks} & {
         r.root for r in study.records() if r.state is TrialState.COMPLETE
     }
     say(f"{len(marks)} strategies came to the rung, {len(went_on)} of them went on to their end")
-    return {"PAUSED": sum(mark.paused for mark in marks), "LEFT": len(files)}
+    gone = sum(record.restarts for record in study.records())
+    return {"PAUSED": sum(mark.paused for mark in marks), "LEFT": len(files), "GONE": gone}
 
 
 def undisturbed(folder: Path, items: list[Strategy], epochs: int) -> dict[str, Any]:

@@ -333,6 +333,14 @@ def test_space_and_sources_tell_what_there_is(tmp_path: Path) -> None:
             ("space.truncation: must be 8 where anchor is co_tuning, got a range", "space.transfer_depth"),
         ),
         (("search", "digits", "--preset", "huge"), ("preset", "huge", "quick")),
+        (
+            ("search", "digits", "--set", "search.reduction_factor=1"),
+            ("search.reduction_factor", "greater than or equal to 2", "1"),
+        ),
+        (
+            ("search", "digits", "--set", "search.max_steps=4", "--set", "search.min_epochs=5"),
+            ("min_epochs must be <= the epochs that max_steps = 4 make (4), got 5",),
+        ),
         (("search", "digits", "--set", "search.trials=0", "--set", "search.x=1"), ("trials", "search.x")),
         (("search", "digits", "--set", "space.source=nosuch-net"), ("nosuch-net",)),
         (("search", "digits", "--storage", "mysql://root@localhost/x"), ("sqlite", "postgresql")),

@@ -29,5 +29,12 @@ def test_named_epochs_are_passes_and_named_steps_are_steps_of_any_batch(batch: i
 
 
 def test_a_rung_beyond_the_horizon_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"min_epochs must be <= max_epochs \(2\), got 3"):
+    with pytest.raises(ValueError, match=r"min_epochs must be <= the epochs that max_steps = 2 make \(2\), got 3"):
         SearchSpec(max_steps=2, min_epochs=3)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 8, 9, 11, 27])
+def test_nothing_is_compared_before_a_third_of_the_horizon(epochs: int) -> None:
+    search = SearchSpec(max_epochs=epochs)
+    assert epochs <= 3 * search.first_rung < epochs + 3
+    assert all(3 * rung >= epochs for rung in search.rungs)
