@@ -245,7 +245,11 @@ class SearchSpec(Frozen):
     @model_validator(mode="after")
     def _rungs(self) -> Self:
         if self.first_rung > self.epochs:
-            of = "max_epochs" if self.max_steps is None else f"the epochs that max_steps = {self.max_steps} make"
+            of = (
+                "max_epochs"
+                if self.max_steps is None
+                else f"the epochs that max_steps = {self.max_steps} make"
+            )
             raise ValueError(f"min_epochs must be <= {of} ({self.epochs}), got {self.min_epochs}")
         return self
 

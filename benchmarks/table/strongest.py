@@ -24,10 +24,15 @@ from strategies import listed
 BASE, TUNED = "first: profile", "first: tuned"
 
 
-def chosen(cell: Cell) -> tuple[float, float]:
-    """Validation and test accuracy at the best epoch, as a search takes it."""
+def kept(cell: Cell) -> int:
+    """The best epoch, as a search takes it."""
     epochs = range(len(cell.validation))
-    at = max(epochs, key=lambda epoch: (cell.validation[epoch], -cell.nll[epoch], -epoch))
+    return max(epochs, key=lambda epoch: (cell.validation[epoch], -cell.nll[epoch], -epoch))
+
+
+def chosen(cell: Cell) -> tuple[float, float]:
+    """Validation and test accuracy at the best epoch."""
+    at = kept(cell)
     return cell.validation[at], cell.test[at]
 
 

@@ -115,7 +115,10 @@ def test_a_recipe_is_a_start_and_what_it_gives_is_verified(trained: Any, tmp_pat
         (("--set", "batch"), "--set must be key=value, got 'batch'"),
         (("--set", "source=nothing"), "no such source: 'nothing'"),
         (("--set", "anchor=nothing"), "anchor: must be one of none"),
-        (("--set", "weight_scale=1.5"), "weight_scale: 1.5 needs a network without norm layers, got the source"),
+        (
+            ("--set", "weight_scale=1.5"),
+            "weight_scale: 1.5 needs a network without norm layers, got the source",
+        ),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
         (("--strategy", "none.json"), "none.json must be a JSON file, got nothing there"),
         (("--device", "abacus"), "abacus"),

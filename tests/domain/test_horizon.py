@@ -29,7 +29,9 @@ def test_named_epochs_are_passes_and_named_steps_are_steps_of_any_batch(batch: i
 
 
 def test_a_rung_beyond_the_horizon_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"min_epochs must be <= the epochs that max_steps = 2 make \(2\), got 3"):
+    with pytest.raises(
+        ValueError, match=r"min_epochs must be <= the epochs that max_steps = 2 make \(2\), got 3"
+    ):
         SearchSpec(max_steps=2, min_epochs=3)
 
 
