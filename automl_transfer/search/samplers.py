@@ -1,6 +1,8 @@
 """Samplers and pruners by name. A new one is a function here and one line in a registry.
 
-Those that are no defaults stay for comparison, and because studies name them. Epochs are the resource; learning-rate schedules are always laid out over the study's whole horizon, so a
+Those that are no defaults stay for comparison, and because studies name them.
+
+Epochs are the resource; learning-rate schedules are always laid out over the study's whole horizon, so a
 pruner only observes.
 """
 
@@ -42,7 +44,7 @@ def _prior(spec: SearchSpec, seed: int, recipes: Recipes) -> BaseSampler:
 
 
 SAMPLERS: dict[str, Callable[[SearchSpec, int, Recipes], BaseSampler]] = {
-    "prior": _prior,  # the default: soonest at .05 of the best, and least luck on validation (docs/evidence.md)
+    "prior": _prior,  # the default: soonest near the best, least luck on validation (docs/evidence.md)
     "tpe": _tpe,
     "random": _random,
 }
