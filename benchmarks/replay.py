@@ -81,7 +81,9 @@ def arm_of(name: str) -> Arm:
             f"{', '.join({**PRUNERS, **ORDERS})}, got {name!r}"
         )
     if sampler in MADE and order != "none":
-        sys.exit(f"{sampler} cannot learn from trials that were stopped or paused: take {sampler}+none, got {name!r}")
+        sys.exit(
+            f"{sampler} cannot learn from trials that were stopped or paused: take {sampler}+none, got {name!r}"
+        )
     is_order = order in ORDERS
     found = Arm(
         sampler="random" if sampler in MADE else sampler, pruner="none" if is_order else order,
