@@ -74,7 +74,10 @@ def horizon_of(images: int) -> Horizon:
 def first_answers(spec: TaskSpec, task: LoadedTask) -> dict[str, Any]:
     """What a search would try first on a task, in that order, and the CPU seconds until it knows."""
     settings = read_study(preset_path("quick")).space
-    study = StudySpec(name="table", task=spec, search=SearchSpec(max_epochs=EPOCHS), space=settings)
+    search = SearchSpec(
+        max_epochs=EPOCHS, start="cold"
+    )  # with proposals of earlier tasks the default waits for these
+    study = StudySpec(name="table", task=spec, search=search, space=settings)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with Store.open(StoreURL.parse(str(folder / "study.db"))) as store:
