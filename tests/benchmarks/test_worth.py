@@ -27,6 +27,10 @@ def cells(task: str, seed: int, search: float, first: float, recipes: list[float
     found: dict[Any, Any] = {
         (task, SEARCH, seed): {
             "test": search, "first": {"test": first}, "wasted": 0.4, "confirmed": search + 0.002, "trials": 9,
+            "curve": [
+                {"test": 0.5, "strategy": "a first one"}, {"test": search - 0.04, "strategy": "the best one"},
+                {"test": search, "strategy": "what was shipped"},
+            ],
         }
     }  # fmt: skip
     for arm, test in zip(RECIPES, recipes, strict=True):
@@ -45,6 +49,9 @@ def test_gains_are_over_what_validation_would_have_chosen() -> None:
     assert [row.compared for row in rows] == [[0], [0]]
     assert rows[0].gain == pytest.approx(6.0)
     assert rows[0].over_portfolio == pytest.approx(10.0)
+    # Before the winner was trained on the validation images, too.
+    assert rows[0].alone == pytest.approx(86.0)
+    assert rows[0].alone_over_portfolio == pytest.approx(6.0)
     # The last line is of the photographs; where none is recorded, of what is.
     assert last_line(rows) == "SEARCH gains +6.00 points, over the portfolio +10.00, wasted 40%"
     assert last_line(rows[1:]) == "SEARCH gains +0.50 points, over the portfolio +19.00, wasted 40%"
@@ -53,6 +60,7 @@ def test_gains_are_over_what_validation_would_have_chosen() -> None:
     assert last_line([searched]) == "SEARCH gains +5.00 points, over the portfolio -, wasted 40%"
     told = "\n".join(lines(rows))
     assert "photographs: gains +6.00" in told
+    assert "photographs, alone: gains +1.00 points, over the portfolio +6.00 (least +6.00)" in told
     assert "confirmed accuracy is -0.80 points off" in told
 
 
