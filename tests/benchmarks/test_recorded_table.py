@@ -12,9 +12,11 @@ import made_table
 import pytest
 import stored
 from images import MOST, TASKS
-from record import Recorder, order
+from record import Recorder, first_answers, order
 from strategies import REPEATED, SEEDS, listed
 
+from automl_transfer.data.task import load_task
+from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import SPACE_VERSION
 from automl_transfer.files import locked
 
@@ -153,3 +155,12 @@ def test_the_list_is_as_long_as_it_should_be() -> None:
     assert len(cells) == len(set(cells)) == len(TASKS) * (len(listed()) + 8 * (SEEDS - 1))
     # The first strategies come on all tasks before the next.
     assert [task for task, _, _ in cells[: len(TASKS)]] == list(TASKS)
+
+
+def test_first_answers_are_those_of_a_search_that_knows_of_no_other_task(image_cache: Path) -> None:
+    """Else the default waits behind what other tasks propose, and so does all in the list that begins there."""
+    spec = TaskSpec(dataset="digits?per_class=6")
+    found = first_answers(spec, load_task(spec, cache_root=image_cache))
+    assert next(iter(found["answers"])) == "profile"
+    assert {"tuned", "default"} <= set(found["answers"])
+    assert {answer for answer, _ in listed().values()} - {"larger", "views"} <= set(found["answers"])
