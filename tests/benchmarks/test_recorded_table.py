@@ -157,10 +157,10 @@ def test_the_list_is_as_long_as_it_should_be() -> None:
     assert [task for task, _, _ in cells[: len(TASKS)]] == list(TASKS)
 
 
-def test_first_answers_are_those_of_a_search_that_knows_of_no_other_task(image_cache: Path) -> None:
+def test_first_answers_are_those_of_a_search_that_knows_of_no_other_task(tmp_path: Path) -> None:
     """Else the default waits behind what other tasks propose, and so does all in the list that begins there."""
     spec = TaskSpec(dataset="digits?per_class=6")
-    found = first_answers(spec, load_task(spec, cache_root=image_cache))
+    found = first_answers(spec, load_task(spec, cache_root=tmp_path))
     assert next(iter(found["answers"])) == "profile"
     assert {"tuned", "default"} <= set(found["answers"])
     assert {answer for answer, _ in listed().values()} - {"larger", "views"} <= set(found["answers"])
