@@ -24,10 +24,8 @@ def test_larger_presets_search_all_that_quick_does_and_nothing_that_gained_nothi
     for name, space in spaces.items():
         assert searched["quick"] - searched[name] <= {"source"}
         (anchors,) = [d.choices for d in space.searched if d.name == "anchor"] or [("none",)]
-        assert set(anchors) <= {
-            "none",
-            "l2sp",
-        }  # docs/performance.md: the others gained nothing that can be told
+        # The others gained nothing that can be told (docs/performance.md).
+        assert set(anchors) <= {"none", "l2sp"}
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

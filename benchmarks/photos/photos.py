@@ -156,14 +156,20 @@ def print_table(options: argparse.Namespace, cells: Cells) -> None:
         print_remarks(key, cell)
     if missing := missing_of(options, cells):
         print("missing: " + "; ".join(missing))
-    for some, said in ((rows, "the best peer"), ({**rows, **partial}, "the best recorded peer")):
-        if some and (some is rows or partial):
-            gains = [row.gain for row in some.values()]
-            print(
-                f"over {said} of each task: mean {statistics.fmean(gains):+.2f} points, least {min(gains):+.2f}, as "
-                f"good x {sooner(some.values()):.1f} sooner (geomean of {len(some)} tasks)"
-            )
+    if rows:
+        print(beside("the best peer", list(rows.values())))
+    if partial:
+        print(beside("the best recorded peer", [*rows.values(), *partial.values()]))
     print(last_line(list(rows.values())))
+
+
+def beside(peer: str, rows: list[Row]) -> str:
+    """How ours is beside a peer of each task."""
+    gains = [row.gain for row in rows]
+    return (
+        f"over {peer} of each task: mean {statistics.fmean(gains):+.2f} points, least {min(gains):+.2f}, as "
+        f"good x {sooner(rows):.1f} sooner (geomean of {len(rows)} tasks)"
+    )
 
 
 def so_far(task: str, cells: Cells, options: argparse.Namespace) -> Row | None:

@@ -203,21 +203,23 @@ def lines(rows: Sequence[Row]) -> list[str]:
         )
     for name, tasks in (("photographs", PHOTOGRAPHS), ("race", RACE)):
         if some := [row for row in rows if row.task in tasks]:
-            over = [row.over_portfolio for row in some if row.compared]
+            compared = [row for row in some if row.compared]
+            over = [row.over_portfolio for row in compared]
             off = [row.confirmed - row.search for row in some if not math.isnan(row.confirmed)]
-            least = f" (least {min(over):+.2f})" if over else ""
             found.append(
-                f"{name}: gains {_told(row.gain for row in some)} points, over the portfolio {_told(over)}{least}, "
+                f"{name}: gains {_told(row.gain for row in some)} points, over the portfolio {_with_least(over)}, "
                 f"wasted {statistics.fmean(row.wasted for row in some):.0f}%, confirmed accuracy is "
                 f"{_told(off)} points off ({len(some)} tasks, {len(over)} with the portfolio)"
             )
-            over = [row.alone_over_portfolio for row in some if row.compared]
-            least = f" (least {min(over):+.2f})" if over else ""
             found.append(
                 f"{name}, alone: gains {_told(row.alone - row.first for row in some)} points, "
-                f"over the portfolio {_told(over)}{least}"
+                f"over the portfolio {_with_least([row.alone_over_portfolio for row in compared])}"
             )
     return found
+
+
+def _with_least(points: Sequence[float]) -> str:
+    return _told(points) + (f" (least {min(points):+.2f})" if points else "")
 
 
 def _told(points: Iterable[float]) -> str:

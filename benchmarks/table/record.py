@@ -74,9 +74,8 @@ def horizon_of(images: int) -> Horizon:
 def first_answers(spec: TaskSpec, task: LoadedTask) -> dict[str, Any]:
     """What a search would try first on a task, in that order, and the CPU seconds until it knows."""
     settings = read_study(preset_path("quick")).space
-    search = SearchSpec(
-        max_epochs=EPOCHS, start="cold"
-    )  # with proposals of earlier tasks the default waits for these
+    # With proposals of earlier tasks the default would wait for these.
+    search = SearchSpec(max_epochs=EPOCHS, start="cold")
     study = StudySpec(name="table", task=spec, search=search, space=settings)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
