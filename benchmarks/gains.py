@@ -1,23 +1,30 @@
-"""What each regulariser and each change of weights gains over plain fine-tuning, seed by seed.
+"""What each way to transfer gains over plain fine-tuning, seed by seed: modes, regularisers, preparations, starts.
 
     python benchmarks/gains.py --tasks digits textures --seeds 5
     python benchmarks/gains.py --tasks signs --photos FOLDER --seeds 5 --table
+    python benchmarks/gains.py --device cuda --jobs 15 ...     many cells at once on an accelerator
 
-Plain fine-tuning is the whole network under a fresh head, as a search tries it first, without views. A cell is
-one training to its last epoch and the accuracy and cross-entropy on test images. A seed draws the split, the
-training images of each class, the head and the order, and these are the same for every method: gains are
-differences of pairs. Cells are lines of a JSON-lines file (by default `gains.jsonl` beside this one, with what
-was recorded); those that are there are not run again, so that the command may be stopped and started again. The table has 95% intervals of Student's t.
+Plain fine-tuning is the whole network under a fresh head, as a search tries it first. A cell is one training to
+its last step and the accuracy and cross-entropy on test images. A seed draws the split, the training images of
+each class, the head and the order, and these are the same for every method: gains are differences of pairs. Cells
+are lines of a JSON-lines file (by default `gains.jsonl` beside this one, with what was recorded); those that are
+there are not run again, so that the command may be stopped and started again. The table has 95% intervals of
+Student's t.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
+import itertools
 import json
+import math
+import multiprocessing
 import statistics
 import sys
 import time
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -38,39 +45,67 @@ from automl_transfer.search.answers import FINETUNED
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.making import make_run
 
-SOURCE, CPU = "efficientnet-lite0", torch.device("cpu")
+SOURCE = "efficientnet-lite0"
+Key = tuple[str, int, str]
 TASKS: dict[str, tuple[str, int, int]] = {
     "digits": ("digits", 32, 20), "textures": ("textures?patch=16", 32, 20), "signs": ("", 48, 10),
     "tiles": ("", 48, 20), "clothing": ("", 64, 20),
 }  # fmt: skip
 """Dataset (empty for a folder of photographs), pixels, and training images a class."""
 MOST_TEST = 400
+EPOCHS = 8
+"""Phases take turns within a training; it is judged at its end only."""
 SOLVED = {"head_init": "ridge", "head_lr_mult": 0.01}
+HALF = {"transfer_depth": 4}
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("", {}),
+    # what moves
+    "head": ("plain", {"tune_mode": "head"}),
+    "upper half": ("plain", {"tune_mode": "suffix", "freeze_depth": 4, "norm_policy": "frozen"}),
+    "norms frozen": ("plain", {"norm_policy": "frozen"}),
+    "surgical, first": ("plain", {"tune_mode": "surgical", "block": "first"}),
+    "surgical, middle": ("plain", {"tune_mode": "surgical", "block": "middle"}),
+    "surgical, last": ("plain", {"tune_mode": "surgical", "block": "last"}),
+    "convolutions": ("plain", {"tune_mode": "body"}),
+    "norm": ("plain", {"tune_mode": "norm"}),
+    "bias": ("plain", {"tune_mode": "bias"}),
+    "lora 8": ("plain", {"tune_mode": "lora", "rank": 8}),
+    "adapter": ("plain", {"tune_mode": "adapter"}),
+    # when
+    "lp_ft": ("plain", {"phases": "lp_ft"}),
+    "gradual": ("plain", {"phases": "gradual"}),
+    "freezing": ("plain", {"phases": "freezing"}),
+    # starts
+    "solved head": ("plain", SOLVED),
+    "denoise": ("plain", {"prepare": "denoise"}),
+    "masked": ("plain", {"prepare": "masked"}),
+    "shrink .8": ("plain", {"shrink": 0.8, "perturb": 1e-3}),
+    "source_prune .2": ("plain", {"source_prune": 0.2}),
+    "half, He": ("plain", HALF),
+    "half, Xavier": ("half, He", {**HALF, "rest_init": "xavier_uniform"}),
+    "half, orthogonal": ("half, He", {**HALF, "rest_init": "orthogonal"}),
+    "half, mean and variance": ("half, He", {**HALF, "rest_init": "mean_var"}),
+    # regularisers and averages
     "l2sp .01": ("plain", {"anchor": "l2sp", "anchor_weight": 0.01}),
-    "l2sp 1": ("plain", {"anchor": "l2sp", "anchor_weight": 1.0}),
     "delta .01": ("plain", {"anchor": "delta", "anchor_weight": 0.01}),
-    "delta .1": ("plain", {"anchor": "delta", "anchor_weight": 0.1}),
     "bss .001": ("plain", {"anchor": "bss", "anchor_weight": 0.001}),
     "co_tuning .01": ("plain", {"anchor": "co_tuning", "anchor_weight": 0.01}),
     "stoch_norm .5": ("plain", {"stoch_norm": 0.5}),
     "dropout .2": ("plain", {"dropout": 0.2}),
     "drop_path .1": ("plain", {"drop_path": 0.1}),
     "ema .99": ("plain", {"ema": 0.99}),
-    "source_prune .2": ("plain", {"source_prune": 0.2}),
-    "shrink .8": ("plain", {"shrink": 0.8, "perturb": 1e-3}),
+    "wise_alpha .75": ("solved head", {**SOLVED, "wise_alpha": 0.75}),
+    # images
+    "no crops": ("plain", {"crop": 1.0}),
+    "trivial": ("plain", {"distort": "trivial"}),
+    "erasing .25": ("plain", {"erasing": 0.25}),
     "mixup .2": ("plain", {"mix": "mixup", "mix_alpha": 0.2}),
     "cutmix 1": ("plain", {"mix": "cutmix", "mix_alpha": 1.0}),
-    "lp_ft": ("plain", {"phases": "lp_ft"}),
-    "gradual": ("plain", {"phases": "gradual"}),
-    "solved head": ("plain", SOLVED),
-    "wise_alpha .75": ("solved head", {**SOLVED, "wise_alpha": 0.75}),
-    "wise_alpha .5": ("solved head", {**SOLVED, "wise_alpha": 0.5}),
 }
 """The method it is compared with, and what is changed of plain fine-tuning."""
 
 
+@functools.lru_cache(maxsize=2)
 def load(name: str, seed: int, photos: Path | None) -> LoadedTask:
     """A task with few training images and at most `MOST_TEST` test images."""
     dataset, resolution, per_class = TASKS[name]
@@ -97,29 +132,38 @@ def few(task: LoadedTask, seed: int, per_class: int, tested: int) -> LoadedTask:
     return dataclasses.replace(task, indices={**task.indices, **chosen})
 
 
-def train(task: LoadedTask, changes: dict[str, Any], seed: int, epochs: int) -> dict[str, float]:
+def trained(key: Key, steps: int, device: str, photos: Path | None) -> dict[str, Any]:
     """One cell."""
-    strategy = Strategy.model_validate({**FINETUNED, "source": SOURCE, **changes}).canonical()
+    name, seed, method = key
+    task, where = load(name, seed, photos), torch.device(device)
+    strategy = Strategy.model_validate({**FINETUNED, "source": SOURCE, **METHODS[method][1]}).canonical()
     backbone = get_source(SOURCE).load(task.task.channels)
     began = time.perf_counter()
-    run = make_run(strategy, task, backbone, horizon=Horizon(epochs), seed=seed, device=CPU)
-    run.train_to(epochs)
+    horizon = Horizon.of(len(task.indices["train"]), EPOCHS, steps)
+    run = make_run(strategy, task, backbone, horizon=horizon, seed=seed, device=where)
+    run.train_to(horizon.epochs)
     run.load_shown()
     seconds = time.perf_counter() - began
     rows = task.indices["test"]
-    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(CPU))
+    logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(where), where)
     found = scores(logits, task.labels[rows], len(task.task.classes))
-    return {"accuracy": found.accuracy, "nll": found.nll, "seconds": round(seconds, 1)}
+    said = {"task": name, "seed": seed, "method": method, "steps": steps, "device": told(where)}
+    return said | {"accuracy": found.accuracy, "nll": found.nll, "seconds": round(seconds, 1)}
 
 
-def read(path: Path) -> dict[tuple[str, int, str], dict[str, Any]]:
-    """The cells that are there."""
+def told(device: torch.device) -> str:
+    """The device, in a word or two."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def read(path: Path, steps: int) -> dict[Key, dict[str, Any]]:
+    """The cells of so many steps that are there."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     cells = [json.loads(line) for line in lines]
-    return {(cell["task"], cell["seed"], cell["method"]): cell for cell in cells}
+    return {(cell["task"], cell["seed"], cell["method"]): cell for cell in cells if cell["steps"] == steps}
 
 
-def table(cells: dict[tuple[str, int, str], dict[str, Any]], tasks: list[str]) -> None:
+def table(cells: dict[Key, dict[str, Any]], tasks: list[str]) -> None:
     """Gains in points of accuracy and in nats, with intervals."""
     for task in tasks:
         print(f"\n| {task} | n | test accuracy | gain, points | cross-entropy, nats |\n|---|---|---|---|---|")
@@ -153,25 +197,41 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["digits", "textures"])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=200, help="of a training")
+    parser.add_argument("--device", default="cpu", help="as torch names it")
+    parser.add_argument("--jobs", type=int, default=1, help="cells at a time")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no cell later than that")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--photos", type=Path, help="a folder that holds signs, tiles or clothing")
     parser.add_argument("--cells", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
     print(machine())
-    for seed in range(options.first_seed, options.seeds) if not options.table else ():
-        for name in options.tasks:
-            task = load(name, seed, options.photos)
-            for method in options.methods:
-                if (name, seed, method) in read(options.cells):
-                    continue
-                cell = {"task": name, "seed": seed, "method": method}
-                cell |= train(task, METHODS[method][1], seed, options.epochs)
+    if not options.table:
+        record(options)
+    table(read(options.cells, options.steps), options.tasks)
+
+
+def record(options: argparse.Namespace) -> None:
+    """Run the cells that are missing, seed by seed: a run that is stopped leaves whole seeds."""
+    there, until = read(options.cells, options.steps), time.monotonic() + 60 * options.minutes
+    every = itertools.product(range(options.first_seed, options.seeds), options.tasks, options.methods)
+    missing = [(name, seed, method) for seed, name, method in every if (name, seed, method) not in there]
+    together = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, together, torch.set_num_threads, (1,)) as pool:
+        waiting, running = iter(missing), set()
+        while True:
+            room = options.jobs - len(running) if time.monotonic() < until else 0
+            for key in itertools.islice(waiting, room):
+                running.add(pool.submit(trained, key, options.steps, options.device, options.photos))
+            if not running:
+                break
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for each in done:
+                cell = each.result()
                 with options.cells.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(cell) + "\n")
                 print(cell, flush=True)
-    table(read(options.cells), options.tasks)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from automl_transfer.domain.spec import Precision, TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.network import Backbone
 from automl_transfer.training.activation_cache import ActivationCache
+from automl_transfer.training.crew import Crew
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
@@ -104,18 +105,21 @@ def make_run(
     accumulate: int = 1,
     cache: ActivationCache | None = None,
     precision: Precision = "fp32",
+    device: torch.device = CPU,
+    crew: Crew | None = None,
     **changes: Any,
 ) -> TrainingRun:
-    plan = build_plan(strategy(**changes), backbone or small_backbone(), task, seed=seed, device=CPU)
+    plan = build_plan(strategy(**changes), backbone or small_backbone(), task, seed=seed, device=device)
     return TrainingRun(
         plan,
         task,
         max_epochs=max_epochs,
         seed=seed,
-        device=CPU,
+        device=device,
         batch=batch,
         accumulate=accumulate,
         cache=cache,
+        crew=crew,
         precision=precision,
     )
 
