@@ -164,29 +164,36 @@ def read(path: Path, steps: int) -> dict[Key, dict[str, Any]]:
 
 
 def table(cells: dict[Key, dict[str, Any]], tasks: list[str]) -> None:
-    """Gains in points of accuracy and in nats, with intervals."""
-    for task in tasks:
-        print(f"\n| {task} | n | test accuracy | gain, points | cross-entropy, nats |\n|---|---|---|---|---|")
+    """Gains in points of accuracy, then in nats, with intervals; in bold those that zero is not in."""
+    for key, unit, what in (
+        ("accuracy", 100.0, "points of test accuracy"),
+        ("nll", 1.0, "cross-entropy, nats"),
+    ):
+        print(f"\n| {what} | {' | '.join(tasks)} |\n|---|{'---|' * len(tasks)}")
         for method, (base, _) in METHODS.items():
-            seeds = sorted(s for t, s, m in cells if t == task and m == method and (t, s, base or m) in cells)
-            if not seeds:
-                continue
-            mean = statistics.mean(cells[task, seed, method]["accuracy"] for seed in seeds)
-            gains = []
-            for key, unit in (("accuracy", 100.0), ("nll", 1.0)):
-                pairs = ((cells[task, s, method][key], cells[task, s, base or method][key]) for s in seeds)
-                gains.append(interval([unit * (new - old) for new, old in pairs]) if base else "")
-            name = method if base in ("", "plain") else f"{method} (over {base})"
-            print(f"| {name} | {len(seeds)} | {mean:.4f} | {gains[0]} | {gains[1]} |")
+            row = [method if base in ("", "plain") else f"{method} (over {base})"]
+            for task in tasks:
+                seeds = sorted(
+                    s for t, s, m in cells if t == task and m == method and (t, s, base or m) in cells
+                )
+                mine = [cells[task, seed, method][key] for seed in seeds]
+                if not base:
+                    row.append(f"{statistics.mean(mine):.3f}, n = {len(seeds)}" if seeds else "")
+                    continue
+                others = (cells[task, seed, base][key] for seed in seeds)
+                row.append(interval([unit * (new - old) for new, old in zip(mine, others, strict=True)]))
+            if any(row[1:]):
+                print(f"| {' | '.join(row)} |")
 
 
 def interval(values: list[float]) -> str:
     """Mean and 95% interval."""
-    mean = statistics.mean(values)
     if len(values) < 2:
-        return f"{mean:+.2f}"
+        return f"{values[0]:+.2f}" if values else ""
+    mean = statistics.mean(values)
     half = float(stats.t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})"
+    said = f"{mean:+.2f} ({mean - half:+.2f} to {mean + half:+.2f})"
+    return f"**{said}**" if abs(mean) > half else said
 
 
 def main() -> None:
