@@ -1,8 +1,9 @@
 """Commands as processes of their own that have nothing to import: each is forked from one that did it once.
 
 Half of what a short command takes is importing large libraries. Tests that are about what a command says and
-writes run `command()` in place of `python -m automl_transfer`; those about starting, stopping and launching
-processes start real ones.
+writes run `command()` in place of `python -m automl_transfer`; those about processes that are told something, killed
+or followed by others `start` one, whose number is its own. What launches others, and what is about starting itself,
+is started as users do.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import importlib
 import json
 import os
 import pkgutil
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 CLIENT = """#!{python} -IS
 import json, os, socket, sys
@@ -31,9 +34,53 @@ there.connect({place!r})
 asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
 socket.send_fds(there, [len(asked).to_bytes(8, "big")], [0, 1, 2])
 there.sendall(asked)
+there.recv(4, socket.MSG_WAITALL)
 code = there.recv(1)
 os._exit(code[0] if code else 70)
 """
+
+
+class Forged:
+    """A process from the forge: what a test asks of a `subprocess.Popen`."""
+
+    def __init__(self, there: socket.socket) -> None:
+        self._there = there
+        self.returncode: int | None = None
+        self.pid = int.from_bytes(there.recv(4, socket.MSG_WAITALL), "big")
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0.0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.returncode is None:
+            if not select.select([self._there], [], [], timeout)[0]:
+                raise subprocess.TimeoutExpired("automl-transfer", timeout or 0.0)
+            (code,) = self._there.recv(1) or b"\xff"
+            self._there.close()
+            self.returncode = code if code < 128 else 128 - code
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
+def start(arguments: Sequence[str], environment: Mapping[str, str], stream: BinaryIO) -> Forged:
+    """A process in a session of its own that says all to one stream."""
+    there = socket.socket(socket.AF_UNIX)
+    there.connect(str(Path(command()).with_name("socket")))
+    asked = json.dumps([list(arguments), str(Path.cwd()), dict(environment), True])
+    with Path(os.devnull).open("rb") as nothing:
+        text = asked.encode("utf-8", "surrogateescape")
+        outputs = [nothing.fileno(), stream.fileno(), stream.fileno()]
+        socket.send_fds(there, [len(text).to_bytes(8, "big")], outputs)
+        there.sendall(text)
+    return Forged(there)
 
 
 @functools.cache
@@ -89,6 +136,10 @@ def _watch(asker: socket.socket) -> None:
     if child == 0:
         asker.close()
         _become(streams, *json.loads(text.decode("utf-8", "surrogateescape")))
+    with contextlib.suppress(OSError):
+        asker.sendall(child.to_bytes(4, "big"))
+    for stream in streams:
+        os.close(stream)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     with contextlib.suppress(OSError):
@@ -96,9 +147,13 @@ def _watch(asker: socket.socket) -> None:
     os._exit(0)
 
 
-def _become(streams: list[int], arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+def _become(
+    streams: list[int], arguments: list[str], folder: str, environment: dict[str, str], apart: bool = False
+) -> None:
     code: Any = 70
     try:
+        if apart:
+            os.setsid()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         sys.stdin, sys.stdout, sys.stderr = (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import forge
 import waiting
 
 from automl_transfer.data.task import LoadedTask, load_task
@@ -98,12 +99,19 @@ def tiny_study(
 
 
 class Process:
-    """A command of ours as a real process; killed with the test if it has not ended."""
+    """A command of ours as a real process; killed with the test if it has not ended.
+
+    A worker comes from the forge, unless it starts others itself.
+    """
 
     def __init__(self, url: str, *arguments: str, log: Path) -> None:
         self.log = log
         environment = {**os.environ, "AUTOML_TRANSFER_STORAGE": url, "OMP_NUM_THREADS": "1"}
+        self.process: subprocess.Popen[bytes] | forge.Forged
         with log.open("wb") as stream:
+            if arguments[0] == "worker" and "--devices" not in arguments:
+                self.process = forge.start(arguments, environment, stream)
+                return
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "automl_transfer", *arguments],
                 stdout=stream,
