@@ -28,3 +28,16 @@ def test_a_forged_command_says_and_ends_as_one_that_starts(tmp_path: Path) -> No
             afresh.returncode, afresh.stdout, afresh.stderr
         )  # fmt: skip
     assert afresh.returncode == 0
+
+
+def test_a_forged_process_is_one_of_its_own(tmp_path: Path) -> None:
+    """Those of `tests/workers` are told to end, and killed."""
+    environment = {**os.environ, "AUTOML_TRANSFER_STORAGE": "sqlite:///no/such.db"}
+    for arguments, code in ((["--version"], 0), (["report", "none"], 2)):
+        with (tmp_path / "log").open("wb") as stream:
+            process = forge.start(arguments, environment, stream)
+        assert process.pid != os.getpid()
+        assert process.wait(60) == process.poll() == code
+        assert (tmp_path / "log").read_text(encoding="utf-8").startswith(("automl-transfer ", "error: "))
+        process.kill()  # one that has ended stays as it is
+        assert process.returncode == code
