@@ -57,9 +57,9 @@ class Forged:
         if self.returncode is None:
             if not select.select([self._there], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("automl-transfer", timeout or 0.0)
-            (code,) = self._there.recv(1) or b"\xff"
+            code, killed = self._there.recv(2, socket.MSG_WAITALL) or b"\xff\x00"
             self._there.close()
-            self.returncode = code if code < 128 else 128 - code
+            self.returncode = 128 - code if killed else code
         return self.returncode
 
     def send_signal(self, number: int) -> None:
@@ -143,7 +143,7 @@ def _watch(asker: socket.socket) -> None:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     with contextlib.suppress(OSError):
-        asker.sendall(bytes([code if code >= 0 else 128 - code]))
+        asker.sendall(bytes([code if code >= 0 else 128 - code, code < 0]))
     os._exit(0)
 
 
