@@ -63,20 +63,38 @@ class Sum(nn.Module):
         return weight + (self.b @ self.a).view_as(weight)
 
 
-def test_low_rank_steps_are_those_of_the_sum_differentiated_by_torch(task: LoadedTask) -> None:
+class Mixing(nn.Module):
+    """A linear layer over the channels of each place, as networks of tokens have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(16, 16)
+        nn.init.normal_(self.linear.weight, std=0.2, generator=torch.Generator().manual_seed(0))
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x.movedim(1, -1)).movedim(-1, 1)
+
+
+@pytest.mark.parametrize("extra", [None, Mixing])
+def test_low_rank_steps_are_those_of_the_sum_differentiated_by_torch(
+    task: LoadedTask, extra: type[nn.Module] | None
+) -> None:
     """Hu et al. 2022, 4.1: h = W0 x + B A x; our model holds the sum, and gradients pass to its factors."""
-    run = make_run(task, max_epochs=1, tune_mode="lora", rank=2, learning_rate=1e-2)
+    own, other = (small_backbone(extra=extra and extra()) for _ in range(2))
+    run = make_run(task, backbone=own, max_epochs=1, tune_mode="lora", rank=2, learning_rate=1e-2)
     start = {name: tensor.clone() for name, tensor in factors_of(run).state().items()}
     reference = build_plan(
-        strategy(tune_mode="lora", rank=2, learning_rate=1e-2), small_backbone(), task, seed=0, device=CPU
+        strategy(tune_mode="lora", rank=2, learning_rate=1e-2), other, task, seed=0, device=CPU
     ).model
     pairs = []
     for name, layer in reference.groups.named_modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.weight.requires_grad_(False)
-            pair = Sum(start[f"{name}.weight.a"], layer.out_channels)
+            pair = Sum(start[f"{name}.weight.a"], len(layer.weight))
             parametrize.register_parametrization(layer, "weight", pair)
             pairs.append(pair)
+    assert len(pairs) == len(start) / 2 == (3 if extra is None else 4)
     trained = [*(p for pair in pairs for p in pair.parameters()), *reference.head.parameters()]
     assert run._stepper is not None
     mine = torch.optim.SGD(trained, lr=0.1)

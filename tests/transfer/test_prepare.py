@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from automl_transfer.training.activation_cache import DiskCache, MemoryCache
 from automl_transfer.training.evaluate import predict_logits
 from automl_transfer.transfer.build import build_plan
 from automl_transfer.transfer.plan import TransferPlan
-from automl_transfer.transfer.prepare.reconstruct import hidden, noisy
+from automl_transfer.transfer.prepare.reconstruct import _Adapting, hidden, noisy
 from automl_transfer.transfer.prepare.whiten import ledoit_wolf, whitening
 
 CPU = torch.device("cpu")
@@ -88,6 +89,19 @@ def test_what_networks_see_of_an_image() -> None:
     seen, weight = noisy(x, 3, torch.Generator().manual_seed(0))
     assert float((seen - x).std()) == pytest.approx(0.5, abs=0.05)
     assert bool((weight == 1).all())
+
+
+def test_the_error_is_that_of_the_pixels_that_count() -> None:
+    """Worked by hand: what a masked image is judged by is what was hidden (He et al. 2022, section 3)."""
+    x, generator = torch.zeros(2, 3, 4, 4), torch.Generator().manual_seed(0)
+    made = torch.randn(2, 3, 4, 4, generator=generator)
+    asked: Any = types.SimpleNamespace(_encode=lambda seen: seen, _decoder=lambda encoded: encoded)
+    weight = torch.zeros(2, 1, 4, 4)
+    weight[0, 0, :2, :2] = 1.0  # four pixels of three colours in the first image, none in the second
+    loss = _Adapting._loss(asked, x, made, weight)
+    assert float(loss) == pytest.approx(float(made[0, :, :2, :2].square().sum()) / 12, rel=1e-6)
+    everywhere = _Adapting._loss(asked, x, made, torch.ones(2, 1, 4, 4))
+    assert float(everywhere) == pytest.approx(float(nn.functional.mse_loss(made, x)), rel=1e-6)
 
 
 @pytest.mark.parametrize("name", RECONSTRUCTING)
