@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +17,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).parents[1]
 BOM: dict[str, Any] = {
@@ -115,6 +119,19 @@ def test_every_constraint_has_a_hash_and_no_host(supply: ModuleType) -> None:
         supply.canonical(n): v for n, v in wanted.items()
     }, "run: python scripts/supply.py lock"
     assert all(supply.locked()[supply.canonical(name)] for name in wanted)
+
+
+def test_what_is_pinned_runs_on_the_oldest_python_that_is_promised() -> None:
+    """Python 3.11.2 is Debian 12's; a version that wants 3.11.5 would end `make test` there before it began."""
+    promised = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    oldest = promised.removeprefix(">=") + ".0"
+    refusing = {}
+    for line in (ROOT / "constraints.txt").read_text().split():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            wanted = importlib.metadata.metadata(line.partition("==")[0]).get("Requires-Python") or ""
+            if oldest not in SpecifierSet(wanted):
+                refusing[line] = wanted
+    assert refusing == {}
 
 
 def test_the_bill_of_materials_follows_the_rules_and_is_whole(supply: ModuleType) -> None:

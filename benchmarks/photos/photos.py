@@ -173,9 +173,17 @@ def beside(peer: str, rows: list[Row]) -> str:
 
 
 def so_far(task: str, cells: Cells, options: argparse.Namespace) -> Row | None:
-    """A task's figures beside the peers that are there, where not all are; it counts for nothing."""
-    peers = [arm for arm in PEERS if any((task, arm, seed) in cells for seed in options.seeds)]
-    return row_of(task, cells, options.seeds, options.minutes, ("ours", *peers))
+    """A task's figures beside the peers that are there, where not all are; it counts for nothing.
+
+    Peers that are behind the best one on the seeds that they have are not waited for on the others.
+    """
+    seeds = {arm: {s for s in options.seeds if (task, arm, s) in cells} for arm in ("ours", *PEERS)}
+    there = [arm for arm, found in seeds.items() if found]
+    if (row := row_of(task, cells, options.seeds, options.minutes, there)) is None:
+        return None
+    most = seeds["ours"] & seeds[row.best_peer]
+    far = [arm for arm in there if seeds[arm] >= most]
+    return row_of(task, cells, sorted(most), options.minutes, far)
 
 
 def sooner(rows: Iterable[Row]) -> float:
