@@ -6,4 +6,4 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.extend(str(folder) for folder in (BENCHMARKS, BENCHMARKS / "table"))
+sys.path.extend(str(folder) for folder in (BENCHMARKS, BENCHMARKS / "table", BENCHMARKS / "photos"))
