@@ -40,8 +40,10 @@ from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import ConfigurationError
 from automl_transfer.models.registry import get_source
 from automl_transfer.search.answers import FINETUNED
+from automl_transfer.training.device import resolve_device
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.making import make_run
 
@@ -110,8 +112,7 @@ def load(name: str, seed: int, photos: Path | None) -> LoadedTask:
     """A task with few training images and at most `MOST_TEST` test images."""
     dataset, resolution, per_class = TASKS[name]
     if not dataset:
-        if photos is None:
-            raise SystemExit(f"--photos must name the folder that holds {name}, got none")
+        assert photos is not None  # `checked` asks for it
         dataset = str(photos / name)
     spec = {
         "dataset": dataset,
@@ -147,13 +148,10 @@ def trained(key: Key, steps: int, device: str, photos: Path | None) -> dict[str,
     rows = task.indices["test"]
     logits = predict_logits(run.model, task.images, rows, run.plan.normaliser(where), where)
     found = scores(logits, task.labels[rows], len(task.task.classes))
-    said = {"task": name, "seed": seed, "method": method, "steps": steps, "device": told(where)}
-    return said | {"accuracy": found.accuracy, "nll": found.nll, "seconds": round(seconds, 1)}
-
-
-def told(device: torch.device) -> str:
-    """The device, in a word or two."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {
+        "task": name, "seed": seed, "method": method, "steps": steps, "device": run.conditions()["device"],
+        "accuracy": found.accuracy, "nll": found.nll, "seconds": round(seconds, 1),
+    }  # fmt: skip
 
 
 def read(path: Path, steps: int) -> dict[Key, dict[str, Any]]:
@@ -213,10 +211,31 @@ def main() -> None:
     parser.add_argument("--cells", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     parser.add_argument("--table", action="store_true", help="run nothing")
     options = parser.parse_args()
+    checked(parser, options)
     print(machine())
     if not options.table:
         record(options)
     table(read(options.cells, options.steps), options.tasks)
+
+
+def checked(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse what cannot be run, before anything is."""
+    for name in ("seeds", "steps", "jobs"):
+        if getattr(options, name) < 1:
+            parser.error(f"--{name} must be at least 1, got {getattr(options, name)}")
+    for name in () if options.table else options.tasks:
+        if not TASKS[name][0] and (options.photos is None or not (options.photos / name).is_dir()):
+            parser.error(f"--photos must be the folder that holds {name}/, got {options.photos}")
+    try:
+        options.device = str(resolve_device(options.device))
+        read(options.cells, options.steps)
+    except ConfigurationError as error:
+        parser.error(f"--device: {error}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        parser.error(
+            f"--cells must be a file of cells, one JSON object a line, as this command writes them, got "
+            f"{options.cells} ({error!r}): name another file"
+        )
 
 
 def record(options: argparse.Namespace) -> None:
