@@ -31,6 +31,7 @@ import optuna
 from elsewhere import chosen_elsewhere, searching_with
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 from orders import ORDERS
+from pydantic import ValidationError
 from regret import ENOUGH, Replays, Scale, interval, log_mean, ratio
 from simulate import Arm, Replay
 from stored import RECORDED, TableError, TaskTable, read_all
@@ -73,15 +74,19 @@ MADE: dict[str, Callable[[int], BaseSampler]] = {"gp": gp}
 
 
 def arm_of(name: str) -> Arm:
-    """The arm of a name."""
-    sampler, order, *more = name.split("+")
+    """The arm of a name.
+
+    Raises:
+        ValueError: It names what there is not, or what cannot be.
+    """
+    sampler, order, *more = name.split("+") if "+" in name else (name, "")
     if sampler not in {*SAMPLERS, *MADE} or order not in {*PRUNERS, *ORDERS}:
-        sys.exit(
+        raise ValueError(
             f"an arm must be SAMPLER+ORDER, of the samplers {', '.join({**SAMPLERS, **MADE})} and the orders "
             f"{', '.join({**PRUNERS, **ORDERS})}, got {name!r}"
         )
     if sampler in MADE and order != "none":
-        sys.exit(
+        raise ValueError(
             f"{sampler} cannot learn from trials that were stopped or paused: take {sampler}+none, got {name!r}"
         )
     is_order = order in ORDERS
@@ -94,19 +99,34 @@ def arm_of(name: str) -> Arm:
     for part in more:
         name_of, equals, text = part.partition("=")
         if not equals and part not in ("cold", "cost", "improve"):
-            sys.exit(f"an arm must end in cost, improve, cold, SETTING=VALUE or CONSTANT=VALUE, got {part!r}")
+            raise ValueError(
+                f"an arm must end in cost, improve, cold, SETTING=VALUE or CONSTANT=VALUE, got {part!r}"
+            )
         if not equals:
             continue
-        value = json.loads(text)
+        value = value_of(part, text)
         if hasattr(prior, name_of) and name_of.isupper():
             found = dataclasses.replace(found, constants={**found.constants, name_of: value})
         elif name_of in SearchSpec.model_fields:
             found = dataclasses.replace(found, settings={**found.settings, name_of: value})
         else:
-            sys.exit(
+            raise ValueError(
                 f"{name_of} must be a setting of a search or a constant of search/prior.py, got {part!r}"
             )
+    try:
+        SearchSpec.model_validate({"max_epochs": 9, "pruner": found.pruner, **found.settings})
+    except ValidationError as error:
+        why = error.errors()[0]["msg"]
+        raise ValueError(f"the settings of an arm must be a search's, got {name!r}: {why}") from None
     return found
+
+
+def value_of(part: str, text: str) -> Any:
+    """What a setting of an arm says, as JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError(f"a setting of an arm must be NAME=VALUE, VALUE as in JSON, got {part!r}") from None
 
 
 def replayed(
@@ -248,18 +268,26 @@ def main() -> None:
     )
     parser.add_argument("--curves", type=Path, help="write mean regrets over time as JSON, for the picture")
     asked = parser.parse_args()
+    arms = list(dict.fromkeys([*asked.arms, asked.baseline]))
+    for name in ("seeds", "trainings", "fewest", "jobs"):
+        if not getattr(asked, name) > 0:
+            parser.error(f"--{name} must be more than 0, got {getattr(asked, name)}")
+    if min(asked.workers) < 1:
+        parser.error(f"--workers must be at least 1 each, got {min(asked.workers)}")
     try:
+        for arm in arms:
+            arm_of(arm)
         tables = read_all(asked.recorded)
-    except TableError as error:
-        sys.exit(str(error))
+    except (ValueError, TableError) as error:
+        parser.error(str(error))
     if asked.tasks and (unknown := [task for task in asked.tasks if task not in tables]):
-        sys.exit(f"--tasks must be of {', '.join(tables)}, got {', '.join(unknown)}")
+        parser.error(f"--tasks must be of {', '.join(tables)}, got {', '.join(unknown)}")
     chosen = [tables[task] for task in asked.tasks or tables]
     few = [table.name for table in chosen if len({cell.key[0] for cell in table.cells}) < asked.fewest]
     silent = [table.name for table in chosen if table.name not in few and not Scale.of(table).tells]
     chosen = [table for table in chosen if table.name not in {*few, *silent}]
     if not chosen:
-        sys.exit(
+        parser.error(
             f"a task must have {asked.fewest} recorded strategies, and a best one that is better than the median "
             "one, to be searched on, got none: record more with benchmarks/table/record.py, or say --fewest"
         )
@@ -270,7 +298,6 @@ def main() -> None:
     if silent:
         print(f"left out, the best strategy is no better than the median one: {', '.join(silent)}")
     workers = sorted({1, *asked.workers})
-    arms = list(dict.fromkeys([*asked.arms, asked.baseline]))
     results = run_all(
         chosen, arms, workers, asked.seeds, asked.trainings, asked.recipes, asked.jobs,
         say=lambda line: print(line, file=sys.stderr, flush=True),

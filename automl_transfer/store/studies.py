@@ -81,6 +81,13 @@ def resume(
     differences = _differences(old, spec, task, sources)
     if list(directions) != [direction]:
         differences.append("direction")
+    met, now = _rungs_met(connection, study_id), spec.search.paused_at
+    if now and not met <= {*now} and old.spec.search.pruner != "promote":
+        # The pruner may change, and come back: what paused meanwhile is still compared at its rungs.
+        differences.append(
+            f"set of rungs (trials came to epochs {', '.join(map(str, sorted(met)))}, now "
+            f"{', '.join(map(str, now))}: min_epochs, reduction_factor)"
+        )
     if differences:
         raise StudyError(
             f"study {spec.name!r} exists and must be continued as it was begun, got another "
@@ -131,6 +138,12 @@ def _differences(
         if sha is not None and before is not None and sha != before:
             found.append(f"source {name} (weights {before[:12]}, now {sha[:12]})")
     return found
+
+
+def _rungs_met(connection: sa.Connection, study_id: int) -> set[int]:
+    """Epochs after which trials of a study were at a rung."""
+    r = t.at_rungs
+    return set(connection.execute(sa.select(r.c.rung).distinct().where(r.c.study_id == study_id)).scalars())
 
 
 def _rungs(search: SearchSpec) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from elsewhere import chosen_elsewhere, searching_with
 from made_table import SPACE, TUNED
 from near import Nearest
 from orders import At, TopK
-from replay import Scale, arm_of, run_all, table_lines
+from replay import Scale, main, run_all, table_lines
 from simulate import Arm, Outcome, Replay
 
 from automl_transfer.domain.spec import SearchSpec
@@ -110,5 +111,27 @@ def test_the_comparison_has_a_line_an_arm(table: stored.TaskTable, tmp_path: Pat
     assert "1.00 (" in lines[3]  # the baseline beside itself
     scale = Scale.of(table)
     assert scale.regret(None, "validation") == 1.0
-    with pytest.raises(SystemExit, match="SAMPLER\\+ORDER"):
-        arm_of("prior+everything")
+
+
+@pytest.mark.parametrize(
+    ("arm", "why"),
+    [
+        ("prior", r"SAMPLER\+ORDER"),
+        ("prior+everything", r"SAMPLER\+ORDER"),
+        ("gp+promote", "cannot learn from trials that were stopped"),
+        ("prior+promote+warm", "must end in cost, improve, cold"),
+        ("prior+promote+WARMTH=1", "a setting of a search or a constant"),
+        ("prior+promote+min_epochs=few", "VALUE as in JSON"),
+        ("prior+promote+min_epochs=99", r"min_epochs must be <= max_epochs \(9\), got 99"),
+    ],
+)
+def test_an_arm_that_cannot_be_is_refused(
+    arm: str, why: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["replay.py", "--arms", "prior+none", arm])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = capsys.readouterr()
+    assert re.search(why, said.err)
+    assert said.out == ""  # before anything runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,23 @@ def test_a_study_of_plain_optuna(open_page: Open, database_url: str) -> None:
     assert "It holds no strategies to rank" in opened.page.inner_text("h1")
     assert opened.run("document.querySelectorAll('#plot-accuracy-over-time .point').length") >= 6
     store.close()
+
+
+def test_a_label_at_the_end_of_an_axis_does_not_come_and_go(open_page: Open) -> None:
+    ends = (0.00828, 0.01714, 0.02544, 0.04939, 0.05778, 0.06606)  # a label within pixels of the far end
+    values = (0.67715, 0.11275, 0.55555, 0.69529, 0.12544, 0.7773)
+    records = [
+        trial(number, value=value, strategy=None, started=BEGIN, finished=BEGIN + timedelta(seconds=end))
+        for number, (end, value) in enumerate(zip(ends, values, strict=True))
+    ]
+    opened = open_page(study_page(make_report("plain", None, None, records)))
+    opened.run(
+        """async () => {
+            const plot = document.getElementById("plot-accuracy-over-time");
+            for (let width = 540; width < 620; width++) await Plotly.relayout(plot, { width });
+        }"""
+    )
+    assert opened.troubles == []  # as at each test's end: "Too many auto-margin redraws"
 
 
 def test_trials_of_another_version_of_the_space_stay_out_of_the_ranking(database_url: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -325,3 +326,23 @@ def test_a_study_keeps_its_rungs(database_url: str) -> None:
     other = spec(pruner="promote", max_epochs=9, min_epochs=1)
     with store, pytest.raises(StudyError, match=r"set of rungs \(min_epochs 3, reduction_factor 3, now min_"):
         store.create_study(other, TASK, artifact_url="artifacts", sources={"a": "f" * 64})
+
+
+def test_a_study_keeps_its_rungs_while_another_pruner_stops_its_trials(database_url: str) -> None:
+    store, study = open_study(database_url, pruner="promote", max_epochs=9)
+
+    def go_on(**search: Any) -> StudyHandle:
+        return store.create_study(
+            spec(max_epochs=9, **search), TASK, artifact_url="artifacts", sources={"a": "f" * 64}
+        )
+
+    with store:
+        go_on(pruner="none", min_epochs=1)
+        go_on(pruner="promote", min_epochs=1)  # nothing has come to a rung: nothing to be compared with
+        go_on(pruner="none")
+        paused(store, study)
+        with pytest.raises(
+            StudyError, match=r"set of rungs \(trials came to epochs 1, now 3: min_epochs, reduction_factor\)"
+        ):
+            go_on(pruner="promote")
+        go_on(pruner="promote", min_epochs=1)

@@ -86,7 +86,6 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:
     axis = {
         "gridcolor": GRID,
         "zeroline": False,
-        "automargin": True,
         "title_standoff": 8,
         "title_font": {"size": 12},
         "tickfont": {"size": 12},
@@ -95,7 +94,7 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:
     made.update_layout(
         template="none",
         height=height,
-        margin={"l": 56, "r": 16, "t": 12, "b": 48},
+        margin={"l": 56, "r": 24, "t": 12, "b": 48},
         font={"family": "system-ui, sans-serif", "size": 13, "color": "#5b6470"},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
@@ -103,8 +102,10 @@ def figure(height: int = 380, **layout: Any) -> go.Figure:
         legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         **layout,
     )
-    made.update_xaxes(**axis)
-    made.update_yaxes(**axis)
+    # Labels push the margin only across their axis: were its last label, at the far end, to push as well, the
+    # axis would get shorter, might lose that label, get longer and win it again, without an end.
+    made.update_xaxes(**axis, automargin="height")
+    made.update_yaxes(**axis, automargin="width")
     return made
 
 

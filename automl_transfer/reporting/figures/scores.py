@@ -52,7 +52,7 @@ def draw_scores(profiles: Sequence[ProfileRecord]) -> go.Figure | None:
         for at, profile in enumerate(profiles):
             _draw_line(fig, profile, name, at, row, column, legend=place == 0)
     small: dict[str, Any] = {"gridcolor": GRID, "zeroline": False, "tickfont": {"size": 12}}
-    fig.update_yaxes(**small, automargin=True)
+    fig.update_yaxes(**small, automargin="width")
     fig.update_xaxes(**small, range=[0, 1.05], tickformat=".0%")
     below = {"text": "groups of the source that are kept", "font": {"size": 12}, "standoff": 8}
     for column in range(1, columns + 1):
