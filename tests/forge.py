@@ -3,7 +3,7 @@
 Half of what a short command takes is importing large libraries. Tests that are about what a command says and
 writes run `command()` in place of `python -m automl_transfer`; those about processes that are told something, killed
 or followed by others `start` one, whose number is its own. What launches others, and what is about starting itself,
-is started as users do.
+is started as users do. Where the first argument is a `.py` file, that script is run instead of the command.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import select
 import shutil
 import signal
@@ -85,7 +86,12 @@ def start(arguments: Sequence[str], environment: Mapping[str, str], stream: Bina
 
 @functools.cache
 def command() -> str:
-    """The program to run in place of `automl-transfer`; its forge ends with this process."""
+    """The program to run in place of `automl-transfer`; its forge ends with this process.
+
+    A process whose environment names a forge's (`FORGE`) takes that one.
+    """
+    if given := os.environ.get("FORGE"):
+        return given
     folder = Path(tempfile.mkdtemp(prefix="forge-"))
     program, place = folder / "automl-transfer", folder / "socket"
     program.write_text(CLIENT.format(python=sys.executable, place=str(place)))
@@ -165,10 +171,15 @@ def _become(
         os.environ.update(environment)
         tempfile.tempdir = None
         sys.path[:0] = [each for each in environment.get("PYTHONPATH", "").split(os.pathsep) if each]
-        sys.argv = ["automl-transfer", *arguments]
-        from automl_transfer.cli.main import main
+        if arguments and arguments[0].endswith(".py"):
+            sys.argv = arguments
+            sys.path.insert(0, str(Path(arguments[0]).parent))
+            runpy.run_path(arguments[0], run_name="__main__")
+        else:
+            sys.argv = ["automl-transfer", *arguments]
+            from automl_transfer.cli.main import main
 
-        main()
+            main()
         code = 0
     except SystemExit as end:
         code = end.code

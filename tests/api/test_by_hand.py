@@ -39,7 +39,7 @@ def environment(cwd: Path) -> dict[str, str]:
 
 def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(*arguments, cwd=cwd), cwd=cwd, capture_output=True, text=True, env=environment(cwd)
+        [forge.command(), *map(str, arguments)], cwd=cwd, capture_output=True, text=True, env=environment(cwd)
     )
 
 

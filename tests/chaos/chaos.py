@@ -4,7 +4,7 @@
 
 On PostgreSQL the storage URL has a password, which is looked for in all that the run leaves, and in command lines
 while it runs. The last line is `LOST n DUPLICATE n STUCK n UNEXPLAINED n`; the exit code is 0 where all are 0 and
-every fault happened.
+every fault happened. Workers come from the forge that `FORGE` names, where it names one.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1]), str(HERE.parent), str(HERE.pare
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.pop("AUTOML_TRANSFER_STORAGE", None)
 
+import forge  # noqa: E402
 from secrets_left import Watch  # noqa: E402
 from worker_helpers import TinyStudy, tiny_study  # noqa: E402
 
@@ -73,13 +74,14 @@ class Chaos:
     ) -> None:
         self.study, self.folder, self.workers, self.outage, self.say = study, folder, workers, outage, say
         self.random = random.Random(0)
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.armed: dict[Path, tuple[str, subprocess.Popen[bytes]]] = {}
+        self.forged = "FORGE" in os.environ
+        self.processes: list[subprocess.Popen[bytes] | forge.Forged] = []
+        self.armed: dict[Path, tuple[str, subprocess.Popen[bytes] | forge.Forged]] = {}
         self.done: Counter[str] = Counter()
         self.started = 0
         self.watch = Watch(SECRET)
 
-    def start(self, point: str = "none", beat: float = BEAT) -> subprocess.Popen[bytes]:
+    def start(self, point: str = "none", beat: float = BEAT) -> subprocess.Popen[bytes] | forge.Forged:
         """One more worker; with a point, one that kills itself there."""
         self.started += 1
         away = self.started % 2 == 0
@@ -87,16 +89,18 @@ class Chaos:
         clock = (3600.0 if self.started % 4 else -3600.0) if away else 0.0
         marker = self.folder / f"fired-{self.started}"
         options = ["--threads", "1", "--grace", str(GRACE), "--beat", str(beat), "--checkpoint", "0.5"]
-        program = [sys.executable, str(HERE / "faulty_worker.py"), point, str(marker), machine, str(clock)]
+        program = [str(HERE / "faulty_worker.py"), point, str(marker), machine, str(clock)]
+        program += ["tiny", *options, "--device", "cpu"]
+        environment = {**os.environ, "AUTOML_TRANSFER_STORAGE": self.study.url}
+        process: subprocess.Popen[bytes] | forge.Forged
         with (self.folder / "workers.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*program, "tiny", *options, "--device", "cpu"],
-                env={**os.environ, "AUTOML_TRANSFER_STORAGE": self.study.url},
-                cwd=HERE.parents[1],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+            if self.forged:
+                process = forge.start(program, environment, log)
+            else:
+                process = subprocess.Popen(
+                    [sys.executable, *program], env=environment, cwd=HERE.parents[1],
+                    stdout=log, stderr=log, start_new_session=True,
+                )  # fmt: skip
         self.processes.append(process)
         if point != "none":
             self.armed[marker] = point, process
@@ -176,7 +180,10 @@ class Chaos:
         pids = [pid for pid in pids if pid in ours]
         if not pids:
             return False
-        os.kill(self.random.choice(pids), signal.SIGKILL if fault == "kill" else signal.SIGTERM)
+        try:
+            os.kill(self.random.choice(pids), signal.SIGKILL if fault == "kill" else signal.SIGTERM)
+        except ProcessLookupError:  # it ended this moment
+            return False
         self.done[fault] += 1
         return True
 

@@ -6,11 +6,11 @@ import base64
 import dataclasses
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forge
 import pytest
 import torch
 from search_helpers import DIGITS, DONE, digits, epoch, objective, open_study
@@ -271,7 +271,7 @@ def test_first_answers_are_enqueued_once_even_from_two_processes(tmp_path: Path,
     with store:
         helper = Path(__file__).with_name("search_helpers.py")
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(helper.parents[2])}
-        other = subprocess.Popen([sys.executable, str(helper), str(tmp_path)], env=environment)
+        other = subprocess.Popen([forge.command(), str(helper), str(tmp_path)], env=environment)
         bench, seen = Workbench.open(study, device="cpu", task=task), []
         for _ in range(2):
             first = FirstAnswers(bench, Trials(store), seen.append)

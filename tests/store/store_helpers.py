@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forge
 import sqlalchemy as sa
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
@@ -86,15 +87,23 @@ def age(store: Store, seconds: float) -> None:
             connection.execute(sa.update(column.table).values({column.name: column - seconds}))
 
 
-def start(function: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-    """Run a function of `store_processes.py` in a real process of its own."""
+def start(function: str, *arguments: object, killed: bool = False, **options: Any) -> subprocess.Popen[str]:
+    """Run a function of `store_processes.py` in a real process of its own.
+
+    It comes from the forge, unless the test is to kill it: then its number is needed.
+    """
     here = Path(__file__).parent
     return subprocess.Popen(
-        [sys.executable, str(here / "store_processes.py"), function, *map(str, arguments)],
+        [
+            sys.executable if killed else forge.command(),
+            str(here / "store_processes.py"),
+            function,
+            *map(str, arguments),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(here.parents[1])},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parents[1]}:{here.parent}"},
         **options,
     )
 

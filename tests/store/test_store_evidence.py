@@ -117,7 +117,7 @@ def test_many_processes_write_the_same_runs_once(database_url: str) -> None:
 
 def test_killed_while_writing_every_row_is_whole(database_url: str) -> None:
     store, study = with_trials(database_url)
-    process = start("add_runs", database_url, study.name, 10_000)
+    process = start("add_runs", database_url, study.name, 10_000, killed=True)
     evidence = Evidence(store)
     while not evidence.runs(study):
         assert process.poll() is None

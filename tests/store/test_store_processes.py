@@ -108,7 +108,7 @@ def test_killed_between_claim_and_first_beat(database_url: str, processes: Proce
     store, study = open_study(database_url)
     trials = Trials(store)
     trials.enqueue(study, draft(1))
-    processes.append(start("claim_and_wait", database_url))
+    processes.append(start("claim_and_wait", database_url, killed=True))
     assert processes[0].stdout is not None
     assert processes[0].stdout.readline() == "0\n"
     processes[0].kill()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forge
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -26,7 +27,7 @@ def elsewhere(
 ) -> dict[str, Any]:
     arguments = [str(cache), str(checkpoint), str(seed), json.dumps(changes), str(threads)]
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), *arguments],
+        [forge.command(), str(SCRIPT), *arguments],
         capture_output=True,
         text=True,
         timeout=200,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import forge
 import pytest
 from two_members import run_of, trained
 
@@ -41,13 +40,13 @@ def together(folder: Path, cases: Sequence[dict[str, Any]]) -> tuple[Found, str]
     """What the first of two members found in each case, and what they said."""
     (folder / "meet").unlink(missing_ok=True)
     (folder / "cases.json").write_text(json.dumps(list(cases)), encoding="utf-8")
-    line = [sys.executable, str(Path(__file__).with_name("two_members.py")), str(folder)]
+    line = [str(Path(__file__).with_name("two_members.py")), str(folder)]
     with ExitStack() as running:
         members = []
         for rank in (0, 1):
             environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
             log = running.enter_context((folder / f"log{rank}").open("wb"))
-            members.append(subprocess.Popen(line, env=environment, stdout=log, stderr=log))
+            members.append(forge.start(line, environment, log))
             running.callback(members[-1].wait)
             running.callback(members[-1].kill)
         codes = [member.wait(timeout=300) for member in members]

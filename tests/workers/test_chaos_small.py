@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forge
 import pytest
 
 CHAOS = Path(__file__).parents[1] / "chaos" / "chaos.py"
@@ -15,9 +16,9 @@ FAULTS = ["kill", "kill", "reap", "beat", "tell", "term", "outage"]
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(CHAOS), "--database", database, "--trials", "12", "--workers", "3",
+        [forge.command(), str(CHAOS), "--database", database, "--trials", "12", "--workers", "3",
          "--epochs", "200", "--long-every", "2", "--progress", str(tmp_path / "progress.txt"), "--faults", *FAULTS],
-        capture_output=True, text=True,
+        capture_output=True, text=True, env={**os.environ, "FORGE": forge.command()},
     )  # fmt: skip
     assert done.stdout.splitlines()[-1:] == ["LOST 0 DUPLICATE 0 STUCK 0 UNEXPLAINED 0"], (
         done.stdout + done.stderr
