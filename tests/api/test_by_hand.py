@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forge
 import numpy as np
 import pytest
 from PIL import Image
