@@ -287,7 +287,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     "search.max_epochs": self.epochs,
                 },
                 output=place / "results",
-                storage=f"sqlite:///{place / 'study.db'}",
+                storage=str(place / "study.db"),
                 device=self.device,
                 cache_root=place / "cache",
             )

@@ -93,6 +93,7 @@ def confirm_best(
     by_root = {record.root: record for record in candidates}
     most = most_seconds(records, settled=settled) if bounded else math.inf
     known, given_up = set(evidence.failures(handle, "confirm")), set[int]()
+    trained = set[tuple[int, int]]()
     features = ResplitFeatures(bench.task, bench.activations)
     waits = False
     with SharedWork(store, handle) as shared:
@@ -117,6 +118,10 @@ def confirm_best(
                 shared.pause()
                 continue
             root, number = mine
+            if mine in trained:  # what stands in its row cannot be read here, and stays
+                given_up.add(root)
+                shared.give_back(confirm_work(root, number))
+                continue
             try:
                 if any((run.root, run.run) == mine for run in evidence.runs(handle, "confirm")):
                     continue  # another process was quicker
@@ -136,6 +141,7 @@ def confirm_best(
                 on_failure(failed)
             else:
                 evidence.add_run(handle, run)
+                trained.add(mine)
                 on_run(run)
             finally:
                 shared.give_back(confirm_work(root, number))

@@ -24,7 +24,7 @@ from automl_transfer.errors import ConfigurationError
 from automl_transfer.machine import DEFAULT_DATABASE, RUNS, ensure_home, path_of
 from automl_transfer.search.workbench import check_device
 from automl_transfer.space.by_hand import by_hand
-from automl_transfer.space.study_file import derived_name, study_spec
+from automl_transfer.space.study_file import PRESETS, derived_name, study_spec
 from automl_transfer.store.url import StoreURL, resolve_storage
 from automl_transfer.workers.signals import StopRequest
 
@@ -41,7 +41,7 @@ def search(
     columns: Mapping[str, str] | None = None,
     minutes: float | None = None,
     trials: int | None = None,
-    preset: str = "quick",
+    preset: str | None = None,
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
     output: str | PathLike[str] | None = None,
@@ -69,7 +69,7 @@ def search(
         columns: For a table or a frame: which column is what: `{"file": "img", "label": "species"}`.
         minutes: Time for the whole call, confirmation and shipping included.
         trials: Strategies to try.
-        preset: Space and budget for a dataset: `quick`, `core` or `best`.
+        preset: Space and budget for a dataset: `quick` (by default), `core` or `best`.
         name: Of the study; by default made from the dataset and the preset.
         settings: Any keys of a study file, dotted: `{"search.max_epochs": 3, "space.pool": [1, 4]}`.
         output: Folder for the results; by default `runs/NAME`.
@@ -87,16 +87,28 @@ def search(
         StoreUnavailableError: The store did not answer for too long; nothing is lost.
     """
     ensure_home()
-    given: dict[str, Any] = {"search__minutes": minutes, "search__trials": trials}
-    given |= {key.replace(".", "__"): value for key, value in (settings or {}).items()}
+    settings = dict(settings or {})
+    arguments = {
+        "search.minutes": minutes, "search.trials": trials, "task.images": images, "task.columns": columns,
+        "name": name, "task.dataset": what,
+    }  # fmt: skip
+    twice = [key for key in settings if arguments.get(key) is not None]
+    if twice:
+        raise ConfigurationError(
+            f"{twice[0]} must be said once, got it as an argument and as {settings[twice[0]]!r} in settings"
+        )
+    name = settings.pop("name", name)
     if is_frame(what):
         table = kept(cast(Frame, what), images, columns)
-        name = name or f"{Path(table['dataset']).stem}-table-{preset}"
+        name = name or f"{Path(table['dataset']).stem}-table-{preset or PRESETS[0]}"
         images, columns, what = table["images"], table["columns"], str(table["dataset"])
-    given |= {
+    given: dict[str, Any] = {
+        "search__minutes": minutes,
+        "search__trials": trials,
         "task__images": None if images is None else fspath(images),
         "task__columns": None if columns is None else dict(columns),
     }
+    given |= {key.replace(".", "__"): value for key, value in settings.items()}
     if not isinstance(what, StudySpec):
         spec = study_spec(fspath(cast(str, what)), preset, (), name=name, data_root=data_root, **given)
     elif name is not None or any(value is not None for value in given.values()):

@@ -47,9 +47,9 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.training.activation_cache import default_budget
-from automl_transfer.workers.sharing import SHIP, SharedWork
+from automl_transfer.workers.sharing import FIRST, SHIP, SharedWork
 from automl_transfer.workers.signals import TIME_UP, StopRequest
-from automl_transfer.workers.timekeeper import TimeKeeper
+from automl_transfer.workers.timekeeper import SupervisorTime, TimeKeeper
 from automl_transfer.workers.worker import Observer, SilentObserver, Worker, WorkerOptions
 
 if TYPE_CHECKING:
@@ -336,7 +336,7 @@ def _run_trials(
     first.quick()
     search_time = None
     if plan is not None:
-        search_time = SearchTime(plan, store, handle, shared, supervised=run_workers is not None)
+        search_time = SearchTime(plan, store, handle, shared)
     with TimeKeeper(stop, search_time) if search_time is not None else nullcontext():
         worker = Worker(
             store,
@@ -350,7 +350,7 @@ def _run_trials(
         )
         if run_workers is None:
             return worker.run().reason
-        if search_time is not None and not trials.counts(handle).complete:
+        if search_time is not None and first.answers:
             worker.run()  # what was profiled is in memory here: an answer, before the others have begun
             check_abort()
         try:
@@ -358,6 +358,8 @@ def _run_trials(
                 first.rest()
         except Aborted:  # workers still give an answer where there is none
             check_abort()
+            shared.give_back(FIRST)
+    with TimeKeeper(stop, SupervisorTime(search_time, store, handle)) if search_time else nullcontext():
         reason = run_workers(store, handle, stop)
         return TIME_UP if stop.asked is None and search_time is not None and search_time.is_up else reason
 

@@ -37,6 +37,7 @@ class SharedFirst:
         left: Callable[[], float] = lambda: math.inf,
         on_start: Callable[[WarmStart], None] = lambda begun: None,
     ) -> None:
+        self._left = left
         self._handle = bench.handle
         self._trials = trials
         self._shared = shared
@@ -45,10 +46,14 @@ class SharedFirst:
         self._done = False
 
     def quick(self) -> None:
-        """Enqueue the first answer, or wait until another process has."""
+        """Enqueue the first answer, or wait until another process has, or the time is up."""
+
+        def no_need() -> bool:
+            return self._has_looked() or self._left() <= 0
+
         if not self._handle.spec.search.profile or self._has_looked():
             return
-        if not self._shared.wait(FIRST, lambda: self._on_wait(WAITS), unless=self._has_looked):
+        if not self._shared.wait(FIRST, lambda: self._on_wait(WAITS), unless=no_need):
             return
         if self._has_looked():
             self._shared.give_back(FIRST)
@@ -67,24 +72,20 @@ class SharedFirst:
         self._done = True
         return left or self._trials.counts(self._handle).roots > before
 
+    @property
+    def answers(self) -> bool:
+        """Whether a solved head is enqueued by now, and nothing is complete yet."""
+        return self._has_looked() and not self._trials.counts(self._handle).complete
+
     def _has_looked(self) -> bool:
         return self._trials.enqueued(self._handle, PROFILE_KEY)
 
     def _something_waits(self) -> bool:
-        return self._trials.counts(self._handle).waiting > 0
-
-
-LEAVING = 8.0
-"""Seconds that workers get to leave by themselves when the time for trials is up, before they are asked."""
+        return self._trials.counts(self._handle).waiting > 0 or self._left() <= 0
 
 
 class SearchTime:
-    """When the trials of a search end, by its plan and what is in the store; told to workers elsewhere.
-
-    Args:
-        supervised: Trials run in other processes. These leave by themselves, the first one not before it has
-            an answer; so this process, which would stop them whatever they do, waits a little longer.
-    """
+    """When the trials of a search end, by its plan and what is in the store; told to workers elsewhere."""
 
     def __init__(
         self,
@@ -92,10 +93,7 @@ class SearchTime:
         store: Store,
         study: StudyHandle,
         shared: SharedWork,
-        *,
-        supervised: bool = False,
     ) -> None:
-        self._supervised = supervised
         self._plan = plan
         self._store = store
         self._study = study
@@ -114,9 +112,7 @@ class SearchTime:
             self._ends = self._plan.search_ends(trials.records(self._study), costs)
             self._shared.ends_in(self._ends - time.monotonic())
             self._known = (counts.complete, counts.failed)
-        if not self._supervised:
-            return self._ends
-        return self._ends + LEAVING if counts.complete else math.inf
+        return self._ends
 
     @property
     def is_up(self) -> bool:

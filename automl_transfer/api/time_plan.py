@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,8 +150,8 @@ class TimePlan:
         return (kept and self.refits(record, OTHERS)) or (self.refits(record) and in_time)
 
     def refit_ends(self) -> float:
-        """When a refit that takes longer than planned is given up for the model that there is already."""
-        return max(self.ends, time.monotonic()) + 0.05 * self.seconds
+        """When a refit that takes longer than planned, and that nobody insists on, is given up."""
+        return math.inf if self.refit else max(self.ends, time.monotonic()) + 0.05 * self.seconds
 
     def _shipping(self, best: Sequence[TrialRecord], leader: int | None = None) -> float:
         """Seconds from the last confirmation run to the end of the command."""

@@ -86,7 +86,7 @@ def run(
 
     spec = study_spec(
         what,
-        "quick",
+        None,
         settings or [],
         data_root=data_root,
         task__images=images,

@@ -53,7 +53,7 @@ def run(
     from automl_transfer.workers import launchers, members
     from automl_transfer.workers.launching import LaunchOptions, run_workers
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
-    from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
+    from automl_transfer.workers.timekeeper import SupervisorTime, TimeKeeper, WorkerTime
 
     launcher = launcher or "local"
     launchers.check(launcher)
@@ -73,7 +73,7 @@ def run(
         )  # fmt: skip
         with (
             stop_on_signals(stop),
-            TimeKeeper(stop, WorkerTime(store, handle, None)),
+            TimeKeeper(stop, SupervisorTime(WorkerTime(store, handle, None), store, handle)),
             LiveWorkers(screen) as live,
         ):
             live.watch(Trials(store), handle)

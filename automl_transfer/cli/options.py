@@ -120,7 +120,10 @@ LauncherSet = Annotated[
     list[str] | None,
     typer.Option("--launcher-set", metavar="KEY=VALUE", help="A setting of the launcher; may be repeated."),
 ]
-Preset = Annotated[str, typer.Option("--preset", help="Space and budget for a dataset: quick, core, best.")]
+Preset = Annotated[
+    str | None,
+    typer.Option("--preset", help="Space and budget for a dataset: quick, core, best.", show_default="quick"),
+]
 StudyName = Annotated[str | None, typer.Option("--study-name", help="Name of the study.")]
 Trials = Annotated[int | None, typer.Option("--trials", help="Strategies to try.")]
 Settings = Annotated[

@@ -15,7 +15,7 @@ from automl_transfer.machine import DEFAULT_DATABASE, RUNS
 
 def run(
     what: options.StudyOrDataset,
-    preset: options.Preset = "quick",
+    preset: options.Preset = None,
     study_name: options.StudyName = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Results. Default: runs/STUDY.")

@@ -23,7 +23,7 @@ app = typer.Typer(
 @app.command("create")
 def create_study(
     what: options.StudyOrDataset,
-    preset: options.Preset = "quick",
+    preset: options.Preset = None,
     study_name: options.StudyName = None,
     output: Annotated[
         Path | None,

@@ -66,6 +66,7 @@ def run(
     from automl_transfer.reporting.publish import LivePage, publish
     from automl_transfer.workers import members
     from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
+    from automl_transfer.workers.sharing import FirstElsewhere
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
     from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
     from automl_transfer.workers.worker import Worker, WorkerOptions
@@ -146,6 +147,7 @@ def run(
                 options=options,
                 observer=observer,
                 after_trial=LivePage(store, handle),
+                before_draw=FirstElsewhere(store, handle, observer.on_idle),
             ).run()
         if report.finished and report.trials:
             publish(store.with_patience(0), handle)

@@ -9,10 +9,12 @@ from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.proposals import Proposals
 from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.trials import Trials
-from automl_transfer.store.values import Claim, StudyHandle
+from automl_transfer.store.values import Claim, StudyHandle, TrialDraft
 
 NEW = 8
-"""Draws that were tried by then, or are by another worker, after which a space has nothing new."""
+"""Draws that were known to be tried, after which a space has nothing new."""
+LOST = 8 * NEW
+"""Draws that another worker began at the same moment, after which it is as if they had been known."""
 
 
 class Beginning:
@@ -54,7 +56,8 @@ class Beginning:
             return claim
         if (claim := self._earlier()) is not None:
             return claim
-        for _ in range(NEW):
+        known = lost = 0
+        while known < NEW and lost < LOST:
             proposal = self._proposals.next(left)
             claim = None if proposal.fits else self._promotion.last(worker, left, any_=True)
             claim = claim or self._trials.create(
@@ -62,8 +65,17 @@ class Beginning:
             )
             if claim is not None or self._is_full(limit):
                 return claim
+            if self._is_known(proposal.draft):
+                known += 1
+            else:
+                lost += 1
+                self._proposals.part_ways()
         self.exhausted = True
         return self._promotion.last(worker, left)
+
+    def _is_known(self, draft: TrialDraft) -> bool:
+        """Whether it had been begun when it was drawn; else another worker drew the same and was sooner."""
+        return any(each.params == draft.params for each in self._history.known())
 
     def _is_full(self, limit: int) -> bool:
         return self._trials.is_full(self._study, limit)

@@ -83,6 +83,10 @@ class Proposals:
             return Proposal(fitting[choice.best([draft.strategy for draft in fitting])], fits=True)
         return Proposal(min(late, key=lambda draft: cost.seconds(draft.strategy)), fits=False)
 
+    def part_ways(self) -> None:
+        """Draw differently from now on: another worker began with the same seed, and draws the same."""
+        self._sampler.reseed_rng()
+
     def _learn(self) -> tuple[Cost, Choice]:
         if self._cost is None or self._choice is None:
             self._cost = self._make()

@@ -97,8 +97,12 @@ def checked_study(
         _put(document, keys, value, mistakes)
     for key, value in (given or {}).items():
         if value is not None:
-            elsewhere.add(tuple(key.split("__")))
-            _put(document, key.split("__"), value, mistakes)
+            keys = key.split("__")
+            if tuple(keys) in elsewhere:
+                mistakes.append(f"{'.'.join(keys)}: must be said once, got it by --set and as {value!r}")
+                continue
+            elsewhere.add(tuple(keys))
+            _put(document, keys, value, mistakes)
     lines = _Lines(text, elsewhere)
     for part in ("space", "task"):
         if isinstance(said := document.get(part), dict):
@@ -276,14 +280,14 @@ LONGEST = 100
 
 def study_spec(
     what: str,
-    preset: str,
+    preset: str | None,
     settings: Sequence[str],
     *,
     name: str | None = None,
     data_root: Path | None = None,
     **given: Any,
 ) -> StudySpec:
-    """Read `what` as a study file if it ends in .toml, else as a dataset under a preset.
+    """Read `what` as a study file if it ends in .toml, else as a dataset under a preset (None: `quick`).
 
     A folder that is given as `.` or `..` has the name that it really has, below `data_root` or here.
 
@@ -291,13 +295,20 @@ def study_spec(
         ConfigurationError: With every mistake.
     """
     if what.endswith(".toml"):
+        if preset is not None:
+            raise ConfigurationError(
+                f"a preset must go with a dataset, got {preset!r} and the study file {what!r}, which says "
+                "space and budget itself: leave --preset out"
+            )
         return read_study(Path(what), settings, name=name, **given)
     for setting in settings:
         if setting.partition("=")[0].strip() == "task.dataset":
             raise ConfigurationError(
                 f"a dataset must be named once, got {what!r} and --set {setting}: leave one of them out"
             )
-    name = derived_name(what, preset, data_root) if name is None else name
+    preset = preset or PRESETS[0]
+    named = any(setting.partition("=")[0].strip() == "name" for setting in settings)
+    name = derived_name(what, preset, data_root) if name is None and not named else name
     given["task__dataset"] = what
     # Nobody named the preset's file, and no mistake is in it.
     return read_study(preset_path(preset), settings, called=f"preset {preset}", name=name, **given)

@@ -117,6 +117,13 @@ def _differences(
         )
     elif regrouped := old.task.regrouped(task):
         found.append(regrouped)
+    kept = [each.task.label_preserving for each in (old.spec, spec)]
+    if kept[0] != kept[1]:
+        found.append(f"label_preserving ({kept[0]}, now {kept[1]})")
+    for name in ("seed", "precision"):  # the best are compared image by image, and seeds draw their splits
+        before, now = (getattr(each.search, name) for each in (old.spec, spec))
+        if before != now:
+            found.append(f"{name} ({before}, now {now})")
     if old.task.metric != task.metric:
         found.append(f"metric ({old.task.metric}, now {task.metric})")
     theirs, ours = (each.horizon(old.task.splits.train) for each in (old.spec.search, spec.search))

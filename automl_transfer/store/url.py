@@ -100,6 +100,12 @@ class StoreURL:
         found = re.search(r"search_path\s*=\s*\"?([^\s,\"]+)", text)
         return found[1] if found else None
 
+    @property
+    def absolute(self) -> StoreURL:
+        """The same store from whatever folder: a SQLite file by its full path."""
+        path = self.path
+        return self if path is None else StoreURL(self.sqlalchemy.set(database=str(path.resolve())))
+
     def reveal(self) -> str:
         """The URL with its password, for a child process's environment or a secret file only."""
         return self.sqlalchemy.render_as_string(hide_password=False)

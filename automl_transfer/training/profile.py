@@ -8,6 +8,7 @@ are not looked at.
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import time
@@ -120,7 +121,9 @@ class Profiler:
         mean, std = chosen_constants(normalise, task.task, backbone.mean, backbone.std) or (None, None)
         self._normaliser = Normaliser(mean, std, device)
         self._rows = _choose(task, seed) if rows is None else rows
-        self._model = backbone.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        # Its own copy: what trials are built from stays on the CPU, in the layout that it was read in.
+        own = copy.deepcopy(backbone)
+        self._model = own.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self._folded = functools.cache(
             lambda: folded_groups(self._model, self._task, self._normaliser, self._rows)
         )

@@ -38,8 +38,9 @@ from automl_transfer.training.state import (
     read_checkpoint,
     sha256_of,
     showing,
+    shows_below,
+    take_over,
     under,
-    unpack_optimizer,
     unpack_terms,
     write_checkpoint,
 )
@@ -245,7 +246,7 @@ class TrainingRun:
         Where this run was not given a batch, it takes over the realised one.
 
         Raises:
-            TrialDataError: The checkpoint is missing, damaged or belongs to another trial.
+            TrialDataError: The checkpoint is missing, damaged or of another trial; the run is as before.
         """
         tensors, kept = read_checkpoint(folder, self._identity())
         if kept.epoch > self.max_epochs:
@@ -254,23 +255,20 @@ class TrainingRun:
                 "start the trial over"
             )
         self._enter_phase_of(max(1, kept.epoch))
-        if not self._batch_was_given:
-            self.batch, self.accumulate = kept.conditions.batch, kept.conditions.accumulate
-            self._batch_is_settled = True
         try:
-            self.model.load_state_dict(under(tensors, "model."))
-            self._inputs_made = None  # of the weights before
-            self._best_tensors = under(tensors, "best.")
-            self.best = kept.best
-            unpack_terms(self.plan.terms, under(tensors, "terms."))
-            if self._stepper is not None:
-                unpack_optimizer(self._stepper.optimizer, tensors, kept.optimizer)
-                self._stepper.scaling.load(kept.scale)
+            optimizer = self._stepper.optimizer if self._stepper else None
+            take_over(tensors, kept, self.model, self.plan.terms, optimizer)
         except (KeyError, ValueError, RuntimeError) as error:
             raise TrialDataError(
                 f"a checkpoint must fit the trial's model, got {folder} ({error}): start the trial over"
             ) from error
-        self.epoch = kept.epoch
+        if self._stepper is not None:
+            self._stepper.scaling.load(kept.scale)
+        if not self._batch_was_given:
+            self.batch, self.accumulate = kept.conditions.batch, kept.conditions.accumulate
+            self._batch_is_settled = True
+        self._inputs_made = None  # of the weights before
+        self.epoch, self.best, self._best_tensors = kept.epoch, kept.best, under(tensors, "best.")
         found = (*kept.differences, *differences(kept.conditions.model_dump(), self.conditions()))
         self._differences = tuple(dict.fromkeys(found))
         return Resumed(self.epoch, not self._differences, self._differences)
@@ -293,13 +291,14 @@ class TrainingRun:
         return result_of(epoch, logits, found, self.task, train_loss, rate, time.perf_counter() - start)
 
     def _judge(self, epoch: int) -> tuple[np.ndarray, Scores]:
-        inputs = self._inputs()
+        inputs, normalise = self._inputs(), self.plan.normaliser(self.device)
+        if shows_below(self.plan.terms, self._moves, inputs.start):
+            inputs = PixelInputs(self._seen.images, normalise, self.model, 0)
         self.model.eval()
         with showing(self.plan.terms, self._moves):
             logits, self.withstood, found = judged(
-                self.model, lambda stored: self._logits(inputs, stored), inputs, self.task,
-                self.plan.normaliser(self.device), epoch,
-            )  # fmt: skip
+                self.model, lambda stored: self._logits(inputs, stored), inputs, self.task, normalise, epoch
+            )
         return logits, found
 
     def _state(self) -> State:
@@ -369,10 +368,8 @@ class TrainingRun:
                     normalise,
                     prefix,
                     rows,
-                    cache=self._cache,
-                    passes=passes,
-                    augment=self.plan.augment,
-                )
+                    cache=self._cache, passes=passes, augment=self.plan.augment,
+                )  # fmt: skip
             if not self._batch_is_settled:
                 self._use_batch(min(self.batch, batch_for(self._inputs_made.elements, self.device)))
         return self._inputs_made

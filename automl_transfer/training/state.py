@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import glob
 import hashlib
 import json
 import shutil
@@ -119,6 +120,16 @@ def showing(terms: Sequence[Term], moves: Mapping[str, Tensor]) -> Iterator[None
         put(kept, moves)
 
 
+@torch.no_grad()
+def shows_below(terms: Sequence[Term], moves: Mapping[str, Tensor], start: int) -> bool:
+    """Whether other weights are shown below group `start` than are there, of which activations are kept."""
+    shown = moves
+    for term in terms:
+        shown = term.shown(shown)
+    below = (n for n in moves if n.startswith("groups.") and int(n.split(".")[1]) < start)
+    return shown is not moves and any(not torch.equal(shown[name], moves[name]) for name in below)
+
+
 def copy_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """A copy of an optimizer's state, on the CPU."""
 
@@ -191,6 +202,33 @@ def unpack_terms(terms: Sequence[Term], tensors: Mapping[str, Tensor]) -> None:
         term.load_state(under(tensors, f"{number}."))
 
 
+def take_over(
+    tensors: Mapping[str, Tensor],
+    kept: Kept,
+    model: nn.Module,
+    terms: Sequence[Term],
+    optimizer: torch.optim.Optimizer | None,
+) -> None:
+    """Put back the weights and states of a checkpoint: all, or none where one does not fit.
+
+    Raises:
+        KeyError, ValueError, RuntimeError: One does not.
+    """
+    before = clone(model.state_dict()), clone(pack_terms(terms))
+    was = copy_optimizer(optimizer) if optimizer is not None else {}
+    try:
+        model.load_state_dict(under(tensors, "model."))
+        unpack_terms(terms, under(tensors, "terms."))
+        if optimizer is not None:
+            unpack_optimizer(optimizer, tensors, kept.optimizer)
+    except (KeyError, ValueError, RuntimeError):
+        model.load_state_dict(before[0])
+        unpack_terms(terms, before[1])
+        if optimizer is not None:
+            load_optimizer(optimizer, was)
+        raise
+
+
 def under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with a prefix, without it."""
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -237,7 +275,7 @@ def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
     Raises:
         TrialDataError: It is missing, damaged, of another kind, or of another trial.
     """
-    folder = Path(folder)
+    folder = _left_of(Path(folder))
     try:
         state = read_own_json(folder / STATE)
         if not isinstance(state, dict) or state.get("schema") != SCHEMA:
@@ -254,6 +292,14 @@ def read_checkpoint(folder: Path, identity: Mapping[str, Any]) -> tuple[dict[str
             "start the trial over"
         )
     return tensors, kept
+
+
+def _left_of(folder: Path) -> Path:
+    """A checkpoint's folder, or what is left where `write_checkpoint` was killed between its two renames."""
+    if folder.exists():
+        return folder
+    left = list(folder.parent.glob(f".{glob.escape(folder.name)}.*"))
+    return max(left, key=lambda path: path.stat().st_mtime, default=folder)
 
 
 def _damaged(folder: Path, reason: str) -> str:

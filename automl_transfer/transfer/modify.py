@@ -35,7 +35,9 @@ def prune_smallest(modules: Iterable[nn.Module], share: float) -> None:
         count = int(share * weight.numel())
         if count:
             smallest = weight.abs().flatten().topk(count, largest=False).indices
-            weight.view(-1)[smallest] = 0.0
+            pruned = torch.zeros(weight.numel(), dtype=torch.bool, device=weight.device)
+            pruned[smallest] = True
+            weight.masked_fill_(pruned.view(weight.shape), 0.0)
 
 
 @torch.no_grad()

@@ -8,9 +8,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from automl_transfer.aborting import check_abort
+from automl_transfer.errors import OutOfMemoryError
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.network import evaluating
-from automl_transfer.transfer.features import batch_for, pixel_elements, read_pixels
+from automl_transfer.transfer.features import (
+    batch_for,
+    give_back_memory,
+    is_out_of_memory,
+    pixel_elements,
+    read_pixels,
+)
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.views import Images
 
@@ -46,7 +54,11 @@ def adapt_statistics(
     """Re-estimate running statistics from the target's images, in place (AdaBN, Li et al. 2016).
 
     Averages over equal batches of at most 4,096 images spread over `indices`; all other layers are in
-    evaluation mode meanwhile.
+    evaluation mode meanwhile. Out of memory begins anew with smaller batches.
+
+    Raises:
+        OutOfMemoryError: Not even batches of two fit.
+        Aborted: That was asked for; asked before every batch.
     """
     if not layers or len(indices) < 2:
         return
@@ -56,17 +68,46 @@ def adapt_statistics(
         1,
         len(rows) // batch_for(pixel_elements(images.shape[1:3], model.resolution_scale), normalise.device),
     )
-    batch = -(-len(rows) // parts)
-    rows = np.resize(rows, batch * parts)
     momenta = [layer.momentum for layer in layers]
     with evaluating(model):
         for layer in layers:
-            layer.reset_running_stats()
             layer.momentum = None  # a cumulative average
             layer.training = True
         try:
-            for start in range(0, len(rows), batch):
-                model.run(normalise(read_pixels(images, rows[start : start + batch])), len(model.groups))
+            while not _averaged(model, layers, images, rows, parts, normalise):
+                parts *= 2
         finally:
             for layer, momentum in zip(layers, momenta, strict=True):
                 layer.momentum = momentum
+
+
+def _averaged(
+    model: TargetModel,
+    layers: list[BatchNorm],
+    images: Images,
+    rows: np.ndarray,
+    parts: int,
+    normalise: Normaliser,
+) -> bool:
+    """Average over this many equal batches; False where these do not fit in memory."""
+    for layer in layers:
+        layer.reset_running_stats()
+    batch = -(-len(rows) // parts)
+    rows = np.resize(rows, batch * parts)
+    for start in range(0, len(rows), batch):
+        check_abort()
+        try:
+            model.run(normalise(read_pixels(images, rows[start : start + batch])), len(model.groups))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if batch <= 2:  # one image alone has no variance where its map is one pixel
+                raise OutOfMemoryError(
+                    f"statistics must fit in memory for {batch} images, they did not: choose a smaller "
+                    "source or a lower resolution"
+                ) from error
+            break
+    else:
+        return True
+    give_back_memory(normalise.device)  # outside of the handler, where the failed pass's tensors are gone
+    return False

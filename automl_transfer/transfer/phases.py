@@ -77,9 +77,10 @@ def gradual(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[
 
 
 def freezing(strategy: Strategy, selection: Selection, max_epochs: int) -> tuple[Phase, ...]:
-    """All that trains at first, then less and less, from the bottom up, under one schedule.
+    """All that trains at first, then less and less, from the bottom up, under one schedule of rates.
 
-    Later epochs are cheaper, and what is frozen is kept (FreezeOut, Brock et al. 2017, section 3).
+    Later epochs are cheaper, and what is frozen is kept (FreezeOut, Brock et al. 2017, section 3). Where a
+    part freezes, the optimiser's moments begin anew.
     """
     (whole,) = one(strategy, selection, max_epochs)
     moving = selection.kept - whole.frozen

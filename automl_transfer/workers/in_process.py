@@ -19,6 +19,7 @@ from automl_transfer.workers.launcher import (
     StartedWorker,
     WorkerCommand,
 )
+from automl_transfer.workers.sharing import FirstElsewhere
 from automl_transfer.workers.signals import INTERRUPTED, StopRequest
 
 if TYPE_CHECKING:
@@ -128,7 +129,10 @@ def in_process(command: WorkerCommand) -> Launcher:
             options = WorkerOptions(index=index, grace=command.grace, max_trials=1)
             while stop.reason is None:
                 with turn, _threads(command.threads_here):
-                    report = Worker(store, handle, open_bench, stop=stop, options=options).run()
+                    first = FirstElsewhere(store, handle)
+                    report = Worker(
+                        store, handle, open_bench, stop=stop, options=options, before_draw=first
+                    ).run()
                 if report.finished or (not report.trials and stop.reason is None):
                     return DONE
         return INTERRUPTED

@@ -130,11 +130,9 @@ class WorkerCommand:
 
     def variables(self) -> dict[str, str]:
         """What a worker needs in its environment on any machine; holds the password of the store."""
-        path = self.url.path
-        shown = f"sqlite:///{path.resolve()}" if path is not None else self.url.reveal()
         threads = str(self.threads_here)
         return {
-            ENVIRONMENT_VARIABLE: shown,
+            ENVIRONMENT_VARIABLE: self.url.absolute.reveal(),
             "OMP_NUM_THREADS": threads,
             "MKL_NUM_THREADS": threads,
             "PYTHONUNBUFFERED": "1",

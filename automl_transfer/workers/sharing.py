@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,7 @@ from typing import Self
 from automl_transfer.aborting import check_abort
 from automl_transfer.store.claims import Claims, Held
 from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.workers.identity import at_work, is_dead, new_worker_id
 from automl_transfer.workers.repeated import Repeated
@@ -120,3 +122,41 @@ class SharedWork(Repeated):
         """Beat for what is held."""
         if self._held:
             self._claims.beat()
+
+
+class FirstElsewhere:
+    """What a worker that makes no first answers does before it draws: it waits for those that another makes.
+
+    Whoever profiles a study holds `FIRST`. Strategies that are drawn meanwhile would take up the budget that
+    the first answers are to come from, and would know nothing of them.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        study: StudyHandle,
+        on_wait: Callable[[str], None] = lambda reason: None,
+        *,
+        poll: float = 0.5,
+    ) -> None:
+        self._claims = Claims(store, study, "", grace=60.0, is_dead=is_dead)
+        self._trials = Trials(store)
+        self._study = study
+        self._on_wait = on_wait
+        self._poll = poll
+
+    def __call__(self) -> bool:
+        """Wait while there is need; whether something may be waiting to be run now.
+
+        Raises:
+            Aborted: That was asked for.
+        """
+        waited = False
+        while any(each.work == FIRST for each in self._claims.held()):
+            if waited and self._trials.counts(self._study).waiting:
+                break
+            self._on_wait("another process makes the first answers")
+            waited = True
+            check_abort()
+            time.sleep(self._poll)
+        return waited

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Self
 
 from automl_transfer.store.claims import Claims
 from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.workers.identity import is_dead
 from automl_transfer.workers.repeated import Repeated
@@ -16,6 +18,9 @@ from automl_transfer.workers.sharing import SEARCH
 from automl_transfer.workers.signals import StopRequest
 
 log = logging.getLogger(__name__)
+
+LEAVING = 8.0
+"""Seconds that workers get to leave by themselves when the time for trials is up, before they are asked."""
 
 
 class TimeKeeper(Repeated):
@@ -42,6 +47,28 @@ class TimeKeeper(Repeated):
     def step(self) -> None:
         """Ask, and tell."""
         self._stop.until(self._deadline())
+
+
+class SupervisorTime:
+    """The deadline of a process that would stop its workers whatever they do: a little later than theirs.
+
+    They leave by themselves, and the first one not before the study has an answer.
+
+    Args:
+        deadline: Theirs.
+    """
+
+    def __init__(self, deadline: Callable[[], float | None], store: Store, study: StudyHandle) -> None:
+        self._deadline = deadline
+        self._trials = Trials(store.with_patience(0))
+        self._study = study
+
+    def __call__(self) -> float | None:
+        """When to ask those that are still there to stop."""
+        at = self._deadline()
+        if at is None or time.monotonic() < at:
+            return None if at is None else at + LEAVING
+        return at + LEAVING if self._trials.counts(self._study).complete else math.inf
 
 
 class WorkerTime:

@@ -25,6 +25,7 @@ from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.reporting.figures.pruning_audit import audit
 from automl_transfer.search.workbench import Workbench
+from automl_transfer.store import tables as t
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -197,3 +198,15 @@ def test_an_audit_runs_pruned_trials_to_their_end_once(study: Study) -> None:
         assert run.accuracy >= max(e.accuracy for e in record.epochs) - 1e-9
         assert run.epoch <= SPEC.search.max_epochs
     assert 0 <= found.interval[0] <= found.wrong / len(found.trials) <= found.interval[1] <= 1
+
+
+def test_a_run_that_a_newer_program_kept_is_not_trained_again_and_again(study: Study) -> None:
+    evidence, trained = Evidence(study.store), list[ExtraRun]()
+    confirm_best(study.store, study.bench, strategies=1, max_runs=2)
+    with study.store.engine.begin() as connection:
+        written = t.at_confirmations.update().where(t.at_confirmations.c.run == 0)
+        connection.execute(written.values(result='{"joules": 3}'))
+    after = confirm_best(study.store, study.bench, strategies=1, max_runs=2, on_run=trained.append)
+    assert [run.run for run in trained] == [0]
+    assert after == evidence.runs(study.handle, "confirm")
+    assert 0 not in {run.run for run in after}

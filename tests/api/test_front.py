@@ -70,6 +70,17 @@ def test_what_is_said_twice_or_wrongly() -> None:
         apply("nowhere.json", None, "x", seeds=0)
     with pytest.raises(ConfigurationError, match="'magic'"):
         search("digits", settings={"space.rest_init": "magic"})
+    with pytest.raises(
+        ConfigurationError, match=r"search\.minutes must be said once, got it as an argument and as 2"
+    ):
+        search("digits", minutes=3, settings={"search.minutes": 2})
+    with pytest.raises(ConfigurationError, match=r"name must be said once"):
+        search("digits", name="a", settings={"name": "b"})
+    with pytest.raises(ConfigurationError, match=r"name: must be .*got 'a b/'"):
+        search("digits", settings={"name": "a b/"})
+    Path("labels.csv").write_text("file,label\na.png,cat\nb.png,dog\n")
+    with pytest.raises(DataError, match="nowhere"):  # images that only settings name are looked for
+        search("labels.csv", settings={"task.images": "nowhere"})
     assert not Path("runs").exists()
 
 

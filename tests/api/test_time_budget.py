@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import subprocess
 import time
@@ -110,6 +111,9 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
     records = [record(0, 0.9, 60.0)]
     assert plan(refit=True).shipping_begins(records) == pytest.approx(600 - SHIPPING - 60 * (1 + 20 / 60))
     assert plan().shipping_begins(records) == 600 - SHIPPING
+    # It is given up where it takes longer than planned, unless somebody insists on it.
+    assert plan(refit=True).refit_ends() == math.inf
+    assert plan().refit_ends() == pytest.approx(max(600.0, time.monotonic()) + 0.05 * 600, abs=5)
     # Where nobody insists on it or forbids it, it has its place as long as it takes no more than its share.
     undecided = TimePlan(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, None)
     most = REFITTED * 600 / (1 + 20 / 60)

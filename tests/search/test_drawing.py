@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import TrialLostError
+from automl_transfer.search.beginning import Beginning
 from automl_transfer.search.draft import draw, fixed_draft
+from automl_transfer.search.promoting import Promotion
+from automl_transfer.search.proposals import Proposals
 from automl_transfer.search.samplers import PRUNERS, SAMPLERS, make_pruner, make_sampler
 from automl_transfer.space.space import Space
 from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
-from automl_transfer.store.values import StudyHandle
+from automl_transfer.store.values import Claim, StudyHandle
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -188,3 +192,48 @@ def test_pruners_stop_the_worst_and_never_the_best(tmp_path: Path, task: LoadedT
         stops = name not in ("none", "promote")
         assert pruned[0.1] == stops or name == "hyperband"
         assert any(pruned.values()) == stops
+
+
+class SoonerTwin(Trials):
+    """Before a worker begins what it drew, another one of the same seed begins what it drew itself."""
+
+    twin: Beginning | None = None
+    begun = 0
+
+    def create(self, *arguments: Any, **options: Any) -> Claim | None:
+        if (twin := self.twin) is not None:
+            self.twin = None  # it begins in peace
+            self.begun += twin.next("twin", math.inf, late=False) is not None
+            self.twin = twin
+        return super().create(*arguments, **options)
+
+
+def beginning(store: Store, study: StudyHandle, trials: Trials) -> Beginning:
+    """Of a worker with the seed 0, whose time is not limited."""
+    history, search = SamplerHistory(store, study), study.spec.search
+    proposals = Proposals(
+        history, make_sampler(search, 0), Space.of_study(study.spec), search, cost=pytest.fail, news=list
+    )
+    return Beginning(trials, study, history, Promotion(store, study), proposals, lambda: None)
+
+
+def test_workers_of_one_seed_part_ways(tmp_path: Path, task: LoadedTask) -> None:
+    store, study = open_study(tmp_path, task, trials=100, sampler="random")
+    with store:
+        trials = SoonerTwin(store)
+        later, trials.twin = (beginning(store, study, trials) for _ in range(2))
+        claims = [later.next("later", math.inf, late=False) for _ in range(5)]
+        assert all(claims)
+        assert not later.exhausted
+        assert 5 < trials.begun < 5 + 5  # it lost, and went its own way
+
+
+def test_a_space_that_has_nothing_new_is_exhausted(tmp_path: Path, task: LoadedTask) -> None:
+    few = {"transfer_depth": 8, "tune_mode": "head", "learning_rate": 1e-3, "normalise": "search"}
+    store, study = open_study(tmp_path, task, few, trials=100, sampler="random")
+    with store:
+        one, begun = beginning(store, study, Trials(store)), 0
+        while one.next("w", math.inf, late=False) is not None:
+            begun += 1
+        assert one.exhausted
+        assert begun == len(DIMENSIONS["normalise"].choices)

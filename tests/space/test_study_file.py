@@ -189,6 +189,23 @@ def test_a_dataset_is_named_once() -> None:
         study_spec("digits", "quick", ["task.seed=3", "task.dataset=textures"])
 
 
+def test_a_name_a_budget_and_a_space_are_said_once(tmp_path: Path) -> None:
+    assert study_spec("photos/cats", None, []).name == "cats-quick"
+    assert study_spec("photos/cats", "quick", ["name=cats2"]).name == "cats2"
+    with pytest.raises(ConfigurationError, match=r"name: must be said once, got it by --set and as 'b'"):
+        study_spec("photos/cats", None, ["name=a"], name="b")
+    with pytest.raises(
+        ConfigurationError, match=r"search\.minutes: must be said once, got it by --set and as 5"
+    ):
+        study_spec("digits", None, ["search.minutes=60"], search__minutes=5)
+    path = write(tmp_path, GOOD)
+    assert study_spec(str(path), None, []).name == "s"
+    with pytest.raises(
+        ConfigurationError, match=r"a preset must go with a dataset, got 'best' and the study fi"
+    ):
+        study_spec(str(path), "best", [])
+
+
 def test_presets_are_found() -> None:
     for name in PRESETS:
         assert read_study(preset_path(name)).name == name

@@ -63,6 +63,22 @@ def test_cuts_are_told_with_their_sizes_and_the_eighths_that_reach_them(task: Lo
         strategy_of(profile, unreachable)
 
 
+def test_what_was_profiled_is_as_it_was(task: LoadedTask) -> None:
+    """Trials copy it: they must not depend on who has looked at it before."""
+    backbone = get_source("efficientnet-lite0").load(3)
+    before = {name: (tensor.stride(), tensor.clone()) for name, tensor in backbone.state_dict().items()}
+    coloured = dataclasses.replace(
+        task,
+        images=np.repeat(np.asarray(task.images), 3, axis=3),
+        task=task.task.model_copy(update={"channels": 3}),
+    )
+    Profiler(backbone, "efficientnet-lite0", coloured, device=CPU).look(1.0)
+    assert all(group.training is False for group in backbone.groups)
+    for name, tensor in backbone.state_dict().items():
+        assert tensor.stride() == before[name][0], name
+        assert torch.equal(tensor, before[name][1]), name
+
+
 def test_a_head_is_solved_from_the_profiles_pass_with_the_same_bits(task: LoadedTask) -> None:
     backbone, banks = get_source("efficientnet-lite0").load(1), FeatureBanks()
     profile = Profiler(backbone, "efficientnet-lite0", task, device=CPU, banks=banks).whole()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -182,6 +184,60 @@ def test_saving_replaces_the_older_checkpoint_and_leaves_nothing_else(
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["state.json", "state.safetensors"]
     other = make_run(task)
     assert other.restore(tmp_path / "state").epoch == 4
+
+
+def test_a_save_that_was_killed_between_its_two_renames_left_a_checkpoint(
+    task: LoadedTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = saved(task, tmp_path / "state")
+    run = make_run(task)
+    for result in run.epochs():
+        if result.epoch == 2:
+            break
+    rename, done = Path.replace, list[Path]()
+
+    def killed(self: Path, target: Path) -> Path:
+        done.append(target)
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # nobody tidies up
+    with pytest.raises(KeyboardInterrupt):
+        run.save(folder)
+    monkeypatch.undo()
+    assert not folder.exists()
+    again = make_run(task)
+    assert again.restore(folder).epoch == 2
+    assert again.weights_sha256() == run.weights_sha256()
+
+
+@pytest.mark.parametrize("part", ["model.head.linear.bias", "terms.0.steps", "optimizer.3.exp_avg"])
+def test_a_checkpoint_that_does_not_fit_leaves_the_run_as_it_was(
+    task: LoadedTask, tmp_path: Path, part: str
+) -> None:
+    """Of another version of a network, say: what fits must not begin a trial that starts over."""
+    folder = tmp_path / "state"
+    run = make_run(task, ema=0.9)
+    next(run.epochs())
+    run.save(folder)
+    tensors = load_file(folder / "state.safetensors")
+    assert part in tensors
+    tensors[part] = torch.zeros(3, 5)
+    if part.startswith("terms"):
+        del tensors[part]
+    save_file(tensors, folder / "state.safetensors")
+    document = json.loads((folder / "state.json").read_text())
+    document["tensors_sha256"] = hashlib.sha256((folder / "state.safetensors").read_bytes()).hexdigest()
+    (folder / "state.json").write_text(json.dumps(document))
+    straight, refused = make_run(task, ema=0.9), make_run(task, ema=0.9)
+    with pytest.raises(TrialDataError, match=r"(?s)must fit the trial's model.*start the trial over"):
+        refused.restore(folder)
+    assert (refused.epoch, refused.best, refused.weights_sha256()) == (0, None, straight.weights_sha256())
+    for run in (straight, refused):
+        list(run.epochs())
+    assert refused.weights_sha256() == straight.weights_sha256()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "no tensors", "no state", "no json", "foreign"])

@@ -317,7 +317,19 @@ def test_the_best_epoch_is_kept_and_can_be_put_back(task: LoadedTask) -> None:
     assert run.weights_sha256() == hashes[best.epoch]
 
 
-@pytest.mark.parametrize("changes", [{"ema": 0.9}, {"wise_alpha": 0.5, "head_init": "ridge"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ema": 0.9},
+        {"wise_alpha": 0.5, "head_init": "ridge"},
+        {
+            "ema": 0.9,
+            "phases": "freezing",
+        },  # what is kept of a frozen part is of the weights, not of averages
+        {"wise_alpha": 0.5, "head_init": "ridge", "phases": "freezing"},
+        {"ema": 0.9, "phases": "freezing", "crop": 0.5},
+    ],
+)
 def test_weights_that_are_averaged_are_judged_and_shipped_and_do_not_train(
     task: LoadedTask, changes: dict[str, Any]
 ) -> None:

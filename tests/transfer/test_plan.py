@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from small_plans import CPU, plan, small_backbone
-from torch import nn
+from torch import Tensor, nn
 
+from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.transfer.build import build_plan
+from automl_transfer.transfer.norms import adapt_statistics, batch_norms
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.terms.l2sp import L2SP
 
@@ -150,6 +152,32 @@ def test_adapted_norms_take_the_targets_statistics_and_keep_them(task: LoadedTas
     assert not any(norm(found, g).training for g in range(5))
     assert first.weight.requires_grad
     assert first.momentum == 0.1
+
+
+def test_statistics_are_adapted_in_the_batches_that_fit(task: LoadedTask) -> None:
+    class Limited(nn.Module):
+        sizes: ClassVar[list[int]] = []
+
+        def forward(self, x: Tensor) -> Tensor:
+            if len(x) > 16:
+                raise torch.OutOfMemoryError(f"no memory for {len(x)} images")
+            self.sizes.append(len(x))
+            return x
+
+    found, limited = (plan(task, tune_mode="full", norm_policy="train") for _ in range(2))
+    limited.model.groups[0].append(Limited())  # type: ignore[operator]
+    for each in (found, limited):
+        adapt_statistics(
+            each.model, batch_norms([each.model]), task.images, task.indices["train"], each.normaliser(CPU)
+        )
+    assert len(set(Limited.sizes)) == 1  # the average weighs batches alike
+    assert len(task.indices["train"]) <= sum(Limited.sizes)
+    one, other = (norm(each, 0).running_mean for each in (found, limited))
+    torch.testing.assert_close(one, other, atol=0.02, rtol=0.05)
+    with abortable(lambda: True), pytest.raises(Aborted):
+        adapt_statistics(
+            found.model, batch_norms([found.model]), task.images, task.indices["train"], found.normaliser(CPU)
+        )
 
 
 def test_rates_decay_downwards_from_the_top_group_and_multiply_at_the_head(task: LoadedTask) -> None:

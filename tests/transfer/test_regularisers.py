@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -237,6 +238,25 @@ def test_stoch_norm_mixes_the_branches_channel_by_channel(task: LoadedTask, shar
     )  # outside of training steps, nothing is mixed
 
 
+def test_stoch_norm_has_the_gradients_of_the_branch_that_it_takes(task: LoadedTask) -> None:
+    """Where every channel takes its moving statistics, those of the same norm in evaluation mode."""
+    found = plan(task, tune_mode="full", norm_policy="train", stoch_norm=1.0)
+    layer = found.model.groups[0][1]  # type: ignore[index]
+    still = copy.deepcopy(layer).eval()
+    torch.manual_seed(3)
+    x, outwards = torch.randn(6, 8, 5, 5) * 2 + 1, torch.randn(6, 8, 5, 5)
+    found.model.train()
+    gradients = []
+    for norm in (layer, still):
+        seen = x.clone().requires_grad_()
+        with hooked([only(found, StochNorm)] if norm is layer else []):
+            norm(seen).backward(outwards)  # type: ignore[operator]
+        gradients.append([seen.grad, *(parameter.grad for parameter in norm.parameters())])  # type: ignore[union-attr]
+    assert not torch.equal(layer.running_mean, still.running_mean)  # type: ignore[arg-type, union-attr]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_dropout_drops_features_while_training_only(task: LoadedTask) -> None:
     found = plan(task, tune_mode="head", dropout=0.25, pool=4)
     x, _ = images_of(found, task, 30)
@@ -336,6 +356,10 @@ def test_pruned_weights_are_the_smallest_of_each_layer(task: LoadedTask) -> None
         limit = float(before.abs().flatten().median())
         torch.testing.assert_close(after, torch.where(before.abs() > limit, before, torch.zeros(())))
     assert found.rows[0].init == "source, 50% pruned"
+    # However weights lie in memory.
+    last = backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    again = plan(task, backbone=last, transfer_depth=4, source_prune=0.5)
+    assert all(map(torch.equal, again.model.parameters(), found.model.parameters()))
 
 
 @pytest.mark.parametrize(

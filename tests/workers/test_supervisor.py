@@ -119,6 +119,18 @@ def test_the_storage_url_and_its_password_are_not_in_the_arguments(tmp_path: Pat
     assert environment["OMP_NUM_THREADS"] == "3"
 
 
+@pytest.mark.parametrize("folder", ["My%20Photos", "what?", "50% #1", "猫 @home:"])
+def test_workers_open_the_same_file_whatever_its_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / folder)
+    for text in ("here.db", str(tmp_path / folder / "here.db")):
+        url = StoreURL.parse(text)
+        told = WorkerCommand("s", url, tmp_path, 1).environment()["AUTOML_TRANSFER_STORAGE"]
+        assert StoreURL.parse(told).path == tmp_path / folder / "here.db"
+
+
 def test_threads_are_divided_and_never_zero() -> None:
     assert threads_for(10_000) == 1
     assert threads_for(1) >= 1

@@ -16,6 +16,7 @@ from automl_transfer.store import engine
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import Claim
+from automl_transfer.workers.sharing import FIRST, FirstElsewhere, SharedWork
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.spool import spool_folder
 from automl_transfer.workers.worker import SilentObserver, Worker, WorkerOptions
@@ -159,3 +160,36 @@ def test_finished_trials_leave_no_checkpoint(tmp_path: Path) -> None:
         run(study, checkpoint=0.0)
         left = sorted(p.name for p in (tmp_path / "artifacts").glob("*/trial-*/*"))
     assert left == ["model-0.safetensors"]
+
+
+def test_a_worker_waits_for_the_first_answers_that_another_process_makes(tmp_path: Path) -> None:
+    stop = StopRequest()
+    with (
+        tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, trials=2, max_epochs=1) as study,
+        SharedWork(study.store, study.handle) as search,
+    ):
+        assert search.take(FIRST)
+        said: list[str] = []
+
+        def on_wait(reason: str) -> None:
+            said.append(reason)
+            if len(said) == 2:
+                assert study.records() == []  # its two trials are still there
+                study.enqueue([strategy(0.02)])
+                search.give_back(FIRST)
+
+        first = FirstElsewhere(study.store, study.handle, on_wait, poll=0.01)
+        Worker(study.store, study.handle, study.bench, stop=stop, before_draw=first).run()
+        assert said == ["another process makes the first answers"] * 2
+        records = study.records()
+        assert [record.state for record in records] == [TrialState.COMPLETE] * 2
+        assert records[0].strategy == strategy(0.02)
+        assert search.take(FIRST)
+    with (
+        tiny_study(f"sqlite:///{tmp_path / 't.db'}", tmp_path, trials=1) as study,
+        SharedWork(study.store, study.handle) as search,
+    ):
+        assert search.take(FIRST)
+        first = FirstElsewhere(study.store, study.handle, lambda reason: stop.ask("enough"))
+        report = Worker(study.store, study.handle, study.bench, stop=stop, before_draw=first).run()
+        assert (report.reason, study.records()) == ("enough", [])

@@ -47,11 +47,17 @@ class StochNorm(Term):
         def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             if not layer.training:  # another term looks at the model as it is judged
                 return
+            mean, var = layer.running_mean, layer.running_var
+            assert mean is not None
+            assert var is not None
+            # The backward pass reads these: the layer's own are about to be updated by the batch's branch.
+            layer.running_mean, layer.running_var = mean.clone(), var.clone()
             layer.training = False  # this layer alone: what timm's norms carry stays as it is
             try:
                 by_moving.append(layer.forward(inputs[0]))
             finally:
                 layer.training = True
+                layer.running_mean, layer.running_var = mean, var
 
         def after(_: nn.Module, __: tuple[Tensor, ...], by_batch: Tensor) -> Tensor:
             if not by_moving:
