@@ -107,12 +107,20 @@ def share(path: Path, root: Path) -> None:
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file with the permissions of any new file; the library itself makes it private."""
+    """Write a safetensors file with the permissions of any new file; the library itself makes it private.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.touch()
     usual = stat.S_IMODE(path.stat().st_mode)
-    save_file(dict(tensors), str(path), metadata)
+    try:
+        save_file(dict(tensors), str(path), metadata)
+    except SafetensorError as error:  # a full disk, too
+        raise OSError(None, str(error), str(path)) from error
     if stat.S_IMODE(path.stat().st_mode) != usual:
         path.chmod(usual)
 

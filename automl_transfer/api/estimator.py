@@ -300,7 +300,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             task = found.recipe.task.model_copy(update=scaled)
             self.recipe_ = found.recipe.model_copy(update={"task": task})
             self.strategy_ = found.recipe.strategy
-            self.predictor_ = Predictor.load(found.model)
+            from automl_transfer.training.device import resolve_device
+
+            self.predictor_ = Predictor.load(found.model, resolve_device(self.device))
             self.predictor_.description = self.predictor_.description.model_copy(update=scaled)
 
 

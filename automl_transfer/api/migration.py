@@ -228,8 +228,9 @@ class ModelMigration:
                 "detail has no effect: half of the images of %s must have about %d pixels on their shorter "
                 "sides, and have fewer; they are stretched", task.task.name, side,
             )  # fmt: skip
+        self._run = self._made(hand.strategy)
         self.strategy = hand.strategy
-        self._run, self._fitted, self._tested, self._predictor = self._made(), None, None, None
+        self._fitted, self._tested, self._predictor = None, None, None
         self.history = []
         return self._run.model
 
@@ -276,13 +277,14 @@ class ModelMigration:
         assert run.best is not None
         validation, calibration, best = score_of(run, "validation"), calibration_of(run), run.best.epoch
         if self._refit:
-            self._run = run = self._made(refit=True)
+            run = self._made(run.plan.strategy, refit=True)
             for epoch in range(best + 1):
                 run.train_to(epoch)
                 on_progress("training + validation images", epoch, best)
             run.load_shown()
             run.model.eval()
-        self._fitted = _Fitted(run, best, validation, calibration, seconds)
+        # Not before: an interrupted refit begins anew, from what was judged.
+        self._run, self._fitted = run, _Fitted(run, best, validation, calibration, seconds)
         return self
 
     def test(self) -> Score | None:
@@ -305,7 +307,7 @@ class ModelMigration:
         fitted = self._trained()
         if self._predictor is None:
             self._predictor = predictor_of(
-                fitted.run, self._backbone(self.strategy.source), fitted.calibration
+                fitted.run, self._backbone(fitted.run.plan.strategy.source), fitted.calibration
             )
         return self._predictor.predict(inputs, top=top, threshold=threshold)
 
@@ -329,7 +331,11 @@ class ModelMigration:
         metrics = RecipeMetrics(validation=fitted.validation, test=self.test())
         recipe = recipe_alone(fitted.run, self._spec.task, training, metrics, fitted.seconds)
         model = write_alone(
-            folder, fitted.run, self._backbone(self.strategy.source), recipe, fitted.calibration
+            folder,
+            fitted.run,
+            self._backbone(fitted.run.plan.strategy.source),
+            recipe,
+            fitted.calibration,
         )
         return Trained(recipe, model)
 
@@ -363,14 +369,14 @@ class ModelMigration:
             self._backbones[source] = get_source(source).load(self._loaded().task.channels)
         return self._backbones[source]
 
-    def _made(self, *, refit: bool = False) -> TrainingRun:
+    def _made(self, strategy: Strategy, *, refit: bool = False) -> TrainingRun:
         from automl_transfer.training.activation_cache import disk_cache
 
         assert self._spec is not None
         return make_run(
-            self.strategy,
+            strategy,
             self._loaded(),
-            self._backbone(self.strategy.source),
+            self._backbone(strategy.source),
             horizon=self.horizon,
             seed=self._spec.search.seed,
             device=self._on(),

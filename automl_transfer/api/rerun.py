@@ -175,6 +175,8 @@ def require_taken(strategy: Strategy) -> None:
 def load_source(recipe: Recipe, source: str | None, task: LoadedTask, *, same: bool) -> Backbone:
     """The source's network for a task's channels; with `same`, only with the weights of the recipe.
 
+    So it is where the recipe's own checkpoint is said to lie somewhere.
+
     Raises:
         SourceError: It is not on this machine, or its sha256 is not the recipe's.
     """
@@ -189,7 +191,9 @@ def load_source(recipe: Recipe, source: str | None, task: LoadedTask, *, same: b
     found = get_source(name)
     backbone = found.load(task.task.channels)
     digest, wanted = found.sha256(), recipe.source.sha256
-    if (same or name.startswith(CHECKPOINT)) and wanted is not None and digest != wanted:
+    theirs = recipe.strategy.source
+    placed = theirs.startswith(CHECKPOINT) and name.partition("@")[0] == theirs.partition("@")[0]
+    if (same or placed) and wanted is not None and digest != wanted:
         raise SourceError(
             f"the source's weights must have the recipe's sha256 ({wanted[:12]}...), got "
             f"{(digest or 'none')[:12]}... for {name}: install the same weights, or name another source"

@@ -26,7 +26,7 @@ from automl_transfer.domain.names import public_name, public_source
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.errors import AutomlTransferError, OutputError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe, write_recipe
-from automl_transfer.recipes.model_folder import restate_model
+from automl_transfer.recipes.model_folder import check_model_folder, restate_model
 from automl_transfer.recipes.output import (
     Owner,
     check_output_folder,
@@ -51,7 +51,8 @@ def check_run_folder(store: Store, name: str, folder: Path) -> None:
         OutputError: It holds something else, or results of another study; says what to do.
     """
     check_output_folder(folder)
-    _is_in_the_way(store, name, store.find(name=name), folder)
+    if not _is_in_the_way(store, name, store.find(name=name), folder):
+        check_model_folder(folder / MODEL)
 
 
 def claim_run_folder(store: Store, study: StudyHandle, folder: Path) -> Path | None:

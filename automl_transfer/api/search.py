@@ -334,9 +334,7 @@ def _run_trials(
     left = plan.left if plan is not None else lambda: math.inf
     first = SharedFirst(bench, trials, shared, events.on_profile, events.on_wait, left, events.on_start)
     first.quick()
-    search_time = None
-    if plan is not None:
-        search_time = SearchTime(plan, store, handle, shared)
+    search_time = SearchTime(plan, store, handle, shared) if plan is not None else None
     with TimeKeeper(stop, search_time) if search_time is not None else nullcontext():
         worker = Worker(
             store,

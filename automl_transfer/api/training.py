@@ -32,7 +32,7 @@ from automl_transfer.recipes.best_strategy import (
     write_recipe,
 )
 from automl_transfer.recipes.model_folder import save_model
-from automl_transfer.recipes.output import check_output_folder, whole_folder
+from automl_transfer.recipes.output import check_output_folder, whole_folder, without_file
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.scores import Confirmed, Cost, RecipeMetrics, Score
 from automl_transfer.recipes.shipped_as import ShippedAs
@@ -119,22 +119,21 @@ def write_results(
 ) -> None:
     """Write `model/` and `best_strategy.json`, replacing earlier ones."""
     task = run.task.task
-    # Without a recipe the folder is not taken for whole, should this process end between the two.
-    (folder / RECIPE).unlink(missing_ok=True)
-    save_model(
-        folder / MODEL,
-        run.model,
-        architecture=backbone.architecture,
-        in_channels=task.channels,
-        resolution=run.task.side,
-        classes=task.classes,
-        normalisation=constants_of(run),
-        pixel_range=task.pixel_range,
-        fit=task.fit,
-        recipe=recipe,
-        calibration=calibration,
-        replace=True,
-    )
+    with without_file(folder / RECIPE):  # so that the folder is not taken for whole meanwhile
+        save_model(
+            folder / MODEL,
+            run.model,
+            architecture=backbone.architecture,
+            in_channels=task.channels,
+            resolution=run.task.side,
+            classes=task.classes,
+            normalisation=constants_of(run),
+            pixel_range=task.pixel_range,
+            fit=task.fit,
+            recipe=recipe,
+            calibration=calibration,
+            replace=True,
+        )
     write_recipe(folder / RECIPE, recipe)
 
 

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Iterable
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -125,12 +124,11 @@ class Login:
         return kind.lower() == "bearer" and self._is_token(given.strip())
 
     def _has_session(self, environ: WSGIEnvironment) -> bool:
-        try:
-            cookie = SimpleCookie(environ.get("HTTP_COOKIE", "")).get(COOKIE)
-        except CookieError:
-            return False
+        # By hand: other programs of this host set cookies, too, and the library's reader stops at odd ones.
+        cookies = (each.strip().partition("=") for each in environ.get("HTTP_COOKIE", "").split(";"))
+        found = [value for name, _, value in cookies if name == COOKIE]
         with self._lock:
-            return cookie is not None and self._sessions.get(cookie.value, 0.0) > time.monotonic()
+            return any(self._sessions.get(value, 0.0) > time.monotonic() for value in found)
 
 
 def _local(wanted: str) -> str:

@@ -142,13 +142,13 @@ def read_image(
     return Decoded(pixels, height, width, several)
 
 
-def see_deep(path: Path) -> tuple[Seen, bool] | None:
+def see_deep(source: Path | bytes) -> tuple[Seen, bool] | None:
     """The extremes of an image of more than 8 bits, and whether it has fractions by its type; else None.
 
     Raises like `read_image`.
     """
     try:
-        with _stream(path) as stream, _open(stream) as image:
+        with _stream(source) as stream, _open(stream) as image:
             with DECODING.holding(image.width * image.height * BYTES_A_PIXEL):
                 numbers = numbers_of(image, lambda: _open(stream))
                 found = None if numbers is None else seen_in(numbers)

@@ -98,7 +98,7 @@ def _bring(url: str, place: Path, name: str, far: Far) -> Path:
         raise DataError(f"a far dataset must be there, got nothing at {redacted(url)}") from None
     # Another package's code, and a network: whatever it raises, the place did not answer.
     except Exception as error:
-        if known is None or not target.exists():
+        if known is None or not target.exists() or not _is_whole(place):
             raise DataError(
                 f"a far dataset must be readable, got {redacted(reason(error))} from {redacted(url)}: check "
                 "the address, and the settings of its driver"
@@ -122,7 +122,7 @@ def _bring(url: str, place: Path, name: str, far: Far) -> Path:
         _remove(target, gone)
     # What is fetched again must not count as there if this is broken off.
     fetched = {file.path for file in new}
-    _note(place, {path: state for path, state in known.items() if path not in fetched})
+    _note(place, {path: state for path, state in known.items() if path not in fetched}, whole=not new)
     _fetch_all(fs, root, new, target, lambda done: _tell(far, url, done, len(new)))
     _note(place, {file.path: [file.size, file.version] for file in there})
     return target
@@ -256,6 +256,12 @@ def _known(place: Path) -> dict[str, list[Any]] | None:
         return None
 
 
-def _note(place: Path, files: Mapping[str, list[Any]]) -> None:
+def _is_whole(place: Path) -> bool:
+    """Whether nothing was being fetched when the copy was left; those of earlier versions do not say."""
+    return bool(read_own_json(place / _HIDDEN).get("whole", True))
+
+
+def _note(place: Path, files: Mapping[str, list[Any]], *, whole: bool = True) -> None:
     with whole_file(place / _HIDDEN) as part:
-        part.write_text(json.dumps({"schema": SCHEMA, "files": files}), encoding="utf-8")
+        told = {"schema": SCHEMA, "whole": whole, "files": files}
+        part.write_text(json.dumps(told), encoding="utf-8")

@@ -29,7 +29,7 @@ from automl_transfer.data.base import (
     some,
 )
 from automl_transfer.data.groups import read_groups
-from automl_transfer.data.image_files import RANGE, FileInventory, key_of, signature_of
+from automl_transfer.data.image_files import RANGE, FileInventory, key_of, refuse_twins, signature_of
 from automl_transfer.data.layout import Layout, Place, layout_of
 from automl_transfer.data.scaling import asked_range
 from automl_transfer.data.walk import Left, Walked, suffix_of, walk
@@ -67,7 +67,7 @@ class Folder(DatasetKind):
         walked = walk(root)
         # Unicode has two spellings of "ü"; file systems differ in the one they keep.
         keyed = sorted((key_of(path, root), path) for path in walked.images)
-        _refuse_twins([key for key, _ in keyed])
+        refuse_twins([key for key, _ in keyed])
         others = [(key_of(left.path, root), left) for left in walked.left]
         of_images = [key for key, left in others if left.reason in (Reason.UNSUPPORTED, Reason.UNREADABLE)]
         if not keyed:
@@ -206,12 +206,3 @@ def _nothing_inside(keys: Sequence[str], walked: Walked, shown: str) -> str:
     if tables:
         text += f"; where {some(sorted(tables), 2)} has the labels, name that file as the dataset"
     return text
-
-
-def _refuse_twins(keys: Sequence[str]) -> None:
-    twins = [key for key, count in Counter(keys).items() if count > 1]
-    if twins:
-        raise NoTaskError(
-            f"image names must differ by more than their Unicode spelling, got {some(twins, 5)} twice: "
-            "rename one of each"
-        )

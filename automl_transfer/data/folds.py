@@ -66,7 +66,7 @@ def fresh_split(task: LoadedTask, run: int, seed: int) -> LoadedTask:
                 )
             )
             train, validation = cuts[block]
-    only = task.training_only
+    only = np.intersect1d(task.training_only, task.indices["train"])  # a smaller task has not all of them
     if task.together is not None:
         only = only[~np.isin(task.together[only], task.together[rows[validation]])]
     trained = task.to_train(np.sort(np.concatenate([rows[train], only])))

@@ -6,15 +6,17 @@ import functools
 import hashlib
 import operator
 import unicodedata
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from automl_transfer.aborting import check_abort
-from automl_transfer.data.base import Decoded, Inventory, Native, fitting_resolution
+from automl_transfer.data.base import Decoded, Inventory, Native, NoTaskError, fitting_resolution, some
 from automl_transfer.data.decode import header, read_image, see_deep, threads
 from automl_transfer.domain.pixel_range import PixelRange, Seen, judge, refuse_another_scale
 
@@ -22,6 +24,8 @@ RANGE = {"range": "of files of more than 8 bits: which numbers are black and whi
 """The option of datasets of files; where it is not said, all values together are judged."""
 
 HOW = "?range=LOW..HIGH"
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -41,24 +45,7 @@ class FileInventory(Inventory):
         Raises:
             DataError: No usual range holds them, or they are scaled in different ways.
         """
-        if self.asked is not None:
-            self.pixel_range = self.asked
-            return
-        kinds: dict[str, Seen] = {}
-        with ThreadPoolExecutor(threads()) as pool:
-            for found in pool.map(_deep, self.files, chunksize=16):
-                check_abort()
-                if found is not None:
-                    seen, fractions = found
-                    kind = "files of floats" if fractions else "files of more than 8 bits"
-                    kinds[kind] = kinds[kind] | seen if kind in kinds else seen
-        if not kinds:
-            return
-        together = functools.reduce(operator.or_, kinds.values())
-        pixels = judge(together, f"{self.name}: {' and '.join(kinds)}", HOW, self.expected)
-        for kind, seen in kinds.items():
-            refuse_another_scale(seen, pixels, f"{self.name}: {kind}", HOW)
-        self.pixel_range = pixels
+        self.pixel_range = self.asked or range_of(self.name, _deep, self.files, self.expected)
 
     def native(self) -> Native:
         """Gray if every image is; the resolution near the median side of all images."""
@@ -73,10 +60,62 @@ class FileInventory(Inventory):
         return read_image(self.files[row], channels, resolution, self.pixel_range, self.fit)
 
 
+def range_of(
+    name: str,
+    look: Callable[[T], tuple[Seen, bool] | None],
+    sources: Iterable[T],
+    expected: PixelRange | None = None,
+) -> PixelRange | None:
+    """The one range of all images of more than 8 bits; None where there are none.
+
+    Args:
+        name: Of the dataset, for messages.
+        look: As `decode.see_deep`, at one of `sources`.
+        sources: All images.
+        expected: As of an inventory.
+
+    Raises:
+        DataError: No usual range holds them, or they are scaled in different ways.
+    """
+    kinds: dict[str, Seen] = {}
+    with ThreadPoolExecutor(threads()) as pool:
+        for found in pool.map(look, sources, chunksize=16):
+            check_abort()
+            if found is not None:
+                seen, fractions = found
+                kind = "files of floats" if fractions else "files of more than 8 bits"
+                kinds[kind] = kinds[kind] | seen if kind in kinds else seen
+    if not kinds:
+        return None
+    together = functools.reduce(operator.or_, kinds.values())
+    pixels = judge(together, f"{name}: {' and '.join(kinds)}", HOW, expected)
+    for kind, seen in kinds.items():
+        refuse_another_scale(seen, pixels, f"{name}: {kind}", HOW)
+    return pixels
+
+
 def key_of(path: Path, root: Path) -> str:
     """A file's name relative to `root`: the same everywhere, whichever spelling of "ü" a disk keeps."""
-    name = path.relative_to(root).as_posix()
+    return spelt(path.relative_to(root).as_posix())
+
+
+def spelt(name: str) -> str:
+    """A name of a file as text that can be written anywhere, in one spelling."""
     return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def refuse_twins(keys: Sequence[str]) -> None:
+    """Refuse names of which two are the same once they are spelt in one way.
+
+    Raises:
+        NoTaskError: They are.
+    """
+    twins = [key for key, count in Counter(keys).items() if count > 1]
+    if twins:
+        raise NoTaskError(
+            f"image names must differ by more than their Unicode spelling, got {some(twins, 5)} twice: "
+            "rename one of each"
+        )
 
 
 def signature_of(kind: str, root: Path, files: Sequence[tuple[str, Path]]) -> str:

@@ -9,9 +9,13 @@ import io
 from typing import BinaryIO
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_UNUSED = (b"tEXt", b"zTXt", b"iCCP")
-_XMP = b"XML:com.adobe.xmp\0\0"
-"""How an uncompressed text begins that may say which side is up."""
+_UNUSED = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_TURNING = {
+    b"iTXt": b"XML:com.adobe.xmp\0\0",
+    b"tEXt": b"Raw profile type exif\0",
+    b"zTXt": b"Raw profile type exif\0",
+}
+"""How texts begin that may say which side is up: XMP, and EXIF as ImageMagick kept it."""
 
 MOST_XMP = 1 << 20
 
@@ -29,7 +33,7 @@ def without_text(stream: BinaryIO) -> BinaryIO:
         if len(head) < 8:
             break
         size = int.from_bytes(head[:4], "big")
-        if head[4:] in _UNUSED or (head[4:] == b"iTXt" and not _may_turn(stream, size)):
+        if head[4:] in _UNUSED and not _may_turn(stream, head[4:], size):
             dropped = True
         else:
             kept.append((start, 12 + size))
@@ -45,5 +49,6 @@ def without_text(stream: BinaryIO) -> BinaryIO:
     return io.BytesIO(b"".join(parts))
 
 
-def _may_turn(stream: BinaryIO, size: int) -> bool:
-    return size <= MOST_XMP and stream.read(len(_XMP)) == _XMP
+def _may_turn(stream: BinaryIO, kind: bytes, size: int) -> bool:
+    begin = _TURNING.get(kind)
+    return begin is not None and size <= MOST_XMP and stream.read(len(begin)) == begin

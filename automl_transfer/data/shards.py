@@ -10,10 +10,10 @@ in place.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -31,9 +31,12 @@ from automl_transfer.data.base import (
     fitting_resolution,
     some,
 )
-from automl_transfer.data.decode import MAX_FILE_BYTES, SUFFIXES, header, read_image
-from automl_transfer.data.split_names import split_of
+from automl_transfer.data.decode import MAX_FILE_BYTES, SUFFIXES, header, read_image, see_deep
+from automl_transfer.data.image_files import RANGE, range_of, signature_of, spelt
+from automl_transfer.data.scaling import asked_range
+from automl_transfer.data.split_names import almost_splits, split_of
 from automl_transfer.domain.account import Reason
+from automl_transfer.domain.pixel_range import PixelRange, Seen
 from automl_transfer.domain.task import Split
 from automl_transfer.errors import DataError
 from automl_transfer.files import reading
@@ -43,7 +46,6 @@ LABELS = ("cls", "cls.txt", "label", "class")
 FIELDS = ("label", "cls", "class")
 """Names of a label in a sample's JSON."""
 MOST_LABEL_BYTES = 1 << 20
-_NUMBER = re.compile(r"[-_.]?\d*\.tar$", re.IGNORECASE)
 LOOKED_AT = 500
 """Images whose headers are read to find a fitting resolution."""
 
@@ -60,6 +62,21 @@ class ShardInventory(Inventory):
     """Images at their places within tar files: file, first byte and length."""
 
     places: Sequence[tuple[Path, int, int]] = field(default_factory=tuple)
+    asked: PixelRange | None = None
+
+    def prepare(self, scratch: Path) -> None:
+        """Judge the range of images of more than 8 bits by all their values, as files in folders are.
+
+        Raises:
+            DataError: No usual range holds them, or they are scaled in different ways.
+        """
+        self.pixel_range = self.asked or range_of(self.name, self._deep, range(len(self.keys)), self.expected)
+
+    def _deep(self, row: int) -> tuple[Seen, bool] | None:
+        try:
+            return see_deep(self._bytes(row))
+        except (ValueError, OSError):  # decoding says what is wrong with it
+            return None
 
     def _bytes(self, row: int) -> bytes:
         path, at, size = self.places[row]
@@ -89,6 +106,8 @@ class ShardInventory(Inventory):
 class Shards(DatasetKind):
     """A tar file of samples, or a folder of such files."""
 
+    options = RANGE
+
     def finds(self, path: Path) -> bool:
         """By what it is: a .tar file, or a folder that holds some, and at most text beside them."""
         if path.is_file():
@@ -108,7 +127,7 @@ class Shards(DatasetKind):
         assert request.location is not None
         place = request.location
         tars = [place] if place.is_file() else _tars(place)
-        samples = {key: each for tar in tars for key, each in _samples(tar, place).items()}
+        samples = {key: each for tar in tars for key, each in _samples(tar).items()}
         outside = [
             BadImage(key, "must be in one member each, got several images or labels", Reason.CONTRADICTED)
             for key, each in samples.items() if each.several
@@ -129,16 +148,18 @@ class Shards(DatasetKind):
             )
         names = [str(samples[key].label) for key in keys]
         classes, labels = _classes(names, place)
-        splits = _splits(keys, len(tars))
+        splits = _splits(keys, [tar.name for tar in tars])
+        pixels = asked_range(request.options)
         return ShardInventory(
             name=place.name,
             classes=classes,
             labels=labels,
             keys=tuple(keys),
-            signature=_signature(tars),
+            signature=signature_of(f"shards {pixels}", place, [(tar.name, tar) for tar in tars]),
             splits=splits,
             outside=tuple(outside),
             places=tuple(image for key in keys if (image := samples[key].image) is not None),
+            asked=pixels,
         )
 
 
@@ -146,7 +167,7 @@ def _tars(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*.tar") if path.is_file())
 
 
-def _samples(tar: Path, place: Path) -> dict[str, _Sample]:
+def _samples(tar: Path) -> dict[str, _Sample]:
     """What a shard holds, by `SHARD/KEY`."""
     found: dict[str, _Sample] = {}
     with tar.open("rb") as start:
@@ -161,7 +182,8 @@ def _samples(tar: Path, place: Path) -> dict[str, _Sample]:
             ending = ending.lower()
             if not stem:
                 continue  # a hidden file, or no name at all
-            sample = found.setdefault(f"{tar.name}/{path.with_name(stem).as_posix().lstrip('/')}", _Sample())
+            key = spelt(f"{tar.name}/{path.with_name(stem).as_posix().lstrip('/')}")
+            sample = found.setdefault(key, _Sample())
             if f".{ending.rpartition('.')[2]}" in SUFFIXES:
                 if member.size > MAX_FILE_BYTES:
                     raise DataError(
@@ -225,6 +247,12 @@ def _classes(names: list[str], place: Path) -> tuple[tuple[str, ...], np.ndarray
                 f"each label must have a name in classes.txt, got the empty line {nameless[0] + 1} for the "
                 f"label {nameless[0]}: label N is named in line N + 1"
             )
+        used = {int(name): known[int(name)] for name in names}
+        if twice := [name for name, count in Counter(used.values()).items() if count > 1]:
+            raise DataError(
+                f"classes must have different names, got {some(twice, 5)} twice in classes.txt: call them "
+                "apart, such as 'crane (bird)' and 'crane (machine)'"
+            )
         names = [known[int(name)] for name in names]
         whole = False
         order = [name for name in known if name in set(names)]
@@ -235,18 +263,23 @@ def _classes(names: list[str], place: Path) -> tuple[tuple[str, ...], np.ndarray
     return classes, np.array([at[name] for name in names], np.int64)
 
 
-def _splits(keys: list[str], shards: int) -> tuple[Split, ...] | None:
-    """Splits that the names of shards state, where all of them do."""
-    found = [split_of(_NUMBER.sub("", key.split("/")[0])) for key in keys]
-    stated = tuple(split for split in found if split is not None)
-    return stated if shards > 1 and len(stated) == len(found) else None
+def _splits(keys: list[str], shards: Sequence[str]) -> tuple[Split, ...] | None:
+    """Splits that the names of shards state, where all of them do; None where none does.
 
-
-def _signature(tars: list[Path]) -> str:
-    digest = hashlib.sha256()
-    for tar in tars:
-        stat = tar.stat()
-        digest.update(
-            f"{tar.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
+    Raises:
+        NoTaskError: Some do, or they may: images of a test split would be trained on.
+    """
+    stated = {spelt(name): split_of(re.split(r"[-_.]", name)[0]) for name in shards}
+    if len(shards) < 2:
+        return None
+    if all(split is not None for split in stated.values()):
+        return tuple(split for key in keys if (split := stated[key.split("/")[0]]) is not None)
+    silent = [name for name, split in stated.items() if split is None]
+    told = [name for name, split in stated.items() if split is not None] or sorted(almost_splits(silent))
+    if told:
+        other = next((name for name in silent if name not in told), silent[-1])
+        raise NoTaskError(
+            f"names of shards must all begin with the split that they belong to, or none, got {told[0]!r} "
+            f"and {other!r}: rename them (train-0000.tar, val-0000.tar, test-0000.tar)"
         )
-    return f"shards {digest.hexdigest()}"
+    return None

@@ -20,7 +20,7 @@ import numpy as np
 
 from automl_transfer.data.base import BadImage, DatasetKind, Inventory, Request, Unused, capitals_only, some
 from automl_transfer.data.groups import read_groups
-from automl_transfer.data.image_files import RANGE, FileInventory, signature_of
+from automl_transfer.data.image_files import RANGE, FileInventory, signature_of, spelt
 from automl_transfer.data.scaling import asked_range
 from automl_transfer.data.split_names import SPLIT_NAMES, split_of, twice
 from automl_transfer.data.table_columns import Chosen, choose
@@ -163,7 +163,7 @@ def _rows(
             empty.append(f"row {number + 1}" if isinstance(image, str) else image[0])
             continue
         if isinstance(image, str):
-            found.refuse(file.strip()[:500] or f"row {number + 1}", image)
+            found.refuse(spelt(file.strip()[:500]) or f"row {number + 1}", image)
             continue
         key, path = image
         if key in found.bad:

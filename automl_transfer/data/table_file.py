@@ -23,6 +23,8 @@ from automl_transfer.errors import DataError
 MAX_BYTES = 1 << 30
 MAX_COLUMNS = 10_000
 MAX_CELL = 10_000
+MOST_OF_HEADER = 100_000
+"""Characters of a header by which its delimiter is guessed: where a mark cuts nothing, they are one cell."""
 """Characters of a name or a label: more is another kind of data."""
 
 _DELIMITERS = ",;\t|"
@@ -135,7 +137,8 @@ def _delimiter(text: str) -> str:
     """The one that cuts the header into the most cells; a comma where none does."""
     for line in text.splitlines():
         if line.strip():
-            cells = {mark: len(next(csv.reader([line], delimiter=mark))) for mark in _DELIMITERS}
+            begin = line[:MOST_OF_HEADER]
+            cells = {mark: len(next(csv.reader([begin], delimiter=mark))) for mark in _DELIMITERS}
             return max(_DELIMITERS, key=lambda mark: cells[mark])
     return ","
 

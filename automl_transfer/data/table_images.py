@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from automl_transfer.data.base import some
 from automl_transfer.data.decode import SUFFIXES
-from automl_transfer.data.image_files import key_of
+from automl_transfer.data.image_files import key_of, refuse_twins
 from automl_transfer.data.walk import find_images
 
 
@@ -24,7 +24,9 @@ class ImageFolder:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._bases = {root.absolute().as_posix(), root.resolve().as_posix()}
-        self._images = {key_of(path, root): path for path in find_images(root)}
+        found = [(key_of(path, root), path) for path in find_images(root)]
+        refuse_twins([key for key, _ in found])
+        self._images = dict(found)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         self._folded: dict[str, str] = {}
         for key in self._images:

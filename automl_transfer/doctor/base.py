@@ -78,8 +78,10 @@ class Patient:
 
     @cached_property
     def leaders(self) -> Rows:
-        """Rows in a split, without blank ones, the first one of those with the same pixels."""
-        return leaders_of(self.rows[~self.details.cached.blank[self.rows]], self.twins)[0]
+        """Sorted rows in a split, without blank ones; of those with the same pixels one that is judged on."""
+        rows = self.rows[~self.details.cached.blank[self.rows]]
+        judged_first = rows[np.argsort(-self.split_of[rows], kind="stable")]
+        return np.asarray(np.sort(leaders_of(judged_first, self.twins)[0]))
 
     @cached_property
     def beside(self) -> Neighbours:

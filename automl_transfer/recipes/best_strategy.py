@@ -38,7 +38,7 @@ from automl_transfer.domain.spec import (
 )
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, read_json, unsaid, validate
-from automl_transfer.domain.task import Excluded, SplitSizes, Task, TrainingWeights
+from automl_transfer.domain.task import Change, Excluded, SplitSizes, Task, TrainingWeights
 from automl_transfer.recipes.migrations import SCHEMA_NAME, SCHEMA_VERSION, to_newest
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Cost, RecipeMetrics
@@ -73,6 +73,7 @@ class Reading(Frozen):
     columns: TableColumns = TableColumns()
     group_from: str | None = None
     on_bad_image: OnBadImage = "refuse"
+    label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
 
 
 class Files(Frozen):

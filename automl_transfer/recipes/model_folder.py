@@ -53,7 +53,8 @@ def save_model(
     """
     from automl_transfer.transfer.together import structure
 
-    _check_target(folder, replace)
+    if replace:
+        check_model_folder(folder)
     with whole_folder(folder, replace=replace) as temporary:
         weights = temporary / WEIGHTS
         # Copies: two names for one memory cannot be stored.
@@ -116,14 +117,20 @@ def load_model(
     return model.eval().to(device), description
 
 
-def _check_target(folder: Path, replace: bool) -> None:
-    if not replace or not folder.exists():
+def check_model_folder(folder: Path) -> None:
+    """Refuse to replace what is no model folder; hidden files, as systems leave them, do not count.
+
+    Raises:
+        OutputError: There is something else.
+    """
+    if not folder.exists():
         return
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"a file"}
-    if names - FILES:
+    others = sorted(name for name in names - FILES if not name.startswith("."))
+    if others:
         raise OutputError(
-            f"only a model folder is replaced, got {folder} with {', '.join(sorted(names - FILES)[:3])}: "
-            "remove it or choose another"
+            f"only a model folder is replaced, got {folder} with {', '.join(others[:3])}: move it away, or "
+            "choose another output"
         )
 
 

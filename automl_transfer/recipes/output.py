@@ -6,7 +6,7 @@ import json
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -160,12 +160,12 @@ def whole_folder(target: Path, replace: bool = False) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        if target.exists():
-            target.rename(aside)
         try:
+            if target.exists():
+                target.rename(aside)
             temporary.rename(target)
-        except OSError:
-            if aside.exists():
+        except BaseException:  # Ctrl-C, too
+            if aside.exists() and not target.exists():
                 aside.rename(target)
             raise
     except OSError as error:
@@ -173,6 +173,20 @@ def whole_folder(target: Path, replace: bool = False) -> Iterator[Path]:
     finally:
         for leftover in (temporary, aside):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def without_file(path: Path) -> Iterator[None]:
+    """With this file out of the way, for good where the block ends; an error puts it back as it was."""
+    earlier = path.read_bytes() if path.is_file() else None
+    path.unlink(missing_ok=True)
+    try:
+        yield
+    except BaseException:
+        if earlier is not None:
+            with suppress(OSError), whole_file(path) as part:
+                part.write_bytes(earlier)
+        raise
 
 
 def nearest_existing(folder: Path) -> Path:

@@ -20,9 +20,10 @@ class AverageRank:
     """A family's mean rank over the datasets that every compared family was tried on; 1 is best.
 
     Attributes:
-        ranks: By study, ties shared.
+        ranks: By study, as the study's own ranking has them; ties shared.
         interval: 95%, Student's t over datasets, within the possible ranks; None for one dataset.
-        wins: Datasets on which it is first (shared firsts count for each).
+        wins: Datasets on which it is first (shared firsts count for each). Studies of one dataset count once,
+            by their mean rank.
     """
 
     family: str
@@ -58,13 +59,13 @@ def compare(reports: Sequence[StudyReport]) -> Comparison:
     ranked = tuple(report for report in reports if report.ranking.rows)
     best = tuple(_best(report) for report in ranked)
     common = [family for family in (best[0] if best else {}) if all(family in each for each in best)]
-    averages = _averages(common, best)
+    averages = _averages(common, best, _datasets(ranked))
     return Comparison(
         reports=ranked,
         names=_names(ranked),
         best=best,
         ranked=averages,
-        claim=_claim(averages, len(ranked)),
+        claim=_claim(averages, len(_datasets(ranked))),
         shared=_shared(ranked),
         effects=tuple(effects(report) for report in ranked),
     )
@@ -106,27 +107,54 @@ def nemenyi(families: int, datasets: int) -> float:
     return q * math.sqrt(families * (families + 1) / (6.0 * datasets))
 
 
+def _datasets(reports: Sequence[StudyReport]) -> list[list[int]]:
+    """The studies of each dataset, by their places."""
+    found: dict[str, list[int]] = {}
+    for at, report in enumerate(reports):
+        found.setdefault(report.ranking.task.fingerprint, []).append(at)
+    return list(found.values())
+
+
 def _best(report: StudyReport) -> dict[str, RankedStrategy]:
     found: dict[str, RankedStrategy] = {}
-    for row in report.ranking.rows:  # confirmed ones first
-        family = family_of(row.strategy)
-        known = found.get(family)
-        if known is None or (known.confirmation is None and score_of(row) > score_of(known)):
-            found[family] = row
+    for row in report.ranking.rows:
+        found.setdefault(family_of(row.strategy), row)
     return found
 
 
-def _averages(common: Sequence[str], best: Sequence[Mapping[str, RankedStrategy]]) -> tuple[AverageRank, ...]:
+def _averages(
+    common: Sequence[str], best: Sequence[Mapping[str, RankedStrategy]], datasets: Sequence[Sequence[int]]
+) -> tuple[AverageRank, ...]:
     if len(common) < 2:
         return ()
-    table = average_ranks([[score_of(each[family]) for family in common] for each in best])
+    table = average_ranks([_standing([each[family] for family in common]) for each in best])
+    means = [
+        [math.fsum(column) / len(at) for column in zip(*(table[i] for i in at), strict=True)]
+        for at in datasets
+    ]
     found = []
     for at, family in enumerate(common):
-        ranks = tuple(row[at] for row in table)
+        ranks = tuple(row[at] for row in means)
         interval = _interval(ranks, len(common))
-        wins = sum(rank == min(row) for rank, row in zip(ranks, table, strict=True))
-        found.append(AverageRank(family, math.fsum(ranks) / len(ranks), ranks, interval, wins))
+        wins = sum(rank == min(row) for rank, row in zip(ranks, means, strict=True))
+        of_studies = tuple(row[at] for row in table)
+        found.append(AverageRank(family, math.fsum(ranks) / len(ranks), of_studies, interval, wins))
     return tuple(sorted(found, key=lambda each: each.mean))
+
+
+def _standing(rows: Sequence[RankedStrategy]) -> list[float]:
+    """Numbers that order strategies as their study does, higher is better; where it had no reason they tie.
+
+    A confirmed score is no higher than it should be, one on the images that chose is: these are not compared.
+    """
+    level, found = 0.0, {}
+    before: RankedStrategy | None = None
+    for row in sorted(rows, key=lambda row: row.rank):
+        if before is not None:
+            alike = (row.confirmation is None) == (before.confirmation is None)
+            level -= 0.0 if alike and score_of(row) == score_of(before) else 1.0
+        found[row.rank], before = level, row
+    return [found[row.rank] for row in rows]
 
 
 def _interval(ranks: Sequence[float], families: int) -> Interval | None:
@@ -197,16 +225,29 @@ def headline(found: Comparison, asked: int) -> str:
     n = len(winners)
     if n == 1:
         return f"Only {found.names[0]} has a ranking: its best strategy is of the family '{kinds[0]}'."
+    different = len(_datasets(found.reports))
+    if different < n:
+        datasets = f"{n} studies of {different} dataset{'s' if different > 1 else ''}"
+        on, where = f"in all {datasets}", f"in {datasets}"
+    else:
+        on, where = f"on all {n} datasets", f"on {n} datasets"
     if len(kinds) == 1:
-        return f"Best on all {n} datasets: a strategy of the family '{kinds[0]}'."
+        return f"Best {on}: a strategy of the family '{kinds[0]}'."
     by_kind = {kind: [at for at, each in enumerate(winners) if each == kind] for kind in kinds}
     parts = [f"'{kind}' on {', '.join(found.names[at] for at in places)}" for kind, places in by_kind.items()]
-    return f"Best on {n} datasets: {'; '.join(parts)}."
+    return f"Best {where}: {'; '.join(parts)}."
 
 
 def never_ruled_out(found: Comparison) -> str:
-    """Which families are among those that cannot be told apart from the best, on every dataset."""
-    if len(found.reports) < 2:
+    """Which families are among those that cannot be told apart from the best, on every dataset.
+
+    Nothing where some strategies were never compared: of other metrics than the accuracy, unconfirmed ones.
+    """
+    untold = any(
+        report.metric != "accuracy" and any(row.confirmation is None for row in report.ranking.rows)
+        for report in found.reports
+    )
+    if len(found.reports) < 2 or untold:
         return ""
     sets = [
         {family_of(row.strategy) for row in report.ranking.rows if row.set is not None}
@@ -233,10 +274,17 @@ def score_of(row: RankedStrategy) -> float:
     return row.validation.score if row.confirmation is None else row.confirmation.score
 
 
+def comparable(rows: Sequence[RankedStrategy]) -> Callable[[RankedStrategy], float]:
+    """Scores of one study's strategies; one on the images that chose is above no confirmed one."""
+    least = min((row.confirmation.score for row in rows if row.confirmation is not None), default=math.inf)
+    return lambda row: min(score_of(row), least) if row.confirmation is None else score_of(row)
+
+
 def front(
-    rows: Sequence[RankedStrategy], cost: Cost, score: Callable[[RankedStrategy], float] = score_of
+    rows: Sequence[RankedStrategy], cost: Cost, score: Callable[[RankedStrategy], float] | None = None
 ) -> list[RankedStrategy]:
     """The rows that no other row equals in both and beats in one, cheapest first."""
+    score = score or comparable(rows)
     priced = [(price, -score(row), row.rank, row) for row in rows if (price := cost(row)) is not None]
     found: list[RankedStrategy] = []
     for _, _, _, row in sorted(priced, key=lambda entry: entry[:3]):

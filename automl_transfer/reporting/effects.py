@@ -42,7 +42,7 @@ def outcomes(report: StudyReport) -> Outcomes:
     if not latest:
         return Outcomes(0, ())
     depths = sorted(record.epochs[-1].epoch for record in latest.values())
-    epoch = depths[math.floor((1.0 - REACHED) * len(depths))]
+    epoch = depths[len(depths) - math.ceil(round(REACHED * len(depths), 9))]
     found = []
     for record in latest.values():
         score = next((e.score(report.metric) for e in record.epochs if e.epoch == epoch), None)

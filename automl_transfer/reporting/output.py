@@ -39,9 +39,8 @@ def show_comparison(console: Console, reports: Sequence[StudyReport]) -> None:
         found = compare(reports)
         console.print(Text(headline(found, len(reports)), style="bold"))
         for each in found.ranked:
-            low, high = each.interval or (each.mean, each.mean)
-            bounds = f"(95%: {low:.1f} to {high:.1f})"
-            console.print(Text(f"  {each.family}: average rank {each.mean:.2f} {bounds}, {each.wins} wins"))
+            bounds = f" (95%: {each.interval[0]:.1f} to {each.interval[1]:.1f})" if each.interval else ""
+            console.print(Text(f"  {each.family}: average rank {each.mean:.2f}{bounds}, {each.wins} wins"))
         console.print(Text(" ".join(filter(None, (never_ruled_out(found), found.claim)))))
 
 

@@ -122,7 +122,9 @@ class Panel:
         each = _by_image([(cell.rows, cell.right - others.right) for cell, others in pairs])
         table = self._table
         if self.metric != "accuracy":
-            variance = 2.0 * table.mean_square / runs if table.df else float("inf")
+            # Few images give few different scores: equal differences do not show that there is no spread.
+            spread = max(table.mean_square, self._of_images + LEAST_SPREAD**2)
+            variance = 2.0 * spread / runs if table.df else float("inf")
             return Estimate(mean, variance, float(max(1, table.df)), runs, len(each))
         wide = len(each) + 2.0
         of_images = float((np.square(each).sum() + 1.0 - each.sum() ** 2 / wide) / wide**2)
@@ -176,8 +178,8 @@ class Panel:
         return pooled, pooled**2 / parts if parts else float(free)
 
     @cached_property
-    def _of_runs(self) -> float:
-        """The variance of what a run does to one strategy as a whole, pooled over strategies."""
+    def _of_images(self) -> float:
+        """The part of the mean square that a cell's images explain, by what is right; 0 where unknown."""
         explained, weights = [], []
         for number in {number for _, number in self._cells}:
             rights = np.array([self._cells[key].right for key in self._cells if key[1] == number])
@@ -186,10 +188,14 @@ class Panel:
                 left = rights - rights.mean(axis=0) - rights.mean(axis=1, keepdims=True) + rights.mean()
                 explained.append(float(np.square(left).sum()) / ((count - 1) * (n - 1)) / n)
                 weights.append(count - 1)
-        if not explained or not self._table.df:
+        return float(np.average(explained, weights=weights)) if explained else 0.0
+
+    @cached_property
+    def _of_runs(self) -> float:
+        """The variance of what a run does to one strategy as a whole, pooled over strategies."""
+        if not self._table.df:
             return LEAST_SPREAD**2
-        beyond = self._table.mean_square - float(np.average(explained, weights=weights))
-        return max(LEAST_SPREAD**2, beyond)
+        return max(LEAST_SPREAD**2, self._table.mean_square - self._of_images)
 
 
 @dataclass(frozen=True)

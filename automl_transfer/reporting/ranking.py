@@ -26,7 +26,7 @@ from automl_transfer.reporting.confirmed import (
     unpacked,
 )
 from automl_transfer.reporting.panel import Panel
-from automl_transfer.reporting.racing import ConfirmationProgress
+from automl_transfer.reporting.racing import FIRST_RUNS, ConfirmationProgress
 from automl_transfer.reporting.statistics import clopper_pearson, paired_set
 
 BEST_SET: Literal["a"] = "a"
@@ -191,6 +191,8 @@ def rank(
     everything = list(records)
     chosen = by_validation(everything, task.metric)
     arms = arms_of(runs)
+    if any(len(arm.runs) >= FIRST_RUNS for arm in arms.values()):  # one that failed early is not confirmed
+        arms = {root: arm for root, arm in arms.items() if len(arm.runs) >= FIRST_RUNS}
     confirmed = [arms[record.root] for record in chosen if record.root in arms]
     panel = Panel(confirmed, task.metric)
     scores = {record.root: _validation(record, task) for record in chosen}

@@ -83,6 +83,11 @@ def caveats(report: StudyReport) -> Iterator[str]:
             f"Set a: {len(together)} strategies cannot be told apart from the best by these data "
             f"(5% error over all comparisons{tail})."
         )
+    if report.task is not None and report.task.grouping:
+        yield (
+            "Images come in groups, and are counted as if each were drawn by itself: intervals are too "
+            "narrow, and more strategies may be as good as the best than set a holds."
+        )
     yield from _confirmation(report)
     progress = report.ranking.confirmation
     if best.confirmation is None and (progress is None or progress.stopped is None):

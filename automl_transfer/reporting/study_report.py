@@ -65,6 +65,7 @@ class StudyReport:
             its picture is not at hand.
         begun: How it began, where that is known.
         first: Which trials were first answers, by number.
+        maximised: Whether higher values are better; None where a study of plain Optuna has several values.
     """
 
     study: str
@@ -80,6 +81,7 @@ class StudyReport:
     reconstructions: Picture | None = None
     begun: WarmStart | None = None
     first: Mapping[int, str] = field(default_factory=dict)
+    maximised: bool | None = True
 
     @property
     def metric(self) -> Metric:
@@ -154,7 +156,8 @@ def read_study_report(store: Store, study: str | StudyHandle, *, stopped: str | 
         found = next((each for each in store.studies() if each.name == study), None)
         if found is not None and not found.ours:
             foreign = Trials(store).read(found.study_id)
-            return make_report(study, None, None, foreign.records, unreadable=foreign.unreadable)
+            made = make_report(study, None, None, foreign.records, unreadable=foreign.unreadable)
+            return dataclasses.replace(made, maximised=found.maximised)
         handle = store.study(study)  # or its error, which names the studies there are
     else:
         handle = store.again(study)

@@ -85,19 +85,23 @@ def outcome(
     if begun is None or not begun.proposals:
         return
     keys = proposed(begun)
-    strategies = {r.number: r.strategy.key() for r in records if r.strategy is not None}
-    tried = [r for r in records if strategies.get(r.number) in keys and r.number not in first]
-    curves = {r.number: _curve(r, metric) for r in records}
-    if not any(curves[r.number] for r in tried):
+    # A trial that crashed went on as another one: it is one strategy, by its latest.
+    latest = {r.root: r for r in sorted(records, key=lambda r: r.number)}
+    tried = [
+        r for r in latest.values()
+        if r.strategy is not None and r.strategy.key() in keys and r.root not in first
+    ]  # fmt: skip
+    curves = {root: _curve(r, metric) for root, r in latest.items()}
+    if not any(curves[r.root] for r in tried):
         yield "Warm start: none of the strategies that earlier tasks propose has been trained yet."
         return
-    best = max(tried, key=lambda r: (max(curves[r.number].values(), default=0.0), -r.number))
+    best = max(tried, key=lambda r: (max(curves[r.root].values(), default=0.0), -r.root))
     cold = [curves[number] for number in first if number in curves]
-    value = max(curves[best.number].values())
+    value = max(curves[best.root].values())
     before = max((max(curve.values()) for curve in cold if curve), default=None)
     many = f"of {len(tried)} strategies" if len(tried) > 1 else "of one strategy"
-    told = f"{many} that earlier tasks proposed, the best is trial {best.number} ({100 * value:.2f}%)"
-    if verdict([curves[r.number] for r in tried], cold, first_rung, images) == "harms":
+    told = f"{many} that earlier tasks proposed, the best is trial {best.root} ({100 * value:.2f}%)"
+    if verdict([curves[r.root] for r in tried], cold, first_rung, images) == "harms":
         yield (
             f"The warm start did not help: {told}, and the first answers were ahead after epoch "
             f"{first_rung}. The search went on cold."

@@ -221,6 +221,10 @@ def study_entries(connection: sa.Connection) -> list[StudyEntry]:
         .where(t.directions.c.objective == 0)
         .order_by(t.studies.c.study_id)
     )
+    d = t.directions.c
+    several = set(
+        connection.execute(sa.select(d.study_id).group_by(d.study_id).having(sa.func.count() > 1)).scalars()
+    )
     summaries = []
     for row in connection.execute(query):
         low, high = extremes.get(row.study_id, (None, None))
@@ -234,6 +238,7 @@ def study_entries(connection: sa.Connection) -> list[StudyEntry]:
                 task=_task_name(row.task),
                 created=row.created,
                 identity=row.identity,
+                maximised=None if row.study_id in several else row.direction == StudyDirection.MAXIMIZE,
             )
         )
     return summaries

@@ -46,6 +46,7 @@ class StudyEntry:
         trials: Number of trials by state name, `PAUSED` among them.
         created: Seconds since 1970 on the database's clock; None for plain Optuna's studies.
         identity: As in `StudyHandle`; None for plain Optuna's studies.
+        maximised: Whether higher values are better; None where there are several values.
     """
 
     study_id: int
@@ -56,6 +57,7 @@ class StudyEntry:
     task: str | None
     created: float | None
     identity: str | None
+    maximised: bool | None
 
 
 @dataclass(frozen=True)

@@ -209,6 +209,40 @@ def test_a_source_migrates_step_by_step(tmp_path: Path, cache: Path) -> None:
         migration.save(tmp_path / "out")
 
 
+def test_a_step_that_fails_leaves_what_was_fitted(tmp_path: Path, cache: Path) -> None:
+    migration = ModelMigration(epochs=1, device="cpu", cache_root=cache)
+    migration.explore_data(DIGITS)
+    migration.fit()
+    images = (load_digits().images[:5] * 255 / 16).round().astype(np.uint8)
+    before = [prediction.label for prediction in migration.predict(images)]
+    with pytest.raises(ConfigurationError, match="adapter"):
+        migration.generate_target_model(source="scratch/torchvision/vgg11", tune_mode="adapter")
+    assert migration.strategy.source == "efficientnet-lite0"
+    shipped = migration.save(tmp_path / "out")
+    assert [prediction.label for prediction in load(shipped.model).predict(images)] == before
+
+
+def test_an_interrupted_refit_begins_anew_from_what_was_judged(tmp_path: Path, cache: Path) -> None:
+    def made() -> ModelMigration:
+        migration = ModelMigration(epochs=2, refit=True, device="cpu", cache_root=cache)
+        migration.explore_data(DIGITS)
+        migration.generate_target_model(tune_mode="head", head_init="zero", learning_rate=1e-3)
+        return migration
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    straight, interrupted = made(), made()
+    straight.fit()
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(on_progress=interrupt)
+    interrupted.fit()
+    assert [each.epoch for each in interrupted.history] == [1, 2]
+    one, other = (each.save(tmp_path / name) for each, name in ((straight, "a"), (interrupted, "b")))
+    assert one.recipe.metrics == other.recipe.metrics
+    assert one.recipe.training.weights_sha256 == other.recipe.training.weights_sha256
+
+
 def test_a_source_without_weights_has_no_profile_and_migrates_too(cache: Path) -> None:
     migration = ModelMigration("scratch", steps=4, device="cpu", cache_root=cache)
     migration.explore_data(DIGITS)

@@ -296,3 +296,18 @@ def test_another_range_of_pixels_is_said(model: Path, tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", images=images, labels=np.array(["ant", "bee"] * 4))
         notes = evaluate(model, tmp_path / "a.npz", cache_root=tmp_path / "cache").notes
         assert [word in note for note in notes] == ([True] if word else [])
+
+
+def test_a_split_that_nobody_says_how_to_draw_is_refused(model: Path, folder: Path, tmp_path: Path) -> None:
+    """Without its recipe a model does not know which images were its test split."""
+    with pytest.raises(
+        DataError, match=r"the test split must be the one that the model's search has drawn, got no"
+    ):
+        evaluate(model, folder, split="test", cache_root=tmp_path)
+    stated = tmp_path / "stated"
+    for number in range(6):
+        for name in ("ant", "bee"):
+            draw(stated / ("train", "test")[number % 2] / name / f"{number}.png", number)
+    assert evaluate(model, stated, split="test", cache_root=tmp_path).images == 6
+    spec = TaskSpec(dataset=str(folder), on_bad_image="skip", seed=3)  # somebody says how
+    assert evaluate(model, spec, split="test", cache_root=tmp_path).images > 0

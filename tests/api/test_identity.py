@@ -318,3 +318,14 @@ def test_a_study_deleted_under_its_search_ships_nothing_of_the_next_one(place: P
         )  # fmt: skip
     with Store.open(StoreURL.parse(DATABASE)) as store:
         assert Trials(store).records(store.study("p-quick")) == []
+
+
+def test_what_lies_in_the_place_of_a_model_is_refused_before_any_work(place: Path) -> None:
+    search()
+    before, model = contents("runs/p-quick"), Path("runs/p-quick/model")
+    (model / "notes.txt").write_text("mine")
+    said = search("--trials", "9", code=2)
+    assert "only a model folder is replaced, got" in said
+    assert "notes.txt" in said
+    (model / "notes.txt").unlink()
+    assert contents("runs/p-quick") == before

@@ -10,6 +10,12 @@ from typing import Any
 
 import forge
 import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from automl_transfer.errors import SourceError
+from automl_transfer.recipes.best_strategy import read_recipe
 
 DIGITS = "digits?per_class=20"
 TINY = {
@@ -72,6 +78,14 @@ def test_verify_says_why_results_may_differ_and_whether_they_do(recipe: Path, tm
     done = run("verify", changed(recipe, tmp_path / "outside.json", too_good), "--json", cwd=tmp_path)
     assert done.returncode == 1
     assert json.loads(done.stdout)["verdict"] == "outside"
+
+    def edited(document: Any) -> None:
+        document["metrics"]["test"]["accuracy"] = 0.999
+
+    done = run("verify", changed(recipe, tmp_path / "edited.json", edited), cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.startswith("outside: ")
+    assert "the weights are the same, and their accuracy is not what the file says" in done.stdout
 
 
 def test_apply_trains_it_on_other_data_and_the_result_is_a_recipe_again(recipe: Path, tmp_path: Path) -> None:
@@ -165,6 +179,46 @@ def test_a_recipe_that_mirrors_says_so_where_that_may_be_wrong(
     mirrored = changed(recipe, tmp_path / "m.json", lambda document: document["strategy"].update(mirror=True))
     apply(mirrored, None, tmp_path / "new", device="cpu", cache_root=tmp_path / "cache")
     assert "mirror is True, and mirrored images of digits" in caplog.text
+
+
+def test_a_recipe_says_which_changes_leave_a_class_as_it_is(tmp_path: Path) -> None:
+    """Distortions drawn anew turn and mirror by that: without it other images would be trained on."""
+    said = (
+        "--set",
+        "task.label_preserving=['mirror', 'rotate']",
+        "--set",
+        "distort=trivial",
+        "--set",
+        "tune_mode=head",
+    )
+    done = run("train", DIGITS, *said, "--epochs", "1", "-o", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "best_strategy.json").read_text())
+    assert found["task"]["reading"]["label_preserving"] == ["mirror", "rotate"]
+    again = run("verify", "out/best_strategy.json", cwd=tmp_path)
+    assert again.stdout.startswith("identical"), again.stdout + again.stderr
+
+
+def test_another_source_is_any_other_and_the_recipes_own_file_only_itself(
+    recipe: Path, tmp_path: Path
+) -> None:
+    from automl_transfer.api.rerun import load_again, load_source
+    from automl_transfer.api.rerun import task_of as its_task
+
+    torch.manual_seed(0)
+    file = tmp_path / "net.safetensors"
+    save_file(torchvision.models.resnet18().state_dict(), str(file))
+    read = read_recipe(recipe)
+    task = load_again(read, its_task(read, None), None, tmp_path / "cache")
+    name = f"checkpoint/torchvision/resnet18@{file}"
+    assert load_source(read, name, task, same=False).architecture == "torchvision/resnet18"
+    own = read.model_copy(
+        update={
+            "strategy": read.strategy.model_copy(update={"source": "checkpoint/torchvision/resnet18@here"})
+        }
+    )
+    with pytest.raises(SourceError, match="must have the recipe's sha256"):
+        load_source(own, name, task, same=False)
 
 
 def test_of_several_seeds_the_best_by_the_tasks_metric_ships() -> None:

@@ -133,6 +133,10 @@ def test_the_form_gives_a_session_that_is_not_the_token(serve: Serve) -> None:
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
     assert TOKEN not in headers["set-cookie"]
     assert served.ask("/api/studies", Cookie=f"automl_transfer_session={cookie.value}")[0] == 200
+    # Beside cookies of other programs of this host, whatever they hold.
+    for others in ('prefs={"theme":"dark"}', "a=x y", "user[name]=1", "automl_transfer_session=old"):
+        cookies = f"{others}; automl_transfer_session={cookie.value}"
+        assert served.ask("/api/studies", Cookie=cookies)[0] == 200, others
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from image_files import noise
 from PIL import Image, ImageFile
+from PIL.PngImagePlugin import PngInfo
 
-from automl_transfer.data.decode import decode_image
+from automl_transfer.data.decode import decode_image, read_image
 from automl_transfer.data.walk import find_images
 from automl_transfer.errors import DataError
 
@@ -102,6 +103,24 @@ def test_all_eight_exif_orientations_show_the_same_picture() -> None:
         exif[0x0112] = orientation
         pixels = decoded(stored, ".png", side=32, exif=exif.tobytes())
         np.testing.assert_array_equal(pixels, upright, err_msg=f"orientation {orientation}")
+
+
+def test_exif_that_an_older_program_kept_as_text_turns_a_png_as_well() -> None:
+    wide = Image.fromarray(np.arange(8 * 16, dtype=np.uint8).reshape(8, 16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    block = exif.tobytes()
+    for compressed in (False, True):
+        texts = PngInfo()
+        texts.add_text("Raw profile type exif", f"\nexif\n{len(block):8d}\n{block.hex()}\n", zip=compressed)
+        texts.add_text("Comment", "x" * 3_000_000)  # more than Pillow reads
+        stream = io.BytesIO()
+        wide.save(stream, "PNG", pnginfo=texts)
+        found = read_image(stream.getvalue(), 1, 8)
+        assert (found.height, found.width) == (16, 8)
+        np.testing.assert_array_equal(
+            found.pixels, decoded(wide.transpose(Image.Transpose(4)), ".png", side=8)[..., :1]
+        )
 
 
 def test_the_whole_image_is_visible() -> None:

@@ -10,11 +10,13 @@ import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from automl_transfer.data import far
 from automl_transfer.data.task import load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import ConfigurationError, DataError
@@ -131,6 +133,41 @@ def test_a_place_that_does_not_answer_leaves_the_copy(
         with pytest.raises(DataError, match=r"a far dataset must be readable, got .* from s3://photos/pets"):
             load_task(spec, cache_root=tmp_path / "other")
     s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_copy_that_was_broken_off_is_not_taken_for_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(40):
+        folder = tmp_path / "far" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(image(number))
+    spec = TaskSpec(dataset=(tmp_path / "far").as_uri(), resolution=32)
+    fetch, done = far._fetch, list[str]()
+
+    def broken(fs: Any, root: str, file: Any, target: Path) -> None:
+        done.append(file.path)
+        if len(done) > 30:
+            raise KeyboardInterrupt
+        fetch(fs, root, file, target)
+
+    def away(*_: Any) -> Any:
+        raise ConnectionError("no route")
+
+    cache = tmp_path / "cache"
+    with monkeypatch.context() as one:
+        one.setattr(far, "_fetch", broken)
+        with pytest.raises(KeyboardInterrupt):
+            load_task(spec, cache_root=cache)
+    with monkeypatch.context() as one:
+        one.setattr(far, "_listed", away)
+        with pytest.raises(DataError, match=r"a far dataset must be readable, got .*no route"):
+            load_task(spec, cache_root=cache)
+    whole = load_task(spec, cache_root=cache)
+    assert len(whole.keys) == 40
+    with monkeypatch.context() as one:
+        one.setattr(far, "_listed", away)
+        assert load_task(spec, cache_root=cache).task.fingerprint == whole.task.fingerprint
 
 
 def test_what_lies_beside_images_is_fetched_where_it_is_read(bucket: object, tmp_path: Path) -> None:

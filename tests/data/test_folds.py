@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from automl_transfer.data.folds import blocks_of, fresh_split, resplit_rows
 from automl_transfer.data.task import LoadedTask, load_task
@@ -64,6 +66,23 @@ def test_few_groups_make_few_blocks_and_none_is_empty(digits: LoadedTask) -> Non
         split = fresh_split(grouped, run, seed=1)
         assert len(split.indices["validation"]) > 0
         assert len(split.indices["train"]) > 0
+
+
+def test_images_that_a_smaller_task_left_out_stay_out(tmp_path: Path) -> None:
+    """Rare classes are trained on and never judged; of these, too, a smaller task has some alone."""
+    for name, count in (("a", 60), ("b", 60), ("c", 12)):
+        (tmp_path / "d" / name).mkdir(parents=True)
+        for number in range(count):
+            shade = Image.new("L", (8, 8), number + 70 * "abc".index(name))
+            shade.save(tmp_path / "d" / name / f"{number}.png")
+    spec = TaskSpec(
+        dataset=f"{tmp_path / 'd'}?per_class=5", resolution=32, rare_classes="keep", min_per_class=20
+    )
+    few = load_task(spec, cache_root=tmp_path / "cache")
+    assert np.bincount(few.labels[few.indices["train"]]).tolist() == [5, 5, 5]
+    split = fresh_split(few, 0, seed=0)
+    assert set(split.indices["train"]) <= set(resplit_rows(few))
+    assert np.bincount(few.labels[split.indices["train"]]).tolist() == [5, 5, 5]
 
 
 def test_a_few_images_a_class_make_two_blocks() -> None:

@@ -13,6 +13,7 @@ from image_files import load, make_folder, noise
 
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.split_names import SPLIT_NAMES, split_of
+from automl_transfer.data.table_file import read_table
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.spec import TaskSpec
@@ -255,6 +256,23 @@ def test_names_are_compared_in_one_unicode_spelling(tmp_path: Path) -> None:
     found = opened(write(folder / "labels.csv", lines))
     assert len(found.keys) == 8
     assert found.classes == ("b", "é")
+    noise(9).save(folder / "ü0.png")  # a file system that keeps both spellings has another image there
+    if len(list(folder.glob("*.png"))) == 9:
+        with pytest.raises(
+            DataError, match=r"must differ by more than their Unicode spelling, got 'ü0.png' twice"
+        ):
+            opened(folder / "labels.csv")
+
+
+def test_a_header_that_is_very_long_is_read_or_refused(photos: Path) -> None:
+    columns = [f"embedding_dimension_{number:05d}" for number in range(6000)]
+    rows = [[f"{name}.png", name, *["0"] * 6000] for name in ("0", "1")]
+    text = "\n".join(",".join(row) for row in [["file", "label", *columns], *rows])
+    (photos / "wide.csv").write_text(text)
+    assert len(read_table(photos / "wide.csv").columns) == 6002
+    (photos / "prose.csv").write_text("word " * 40_000)
+    with pytest.raises(DataError, match=r"must be well-formed, got 'prose.csv'"):
+        read_table(photos / "prose.csv")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from automl_transfer.data.task import load_task
+from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import DataError
 
@@ -33,7 +34,7 @@ def write(folder: Path, name: str, count: int = 30, begin: int = 0) -> None:
             sink.write({"__key__": f"{number:06d}", "png": pixels(20 + 150 * label, number), "cls": label})
 
 
-def load(path: Path, cache: Path, **more: object) -> object:
+def load(path: Path | str, cache: Path, **more: object) -> LoadedTask:
     return load_task(
         TaskSpec.model_validate({"dataset": str(path), "resolution": 32, **more}), cache_root=cache
     )
@@ -123,6 +124,95 @@ def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
     ):
         with pytest.raises(DataError, match=said):
             load(tmp_path / name, tmp_path / "cache")
+
+
+def test_names_of_classes_that_are_the_same_are_refused_where_both_are_used(tmp_path: Path) -> None:
+    write(tmp_path / "s", "a.tar")
+    names = tmp_path / "s" / "classes.txt"
+    names.write_text("crane\ncrane\n")
+    with pytest.raises(DataError, match=r"must have different names, got 'crane' twice in classes.txt"):
+        load(tmp_path / "s", tmp_path / "cache")
+    names.write_text("dog\ncrane\ncrane\n")
+    assert load(tmp_path / "s", tmp_path / "cache").task.classes == ("dog", "crane")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("photos-train-0.tar", "photos-val-0.tar", "photos-test-0.tar"),
+        ("train-0.tar", "test-0.tar", "extra-0.tar"),
+    ],
+)
+def test_splits_that_names_of_shards_half_state_are_refused(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for at, name in enumerate(names):
+        write(tmp_path / "s", name, 20, begin=100 * at)
+    with pytest.raises(DataError, match=r"must all begin with the split that they belong to, or none, got '"):
+        load(tmp_path / "s", tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    "name", ["{}-000000-of-000001.tar", "{}-clean-0.tar", "{}.rank0-0.tar", "{}2017_0.tar"]
+)
+def test_a_name_that_begins_with_a_split_is_of_that_split(tmp_path: Path, name: str) -> None:
+    for at, split in enumerate(("train", "val", "test")):
+        write(tmp_path / "s", name.format(split), 20, begin=100 * at)
+    found = load(tmp_path / "s", tmp_path / "cache")
+    for split, of in (("train", "train"), ("validation", "val"), ("test", "test")):
+        assert {found.keys[row].startswith(of) for row in found.indices[split]} == {True}
+        assert len(found.indices[split]) == 20
+
+
+def test_a_shard_that_was_exchanged_is_read_again(tmp_path: Path) -> None:
+    """Archives of one size are common: tar fills up to ten kilobytes."""
+
+    def shard(shade: int) -> None:
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            for number in range(20):
+                stream = io.BytesIO()
+                Image.new("L", (8, 8), shade + number).save(stream, "BMP")
+                add(tar, f"{number}.bmp", stream.getvalue())
+                add(tar, f"{number}.cls", str(number % 2).encode())
+        os.utime(tmp_path / "a.tar", (1, 1))
+
+    shard(10)
+    size = (tmp_path / "a.tar").stat().st_size
+    before = load(tmp_path / "a.tar", tmp_path / "cache")
+    shard(200)
+    assert (tmp_path / "a.tar").stat().st_size == size
+    after = load(tmp_path / "a.tar", tmp_path / "cache")
+    assert before.images.max() < 40
+    assert after.images.min() >= 200
+
+
+def test_images_of_sixteen_bits_are_scaled_by_one_range_as_files_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "folder").mkdir()
+    with tarfile.open(tmp_path / "deep.tar", "w") as tar:
+        for number in range(40):
+            stream = io.BytesIO()
+            Image.fromarray(rng.integers(0, 16384, (16, 16)).astype(np.uint16)).save(stream, "PNG")
+            label = "ab"[number % 2]
+            add(tar, f"{number:02d}.png", stream.getvalue())
+            add(tar, f"{number:02d}.cls", label.encode())
+            (tmp_path / "folder" / label).mkdir(exist_ok=True)
+            (tmp_path / "folder" / label / f"{number:02d}.png").write_bytes(stream.getvalue())
+    shards, folder = (load(tmp_path / name, tmp_path / "cache") for name in ("deep.tar", "folder"))
+    of_folder = {key.rpartition("/")[2][:2]: row for row, key in enumerate(folder.keys)}
+    for row, key in enumerate(shards.keys):
+        other = folder.images[of_folder[key.rpartition("/")[2]]]
+        np.testing.assert_array_equal(shards.images[row], other)
+    said = load(f"{tmp_path / 'deep.tar'}?range=0..65535", tmp_path / "cache")
+    assert said.images.mean() < 0.3 * shards.images.mean()
+
+
+def test_names_that_are_no_text_can_be_written_into_results(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w", encoding="latin-1") as tar:
+        for number in range(20):
+            add(tar, f"b\u00fccher{number}.png", png(number))
+            add(tar, f"b\u00fccher{number}.cls", str(number % 2).encode())
+    found = load(tmp_path / "a.tar", tmp_path / "cache")
+    assert json.loads(found.task.model_dump_json())
+    assert all(key.encode() for key in found.keys)
 
 
 def test_members_without_a_name_are_no_samples(tmp_path: Path) -> None:

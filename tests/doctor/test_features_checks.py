@@ -74,6 +74,21 @@ def test_a_near_copy_across_splits_is_found_and_other_images_are_not(
     assert check("near", digits, seen) == []
 
 
+def test_an_exact_copy_does_not_hide_a_near_one(digits: LoadedDetails, seen: Features, cache: Path) -> None:
+    """The one that is left once the exact copy is left out still trains."""
+    images = np.array(digits.loaded.images)
+    train, test = digits.loaded.indices["train"], digits.loaded.indices["test"]
+    images[train[2]] = images[test[3]]
+    images[train[5]] = (0.8 * images[test[3]]).astype(np.uint8)
+    planted = changed(digits, images)
+    found = check("near", planted, looker(SOURCE, device="cpu", cache_root=cache)(planted.loaded, seen.rows))[
+        0
+    ]
+    keys = digits.loaded.keys
+    assert [(each.image, each.twin) for each in found.suspects] == [(keys[train[5]], keys[test[3]])]
+    assert found.weight == "grave"
+
+
 def test_a_patch_that_makes_a_label_is_found_and_named(digits: LoadedDetails, seen: Features) -> None:
     patient = Patient(digits, None)
     others = patient.pool[digits.loaded.labels[patient.pool] != 7]

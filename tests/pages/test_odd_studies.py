@@ -9,16 +9,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 import sqlalchemy as sa
 from rich.console import Console
-from studies_by_hand import make_records, spec, winner
-from trials_by_hand import BEGIN, CRASH, HOSTILE, make_task, trial
+from studies_by_hand import confirm_run, make_records, spec, winner
+from trials_by_hand import BEGIN, CRASH, HOSTILE, epoch, make_task, trial
 
 from automl_transfer.domain.records import StopKind, StopReason, TrialRecord, TrialState
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.reporting.figures.accuracy_over_time import draw
 from automl_transfer.reporting.html.study_page import study_page
 from automl_transfer.reporting.output import as_csv, as_json, as_page, show
 from automl_transfer.reporting.study_report import (
@@ -106,6 +108,28 @@ def test_a_page_says_what_it_can(open_page: Open, kind: str) -> None:
     assert opened.run("document.documentElement.scrollWidth") <= 1280
 
 
+def test_of_another_metric_no_interval_is_said_that_is_the_accuracys(open_page: Open) -> None:
+    records = [
+        trial(at, 0.94, epochs=(epoch(1, 0.94, balanced_accuracy=score),))
+        for at, score in enumerate((0.7, 0.6))
+    ]
+    runs = [
+        confirm_run(root, run, np.arange(200) < 188, pool=800).model_copy(update={"balanced_accuracy": 0.7 - root / 10})
+        for root in range(2) for run in range(4)
+    ]  # fmt: skip
+    report = make_report("s", make_task(metric="balanced_accuracy"), spec(), records, runs=runs)
+    opened = open_page(study_page(report))
+    cells = opened.run(
+        "[...document.querySelectorAll('td small')].map(e => e.textContent).filter(t => t.includes(' to '))"
+    )
+    assert cells
+    bounds = [each for each in cells if "accuracy" not in each]  # of gaps alone
+    assert all("9" not in each for each in bounds)
+    assert any(each.startswith("accuracy 9") or each.startswith("accuracy 8") for each in cells)
+    bars = opened.run("document.querySelectorAll('#plot-confirmation .errorbar').length")
+    assert bars == 0
+
+
 @pytest.mark.parametrize("kind", STUDIES)
 def test_so_do_text_json_and_csv(kind: str) -> None:
     report = STUDIES[kind][0]()
@@ -154,6 +178,12 @@ def test_a_study_of_plain_optuna(open_page: Open, database_url: str) -> None:
     plain.optimize(objective, n_trials=8)
     report = read_study_report(store, "plain")
     assert report.task is None
+    assert report.maximised is False  # Optuna minimises where nobody says
+    best = min(record.value for record in report.complete if record.value is not None)
+    (line,) = (each for each in draw(report).data if each.name == "best so far")
+    assert line.y[-1] == best
+    optuna.create_study(study_name="two", storage=store.optuna_storage, directions=["minimize", "maximize"])
+    assert read_study_report(store, "two").maximised is None
     assert "made by plain Optuna: 8 trials" in text_of(report, 200)
     opened = open_page(study_page(report))
     assert "It holds no strategies to rank" in opened.page.inner_text("h1")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from recipes_by_hand import FIXED, make_task, recipe
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from automl_transfer.data.task import LoadedTask, load_task
@@ -19,6 +20,7 @@ from automl_transfer.models.heads import TargetModel, build_from_description
 from automl_transfer.models.registry import get_source
 from automl_transfer.recipes.best_strategy import read_recipe, write_recipe
 from automl_transfer.recipes.model_folder import load_model, save_model
+from automl_transfer.recipes.output import without_file
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.scores import Confirmed
 from automl_transfer.recipes.shipped_as import Part, ShippedAs
@@ -158,6 +160,39 @@ def test_a_model_folder_is_replaced_on_demand_and_nothing_else_is(saved: Path) -
     with pytest.raises(OutputError, match=r"only a model folder is replaced, got .*thesis.tex"):
         save(saved, build(), replace=True)
     assert (saved / "thesis.tex").exists()
+    (saved / "thesis.tex").rename(saved / ".DS_Store")  # what a system leaves everywhere
+    save(saved, build(), replace=True)
+    assert not (saved / ".DS_Store").exists()
+
+
+@pytest.mark.parametrize("stage", ["writing", "between the renames"])
+def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_model_and_its_recipe(
+    saved: Path, monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    recipe, before = saved.parent / "best_strategy.json", (saved / "weights.safetensors").read_bytes()
+    recipe.write_text("earlier")
+
+    def full(*_: object, **__: object) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    rename = Path.rename
+
+    def interrupted(self: Path, target: Path) -> Path:
+        if target == saved and self.name.endswith(".tmp"):
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    if stage == "writing":
+        monkeypatch.setattr("safetensors.torch.save_file", full)
+    else:
+        monkeypatch.setattr(Path, "rename", interrupted)
+    expected = OutputError if stage == "writing" else KeyboardInterrupt
+    with pytest.raises(expected), without_file(recipe):
+        save(saved, build(groups_kept=3), replace=True)
+    monkeypatch.undo()
+    assert recipe.read_text() == "earlier"
+    assert (saved / "weights.safetensors").read_bytes() == before
+    assert sorted(path.name for path in saved.parent.iterdir()) == ["best_strategy.json", saved.name]
 
 
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:

@@ -311,3 +311,34 @@ def test_confirmation_picks_the_better_one_more_often_than_the_best_validation_s
 def test_bits_are_packed_as_numpy_packs_them(size: int) -> None:
     bits = np.random.default_rng(size).random(size) < 0.5
     assert pack_bits(bits.tolist()) == packed(bits)
+
+
+def test_equal_differences_of_other_metrics_do_not_show_that_there_is_no_spread() -> None:
+    """They are lattice values: two runs with the same difference are common."""
+    right = np.arange(200) < 190
+    runs = [confirm_run(root, run, right, pool=400) for root in (0, 1) for run in (0, 1)]
+    scores = {0: 0.70, 1: 0.69}
+    runs = [run.model_copy(update={"balanced_accuracy": scores[run.root]}) for run in runs]
+    panel = Panel(list(arms_of(runs).values()), "balanced_accuracy")
+    gap = panel.gap(0, 1)
+    assert gap is not None
+    low, high = gap.interval()
+    assert gap.mean == pytest.approx(0.01)
+    assert low < 0 < high
+    assert panel.kept(4) == [True, True]
+
+
+def test_of_two_equal_strategies_none_is_lost_by_another_metric_too_often() -> None:
+    """At the look at two of four runs, where 1.1% are allowed (of 4.5% in all)."""
+    rng, lost, draws = np.random.default_rng(5), 0, 1500
+    labels = np.arange(100) % 10
+    for _ in range(draws):
+        runs = []
+        for run in range(2):
+            for root in range(2):
+                right = rng.random(100) < 0.98
+                recall = float(np.mean([right[labels == each].mean() for each in range(10)]))
+                made = confirm_run(root, run, right, pool=200)
+                runs.append(made.model_copy(update={"balanced_accuracy": recall}))
+        lost += not Panel(list(arms_of(runs).values()), "balanced_accuracy").kept(4)[0]
+    assert lost / draws <= 0.011 + 3 * (0.011 * 0.989 / draws) ** 0.5

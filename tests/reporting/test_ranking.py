@@ -1,7 +1,9 @@
 import json
 from datetime import timedelta
 
+import numpy as np
 import pytest
+from studies_by_hand import confirm_run
 from trials_by_hand import BEGIN, CRASH, epoch, make_task, trial
 
 from automl_transfer.domain.records import TrialOutcome, TrialState
@@ -176,3 +178,14 @@ def test_json_as_published() -> None:
 def test_a_ranking_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         rank([], TASK, "s").study = "other"
+
+
+def test_a_strategy_whose_second_run_failed_is_not_confirmed_beside_others_that_are() -> None:
+    right = np.arange(200) < 190
+    records = [trial(0, 0.96), trial(1, 0.95)]
+    runs = [confirm_run(0, 0, np.ones(200, bool), pool=800)]
+    runs += [confirm_run(1, run, right, pool=800) for run in range(4)]
+    found = rank(records, make_task(), "s", runs)
+    assert [(row.root_trial, row.confirmation is not None) for row in found.rows] == [(1, True), (0, False)]
+    early = rank(records, make_task(), "s", [runs[0], runs[1]])  # while the first runs are being made
+    assert all(row.confirmation for row in early.rows)

@@ -9,7 +9,7 @@ import pytest
 from search_helpers import DONE, digits, epoch, open_study
 
 from automl_transfer.data.task import LoadedTask
-from automl_transfer.domain.records import TrialState
+from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.stored_strategy import read_strategy, store_strategy
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.warm import Proposal, WarmStart, verdict
@@ -120,6 +120,29 @@ def test_after_two_that_are_worse_at_the_first_rung_the_search_goes_on_cold(
     assert its.recipes(history.trials()) == []
     assert "did not help" in told(store, study)
     assert "went on cold" in told(store, study)
+
+
+def test_what_crashed_and_went_on_is_one_strategy(opened: tuple[Store, StudyHandle]) -> None:
+    store, study = opened
+    trials, its, history = Trials(store), warm(store, study), SamplerHistory(store, study)
+    claim = claim_proposal(its, trials, history, "w")
+    assert claim is not None
+    train(trials, claim, 0.92, epochs=1)
+    trials.fail(claim, StopReason(kind=StopKind.CRASHED, detail="the worker died"), retry=True)
+    again = trials.claim(study, "w")
+    assert again is not None
+    train(trials, again, 0.92)
+    trials.finish(again, TrialState.COMPLETE, 0.92, DONE)
+    assert "brought 2.00 points: of one strategy that earlier tasks proposed" in told(store, study)
+    # A first answer as well: what it came to in the end is what counts.
+    records, first = Trials(store).records(study), first_answers(store, study)
+    (number,) = first
+    was = next(record for record in records if record.number == number)
+    went_on = was.model_copy(update={"number": 99, "attempt": 1, "epochs": (epoch(1, 0.97),)})
+    begun = read_warm_start(store, study)
+    said = " ".join(outcome(begun, [*records, went_on], first, "accuracy", RUNG))
+    assert "brought nothing so far: of one strategy" in said
+    assert "the best first answer has 97.00%" in said
 
 
 def test_while_one_is_better_all_are_tried_and_draws_begin_at_them(

@@ -30,9 +30,12 @@ def _incumbent(report: StudyReport) -> list[tuple[float, int, float]]:
             if p.root_trial in by_root
         ]
     found: list[tuple[float, int, float]] = []
+    if report.maximised is None:
+        return found
+    sign = 1 if report.maximised else -1
     for record in sorted(report.complete, key=lambda r: report.elapsed(r) or 0.0):
         score, at = report.score(record), report.elapsed(record)
-        if score is not None and at is not None and (not found or score > found[-1][2]):
+        if score is not None and at is not None and (not found or sign * score > sign * found[-1][2]):
             found.append((at, record.number, score))
     return found
 

@@ -28,17 +28,18 @@ def describe(report: StudyReport) -> str:
     runs = sum(row.confirmation.runs for row in rows if row.confirmation)
     spent = sum(row.confirmation.seconds for row in rows if row.confirmation)
     by_root = {row.root_trial: row for row in rows}
-    first = next(r for r in by_validation(report.records, report.metric) if r.root in by_root)
-    picked = by_root[first.root]
+    first = by_validation(report.records, report.metric)[0]
     text = (
         f"{runs} fresh trainings of {len(rows)} strateg{'ies' if len(rows) > 1 else 'y'} took "
         f"{seconds(spent)}. On average the confirmed score is {abs(100 * fell):.2f} points "
         f"{'below' if fell >= 0 else 'above'} the validation score. "
     )
-    if picked.root_trial == rows[0].root_trial:
+    if first.root not in by_root:
+        return text + f"The strategy with the best validation score, trial {first.root}, was not confirmed."
+    if first.root == rows[0].root_trial:
         return text + "The strategy with the best validation score is still the best."
     return text + (
-        f"The best validation score was trial {picked.root_trial}'s; confirmed, trial "
+        f"The best validation score was trial {first.root}'s; confirmed, trial "
         f"{rows[0].root_trial} is better."
     )
 
@@ -75,7 +76,7 @@ def draw(report: StudyReport) -> go.Figure | None:
             x=means,
             y=labels,
             mode="markers",
-            name="confirmed, 95%",
+            name="confirmed, 95%" if report.metric == "accuracy" else "confirmed",
             text=words,
             marker={"color": GREEN, "size": 12},
             error_x={
@@ -85,7 +86,9 @@ def draw(report: StudyReport) -> go.Figure | None:
                 "color": GREEN,
                 "thickness": 2,
                 "width": 6,
-            },
+            }
+            if report.metric == "accuracy"  # of another metric no interval is known
+            else None,
             hovertemplate="<b>%{x:.2%}</b> confirmed<br>%{text}<extra></extra>",
         )
     )
@@ -113,6 +116,7 @@ def draw(report: StudyReport) -> go.Figure | None:
             )
         )
     bounds = [bound for row in rows if row.confirmation for bound in row.confirmation.interval]
+    bounds = bounds if report.metric == "accuracy" else [run.score(report.metric) for run in runs]
     fig.update_xaxes(title_text=report.metric_name, tickformat=share_format(bounds))
     fig.update_yaxes(
         autorange="reversed", showgrid=False, categoryorder="array", categoryarray=labels, type="category"
@@ -124,7 +128,8 @@ FIGURE = FigureSpec(
     name="confirmation",
     section="confidence",
     title="The best strategies, trained again",
-    reads="Gray: single fresh trainings. Green: their mean, with a 95% interval over seeds and images. "
+    reads="Gray: single fresh trainings. Green: their mean; of accuracies with a 95% interval over seeds and "
+    "images. "
     "Orange: the validation score that put the strategy on top.",
     describe=describe,
     draw=draw,
