@@ -324,7 +324,7 @@ def test_what_lies_in_the_place_of_a_model_is_refused_before_any_work(place: Pat
     search()
     before, model = contents("runs/p-quick"), Path("runs/p-quick/model")
     (model / "notes.txt").write_text("mine")
-    said = search("--trials", "9", code=2)
+    said = search(code=2)
     assert "only a model folder is replaced, got" in said
     assert "notes.txt" in said
     (model / "notes.txt").unlink()

@@ -169,7 +169,7 @@ def test_a_model_folder_is_replaced_on_demand_and_nothing_else_is(saved: Path) -
 def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_model_and_its_recipe(
     saved: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
-    recipe, before = saved.parent / "best_strategy.json", (saved / "weights.safetensors").read_bytes()
+    recipe, before = saved.parent / "best_strategy.json", (saved / "model.safetensors").read_bytes()
     recipe.write_text("earlier")
 
     def full(*_: object, **__: object) -> None:
@@ -191,7 +191,7 @@ def test_a_save_that_fails_or_is_interrupted_leaves_the_earlier_model_and_its_re
         save(saved, build(groups_kept=3), replace=True)
     monkeypatch.undo()
     assert recipe.read_text() == "earlier"
-    assert (saved / "weights.safetensors").read_bytes() == before
+    assert (saved / "model.safetensors").read_bytes() == before
     assert sorted(path.name for path in saved.parent.iterdir()) == ["best_strategy.json", saved.name]
 
 
