@@ -18,6 +18,7 @@ from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
 from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.records import TrialRecord, TrialState, classify
 from automl_transfer.errors import StoreUnavailableError
+from automl_transfer.reporting.confirmed import pool_groups
 from automl_transfer.reporting.racing import most_seconds, next_round, worth_confirming
 from automl_transfer.reporting.ranking import by_validation, ranked_epoch
 from automl_transfer.search.noise import search_is_over
@@ -85,7 +86,7 @@ def confirm_best(
     from automl_transfer.training.feature_bank import ResplitFeatures
 
     handle, evidence = bench.handle, Evidence(store)
-    metric = handle.task.metric
+    metric, groups = handle.task.metric, pool_groups(handle.task)
     records = Trials(store).records(handle)
     candidates = by_validation(records, metric)[:strategies]
     settled = bounded and search_is_over(Trials(store), handle) is not None
@@ -106,7 +107,9 @@ def confirm_best(
             costs = Costs.known(handle.task, runs)
             deadline = until(records, runs)
             chosen = [record.root for record in _in_time(left, costs, deadline)]
-            wanted = next_round(chosen, runs, max_runs, metric, most_seconds=most, settled=settled)
+            wanted = next_round(
+                chosen, runs, max_runs, metric, most_seconds=most, settled=settled, groups=groups
+            )
             if not wanted or time.monotonic() >= deadline:
                 return runs
             mine = next((pair for pair in wanted if shared.take(confirm_work(*pair))), None)

@@ -22,7 +22,7 @@ from automl_transfer.data.larger import Larger
 from automl_transfer.data.rare import settle
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.splits import few_images
-from automl_transfer.data.together import grouping_of, together_of, twins_of
+from automl_transfer.data.together import group_numbers_of, grouping_of, together_of, twins_of
 from automl_transfer.data.unlabelled import NO_UNLABELLED, Unlabelled, unlabelled_of
 from automl_transfer.data.weights import Weights, said, summary, trained
 from automl_transfer.domain.account import Reason, counted
@@ -261,6 +261,7 @@ def load_with_details(
         ),
         weights=counted_by,
         grouping=grouping_of(groups),
+        group_numbers=group_numbers_of(groups, twins, indices),
         excluded=left_out,
         label_preserving=(
             inventory.label_preserving if spec.label_preserving is None else spec.label_preserving

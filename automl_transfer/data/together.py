@@ -7,12 +7,14 @@ of one such image knows that of the others.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.data.base import Pixels, Rows
+from automl_transfer.domain.evidence import MOST_NUMBERS, pack_numbers
+from automl_transfer.domain.task import GroupNumbers, Split
 
 MOST_JOINED = 4
 """Where joining groups by duplicates makes one of more than a quarter of all images, groups stay as they are:
@@ -45,6 +47,19 @@ def grouping_of(groups: Sequence[str] | None) -> str:
     first: dict[str, int] = {}
     members = np.array([first.setdefault(group, len(first)) for group in groups], dtype="<i8")
     return hashlib.sha256(members.tobytes()).hexdigest()
+
+
+def group_numbers_of(
+    groups: Sequence[str] | None, twins: Rows | None, indices: Mapping[Split, Rows]
+) -> GroupNumbers | None:
+    """Which judged images belong together, where there are groups and images are not too many."""
+    pool = np.sort(np.concatenate([indices["train"], indices["validation"]]))
+    numbers = together_of(groups, twins)
+    if groups is None or numbers is None or len(pool) > MOST_NUMBERS:
+        return None
+    of_pool = np.unique(numbers[pool], return_inverse=True)[1].reshape(-1)
+    of_validation = of_pool[np.searchsorted(pool, indices["validation"])]
+    return GroupNumbers(validation=pack_numbers(of_validation.tolist()), pool=pack_numbers(of_pool.tolist()))
 
 
 def twins_of(digests: Pixels, blank: npt.NDArray[np.bool_]) -> Rows | None:

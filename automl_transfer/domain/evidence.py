@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import zlib
+from array import array
 from collections.abc import Iterable
 from typing import ClassVar, Literal
 
@@ -13,6 +15,8 @@ from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.domain.words import images_at
 
 RunKind = Literal["confirm", "audit"]
+MOST_NUMBERS = 1 << 20
+"""Images of a pool whose groups are kept by number."""
 
 
 class ExtraRun(Measured):
@@ -79,6 +83,22 @@ class TestLook(Measured):
     interval: tuple[float, float]
     images: int = Field(ge=1)
     shipped_as: str = Field(default="", max_length=100, exclude_if=lambda value: not value)
+
+
+def pack_numbers(numbers: Iterable[int]) -> str:
+    """Numbers from 0 to 2^32 - 1 as text."""
+    return base64.b64encode(zlib.compress(array("I", numbers).tobytes())).decode("ascii")
+
+
+def unpack_numbers(text: str) -> list[int]:
+    """What `pack_numbers` gave.
+
+    >>> unpack_numbers(pack_numbers([0, 7, 7, 70_000]))
+    [0, 7, 7, 70000]
+    """
+    found = array("I")
+    found.frombytes(zlib.decompressobj().decompress(base64.b64decode(text), found.itemsize * MOST_NUMBERS))
+    return found.tolist()
 
 
 def pack_bits(bits: Iterable[bool]) -> str:

@@ -85,6 +85,18 @@ class Excluded(Frozen):
         )
 
 
+class GroupNumbers(Frozen):
+    """To which group images belong, by number: for what is said of their scores.
+
+    Attributes:
+        validation: Of each validation image; `evidence.pack_numbers`.
+        pool: Of each image of the training and validation splits together, by sorted rows.
+    """
+
+    validation: str
+    pool: str
+
+
 class Task(Ranged):
     """What is to be learnt, without the images themselves.
 
@@ -102,6 +114,8 @@ class Task(Ranged):
         weights: How often training images count; None: once.
         grouping: Identifies which images belong to one group, whatever the groups are called; empty where
             there are none, and in what earlier versions wrote.
+        group_numbers: Which these are, for the images that are judged; None without groups, in what earlier
+            versions wrote, and where images are too many.
         excluded: What a list of exclusions did; None without one.
     """
 
@@ -118,6 +132,7 @@ class Task(Ranged):
     label_preserving: tuple[Change, ...] | None = Field(default=None, exclude_if=unsaid)
     weights: TrainingWeights | None = Field(default=None, exclude_if=unsaid)
     grouping: str = Field(default="", exclude_if=lambda value: not value)
+    group_numbers: GroupNumbers | None = Field(default=None, exclude_if=unsaid)
     excluded: Excluded | None = Field(default=None, exclude_if=unsaid)
 
     def regrouped(self, now: Task) -> str | None:

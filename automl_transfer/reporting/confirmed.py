@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import base64
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.domain.evidence import ExtraRun
+from automl_transfer.domain.evidence import ExtraRun, unpack_numbers
 from automl_transfer.domain.measured import Metric
-from automl_transfer.reporting.statistics import Interval
+from automl_transfer.domain.task import Task
+from automl_transfer.reporting.statistics import Groups, Interval, clopper_pearson, variance_of_mean
 
 ERROR_RATE = 0.05
 """Over the whole ranking: for what the validation scores rule out, and what the confirmation does."""
@@ -119,12 +121,52 @@ def accuracy_interval(found: Estimate) -> Interval:
     p, n = found.mean, float(found.images)
     if found.variance > 0.0 and 0.0 < p < 1.0:
         n = min(n, p * (1.0 - p) / found.variance)
+    elif found.variance == 0.0:  # nothing tells how alike images of a group are: each group counts once
+        n = min(n, found.df + 1.0)
     level = 0.975
     n = max(1.0, n * float(ndtri(level) / stdtrit(found.df, level)) ** 2)
     x = p * n
     low = 0.0 if x <= 0.0 else float(betaincinv(x + 0.5, n - x + 0.5, 1.0 - level))
     high = 1.0 if n - x <= 1e-9 else float(betaincinv(x + 0.5, n - x + 0.5, level))
     return low, high
+
+
+def validation_interval(
+    accuracy: float, n: int, right: npt.NDArray[np.bool_] | None = None, groups: Groups | None = None
+) -> Interval:
+    """95% interval of an accuracy on n validation images: exact, or, where they come in groups, as above.
+
+    Args:
+        accuracy: The share that is right.
+        n: Number of images.
+        right: (n,) which these are, where that is known.
+        groups: (n,) which group each image belongs to; None where each is drawn by itself.
+    """
+    if right is None or groups is None or len(groups) != n:
+        return clopper_pearson(round(accuracy * n), n)
+    variance, df = variance_of_mean(right.astype(float), groups)
+    return accuracy_interval(Estimate(accuracy, variance, df, 1, n))
+
+
+def pool_groups(task: Task) -> Groups | None:
+    """int64 (n,) which group each image of the pool belongs to; None where nothing is known of groups."""
+    return None if task.group_numbers is None else _numbers(task.group_numbers.pool)
+
+
+def validation_groups(task: Task) -> Groups | None:
+    """The same of the validation images."""
+    return None if task.group_numbers is None else _numbers(task.group_numbers.validation)
+
+
+@functools.lru_cache(maxsize=8)
+def _numbers(packed: str) -> Groups:
+    return np.array(unpack_numbers(packed), np.int64)
+
+
+def unpacked_of(text: str | None, n: int) -> npt.NDArray[np.bool_] | None:
+    """The bits of n images; None where they are not known."""
+    bits = unpacked(text)[:n] if text is not None else np.zeros(0, np.bool_)
+    return bits if len(bits) == n else None
 
 
 def unpacked(text: str) -> npt.NDArray[np.bool_]:

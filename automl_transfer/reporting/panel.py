@@ -15,7 +15,8 @@ v the variance of the two strategies' difference on one of the N images that bot
 mean square of what is left of the table of run means (pooled over strategies), w / n the part of it that n
 images of a cell explain, R their common runs. A few runs cannot show that g is small: half a point of it is
 taken for granted. The two parts have N - 1 and the table's degrees of freedom; V has Satterthwaite's (1946,
-Biometrics Bulletin 2:110). `docs/ranking.md` has how often this is right.
+Biometrics Bulletin 2:110). Where images come in groups, sums over groups stand for images, and N - 1 is one
+less than the groups. `docs/ranking.md` has how often this is right.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ import numpy.typing as npt
 
 from automl_transfer.domain.measured import Metric
 from automl_transfer.reporting.confirmed import BY_VALIDATION, ERROR_RATE, Arm, Estimate, cells_of
-from automl_transfer.reporting.statistics import spent_levels
+from automl_transfer.reporting.statistics import Groups, spent_levels, sums_of_groups, variance_of_mean
 
 LEAST_SPREAD = 0.005
 """What a run does to one strategy as a whole has at least this standard deviation; recorded ones had less."""
@@ -43,9 +44,13 @@ class Panel:
     Args:
         arms: Without two of one root.
         metric: What they are compared by.
+        groups: Which group each image of the pool belongs to; None where each is drawn by itself.
     """
 
-    def __init__(self, arms: Sequence[Arm], metric: Metric = "accuracy") -> None:
+    def __init__(
+        self, arms: Sequence[Arm], metric: Metric = "accuracy", groups: Groups | None = None
+    ) -> None:
+        self.groups = groups
         self.arms = tuple(arms)
         self.roots = tuple(arm.root for arm in arms)
         self.metric = metric
@@ -93,14 +98,14 @@ class Panel:
         mean = min(1.0, max(0.0, self._table_of_unseen.means[root] - self.flattery))
         spread, df = self._spread
         cells = [self._cells[root, number] for number in self._numbers[root]]
-        each = _by_image([(cell.rows[cell.unseen], cell.right[cell.unseen]) for cell in cells])
+        rows, each = _by_image([(cell.rows[cell.unseen], cell.right[cell.unseen]) for cell in cells])
         if self.metric != "accuracy":  # no mean over images: runs alone say how uncertain it is
             variance = spread / len(cells) if df else float("inf")
             return Estimate(mean, variance, max(1.0, df), len(cells), len(each))
-        of_images = float(each.var()) / len(each)
+        of_images, of_images_df = variance_of_mean(each, self._groups_of(rows))
         of_both = spread / len(cells)
         if of_both <= of_images:
-            return Estimate(mean, of_images, max(1.0, len(each) - 1.0), len(cells), len(each))
+            return Estimate(mean, of_images, max(1.0, of_images_df), len(cells), len(each))
         return Estimate(mean, of_both, df, len(cells), len(each))
 
     def judged(self, root: int) -> int:
@@ -119,16 +124,24 @@ class Panel:
             return None
         mean, runs = self.standing[root] - self.standing[other], len(common)
         pairs = [(self._cells[root, number], self._cells[other, number]) for number in common]
-        each = _by_image([(cell.rows, cell.right - others.right) for cell, others in pairs])
+        rows, each = _by_image([(cell.rows, cell.right - others.right) for cell, others in pairs])
         table = self._table
         if self.metric != "accuracy":
             # Few images give few different scores: equal differences do not show that there is no spread.
             spread = max(table.mean_square, self._of_images + LEAST_SPREAD**2)
             variance = 2.0 * spread / runs if table.df else float("inf")
             return Estimate(mean, variance, float(max(1, table.df)), runs, len(each))
-        wide = len(each) + 2.0
-        of_images = float((np.square(each).sum() + 1.0 - each.sum() ** 2 / wide) / wide**2)
-        return _sum(mean, of_images, 2.0 * self._of_runs / runs, table.df, runs, len(each))
+        wide, groups = len(each) + 2.0, self._groups_of(rows)
+        if groups is None:
+            of_images = float((np.square(each).sum() + 1.0 - each.sum() ** 2 / wide) / wide**2)
+            images_df = len(each) - 1
+        else:
+            sums = sums_of_groups(each - each.mean(), groups)
+            images_df = len(sums) - 1
+            if not images_df:
+                return Estimate(mean, float("inf"), 1.0, runs, len(each))
+            of_images = float(np.square(sums).sum() + 1.0) / wide**2 * len(sums) / images_df
+        return _sum(mean, (of_images, images_df), 2.0 * self._of_runs / runs, table.df, runs, len(each))
 
     def kept(self, most_runs: int, error_rate: float = ERROR_RATE - BY_VALIDATION) -> list[bool]:
         """Which strategies cannot be ruled out as the best (Hsu 1981: MCB), in the order given.
@@ -149,6 +162,9 @@ class Panel:
             return False
         gap = self.gap(other, root)
         return gap is not None and gap.runs > 1 and gap.interval(1.0 - 2.0 * levels[gap.runs])[0] > 0.0
+
+    def _groups_of(self, rows: npt.NDArray[np.intp]) -> Groups | None:
+        return None if self.groups is None else self.groups[rows]
 
     @cached_property
     def _table(self) -> _Fit:
@@ -182,12 +198,16 @@ class Panel:
         """The part of the mean square that a cell's images explain, by what is right; 0 where unknown."""
         explained, weights = [], []
         for number in {number for _, number in self._cells}:
-            rights = np.array([self._cells[key].right for key in self._cells if key[1] == number])
+            cells = [self._cells[key] for key in self._cells if key[1] == number]
+            rights, groups = np.array([cell.right for cell in cells]), self._groups_of(cells[0].rows)
             count, n = rights.shape
             if count > 1 and n > 1:
                 left = rights - rights.mean(axis=0) - rights.mean(axis=1, keepdims=True) + rights.mean()
-                explained.append(float(np.square(left).sum()) / ((count - 1) * (n - 1)) / n)
-                weights.append(count - 1)
+                sums = np.array([sums_of_groups(each, groups) for each in left])
+                drawn = sums.shape[1]
+                if drawn > 1:
+                    explained.append(float(np.square(sums).sum()) / (count - 1) / n**2 * drawn / (drawn - 1))
+                    weights.append(count - 1)
         return float(np.average(explained, weights=weights)) if explained else 0.0
 
     @cached_property
@@ -223,19 +243,21 @@ def _least_squares(values: Mapping[tuple[int, int], float]) -> _Fit:
     return _Fit(means, rest / df if df else 0.0, df)
 
 
-def _by_image(blocks: Sequence[tuple[npt.NDArray[np.intp], Floats]]) -> Floats:
-    """(N,) means of each different image."""
+def _by_image(blocks: Sequence[tuple[npt.NDArray[np.intp], Floats]]) -> tuple[npt.NDArray[np.intp], Floats]:
+    """(N,) places in the pool of the different images, and the mean of each."""
     rows = np.concatenate([rows for rows, _ in blocks])
     values = np.concatenate([values for _, values in blocks])
     times = np.bincount(rows)
     totals = np.bincount(rows, weights=values)
     found: Floats = totals[times > 0] / times[times > 0]
-    return found
+    return np.flatnonzero(times), found
 
 
-def _sum(mean: float, of_images: float, of_runs: float, run_df: float, runs: int, images: int) -> Estimate:
+def _sum(
+    mean: float, of_images: tuple[float, int], of_runs: float, run_df: float, runs: int, images: int
+) -> Estimate:
     """An estimate whose variance has two parts, with Satterthwaite's degrees of freedom."""
-    variance = of_images + of_runs
-    parts = of_images**2 / max(1, images - 1) + of_runs**2 / max(1.0, run_df)
-    df = variance**2 / parts if parts else float(max(1, images - 1))
+    variance, images_df = of_images[0] + of_runs, max(1, of_images[1])
+    parts = of_images[0] ** 2 / images_df + of_runs**2 / max(1.0, run_df)
+    df = variance**2 / parts if parts else float(images_df)
     return Estimate(mean, variance, df, runs, images)

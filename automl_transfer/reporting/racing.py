@@ -16,6 +16,7 @@ from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.reporting.confirmed import Arm, arms_of
 from automl_transfer.reporting.panel import Panel
+from automl_transfer.reporting.statistics import Groups
 
 LEAST_SECONDS = 30.0
 """Confirmation may take this long, however short the search was, where there is something to decide."""
@@ -76,6 +77,7 @@ def next_round(
     *,
     most_seconds: float = math.inf,
     settled: bool = False,
+    groups: Groups | None = None,
 ) -> list[tuple[int, int]]:
     """(root, run) pairs to train next, the same run for every strategy; empty when the race is over.
 
@@ -96,7 +98,7 @@ def next_round(
         missing = [(root, number) for root in raced if number not in arms[root].runs]
         if number >= FIRST_RUNS:
             # Judged by the rounds before alone: so a race that goes on decides what it decided.
-            before = Panel([_up_to(arms[root], number) for root in roots], metric)
+            before = Panel([_up_to(arms[root], number) for root in roots], metric, groups)
             kept = dict(zip(before.roots, before.kept(max_runs), strict=True))
             leader = before.order[0]
             raced = [root for root in raced if kept[root] or root == leader]
@@ -121,6 +123,7 @@ def owed(
     *,
     most_seconds: float = math.inf,
     settled: bool = False,
+    groups: Groups | None = None,
 ) -> tuple[int, int]:
     """Runs of these candidates that are done, and runs that there are at least when the race is over.
 
@@ -130,11 +133,13 @@ def owed(
     known = arms_of(runs)
     arms = {root: known.get(root, Arm(root, {})) for root in roots}
     done = sum(len(arm.runs) for arm in arms.values())
-    if not next_round(roots, runs, max_runs, metric, most_seconds=most_seconds, settled=settled):
+    if not next_round(
+        roots, runs, max_runs, metric, most_seconds=most_seconds, settled=settled, groups=groups
+    ):
         return done, done
     first = sum(max(0, FIRST_RUNS - len(arm.runs)) for arm in arms.values())
     begun = [arm for arm in arms.values() if arm.runs]
-    leader = Panel(begun, metric).order[0] if begun else roots[0]
+    leader = Panel(begun, metric, groups).order[0] if begun else roots[0]
     last = max(0, max_runs - max(FIRST_RUNS, len(arms[leader].runs)))
     if settled:
         last = min(last, _fitting(arms, leader, most_seconds))

@@ -23,11 +23,14 @@ from automl_transfer.reporting.confirmed import (
     ERROR_RATE,
     accuracy_interval,
     arms_of,
-    unpacked,
+    pool_groups,
+    unpacked_of,
+    validation_groups,
+    validation_interval,
 )
 from automl_transfer.reporting.panel import Panel
 from automl_transfer.reporting.racing import FIRST_RUNS, ConfirmationProgress
-from automl_transfer.reporting.statistics import clopper_pearson, paired_set
+from automl_transfer.reporting.statistics import paired_set
 
 BEST_SET: Literal["a"] = "a"
 
@@ -194,7 +197,7 @@ def rank(
     if any(len(arm.runs) >= FIRST_RUNS for arm in arms.values()):  # one that failed early is not confirmed
         arms = {root: arm for root, arm in arms.items() if len(arm.runs) >= FIRST_RUNS}
     confirmed = [arms[record.root] for record in chosen if record.root in arms]
-    panel = Panel(confirmed, task.metric)
+    panel = Panel(confirmed, task.metric, pool_groups(task))
     scores = {record.root: _validation(record, task) for record in chosen}
     together = _sets(chosen, scores, panel, task, confirm_runs)
     place = {root: at for at, root in enumerate(panel.order)}
@@ -235,7 +238,8 @@ def _sets(
         rate = BY_VALIDATION if panel.roots else ERROR_RATE
         n = task.splits.validation
         right = [_right(record, n) for record in chosen]
-        kept = paired_set(right, [_correct(scores[record.root].accuracy, n) for record in chosen], n, rate)
+        successes = [_correct(scores[record.root].accuracy, n) for record in chosen]
+        kept = paired_set(right, successes, n, rate, validation_groups(task))
         together = {record.root: keep for record, keep in zip(chosen, kept, strict=True)}
     else:
         together = {record.root: record.root in panel.roots for record in chosen}
@@ -244,7 +248,7 @@ def _sets(
 
 def _confirmations(panel: Panel, best: int) -> dict[int, Confirmation]:
     """What is said of each confirmed strategy, by root."""
-    of_accuracy = panel if panel.metric == "accuracy" else Panel(panel.arms, "accuracy")
+    of_accuracy = panel if panel.metric == "accuracy" else Panel(panel.arms, "accuracy", panel.groups)
     found = {}
     for arm in panel.arms:
         accuracy = of_accuracy.score(arm.root)
@@ -320,9 +324,7 @@ def _correct(accuracy: float, n: int) -> int:
 
 def _right(record: TrialRecord, n: int) -> npt.NDArray[np.bool_] | None:
     """Which of the n validation images a strategy gets right; None where that is not known."""
-    told = ranked_epoch(record, "accuracy").right
-    bits = unpacked(told)[:n] if told is not None else np.zeros(0, np.bool_)
-    return bits if len(bits) == n else None
+    return unpacked_of(ranked_epoch(record, "accuracy").right, n)
 
 
 def _validation(record: TrialRecord, task: Task) -> ValidationScore:
@@ -331,7 +333,7 @@ def _validation(record: TrialRecord, task: Task) -> ValidationScore:
     return ValidationScore(
         score=epoch.score(task.metric),
         accuracy=epoch.accuracy,
-        interval=clopper_pearson(_correct(epoch.accuracy, n), n),
+        interval=validation_interval(epoch.accuracy, n, unpacked_of(epoch.right, n), validation_groups(task)),
         nll=epoch.validation_loss,
         calibrated_nll=epoch.calibrated_loss,
         n=n,

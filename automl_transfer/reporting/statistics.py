@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 Interval = tuple[float, float]
+Groups = npt.NDArray[np.int64]
+"""(n,) which group each image belongs to, by number."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -104,21 +106,51 @@ def best_set(successes: list[int], n: int, error_rate: float = 0.05) -> list[boo
     return [newcombe(best, n, each, n, confidence)[0] <= 0.0 for each in successes]
 
 
+def sums_of_groups(values: npt.NDArray[np.float64], groups: Groups | None) -> npt.NDArray[np.float64]:
+    """(G,) sums over the images of each group that occurs; the values themselves without groups."""
+    if groups is None:
+        return values
+    place = np.unique(groups, return_inverse=True)[1].reshape(-1)
+    return np.bincount(place, weights=values).astype(np.float64)
+
+
+def variance_of_mean(values: npt.NDArray[np.float64], groups: Groups | None = None) -> tuple[float, float]:
+    """The variance of a mean over images that are drawn in groups, and its degrees of freedom.
+
+    Groups are drawn independently of each other, whatever images of one have in common (linearised ratio
+    estimator: Cochran 1977, Sampling Techniques, section 6.6); without groups it is s^2 / n, s^2 over n.
+    """
+    n = len(values)
+    if groups is None:
+        return float(values.var()) / n, n - 1.0
+    sums = sums_of_groups(values - values.mean(), groups)
+    number = len(sums)
+    if number < 2:
+        return float("inf"), 1.0
+    return float(np.square(sums).sum()) / n**2 * number / (number - 1), number - 1.0
+
+
 def paired_set(
-    right: Sequence[npt.NDArray[np.bool_] | None], successes: list[int], n: int, error_rate: float = 0.05
+    right: Sequence[npt.NDArray[np.bool_] | None],
+    successes: list[int],
+    n: int,
+    error_rate: float = 0.05,
+    groups: Groups | None = None,
 ) -> list[bool]:
     """The same, where for some models it is known which of the n images they get right.
 
     Beside the observed best, a model is ruled out by the exact one-sided sign test over the images on which
     the two disagree (McNemar 1947, Psychometrika 12:153), at the level that `best_set` has. That related
     models are right on the same images then costs no power. Where either's images are not known, they are
-    compared as independent ones, which is conservative.
+    compared as independent ones, which is conservative. Where images come in groups, each group counts once,
+    for the model that gets more of its images right.
 
     Args:
         right: Of each model (n,), or None; the first one of the most successes is the observed best.
         successes: How many images each gets right.
         n: Number of images.
         error_rate: Over all comparisons.
+        groups: (n,) which group each image belongs to; None where each is drawn by itself.
     """
     from scipy.special import bdtrc
 
@@ -132,7 +164,8 @@ def paired_set(
         if best is None or bits is None:
             kept.append(before)
             continue
-        ahead, behind = int((best & ~bits).sum()), int((bits & ~best).sum())
+        gained = sums_of_groups(best.astype(float) - bits, groups)
+        ahead, behind = int((gained > 0).sum()), int((gained < 0).sum())
         p = float(bdtrc(ahead - 1, ahead + behind, 0.5)) if ahead else 1.0
         kept.append(p > level)
     return kept

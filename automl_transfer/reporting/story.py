@@ -83,7 +83,7 @@ def caveats(report: StudyReport) -> Iterator[str]:
             f"Set a: {len(together)} strategies cannot be told apart from the best by these data "
             f"(5% error over all comparisons{tail})."
         )
-    if report.task is not None and report.task.grouping:
+    if report.task is not None and report.task.grouping and report.task.group_numbers is None:
         yield (
             "Images come in groups, and are counted as if each were drawn by itself: intervals are too "
             "narrow, and more strategies may be as good as the best than set a holds."

@@ -17,6 +17,7 @@ from automl_transfer.domain.spec import CONFIRM_RUNS, StudySpec
 from automl_transfer.domain.task import Task
 from automl_transfer.domain.warm import WarmStart
 from automl_transfer.errors import StudyError, UserError
+from automl_transfer.reporting.confirmed import pool_groups
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed, worth_confirming
 from automl_transfer.reporting.ranking import (
@@ -287,6 +288,7 @@ def _progress(
         task.metric,
         most_seconds=most_seconds(records, settled=settled),
         settled=settled,
+        groups=pool_groups(task),
     )
     return ConfirmationProgress(
         strategies=spec.search.confirm,

@@ -97,7 +97,8 @@ def resume(
     merged = {**old.sources, **{name: sha for name, sha in sources.items() if sha is not None}}
     merged = {**dict.fromkeys(sources), **merged}
     # Files that are not used come and go; earlier versions did not say which images are in one group.
-    now_there = old.task.model_copy(update={"account": task.account, "grouping": task.grouping})
+    taken = ("account", "grouping", "group_numbers")
+    now_there = old.task.model_copy(update={name: getattr(task, name) for name in taken})
     connection.execute(
         sa.update(t.at_studies)
         .where(t.at_studies.c.study_id == study_id)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from automl_transfer.data.folds import blocks_of, fresh_split, resplit_rows
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.evidence import unpack_numbers
 from automl_transfer.domain.spec import TaskSpec
 
 
@@ -55,6 +56,27 @@ def test_a_group_stays_in_one_block(digits: LoadedTask) -> None:
         split = fresh_split(grouped, run, seed=1)
         train = {groups[row] for row in split.indices["train"]}
         assert not train & {groups[row] for row in split.indices["validation"]}
+
+
+def test_the_task_knows_which_judged_images_are_of_one_group(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(120):
+        folder = tmp_path / "d" / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(rng.integers(0, 256, (8, 8), dtype=np.uint8))
+        picture.save(folder / f"p{number // 6}-{number}.png")
+    spec = TaskSpec(dataset=str(tmp_path / "d"), resolution=32, group_from=r"(p\d+)-")
+    loaded = load_task(spec, cache_root=tmp_path / "cache")
+    assert loaded.groups is not None
+    assert loaded.task.group_numbers is not None
+    for packed, rows in (
+        (loaded.task.group_numbers.pool, resplit_rows(loaded)),
+        (loaded.task.group_numbers.validation, loaded.indices["validation"]),
+    ):
+        numbers, names = unpack_numbers(packed), [loaded.groups[row] for row in rows]
+        assert len(numbers) == len(rows)
+        assert len(set(zip(numbers, names, strict=True))) == len(set(names)) == len(set(numbers))
+    assert load_task(TaskSpec(dataset="digits?per_class=2")).task.group_numbers is None
 
 
 def test_few_groups_make_few_blocks_and_none_is_empty(digits: LoadedTask) -> None:
