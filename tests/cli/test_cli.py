@@ -141,7 +141,7 @@ def test_report_as_a_page_as_csv_and_of_several_studies(finished: Path, tmp_path
     run("search", "digits?per_class=20", *again, cwd=finished)
     done = run("report", "small", "other", "--html", "both.html", cwd=finished)
     assert "With 1 dataset no family can be shown to be better" in done.stdout
-    assert "2 datasets compared" in (finished / "both.html").read_text(encoding="utf-8")
+    assert "2 studies of 1 dataset compared" in (finished / "both.html").read_text(encoding="utf-8")
     both = json.loads(run("report", "small", "other", "--json", cwd=finished).stdout)
     assert [each["ranking"]["study"] for each in both["studies"]] == ["small", "other"]
     assert both["studies"][1]["ranking"]["rows"][0]["confirmation"] is None
