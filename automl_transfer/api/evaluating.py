@@ -18,8 +18,6 @@ from automl_transfer.api.rerun import task_of
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.data.base import some
 from automl_transfer.data.decode_all import Progress
-from automl_transfer.data.far import Far
-from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.domain.attack import Attack
 from automl_transfer.domain.model_description import DESCRIPTION
@@ -118,28 +116,13 @@ def evaluate(
             settings = {**settings, "images": images and fspath(images), "columns": columns and dict(columns)}
         spec = _spec(cast("str | PathLike[str] | TaskSpec", dataset), predictor, recipe, settings)
         side = predictor.description.resolution
-        if recipe is None and split is not None and not isinstance(dataset, TaskSpec):
-            _refuse_drawn(spec, split, data_root, Far(cache_root, report))
-        data = labelled(spec, side, split, data_root, cache_root, report, scaled)
+        told = recipe is not None or isinstance(dataset, TaskSpec)
+        data = labelled(spec, side, split, data_root, cache_root, report, scaled, drawn=told)
     notes = _notes(predictor, recipe, data, split, stated=isinstance(dataset, TaskSpec))
     found = _judged(predictor, place, data, split, batch, notes, report)
     if against is None:
         return found
     return found.model_copy(update={"attacked": _attacked(predictor, data, against, report)})
-
-
-def _refuse_drawn(spec: TaskSpec, split: Split, data_root: Path | None, far: Far) -> None:
-    """Refuse a split that would be drawn here, where nobody knows how the model's search has drawn it.
-
-    Raises:
-        DataError: The dataset states no splits of its own.
-    """
-    if open_dataset(spec, data_root, None, far).inventory.splits is None:
-        raise DataError(
-            f"the {split} split must be the one that the model's search has drawn, got no readable {RECIPE} "
-            f"of this model beside its folder, which says how, and no splits in {spec.dataset!r}: put it "
-            "there, or leave --split out"
-        )
 
 
 def _recipe_of(model: Path, predictor: Predictor) -> Recipe | None:

@@ -95,7 +95,8 @@ def search(
     twice = [key for key in settings if arguments.get(key) is not None]
     if twice:
         raise ConfigurationError(
-            f"{twice[0]} must be said once, got it as an argument and as {settings[twice[0]]!r} in settings"
+            f"{twice[0]} must be said once, got it as an argument and as {settings[twice[0]]!r} in settings: "
+            "leave one of them out"
         )
     name = settings.pop("name", name)
     if is_frame(what):

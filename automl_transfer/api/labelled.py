@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from automl_transfer.api.training import RECIPE
 from automl_transfer.data.base import BadImage
 from automl_transfer.data.cache import default_cache_root, open_images
 from automl_transfer.data.decode_all import Progress
@@ -43,13 +44,23 @@ def labelled(
     cache_root: Path | None,
     progress: Progress,
     expected: PixelRange,
+    *,
+    drawn: bool = True,
 ) -> Labelled:
     """Decoded at this side in pixels, scaled by the range that the model expects.
+
+    Where `drawn` is False, nobody knows how the model's search drew its splits: they must be the dataset's.
 
     Raises:
         DataError: The dataset cannot be used, or has no such split.
     """
     opened = open_dataset(spec, data_root, expected, Far(cache_root, progress))
+    if split is not None and not drawn and opened.inventory.splits is None:
+        raise DataError(
+            f"the {split} split must be the one that the model's search has drawn, got no readable {RECIPE} "
+            f"of this model beside its folder, which says how, and no splits in {spec.dataset!r}: put it "
+            "there, or leave --split out"
+        )
     if split is not None or opened.per_class is not None:
         details = load_with_details(
             spec, data_root=data_root, cache_root=cache_root, progress=progress, expected=expected

@@ -255,8 +255,8 @@ def _classes(names: list[str], place: Path) -> tuple[tuple[str, ...], np.ndarray
             )
         names = [known[int(name)] for name in names]
         whole = False
-        order = [name for name in known if name in set(names)]
-        classes = tuple(dict.fromkeys(order))
+        there = set(used.values())
+        classes = tuple(dict.fromkeys(name for name in known if name in there))
     else:
         classes = tuple(sorted(set(names), key=int) if whole else sorted(set(names)))
     at = {name: number for number, name in enumerate(classes)}

@@ -102,7 +102,8 @@ def _parse(path: Path, delimiter: str | None) -> RawTable:
             rows.append(cells)
     except csv.Error as error:
         raise DataError(
-            f"a table must be well-formed, got {path.name!r}, line {reader.line_num}: {error}"
+            f"a table must be well-formed, got {path.name!r}, line {reader.line_num}: {error}: save it as "
+            "CSV again, a row a line"
         ) from None
     if not header:
         raise DataError(f"a table must have a header and rows, got nothing in {path.name!r}")

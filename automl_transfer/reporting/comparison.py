@@ -43,6 +43,7 @@ class Comparison:
         ranked: Families that every dataset has, best average rank first.
         claim: The sentence on what these ranks support.
         shared: Strategies that several studies ranked: words, and rank by study.
+        datasets: The studies of each dataset, by their places in `reports`.
     """
 
     reports: tuple[StudyReport, ...]
@@ -52,6 +53,7 @@ class Comparison:
     claim: str
     shared: tuple[tuple[str, Mapping[int, int]], ...]
     effects: tuple[tuple[Effect, ...], ...]
+    datasets: tuple[tuple[int, ...], ...]
 
 
 def compare(reports: Sequence[StudyReport]) -> Comparison:
@@ -59,15 +61,17 @@ def compare(reports: Sequence[StudyReport]) -> Comparison:
     ranked = tuple(report for report in reports if report.ranking.rows)
     best = tuple(_best(report) for report in ranked)
     common = [family for family in (best[0] if best else {}) if all(family in each for each in best)]
-    averages = _averages(common, best, _datasets(ranked))
+    datasets = _datasets(ranked)
+    averages = _averages(common, best, datasets)
     return Comparison(
         reports=ranked,
         names=_names(ranked),
         best=best,
         ranked=averages,
-        claim=_claim(averages, len(_datasets(ranked))),
+        claim=_claim(averages, len(datasets)),
         shared=_shared(ranked),
         effects=tuple(effects(report) for report in ranked),
+        datasets=datasets,
     )
 
 
@@ -107,12 +111,11 @@ def nemenyi(families: int, datasets: int) -> float:
     return q * math.sqrt(families * (families + 1) / (6.0 * datasets))
 
 
-def _datasets(reports: Sequence[StudyReport]) -> list[list[int]]:
-    """The studies of each dataset, by their places."""
+def _datasets(reports: Sequence[StudyReport]) -> tuple[tuple[int, ...], ...]:
     found: dict[str, list[int]] = {}
     for at, report in enumerate(reports):
         found.setdefault(report.ranking.task.fingerprint, []).append(at)
-    return list(found.values())
+    return tuple(map(tuple, found.values()))
 
 
 def _best(report: StudyReport) -> dict[str, RankedStrategy]:
@@ -225,7 +228,7 @@ def headline(found: Comparison, asked: int) -> str:
     n = len(winners)
     if n == 1:
         return f"Only {found.names[0]} has a ranking: its best strategy is of the family '{kinds[0]}'."
-    different = len(_datasets(found.reports))
+    different = len(found.datasets)
     if different < n:
         datasets = f"{n} studies of {different} dataset{'s' if different > 1 else ''}"
         on, where = f"in all {datasets}", f"in {datasets}"

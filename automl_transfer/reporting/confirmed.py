@@ -134,7 +134,7 @@ def accuracy_interval(found: Estimate) -> Interval:
 def validation_interval(
     accuracy: float, n: int, right: npt.NDArray[np.bool_] | None = None, groups: Groups | None = None
 ) -> Interval:
-    """95% interval of an accuracy on n validation images: exact, or, where they come in groups, as above.
+    """95% interval of an accuracy on n validation images: exact; in groups, as `accuracy_interval`.
 
     Args:
         accuracy: The share that is right.

@@ -106,9 +106,7 @@ def put(tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
 @torch.no_grad()
 def showing(terms: Sequence[Term], moves: Mapping[str, Tensor]) -> Iterator[None]:
     """With the weights that are judged and shipped in the place of those that train."""
-    shown = moves
-    for term in terms:
-        shown = term.shown(shown)
+    shown = _shown(terms, moves)
     if shown is moves:
         yield
         return
@@ -123,11 +121,16 @@ def showing(terms: Sequence[Term], moves: Mapping[str, Tensor]) -> Iterator[None
 @torch.no_grad()
 def shows_below(terms: Sequence[Term], moves: Mapping[str, Tensor], start: int) -> bool:
     """Whether other weights are shown below group `start` than are there, of which activations are kept."""
-    shown = moves
-    for term in terms:
-        shown = term.shown(shown)
+    shown = _shown(terms, moves)
     below = (n for n in moves if n.startswith("groups.") and int(n.split(".")[1]) < start)
     return shown is not moves and any(not torch.equal(shown[name], moves[name]) for name in below)
+
+
+def _shown(terms: Sequence[Term], moves: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """What is judged and shipped in the place of `moves`; the same mapping where no term says otherwise."""
+    for term in terms:
+        moves = term.shown(moves)
+    return moves
 
 
 def copy_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:

@@ -127,9 +127,9 @@ def in_process(command: WorkerCommand) -> Launcher:
                 return benches[0]
 
             options = WorkerOptions(index=index, grace=command.grace, max_trials=1)
+            first = FirstElsewhere(store, handle)
             while stop.reason is None:
                 with turn, _threads(command.threads_here):
-                    first = FirstElsewhere(store, handle)
                     report = Worker(
                         store, handle, open_bench, stop=stop, options=options, before_draw=first
                     ).run()

@@ -35,7 +35,7 @@ def compare_page(reports: Sequence[StudyReport]) -> str:
             for name, report in zip(found.names, found.reports, strict=True)
         ],
         without=[plain(report.study, 60) for report in reports if not report.ranking.rows],
-        datasets=len({report.ranking.task.fingerprint for report in found.reports}),
+        datasets=len(found.datasets),
         figures={name: figures.get(name) for name in ("winners", "average-ranks", "effects")},
         version=__version__,
     )
