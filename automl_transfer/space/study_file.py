@@ -99,8 +99,9 @@ def checked_study(
         if value is not None:
             keys = key.split("__")
             if tuple(keys) in elsewhere:
-                said = f"got it by --set and as {value!r}: leave one of them out"
-                mistakes.append(f"{'.'.join(keys)}: must be said once, {said}")
+                mistakes.append(
+                    f"{'.'.join(keys)}: must be said once, got it by --set and as {value!r}: leave one of them out"
+                )
                 continue
             elsewhere.add(tuple(keys))
             _put(document, keys, value, mistakes)
