@@ -100,7 +100,8 @@ def checked_study(
             keys = key.split("__")
             if tuple(keys) in elsewhere:
                 mistakes.append(
-                    f"{'.'.join(keys)}: must be said once, got it by --set and as {value!r}: leave one of them out"
+                    f"{'.'.join(keys)}: must be said once, got it by --set and as {value!r}: leave one of "
+                    "them out"
                 )
                 continue
             elsewhere.add(tuple(keys))
