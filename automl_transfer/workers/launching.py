@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from automl_transfer.errors import UserError, WorkersError
+from automl_transfer.errors import StoreUnavailableError, UserError, WorkersError
 from automl_transfer.search.noise import search_is_over, why_finished
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -15,7 +15,7 @@ from automl_transfer.workers import launchers
 from automl_transfer.workers.heartbeat import reap_lost
 from automl_transfer.workers.launcher import WRONG_USAGE, WorkerCommand
 from automl_transfer.workers.signals import StopRequest
-from automl_transfer.workers.spool import spool_folder
+from automl_transfer.workers.spool import Spool, spool_folder
 from automl_transfer.workers.supervisor import Slot, SupervisorOptions, supervise
 
 
@@ -58,10 +58,11 @@ def run_workers(
         UserError: A worker refused this machine's data or weights; the message is the worker's.
         WorkersError: No worker could go on.
     """
+    spool = spool_folder(store, handle)
     command = WorkerCommand(
         study=handle.identity,  # a worker that starts later finds it under whatever name it has then
         url=store.url,
-        logs=spool_folder(store.url, handle).parent.parent / "logs",
+        logs=spool.parent.parent / "logs",
         threads=options.threads,
         device=options.device,
         data_root=options.data_root,
@@ -73,20 +74,28 @@ def run_workers(
         settings=options.settings,
     )
     launcher = launchers.make(options.launcher, command)
+    trials, now = Trials(store), Trials(store.with_patience(0))
+
+    def is_over() -> bool:
+        try:
+            return _is_over(now, handle)
+        except StoreUnavailableError:  # the workers are who waits for it
+            return False
+
     try:
-        result = supervise(launcher, options.workers, stop, options=options.supervisor, on_tick=on_tick)
+        result = supervise(
+            launcher, options.workers, stop, options=options.supervisor, on_tick=on_tick, is_over=is_over
+        )
     finally:
         launcher.close()
-    trials = Trials(store)
-    # A worker that was killed last has nobody to look after its trial.
+    # A worker that was killed last has nobody to look after its trial, or its result.
+    Spool(spool).deliver(trials, handle)
     reap_lost(trials, handle, grace=options.grace)
     if stop.reason is not None:
         return stop.reason
     if WRONG_USAGE in result.codes:
         raise UserError(result.failure)
-    counts = trials.counts(handle)
-    over = counts.roots >= handle.spec.search.trials or search_is_over(trials, handle) is not None
-    if counts.open_roots == 0 and over:
+    if _is_over(trials, handle):
         return why_finished(trials, handle)
     if result.all_failed:
         raise WorkersError(
@@ -94,3 +103,11 @@ def run_workers(
             f"restarts: {result.failure}. Nothing is lost: start again once the cause is gone"
         )
     return result.reason
+
+
+def _is_over(trials: Trials, handle: StudyHandle) -> bool:
+    """Whether nothing of the study is open, and nothing more is drawn."""
+    counts = trials.counts(handle)
+    if counts.open_roots:
+        return False
+    return counts.roots >= handle.spec.search.trials or search_is_over(trials, handle) is not None

@@ -24,6 +24,8 @@ THREADS = 4
 """Of each worker, where nobody says how many."""
 MINUTES, WARNING = 240.0, 90.0
 """How long a job may take, and how many seconds before its end Slurm warns it."""
+TIMEOUTS = 1_000_000
+"""So often is a job requeued whose time was up: as long as the study lasts."""
 
 
 class OneWorker:
@@ -57,7 +59,9 @@ class OneWorker:
     def _leave(self) -> int:
         if self._process is None:
             return INTERRUPTED
-        self._process.terminate()
+        # Where Slurm signals every process of a job, the worker was asked to end before: a second such signal
+        # would end it at once, a warning asks again.
+        self._process.send_signal(signal.SIGUSR1)
         return self._end()
 
     def _end(self) -> int:
@@ -96,6 +100,7 @@ class SlurmLauncher(Launcher):
                 "study with --storage postgresql://..."
             )
         self._command = command
+        self._cluster = cluster
         self._executor = _executor(folder, cluster)
         given: dict[str, Any] = {
             "name": f"automl-{command.study}"[:40],
@@ -123,7 +128,13 @@ class SlurmLauncher(Launcher):
             self._begun = True
             self._jobs = dict(enumerate(self._submit(range(self._command.workers))))
         job = self._jobs.pop(index, None) or self._submit([index])[0]
-        return _Job(job, self._command.logs / f"worker-{index}.log")
+        return _Job(job, self._command.logs / f"worker-{index}.log", self._cluster)
+
+    def close(self) -> None:
+        """Cancel the jobs that were submitted, and that nobody has begun to watch."""
+        for job in self._jobs.values():
+            job.cancel(check=False)
+        self._jobs = {}
 
     def _submit(self, indices: range | list[int]) -> list[Any]:
         from submitit.core.utils import FailedJobError
@@ -141,8 +152,8 @@ class SlurmLauncher(Launcher):
 
 
 class _Job(StartedWorker):
-    def __init__(self, job: Any, log: Path) -> None:
-        self._job, self._log = job, log
+    def __init__(self, job: Any, log: Path, cluster: str) -> None:
+        self._job, self._log, self._cluster = job, log, cluster
         self._code: int | None = None
         self._asked = False
         self.name = str(job.job_id)
@@ -156,6 +167,8 @@ class _Job(StartedWorker):
     def _end(self) -> int:
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
+        if self._asked and not self._job.paths.result_pickle.exists():
+            return INTERRUPTED  # it had not begun, and submitit would wait for its result
         try:
             return int(self._job.result())
         except (FailedJobError, UncompletedJobError):
@@ -169,14 +182,22 @@ class _Job(StartedWorker):
                     stream.write(path.read_bytes())
 
     def ask(self) -> None:
-        if self._code is None and not self._asked:
-            self._asked = True
-            self._job.cancel(check=False)
+        if self._code is not None or self._asked:
+            return
+        self._asked = True
+        if self._cluster != "slurm":
+            self._job.cancel(check=False)  # a SIGINT
+            return
+        # A plain scancel sends SIGTERM and then SIGKILL: submitit ignores the first, and control groups hand
+        # only the second on to what a job has started. A job that waits takes no signal, and is cancelled.
+        for how in ("--state=PENDING", "--signal=INT"):
+            subprocess.call(["scancel", "--quiet", how, self.name])
+        self._job.watcher.register_job(self.name)  # else Slurm is asked every ten minutes what became of it
 
     def kill(self) -> None:
-        self._asked = False
-        self.ask()
-        self._code = self._code if self._code is not None else -signal.SIGKILL
+        if self._code is None:
+            self._job.cancel(check=False)
+            self._code = -signal.SIGKILL
 
     def last_words(self) -> str:
         text = self._job.stderr() or ""
@@ -193,7 +214,7 @@ def _executor(folder: Path, cluster: str) -> Any:
             "pip install 'automl-transfer[slurm]'"
         ) from None
     try:
-        return submitit.AutoExecutor(folder=folder, cluster=cluster)
+        return submitit.AutoExecutor(folder=folder, cluster=cluster, slurm_max_num_timeout=TIMEOUTS)
     except (RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"the launcher slurm must find Slurm (sbatch, squeue) on this machine, got {error}: run it where "

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from automl_transfer.aborting import check_abort
-from automl_transfer.store.claims import Claims, Held
+from automl_transfer.store.claims import Claims, Held, new_token, write_claim
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.workers.identity import at_work, is_dead, new_worker_id
 from automl_transfer.workers.repeated import Repeated
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +36,50 @@ def confirm_work(root: int, run: int) -> str:
     return f"confirm {root} {run}"
 
 
+@dataclass(frozen=True)
+class Founder:
+    """Who creates a study and makes its first answers: see `founding`."""
+
+    worker_id: str
+    token: str
+
+    def take_first(self, connection: sa.Connection, study_id: int) -> None:
+        """Hold `FIRST`: a step of the transaction that creates the study, for no worker to come before."""
+        write_claim(connection, study_id, FIRST, self.worker_id, self.token)
+
+
+@contextmanager
+def founding() -> Iterator[Founder]:
+    """At work, with a name and a token, before there is a study. `SharedWork` goes on with both."""
+    founder = Founder(new_worker_id(), new_token())
+    with at_work(founder.worker_id):
+        yield founder
+
+
 class SharedWork(Repeated):
     """Holds pieces of work of a study, and beats for them until the block is left.
 
     Work of a process that ended is taken over at once where that can be seen (same machine), else after
-    `grace` seconds without a beat.
+    `grace` seconds without a beat. `founder` is who may have created the study, and holds `FIRST` then.
     """
 
-    def __init__(self, store: Store, study: StudyHandle, *, grace: float = 60.0, poll: float = 0.25) -> None:
+    def __init__(
+        self,
+        store: Store,
+        study: StudyHandle,
+        founder: Founder | None = None,
+        *,
+        grace: float = 60.0,
+        poll: float = 0.25,
+    ) -> None:
         super().__init__("beat for shared work", 5.0)
-        self.worker_id = new_worker_id()
-        self._claims = Claims(store, study, self.worker_id, grace=grace, is_dead=is_dead)
+        self.worker_id = founder.worker_id if founder else new_worker_id()
+        token = founder.token if founder else None
+        self._claims = Claims(store, study, self.worker_id, grace=grace, is_dead=is_dead, token=token)
         self._poll = poll
-        self._held: set[str] = set()
+        self._held: set[str] = (
+            {FIRST} if founder else set()
+        )  # where the study was there, it beats for nothing
         self._at_work = at_work(self.worker_id)
 
     def __enter__(self) -> Self:

@@ -11,12 +11,14 @@ from typing import Any
 from optuna.artifacts import ArtifactMeta
 from pydantic import ValidationError
 
-from automl_transfer.domain.records import StopReason, TrialOutcome, TrialState
+from automl_transfer.domain.records import RETRIED, StopReason, TrialOutcome, TrialState
 from automl_transfer.domain.strict_json import Frozen
+from automl_transfer.errors import TrialLostError
 from automl_transfer.files import read_own_json, whole_file
 from automl_transfer.machine import state_folder
 from automl_transfer.store.artifacts import ArtifactStore
-from automl_transfer.store.url import StoreURL
+from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle
 
 UNREADABLE = ".unreadable"
@@ -33,6 +35,17 @@ class SpooledEnd(Frozen):
     stop: StopReason
     outcome: TrialOutcome | None
     artifacts: tuple[ArtifactMeta, ...] = ()
+
+    def tell(self, trials: Trials) -> None:
+        """Write it into the store.
+
+        Raises:
+            TrialLostError: Another worker has the trial.
+        """
+        if self.state is TrialState.FAIL:
+            trials.fail(self.claim, self.stop, retry=self.stop.kind in RETRIED, artifacts=self.artifacts)
+        else:
+            trials.finish(self.claim, self.state, self.value, self.stop, self.outcome, self.artifacts)
 
 
 class Spool:
@@ -72,6 +85,19 @@ class Spool:
             else:
                 yield path, found
 
+    def deliver(self, trials: Trials, study: StudyHandle) -> None:
+        """Hand in what earlier processes of this machine could not."""
+        for path, end in self.waiting():
+            if end.claim.study_id != study.study_id:
+                continue
+            try:
+                end.tell(trials)
+            except TrialLostError:
+                log.warning(
+                    "a spooled result of trial %d came too late: another worker has it", end.claim.trial_id
+                )
+            path.unlink(missing_ok=True)
+
 
 def _set_aside(path: Path, error: ValueError) -> None:
     """Rename what is no result of ours, so that it is said once and stands in nobody's way."""
@@ -96,12 +122,12 @@ def _end(value: Any) -> SpooledEnd:
     return SpooledEnd.model_validate(value)
 
 
-def spool_folder(url: StoreURL, study: StudyHandle) -> Path:
+def spool_folder(store: Store, study: StudyHandle) -> Path:
     """Where every process of this machine keeps, and finds, the undelivered results of a study.
 
     Beside the artifacts where these are files, so that whoever shares that disk delivers; else in
-    the user's state folder. Each database has its own: ids are unique only within one.
+    the user's state folder. Each store has its own: ids are unique only within one.
     """
     local = ArtifactStore(study.artifact_url).local_folder
     base = local.parent if local is not None else state_folder()
-    return base / "spool" / f"{url.fingerprint}-{study.study_id}"
+    return base / "spool" / f"{store.fingerprint}-{study.study_id}"

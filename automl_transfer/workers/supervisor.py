@@ -22,12 +22,14 @@ class SupervisorOptions:
         max_restarts: Of one worker, after crashes.
         patience: How long workers may take to release their trials before they are killed.
         poll: Between two looks.
+        leaving: How long workers may take to leave by themselves once the study is over.
     """
 
     stagger: float = 0.5
     max_restarts: int = 5
     patience: float = 60.0
     poll: float = 0.25
+    leaving: float = 8.0
 
 
 @dataclass
@@ -75,14 +77,16 @@ def supervise(
     *,
     options: SupervisorOptions | None = None,
     on_tick: Callable[[Sequence[Slot]], None] = lambda slots: None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Supervision:
     """Run `workers` workers until all have left, or `stop` asks.
 
     A worker that crashes is started again, later each time, up to a limit. One that reports wrong usage
-    (exit code 2: other data, other weights) would do so again: it ends them all.
+    (exit code 2: other data, other weights) would do so again: it ends them all. Once one is done, those that
+    are still there while the study `is_over`, perhaps waiting in a queue, are asked to leave as well.
     """
     options = options or SupervisorOptions()
-    began = time.monotonic()
+    began = over_since = time.monotonic()
     slots = [Slot(i, start_at=began + i * options.stagger) for i in range(workers)]
     try:
         while stop.reason is None:
@@ -91,6 +95,10 @@ def supervise(
             if all(slot.ended is not None for slot in slots):
                 break
             if any(slot.ended == WRONG_USAGE for slot in slots):
+                break
+            if not (any(slot.ended == DONE for slot in slots) and is_over()):
+                over_since = time.monotonic()
+            elif time.monotonic() - over_since >= options.leaving:
                 break
             on_tick(slots)
             stop.event.wait(options.poll)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from automl_transfer.aborting import Aborted, abortable
-from automl_transfer.domain.records import RETRIED, EpochResult, StopKind, StopReason, TrialState, classify
+from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState, classify
 from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
 from automl_transfer.files import free_bytes
 from automl_transfer.search.beginning import Beginning
@@ -39,6 +39,7 @@ from automl_transfer.workers.spool import Spool, SpooledEnd, spool_folder
 
 log = logging.getLogger(__name__)
 
+TOO_LATE = "what is left of the time is too short for another strategy"
 MOST_LATE = 3
 """Trials that may begin after the time is up, where none is complete."""
 GIVE_BACK_SECONDS = 3.0
@@ -142,7 +143,7 @@ class Worker:
         self._observer = observer or SilentObserver()
         self._after_trial = after_trial
         self._before_draw = before_draw
-        self._spool = Spool(spool or spool_folder(store.url, handle))
+        self._spool = Spool(spool or spool_folder(store, handle))
         self._files = study_files(handle)
         self._bench: Workbench | None = None
         self._trials = Trials(store)
@@ -168,7 +169,7 @@ class Worker:
         )
         beginning = Beginning(
             trials, study, history, self._promotion, proposals,
-            lambda: claim_proposal(warm, trials, history, self.worker_id),
+            lambda fits: claim_proposal(warm, trials, history, self.worker_id, fits),
         )  # fmt: skip
         done, late = 0, 0
         idle_since: float | None = None
@@ -200,6 +201,8 @@ class Worker:
                     claim = self._next(beginning)
                 except Aborted:  # nothing is known of what there is to do
                     continue
+                if claim is None and beginning.too_late:
+                    return WorkerReport(self.worker_id, done, TOO_LATE, finished=False)
                 if claim is None:
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
@@ -360,30 +363,14 @@ class Worker:
         )
         path = self._spool.put(spooled)
         try:
-            self._tell(spooled)
+            spooled.tell(self._trials)
         except TrialLostError:
             path.unlink(missing_ok=True)
             raise
         path.unlink(missing_ok=True)
 
-    def _tell(self, end: SpooledEnd) -> None:
-        if end.state is TrialState.FAIL:
-            self._trials.fail(end.claim, end.stop, retry=end.stop.kind in RETRIED, artifacts=end.artifacts)
-        else:
-            self._trials.finish(end.claim, end.state, end.value, end.stop, end.outcome, end.artifacts)
-
     def _deliver(self) -> None:
-        """Hand in what an earlier process of this machine could not."""
-        for path, end in self._spool.waiting():
-            if end.claim.study_id != self._handle.study_id:
-                continue
-            try:
-                self._tell(end)
-            except TrialLostError:
-                log.warning(
-                    "a spooled result of trial %d came too late: another worker has it", end.claim.trial_id
-                )
-            path.unlink(missing_ok=True)
+        self._spool.deliver(self._trials, self._handle)
 
     def _check_disk(self) -> None:
         folder, least = self._files.local_folder, self._options.min_free_bytes

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from automl_transfer.cli.options import duration
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import ENVIRONMENT_VARIABLE, StoreURL
@@ -63,6 +64,12 @@ def test_pods_have_time_to_give_back_and_exit_codes_mean_what_they_do() -> None:
         for rule in workers["podFailurePolicy"]["rules"] if "onExitCodes" in rule
     }  # fmt: skip
     assert rules == {"FailJob": [WRONG_USAGE], "Ignore": [INTERRUPTED]}
+
+
+def test_workers_are_there_however_late_their_study_is_created() -> None:
+    """A worker that has waited in vain ends with exit code 2, which fails the Job for good."""
+    arguments = [str(each) for each in container("automl-workers")["args"]]
+    assert duration(arguments[arguments.index("--wait") + 1], "--wait") >= 24 * 3600
 
 
 def test_what_pods_run_searches_a_folder_and_gives_back_when_asked(postgres_url: str, tmp_path: Path) -> None:

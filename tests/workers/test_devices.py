@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -147,6 +148,52 @@ def test_devices_that_cannot_be_are_refused(
         main(["worker", "tiny", "--storage", f"sqlite:///{tmp_path}/s.db", *options])
     assert left.value.code == 2
     assert words in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ("--devices", "64", "--device", "cuda"),
+            "--devices must be at most the GPUs of this machine, got 64",
+        ),
+        (
+            ("--devices", "2", "--device", "cuda:1"),
+            "takes --device auto, cpu or cuda, of which each has its own",
+        ),
+        (("--devices", "2", "--shard", "zero"), "--shard must be one of ddp, fsdp, got 'zero'"),
+        (("--shard", "fsdp"), "--shard fsdp shares weights between devices, got --devices 1"),
+    ],
+)
+def test_a_search_refuses_such_devices_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["search", "digits", "--storage", f"sqlite:///{tmp_path}/s.db", *options])
+    assert left.value.code == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_command_searches_with_two_devices_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Workers of several devices had to be started beside a search, by hand."""
+    settings = (
+        "space.truncation=3", "space.tune_mode=full", "space.norm_policy=frozen", "space.head_init=he",
+        "space.learning_rate=1e-3", "space.batch=32", "search.max_epochs=1", "search.profile=false",
+        "search.default_first=false", "search.start=cold",
+    )  # fmt: skip
+    search = (
+        "search", "digits?per_class=20", "--storage", f"sqlite:///{tmp_path}/s.db", "--trials", "1",
+        "--confirm", "off", "--no-refit", "--no-doctor", "--devices", "2", "--device", "cpu",
+        "--output", f"{tmp_path}/out", *(each for setting in settings for each in ("--set", setting)),
+    )  # fmt: skip
+    with pytest.raises(SystemExit) as left:
+        main([*search])
+    assert left.value.code in (None, 0), capsys.readouterr().err
+    recipe = json.loads((tmp_path / "out" / "best_strategy.json").read_text())
+    assert recipe["training"]["conditions"]["devices"] == 2
 
 
 def test_without_a_study_all_members_leave_and_one_says_why(tmp_path: Path, start: Start) -> None:

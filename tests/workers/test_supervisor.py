@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +108,38 @@ def test_a_worker_that_stays_is_killed_at_last() -> None:
     result = supervise(InProcessLauncher(stubborn), 1, stop, options=QUICK)
     leave.set()
     assert (result.killed, result.codes) == (1, (-9,))
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_who_stays_although_the_study_is_over_is_asked_to_leave(leaves: bool) -> None:
+    """Who waits in a queue kept the launch of a finished study; who leaves by itself is not disturbed."""
+    looked, over = threading.Event(), threading.Event()
+    answers = iter([False])
+
+    def run(index: int, stop: StopRequest) -> int:
+        if index == 0:
+            looked.wait(60)
+            return 0
+        if leaves:
+            over.wait(60)
+            return 0
+        stop.event.wait(60)
+        return 130
+
+    def is_over() -> bool:
+        assert looked.is_set(), "asked before any worker is done"
+        answer = next(answers, True)
+        if answer:
+            over.set()
+        return answer
+
+    result = supervise(
+        InProcessLauncher(run), 2, StopRequest(),
+        options=replace(QUICK, patience=30.0, leaving=60.0 if leaves else 0.0),
+        on_tick=lambda slots: looked.set(), is_over=is_over,
+    )  # fmt: skip
+    assert over.is_set()
+    assert (result.codes, result.killed) == ((0, 0 if leaves else 130), 0)
 
 
 def test_the_storage_url_and_its_password_are_not_in_the_arguments(tmp_path: Path) -> None:

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import forge
 import pytest
-from worker_helpers import TinyStudy, strategy, tiny_study
+from worker_helpers import SPACE, TASK, TinyStudy, strategy, tiny_study
 
+from automl_transfer.api.search import SearchEvents, run_study
 from automl_transfer.domain.records import EpochResult, StopKind, TrialState
+from automl_transfer.domain.spec import StudySpec
 from automl_transfer.errors import OutputError, StoreUnavailableError, StudyError
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store import engine
 from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
-from automl_transfer.store.values import Claim
+from automl_transfer.store.values import Claim, StudyHandle
+from automl_transfer.workers.launching import LaunchOptions, run_workers
 from automl_transfer.workers.sharing import FIRST, FirstElsewhere, SharedWork
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.spool import spool_folder
@@ -41,7 +45,7 @@ def run(study: TinyStudy, observer: SilentObserver | None = None, **options: obj
 
 
 def spooled(study: TinyStudy) -> list[Path]:
-    return list(spool_folder(study.store.url, study.handle).glob("*.json"))
+    return list(spool_folder(study.store, study.handle).glob("*.json"))
 
 
 def test_a_result_that_cannot_be_told_on_sqlite_is_told_later(
@@ -80,6 +84,27 @@ def test_a_result_that_cannot_be_told_on_postgresql_is_told_later(
         run(study)
         (record,) = study.records()
         assert (record.state, record.attempt, len(record.epochs)) == (TrialState.COMPLETE, 0, 3)
+        assert not spooled(study)
+
+
+def test_a_launcher_hands_in_what_the_last_of_its_workers_could_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trial had failed with its worker, while its result lay in the spool."""
+    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.1)
+    url = f"sqlite:///{tmp_path / 's.db'}"
+    with (
+        tiny_study(url, tmp_path, [strategy()], patience=0.2) as study,
+        Store.open(StoreURL.parse(url)) as other,
+    ):
+        held = other.engine.connect()
+        with pytest.raises(StoreUnavailableError):
+            run(study, AtEpoch(3, held.begin))
+        held.close()
+        stop = StopRequest()
+        stop.ask("enough")
+        assert run_workers(study.store, study.handle, stop, LaunchOptions(1)) == "enough"
+        assert [(r.state, r.attempt) for r in study.records()] == [(TrialState.COMPLETE, 0)]
         assert not spooled(study)
 
 
@@ -160,6 +185,31 @@ def test_finished_trials_leave_no_checkpoint(tmp_path: Path) -> None:
         run(study, checkpoint=0.0)
         left = sorted(p.name for p in (tmp_path / "artifacts").glob("*/trial-*/*"))
     assert left == ["model-0.safetensors"]
+
+
+def test_no_worker_comes_between_a_new_study_and_its_first_answers(tmp_path: Path) -> None:
+    """A worker that has waited for the study would take up its budget before anybody has profiled it."""
+    url = StoreURL.parse(f"sqlite:///{tmp_path / 's.db'}")
+    said: list[str] = []
+    enough = StopRequest()
+
+    class WorksAtOnce(SearchEvents):
+        def on_study(self, handle: StudyHandle, trials: Trials) -> None:
+            stop = StopRequest()
+            with Store.open(url) as store:
+                first = FirstElsewhere(store, handle, stop.ask)
+                worker = Worker(store, handle, lambda: pytest.fail("it works"), stop=stop, before_draw=first)
+                said.append(worker.run().reason)
+            enough.ask("enough")
+
+    spec = StudySpec(name="new", task=TASK, space=SPACE)
+    found = run_study(
+        spec, storage=url, output=tmp_path / "out", device="cpu", cache_root=tmp_path / "c", stop=enough,
+        events=WorksAtOnce(),
+    )  # fmt: skip
+    assert (said, found.reason) == (["another process makes the first answers"], "enough")
+    with Store.open(url) as store, store.engine.connect() as connection:  # who makes them gave that back
+        assert connection.exec_driver_sql("SELECT COUNT(*) FROM at_claims").scalar() == 0
 
 
 def test_a_worker_waits_for_the_first_answers_that_another_process_makes(tmp_path: Path) -> None:
