@@ -40,16 +40,21 @@ def visible_lines(text: str) -> str:
     return _IN_LINES.sub(_escape, text)
 
 
-def spreadsheet(text: str) -> str:
-    """A name as a cell of a CSV file: `visible`, and nothing that a spreadsheet takes for a formula.
+def cell(text: str) -> str:
+    """A text as a cell of a CSV file, which no spreadsheet takes for a formula. Numbers stay numbers.
 
-    Numbers stay numbers.
+    No two texts become one cell: whoever reads it again finds the name whose cell it is.
 
-    >>> spreadsheet("=1+1"), spreadsheet("-1.5")
-    ("'=1+1", '-1.5')
+    >>> cell("=1+1"), cell("'=1+1"), cell("-1.5")
+    ("'=1+1", "''=1+1", '-1.5')
     """
-    formula = text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(text)
-    return visible(f"'{text}" if formula else text)
+    formula = text.lstrip("'")[:1] in ("=", "+", "-", "@", "\t", "\r") and not _is_number(text)
+    return f"'{text}" if formula else text
+
+
+def spreadsheet(text: str) -> str:
+    """A name as a cell of a CSV file that is only looked at: `cell`, and `visible`."""
+    return visible(cell(text))
 
 
 class VisibleStream(io.TextIOBase):

@@ -25,7 +25,16 @@ def test_names_become_one_visible_line() -> None:
 
 @pytest.mark.parametrize(
     ("name", "shown"),
-    [("=1+1", "'=1+1"), ("@a", "'@a"), ("-x", "'-x"), ("-1.5", "-1.5"), ("+3", "+3"), ("a=b", "a=b")],
+    [
+        ("=1+1", "'=1+1"),
+        ("@a", "'@a"),
+        ("-x", "'-x"),
+        ("-1.5", "-1.5"),
+        ("+3", "+3"),
+        ("a=b", "a=b"),
+        ("'a", "'a"),
+        ("'=1", "''=1"),
+    ],
 )
 def test_no_cell_is_a_formula_and_numbers_stay_numbers(name: str, shown: str) -> None:
     assert spreadsheet(name) == shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import statistics
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from automl_transfer.api.rerun import (
     OnEpoch,
     load_again,
     load_source,
+    named_alike,
     recipe_of,
     require_classes,
     require_taken,
@@ -32,6 +34,7 @@ from automl_transfer.api.training import (
 )
 from automl_transfer.domain.measured import Metric, score_of
 from automl_transfer.domain.spec import TaskSpec
+from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.scores import OverSeeds, RecipeMetrics, SeedScore
@@ -40,6 +43,8 @@ from automl_transfer.space.space import Space
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def apply(
         task = load_again(recipe, spec, data_root, cache_root)
     if spec.dataset == recipe.task.name:
         require_classes(recipe, task)
+    _warn_of_a_namesake(recipe, spec, task.task)
     if source is not None:
         recipe = recipe.model_copy(update={"strategy": recipe.strategy.model_copy(update={"source": source})})
         require_taken(recipe.strategy)
@@ -156,6 +162,20 @@ def apply(
     )
     model = write_alone(output, run, backbone, written, calibration_of(run))
     return Applied(written, model, numbers, tuple(scores))
+
+
+def _warn_of_a_namesake(recipe: Recipe, spec: TaskSpec, task: Task) -> None:
+    """Say where data are read as the recipe's own for their name, and are not as these were."""
+    read_alike = named_alike(recipe, Path(spec.dataset).name) and spec.channels == recipe.task.channels
+    if read_alike and task.fingerprint != recipe.task.fingerprint:
+        log.warning(
+            "%s: these images have the name of the recipe's own, and are not as those were. They are read as "
+            "those were, at %d pixels in %s: give other images another name, and their own resolution and "
+            "channels are taken",
+            spec.dataset,
+            task.resolution,
+            "gray" if task.channels == 1 else "colour",
+        )
 
 
 def _over_seeds(

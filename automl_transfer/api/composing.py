@@ -36,6 +36,11 @@ MOST_ADDED = 12
 Logits = npt.NDArray[np.float32]
 
 
+def _rounded(scores: Scores, metric: str) -> float:
+    """A score in which what is equal but for its last bits ties."""
+    return round(score_of(scores, metric), 12)
+
+
 @dataclasses.dataclass(frozen=True)
 class Ingredient:
     """A trial's trained network, and its (n, classes) logits and scores on the validation images."""
@@ -49,7 +54,7 @@ class Ingredient:
     @property
     def order(self) -> tuple[float, float]:
         """Higher is better: by the task's metric, then by its likelihood after calibration, as all are."""
-        return round(score_of(self.scores, self.run.task.task.metric), 12), self.likelihood
+        return _rounded(self.scores, self.run.task.task.metric), self.likelihood
 
     @functools.cached_property
     def likelihood(self) -> float:
@@ -138,7 +143,8 @@ def _greedy(kin: Sequence[Ingredient]) -> tuple[float, Composition]:
     tasted = Composed(run.task, model, run.device, run.plan)
     for each in kin[1:]:
         _average([*(one.run for one in chosen), each.run], model)
-        score = score_of(scores_of_split(tasted, "validation", split_logits(tasted, "validation")), metric)
+        found = scores_of_split(tasted, "validation", split_logits(tasted, "validation"))
+        score = _rounded(found, metric)
         if score >= best:
             chosen, best = [*chosen, each], score
     _average([each.run for each in chosen], model)

@@ -26,7 +26,7 @@ from automl_transfer.data.task import LoadedDetails
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.pixel_range import PixelRange
-from automl_transfer.domain.spec import MOST_SEED
+from automl_transfer.domain.spec import MOST_SEED, PRECISIONS, Precision
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import LARGEST_SIDE, SMALLEST_SIDE
 from automl_transfer.errors import ConfigurationError
@@ -78,6 +78,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         minutes: Time for a search; by default that of the preset `quick`.
         random_state: An int gives the same model again, bit for bit on the same machine and threads.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        precision: Of a strategy that trains, as for `ModelMigration`: `fp32`, or mixed with `bf16` or `fp16`.
 
     Attributes:
         classes_: Labels, sorted; columns of `predict_proba`.
@@ -102,6 +103,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         minutes: float | None = None,
         random_state: int | np.random.RandomState | None = None,
         device: str = "auto",
+        precision: Precision = "fp32",
     ) -> None:
         self.strategy = strategy
         self.source = source
@@ -114,6 +116,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.minutes = minutes
         self.random_state = random_state
         self.device = device
+        self.precision = precision
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803  (scikit-learn's names)
         """Transfer the network to images X with labels y.
@@ -227,6 +230,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"resolution must be None or a whole number in {SMALLEST_SIDE}..{LARGEST_SIDE}, "
                 f"got {self.resolution!r}"
             )
+        if self.precision not in PRECISIONS:
+            mistakes.append(f"precision must be one of {', '.join(PRECISIONS)}, got {self.precision!r}")
         if isinstance(self.random_state, bool):
             mistakes.append(f"random_state must be a whole number or None, got {self.random_state!r}")
         named = isinstance(self.strategy, str) and self.strategy not in (PROFILE, SEARCH)
@@ -246,15 +251,23 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _run(self, details: LoadedDetails, seed: int) -> TrainingRun:
         from automl_transfer.training.device import resolve_device
+        from automl_transfer.training.precision import check_precision
 
         device = resolve_device(self.device)
+        check_precision(self.precision, device)
         if isinstance(self.strategy, str) and self.strategy == PROFILE:
             strategy = self._profiled(details, seed, device)
         else:
             strategy = strategy_of_any(self.strategy)
         backbone = _backbone(strategy.source, details.loaded.task.channels)
         return make_run(
-            strategy, details.loaded, backbone, horizon=Horizon(self.epochs), seed=seed, device=device
+            strategy,
+            details.loaded,
+            backbone,
+            horizon=Horizon(self.epochs),
+            seed=seed,
+            device=device,
+            precision=self.precision,
         )
 
     def _profiled(self, details: LoadedDetails, seed: int, device: torch.device) -> Strategy:
@@ -285,6 +298,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     "task.channels": loaded.task.channels,
                     "search.seed": seed,
                     "search.max_epochs": self.epochs,
+                    "search.precision": self.precision,
                 },
                 output=place / "results",
                 storage=str(place / "study.db"),

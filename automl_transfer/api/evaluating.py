@@ -14,10 +14,13 @@ import numpy.typing as npt
 
 from automl_transfer.api.frames import Frame, passing
 from automl_transfer.api.labelled import Labelled, labelled
-from automl_transfer.api.rerun import task_of
+from automl_transfer.api.rerun import named_alike, task_of
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.data.base import some
 from automl_transfer.data.decode_all import Progress
+from automl_transfer.data.far import Far
+from automl_transfer.data.rare import OTHER
+from automl_transfer.data.registry import parse
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.domain.attack import Attack
 from automl_transfer.domain.model_description import DESCRIPTION
@@ -43,6 +46,8 @@ from automl_transfer.training.calibration import log_likelihood, softmax
 BATCH = 256
 """Images that are read at once; the network takes them in batches of its own."""
 WORST = 12
+OF_THE_MODEL = ("channels", "resolution", "fit", "on_bad_image")
+"""Fields of a `TaskSpec` that are not for the user to set."""
 EXAMPLES = 20
 NEAR = 3
 
@@ -84,13 +89,14 @@ def evaluate(
         cache_root: Where decoded images are kept; None for the user's cache folder.
         progress: Called as `progress(what, done, total)`.
         attack: Judge the images once more under it: `fgsm:8/255`, `pgd:8/255:10`.
-        settings: Fields of `TaskSpec`: `classes_from`, `split_from`, `group_from`, `seed`, ...
+        settings: Fields of `TaskSpec`: `classes_from`, `split_from`, `exclude`, ... Those that say how images
+            are split (`seed`, `splits`, `group_from`, `min_per_class`) matter with `split` alone.
 
     Raises:
         SourceError: There is no such model.
         DataError: The dataset cannot be used, has no such split, or none of the model's classes; or it is the
-            model's own, and split in another way than its search did.
-        ConfigurationError: The split is none.
+            model's own, and split in another way than its search did; or nobody knows how it was split.
+        ConfigurationError: The split is none, or settings say what the model fixes.
     """
     from automl_transfer.training.device import resolve_device
 
@@ -114,15 +120,20 @@ def evaluate(
             if isinstance(dataset, TaskSpec):
                 raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
             settings = {**settings, "images": images and fspath(images), "columns": columns and dict(columns)}
-        spec = _spec(cast("str | PathLike[str] | TaskSpec", dataset), predictor, recipe, settings)
+        given = cast("str | PathLike[str] | TaskSpec", dataset)
+        stated = isinstance(given, TaskSpec)
+        name = given.dataset if isinstance(given, TaskSpec) else fspath(given)
+        own = recipe is not None and _is_named(recipe, name, data_root, Far(cache_root, report))
+        spec = _spec(given, predictor, recipe, own, settings)
         side = predictor.description.resolution
-        told = recipe is not None or isinstance(dataset, TaskSpec)
-        data = labelled(spec, side, split, data_root, cache_root, report, scaled, drawn=told)
-    notes = _notes(predictor, recipe, data, split, stated=isinstance(dataset, TaskSpec))
-    found = _judged(predictor, place, data, split, batch, notes, report)
+        unknown = None if stated else _unknown(recipe, own)
+        data = labelled(spec, side, split, data_root, cache_root, report, scaled, unknown=unknown)
+    notes = _notes(predictor, recipe if own else None, data, split, stated=stated)
+    known = _known(data, predictor.description.classes, merged=spec.rare_classes == "merge")
+    found = _judged(predictor, place, data, known, split, batch, notes, report)
     if against is None:
         return found
-    return found.model_copy(update={"attacked": _attacked(predictor, data, against, report)})
+    return found.model_copy(update={"attacked": _attacked(predictor, data, known, against, report)})
 
 
 def _recipe_of(model: Path, predictor: Predictor) -> Recipe | None:
@@ -135,17 +146,44 @@ def _recipe_of(model: Path, predictor: Predictor) -> Recipe | None:
     return recipe if recipe is not None and recipe.task.classes == predictor.description.classes else None
 
 
+def _is_named(recipe: Recipe, dataset: str, data_root: Path | None, far: Far) -> bool:
+    """Whether data have the name of the model's own, whatever their options.
+
+    Few-image versions are of the same images.
+    """
+    name, _, _ = parse(dataset, data_root, far)
+    return named_alike(recipe, name) or name == recipe.task.name.partition("?")[0]
+
+
+def _unknown(recipe: Recipe | None, own: bool) -> str | None:
+    """Why nobody knows how the model's search drew splits of these data, and what to do; or None."""
+    if recipe is None:
+        return f"no readable {RECIPE} of this model beside its folder: put it there"
+    if not own:
+        return (
+            f"another name than that of the model's own dataset, {recipe.task.name!r}: give the same images "
+            "that name"
+        )
+    return None
+
+
 def _spec(
     dataset: str | PathLike[str] | TaskSpec,
     predictor: Predictor,
     recipe: Recipe | None,
+    own: bool,
     given: Mapping[str, object],
 ) -> TaskSpec:
+    if fixed := [f"{name}={given[name]!r}" for name in OF_THE_MODEL if given.get(name) is not None]:
+        raise ConfigurationError(
+            f"{', '.join(OF_THE_MODEL)} must be left to the model (images that cannot be read are counted), "
+            f"got {', '.join(fixed)}: leave it out"
+        )
     described = predictor.description
     if isinstance(dataset, TaskSpec):
         values = dataset.model_dump()
     elif recipe is not None:  # its own splits, and its own reading of its own folder
-        values = task_of(recipe, fspath(dataset)).model_dump()
+        values = task_of(recipe, fspath(dataset), own=own).model_dump()
     else:
         values = {"dataset": fspath(dataset)}
     values |= {name: value for name, value in given.items() if value is not None}
@@ -163,6 +201,7 @@ def _judged(
     predictor: Predictor,
     model: Path,
     data: Labelled,
+    known: npt.NDArray[np.int64],
     split: Split | None,
     batch: int | None,
     notes: tuple[str, ...],
@@ -170,7 +209,6 @@ def _judged(
 ) -> Evaluation:
     described = predictor.description
     classes, temperature = described.classes, described.temperature
-    known = _known(data, classes)
     others: list[npt.NDArray[np.float64]] = []
     not_finite = 0
     with Answers(len(data.rows), classes) as answers:
@@ -249,9 +287,15 @@ def _judged(
         )
 
 
-def _attacked(predictor: Predictor, data: Labelled, attack: Attack, progress: Progress) -> UnderAttack:
+def _attacked(
+    predictor: Predictor,
+    data: Labelled,
+    known: npt.NDArray[np.int64],
+    attack: Attack,
+    progress: Progress,
+) -> UnderAttack:
     """The images of known classes, changed against the model."""
-    truth = _known(data, predictor.description.classes)[data.labels[data.rows]]
+    truth = known[data.labels[data.rows]]
     rows, truth = data.rows[truth >= 0], truth[truth >= 0]
     right = 0
     for start in range(0, len(rows), BATCH):
@@ -268,10 +312,14 @@ def _attacked(predictor: Predictor, data: Labelled, attack: Attack, progress: Pr
     )
 
 
-def _known(data: Labelled, classes: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """(classes of the dataset,) the model's positions of them; -1 where it does not know one."""
+def _known(data: Labelled, classes: tuple[str, ...], *, merged: bool) -> npt.NDArray[np.int64]:
+    """(classes of the dataset,) the model's positions of them; -1 where it does not know one.
+
+    With `merged`, classes that it does not have by name are those that became its class `other`.
+    """
     place = {_spelled(name): label for label, name in enumerate(classes)}
-    found = np.array([place.get(_spelled(name), -1) for name in data.classes], np.int64)
+    strange = place.get(OTHER, -1) if merged else -1
+    found = np.array([place.get(_spelled(name), strange) for name in data.classes], np.int64)
     if not (found[data.labels[data.rows]] >= 0).any():
         folded = {name.casefold() for name in place}
         near = [name for name in data.classes if _spelled(name).casefold() in folded]
@@ -288,19 +336,20 @@ def _spelled(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _base(name: str) -> str:
-    """A dataset without its options: few-image versions are of the same images."""
-    return name.partition("?")[0]
-
-
 def _notes(
     predictor: Predictor, recipe: Recipe | None, data: Labelled, split: Split | None, *, stated: bool
 ) -> tuple[str, ...]:
     """What keeps these numbers from being those of new images.
 
+    Args:
+        predictor: The model.
+        recipe: Its own, where the data have the name of those that it was made with.
+        data: What it is judged on.
+        split: Of these data.
+        stated: Whether somebody gave a task that says how they are split.
+
     Raises:
-        DataError: They are said to be of the model's own split, and are not; unless `stated`: somebody gave a
-            task that says how it is split.
+        DataError: They are said to be of the model's own split, and are not; unless `stated`.
     """
     notes = []
     theirs, here = predictor.description.pixel_range or EIGHT_BITS, data.pixel_range or EIGHT_BITS
@@ -309,19 +358,14 @@ def _notes(
             f"The images' numbers are read as {here}, those that the model was trained on as {theirs}: "
             "'predict' scales by the model's, or refuses what would be black or white by it."
         )
-    if recipe is None or _base(recipe.task.name) != _base(data.name):
+    if recipe is None:
         return tuple(notes)
     if split is None:
         notes.append(
-            "The model was made with these images: some of them it was trained on. "
+            "If these are the images that the model was made with, it was trained on some of them. "
             "--split test judges those that it has not seen."
         )
-    elif split == "train" or (split == "validation" and recipe.training.refit):
-        notes.append("The model was trained on these images.")
-    elif split == "validation":
-        notes.append("The strategy was chosen by these images, so the scores are a little too high.")
-    same = recipe.task.name == data.name
-    if split is not None and same and data.fingerprint != recipe.task.fingerprint:
+    elif recipe.task.name == data.name and data.fingerprint != recipe.task.fingerprint:
         if recipe.task.split_seed is not None and split != "train" and not stated:
             raise DataError(
                 f"the {split} split of the model's own dataset must be the one that its search has drawn, "
@@ -332,4 +376,8 @@ def _notes(
             "The dataset is not what it was when the model was trained: some of these images may have been "
             "trained on."
         )
+    elif split == "train" or (split == "validation" and recipe.training.refit):
+        notes.append("The model was trained on these images.")
+    elif split == "validation":
+        notes.append("The strategy was chosen by these images, so the scores are a little too high.")
     return tuple(notes)

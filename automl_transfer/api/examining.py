@@ -20,6 +20,7 @@ from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import OutputError
 from automl_transfer.files import whole_file
 from automl_transfer.machine import ensure_home, path_of
+from automl_transfer.printable import cell
 from automl_transfer.recipes.output import check_writable, nearest_existing, write_text
 from automl_transfer.search.workbench import check_device, digest_of
 
@@ -177,7 +178,7 @@ def _write_groups(path: Path, found: Diagnosis, details: LoadedDetails) -> bool:
         with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(("file", "group"))
-            writer.writerows((key, top(key)) for key in inventory.keys)
+            writer.writerows((cell(key), cell(top(key))) for key in inventory.keys)
     except (OSError, UnicodeEncodeError) as error:
         raise OutputError(f"the groups must be writable, got {str(path)!r}: {error}") from error
     return True

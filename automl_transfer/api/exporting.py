@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -12,9 +14,15 @@ from automl_transfer.api.run_folder import check_run_folder
 from automl_transfer.domain.spec import ShipAs
 from automl_transfer.errors import StudyError
 from automl_transfer.machine import DEFAULT_DATABASE, ensure_home, path_of
+from automl_transfer.recipes.output import owner_of
+from automl_transfer.reporting.study_report import read_study_report
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL, resolve_storage
+from automl_transfer.store.values import StudyHandle
+from automl_transfer.workers.sharing import SHIP, SharedWork
+
+log = logging.getLogger(__name__)
 
 
 def export(
@@ -37,7 +45,8 @@ def export(
 
     Args:
         study: Its name.
-        output: Folder for the results: new, empty, or the study's own.
+        output: Folder for the results: new, empty, or the study's own; there it waits while a search of the
+            study ships.
         kind: `winner`; `soup`: the mean of the weights of the best trials that share a source and a shape, as
             far as it helps; `ensemble`: the mean of the probabilities of up to four trials; `auto`: the
             winner, unless an ensemble of two is clearly better on validation. None: as the study says.
@@ -88,11 +97,23 @@ def export_from(
     offer.check(refit)
     handle = store.study(study)
     check_run_folder(store, handle.name, output)
-    bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache_root)
-    shipped = finish_search(store, bench, output, refit=refit, offer=offer)
-    if shipped.recipe is None:
+    if read_study_report(store, handle).ranking.best is None:  # before images are read, and results written
         raise StudyError(
             f"a study must have a complete trial before it is exported, got {study!r} without one: "
             "run 'automl-transfer search' on"
         )
-    return shipped
+    bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache_root)
+    with _nobody_else_writes(store, handle, output):
+        return finish_search(store, bench, output, refit=refit, offer=offer)
+
+
+@contextmanager
+def _nobody_else_writes(store: Store, study: StudyHandle, output: Path) -> Iterator[None]:
+    """Wait while a search, a worker or another export ships into the study's own folder."""
+    owner = owner_of(output)
+    if store.read_only or owner is None or owner.identity != study.identity:
+        yield
+        return
+    with SharedWork(store, study) as shared:
+        shared.wait(SHIP, lambda: log.warning("%s: waiting while another process ships into it", output))
+        yield

@@ -89,15 +89,9 @@ def search(
     ensure_home()
     settings = dict(settings or {})
     arguments = {
-        "search.minutes": minutes, "search.trials": trials, "task.images": images, "task.columns": columns,
-        "name": name, "task.dataset": what,
+        "search.minutes": minutes, "search.trials": trials, "name": name, "task.dataset": what,
     }  # fmt: skip
-    twice = [key for key in settings if arguments.get(key) is not None]
-    if twice:
-        raise ConfigurationError(
-            f"{twice[0]} must be said once, got it as an argument and as {settings[twice[0]]!r} in settings: "
-            "leave one of them out"
-        )
+    _refuse_twice(settings, arguments | _of_table(images, columns))
     name = settings.pop("name", name)
     if is_frame(what):
         table = kept(cast(Frame, what), images, columns)
@@ -220,6 +214,7 @@ def train(
     from automl_transfer.models.registry import get_source
 
     ensure_home()
+    _refuse_twice(settings or {}, _of_table(images, columns))
     start = Strategy() if strategy is None else strategy_of_any(strategy)
     with stated(dataset, images, columns) as fields:
         hand = by_hand(fields, settings or {}, start, max_epochs=epochs, max_steps=steps, seed=seed)
@@ -245,3 +240,18 @@ def train(
     migration.generate_target_model(hand.strategy)
     on_plan(migration.plan, migration.horizon)
     return migration.fit(on_epoch=on_epoch, on_progress=on_progress).save(folder)
+
+
+def _of_table(images: object, columns: Mapping[str, str] | None) -> dict[str, object]:
+    """The keys of a study file that these arguments say."""
+    roles = {f"task.columns.{role}": column for role, column in (columns or {}).items()}
+    return {"task.images": images, "task.columns": columns, **roles}
+
+
+def _refuse_twice(settings: Mapping[str, object], arguments: Mapping[str, object]) -> None:
+    for key, value in settings.items():
+        if arguments.get(key) is not None:
+            raise ConfigurationError(
+                f"{key} must be said once, got it as an argument and as {value!r} in settings: leave one of "
+                "them out"
+            )

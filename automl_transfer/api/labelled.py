@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from automl_transfer.api.training import RECIPE
 from automl_transfer.data.base import BadImage
 from automl_transfer.data.cache import default_cache_root, open_images
 from automl_transfer.data.decode_all import Progress
+from automl_transfer.data.exclude import of_dataset, read_exclusions
 from automl_transfer.data.far import Far
 from automl_transfer.data.registry import open_dataset
 from automl_transfer.data.task import load_with_details
@@ -45,21 +45,21 @@ def labelled(
     progress: Progress,
     expected: PixelRange,
     *,
-    drawn: bool = True,
+    unknown: str | None = None,
 ) -> Labelled:
     """Decoded at this side in pixels, scaled by the range that the model expects.
 
-    Where `drawn` is False, nobody knows how the model's search drew its splits: they must be the dataset's.
+    `unknown` says why nobody knows how the model's search drew splits of these data, if so, and what to do:
+    they must then be the dataset's.
 
     Raises:
         DataError: The dataset cannot be used, or has no such split.
     """
     opened = open_dataset(spec, data_root, expected, Far(cache_root, progress))
-    if split is not None and not drawn and opened.inventory.splits is None:
+    if split is not None and unknown is not None and opened.inventory.splits is None:
         raise DataError(
-            f"the {split} split must be the one that the model's search has drawn, got no readable {RECIPE} "
-            f"of this model beside its folder, which says how, and no splits in {spec.dataset!r}: put it "
-            "there, or leave --split out"
+            f"the {split} split must be the one that the model's search has drawn, got no splits in "
+            f"{spec.dataset!r}, and {unknown}, or leave --split out"
         )
     if split is not None or opened.per_class is not None:
         details = load_with_details(
@@ -88,6 +88,9 @@ def labelled(
             loaded.task.pixel_range,
         )
     inventory = opened.inventory
+    listed = {} if spec.exclude is None else read_exclusions(spec.exclude, data_root)
+    others = {each.key for each in inventory.outside} | {each.key for each in inventory.left_out}
+    listed = of_dataset(listed, others.union(inventory.keys))
     cached = open_images(
         inventory,
         channels=spec.channels,
@@ -95,13 +98,15 @@ def labelled(
         cache_root=cache_root or default_cache_root(),
         progress=progress,
     )
+    keys = tuple(inventory.keys[row] for row in cached.rows)
+    out = {image for image, each in listed.items() if each.scope == "everything"}
     return Labelled(
         opened.name,
         inventory.classes,
         cached.images,
-        np.arange(len(cached.rows), dtype=np.int64),
+        np.flatnonzero([key not in out for key in keys]),
         inventory.labels[cached.rows],
-        tuple(inventory.keys[row] for row in cached.rows),
+        keys,
         inventory.outside + cached.bad,
         None,
         cached.pixel_range,

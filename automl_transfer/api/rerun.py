@@ -36,12 +36,20 @@ if TYPE_CHECKING:
 OnEpoch = Callable[[int, EpochResult], None]
 
 
-def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
+def named_alike(recipe: Recipe, name: str) -> bool:
+    """Whether this is the name of the recipe's own data."""
+    # Earlier versions named an .npz without its suffix.
+    return name in (recipe.task.name, f"{recipe.task.name}.npz")
+
+
+def task_of(recipe: Recipe, dataset: str | None, *, own: bool | None = None, **changes: object) -> TaskSpec:
     """The specification of the recipe's task, or of another dataset, which chooses its own resolution.
 
     Args:
         recipe: What is run again.
         dataset: A name, a folder, an .npz or a table of labels; None for the recipe's own.
+        own: Whether these are the recipe's own data, which are read as it says, wherever they lie. None: as
+            their name says.
         changes: Fields to set: `resolution`, `seed`, `images`, `columns`, `group_from`, `on_bad_image`,
             `classes_from`, ...
 
@@ -57,8 +65,9 @@ def task_of(recipe: Recipe, dataset: str | None, **changes: object) -> TaskSpec:
         values["seed"] = theirs.split_seed
     if theirs.split_fractions is not None:
         values["splits"] = theirs.split_fractions.model_dump()
-    # Earlier versions named an .npz without its suffix.
-    if dataset is None or theirs.name in (Path(dataset).name, Path(dataset).name.removesuffix(".npz")):
+    if own is None:
+        own = dataset is None or named_alike(recipe, Path(dataset).name)
+    if own:
         values |= {"resolution": theirs.resolution, "channels": theirs.channels}
         values |= theirs.reading.model_dump() if theirs.reading is not None else {}
     return validate(TaskSpec, values | given, "the task")
@@ -81,6 +90,8 @@ def spec_of(
     dataset: str | TaskSpec | Frame | None,
     images: str | PathLike[str] | None = None,
     columns: Mapping[str, str] | None = None,
+    *,
+    own: bool | None = None,
 ) -> Iterator[TaskSpec]:
     """The task itself, or what `task_of` makes of a dataset's name or of a data frame, within the block.
 
@@ -89,10 +100,10 @@ def spec_of(
     """
     if is_frame(dataset):
         with passing(cast(Frame, dataset), images, columns) as table:
-            yield task_of(recipe, table.pop("dataset"), **table)
+            yield task_of(recipe, table.pop("dataset"), own=own, **table)
     elif not isinstance(dataset, TaskSpec):
         stated = {"images": None if images is None else fspath(images), "columns": columns and dict(columns)}
-        yield task_of(recipe, cast("str | None", dataset), **stated)
+        yield task_of(recipe, cast("str | None", dataset), own=own, **stated)
     elif images is not None or columns is not None:
         raise ConfigurationError("a task states images and columns itself: set them in the TaskSpec")
     else:

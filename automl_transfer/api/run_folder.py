@@ -75,7 +75,7 @@ def claim_run_folder(store: Store, study: StudyHandle, folder: Path) -> Path | N
                 f"the results of an earlier study must be set aside before new ones are written, {folder} "
                 f"cannot be renamed ({error.strerror}): move it away, or choose another --output"
             ) from error
-    mark_output_folder(folder, Owner(study.name, study.identity, store.url.fingerprint))
+    mark_output_folder(folder, Owner(study.name, study.identity, store.fingerprint))
     return aside
 
 
@@ -97,7 +97,7 @@ def _is_in_the_way(store: Store, name: str, study: StudyHandle | None, folder: P
     if alive is not None:
         renamed = f" (once {owner.study!r})" if owner.study != alive.name else ""
         raise _refused(folder, name, f"study {alive.name!r}{renamed}")
-    if owner.store != store.url.fingerprint:
+    if owner.store != store.fingerprint:
         raise _refused(
             folder, name, f"another study {owner.study!r}, which is in another store than {store.url}"
         )

@@ -47,7 +47,7 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.training.activation_cache import default_budget
-from automl_transfer.workers.sharing import FIRST, SHIP, SharedWork
+from automl_transfer.workers.sharing import FIRST, SHIP, Founder, SharedWork, founding
 from automl_transfer.workers.signals import TIME_UP, StopRequest
 from automl_transfer.workers.timekeeper import SupervisorTime, TimeKeeper
 from automl_transfer.workers.worker import Observer, SilentObserver, Worker, WorkerOptions
@@ -188,6 +188,7 @@ def _check(
 def _prepare(
     store: Store,
     checked: _Checked,
+    founder: Founder,
     device: str,
     cache_root: Path | None,
     events: SearchEvents,
@@ -198,9 +199,10 @@ def _prepare(
     spec = asked_for_more(trials, before, checked.spec)
     check_run_folder(store, spec.name, checked.folder)
     artifact_url = artifacts or (checked.folder / ARTIFACTS).resolve().as_posix()
-    handle = store.create_study(spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources)
-    aside = claim_run_folder(store, handle, checked.folder)
-    if aside is not None:
+    handle = store.create_study(
+        spec, checked.task.task, artifact_url=artifact_url, sources=checked.sources, also=founder.take_first
+    )
+    if (aside := claim_run_folder(store, handle, checked.folder)) is not None:
         events.on_set_aside(checked.folder, aside)
     bench = Workbench.open(
         handle, device=device, cache_root=cache_root, task=checked.task, backbones=checked.backbones
@@ -239,9 +241,9 @@ def create(
         ArtifactStore(artifacts)
     events = SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)
-    with Store.open(storage) as store:
-        bench = _prepare(store, checked, device, cache_root, events, artifacts)
-        with SharedWork(store, bench.handle) as shared:
+    with Store.open(storage) as store, founding() as founder:
+        bench = _prepare(store, checked, founder, device, cache_root, events, artifacts)
+        with SharedWork(store, bench.handle, founder) as shared:
             first = SharedFirst(bench, Trials(store), shared, events.on_profile, events.on_wait)
             first.quick()
             first.rest()
@@ -287,17 +289,16 @@ def run_study(
         StoreUnavailableError: The store did not answer for too long; nothing is lost.
     """
     began = time.monotonic()
-    events = events or SearchEvents()
-    stop = stop or StopRequest()
+    events, stop = events or SearchEvents(), stop or StopRequest()
     Offer(spec.search.ship_as).check(refit)
     shipped, reason = None, ""
     try:
         with abortable(lambda: stop.asked is not None):
             checked = _check(spec, storage, output, device, data_root, cache_root, events)
-            with Store.open(storage) as store:
-                bench = _prepare(store, checked, device, cache_root, events)
+            with Store.open(storage) as store, founding() as founder:
+                bench = _prepare(store, checked, founder, device, cache_root, events)
                 plan = _plan(spec, bench, began, refit)
-                with SharedWork(store, bench.handle) as shared:
+                with SharedWork(store, bench.handle, founder) as shared:
                     reason = _run_trials(store, bench, plan, shared, stop, events, run_workers)
                     check_abort()
                     shipped = _conclude(store, bench, plan, shared, checked.folder, refit, by_rule, events)
@@ -387,14 +388,13 @@ def _conclude(
             on_wait=lambda: events.on_wait("another search of this study trains what is left to confirm"),
         )
     shared.wait(SHIP, lambda: events.on_wait("another search of this study ships its winner"))
-    stopped = TIME_UP if plan is not None else None
     return finish_search(
         store,
         bench,
         folder,
         refit=refit,
         may_refit=(lambda record, kept: True) if plan is None else plan.refits_now,
-        stopped=stopped,
+        stopped=TIME_UP if plan is not None else None,
         refit_until=plan.refit_ends() if plan is not None else math.inf,
         by_rule=by_rule,
     )

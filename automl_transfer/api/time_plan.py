@@ -165,8 +165,12 @@ class TimePlan:
                 continue
             passes = max(passes, self._pass(record, splits.test + splits.validation))
             share = REFITTED if record.root == leader else OTHERS
-            if self.refits(record, share) or len(candidates) > KEPT_MODELS:  # others' weights may be gone
-                trained = max(trained, self._refit(record))
+            needed = self._refit(record)
+            # Nothing is kept for what cannot be done any more: then it ships as it was judged.
+            in_time = bool(self.refit) or needed <= self.left()
+            gone = len(candidates) > KEPT_MODELS  # others' weights may be
+            if in_time and (self.refits(record, share) or gone):
+                trained = max(trained, needed)
         if self.search.ship_as != "winner":  # several answer, to be compared
             passes += sum(self._pass(record, splits.validation) for record in best[:KEPT_MODELS])
             if self.refit:  # of each network that ships

@@ -68,7 +68,7 @@ def verify(
 
     Args:
         recipe: What is claimed, or the file that says it.
-        dataset: Where its data lie; None looks for them by the recipe's own name.
+        dataset: Where its data lie, under whatever name; None looks for them by the recipe's own.
         images: As for a search.
         columns: As for a search.
         source: Where the source lies, for a recipe whose source is a local checkpoint.
@@ -88,7 +88,7 @@ def verify(
     if not 0.0 <= tolerance <= 1.0:
         raise ConfigurationError(f"tolerance must lie in 0..1, got {tolerance}")
     recipe = recipe_of(recipe)
-    with spec_of(recipe, dataset, images, columns) as spec:
+    with spec_of(recipe, dataset, images, columns, own=True) as spec:
         task = load_again(recipe, spec, data_root, cache_root)
     require_classes(recipe, task)
     if task.task.fingerprint != recipe.task.fingerprint:

@@ -17,7 +17,9 @@ def run(
     study: Annotated[
         str | None, typer.Argument(metavar="STUDY", help="Opens on this study.", show_default=False)
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option("--host", help="Address to listen on; 0.0.0.0 for all of this machine.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 finds a free one.")] = 8080,
     artifact_dir: Annotated[
         Path | None,
@@ -33,7 +35,7 @@ def run(
     ] = None,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option("--allow-host", metavar="NAME", help="Another name it may be reached under."),
+        typer.Option("--allow-host", metavar="NAME", help="Another name or address that opens it."),
     ] = None,
     allow_writes: Annotated[
         bool,
@@ -49,14 +51,15 @@ def run(
 ) -> None:
     """Serve optuna-dashboard for a store: on this machine only, and read-only, unless you say otherwise.
 
-    Other machines reach it with --host 0.0.0.0, which requires a token. Ctrl-C ends it.
+    Other machines reach it with --host 0.0.0.0, which requires a token, and --allow-host NAME: the name or
+    address of this machine that they open. Ctrl-C ends it.
 
     \b
     $ automl-transfer dashboard quick
     quick: http://127.0.0.1:8080/dashboard/studies/1 (read-only; Ctrl-C ends it)
     """
     from automl_transfer.dashboard.app import AppOptions, make_dashboard
-    from automl_transfer.dashboard.guards import WRITES
+    from automl_transfer.dashboard.guards import WILDCARDS, WRITES, page_address
     from automl_transfer.dashboard.login import read_token
     from automl_transfer.dashboard.server import Server, is_loopback
     from automl_transfer.errors import ConfigurationError
@@ -83,13 +86,18 @@ def run(
             counts = Trials(store).counts(handle)
             if artifact_dir is None and counts.complete + counts.pruned:
                 _look_for_artifacts(handle.artifact_url)
-        hosts = [host, *(allow_host or [])]
-        options = AppOptions(hosts, token, allow_writes, artifact_dir)
+        names = allow_host or []
+        options = AppOptions([host, *names], token, allow_writes, artifact_dir)
         app = make_dashboard(store, options)
         server = Server(app.wsgi, host, port, writable=allow_writes)
-        shown = f"http://{'127.0.0.1' if is_loopback(host) else host}:{server.port}"
+        shown = page_address(host, server.port, names)
         how = "anyone who opens it can change it" if allow_writes else "read-only"
         typer.echo(f"{study or store.url}: {shown}{page} ({how}; Ctrl-C ends it)")
+        if host in WILDCARDS and not names:
+            typer.echo(
+                "other machines are refused so far: say with --allow-host NAME how they call this one",
+                err=True,
+            )
         if allow_writes:
             typer.echo(f"writes are allowed: {WRITES}", err=True)
         if app.login is not None:

@@ -135,7 +135,10 @@ def run(
             profiles = profile_sources(loaded, sources, device=device, cache_root=cache, on_source=progress)
         compared = None if loaded is None else compare_task(loaded, [each.record for each in profiles], store)
     if loaded is None:
-        sheet = figure = None  # there is no image of a class to show
+        asked = (("--sheet", sheet), ("--figure", figure), ("--profile", profile or None))
+        if dropped := [option for option, value in asked if value is not None]:
+            typer.echo(f"{', '.join(dropped)} left out: there is no task to show", err=True)
+        sheet = figure = None
     if loaded is not None and sheet is not None:
         write_contact_sheet(loaded, sheet)
     if figure is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import itertools
 import os
 import sys
@@ -147,13 +148,20 @@ def _sources(images: list[str], end: str, left_out: Counter[str]) -> tuple[Itera
 
 
 def _listed(stream: BinaryIO, end: bytes) -> Iterator[str]:
-    """The names in a stream, as they come."""
+    """The names in a stream, as they come; lines as editors of any system write them."""
+    for number, name in enumerate(_ended(stream, end)):
+        if end == b"\n":
+            name = (name if number else name.removeprefix(codecs.BOM_UTF8)).removesuffix(b"\r")
+        if name.strip():
+            yield os.fsdecode(name)
+
+
+def _ended(stream: BinaryIO, end: bytes) -> Iterator[bytes]:
     rest = b""
     while part := stream.readline() if end == b"\n" else stream.read1(65536):  # type: ignore[attr-defined]
         *whole, rest = (rest + part).split(end)
-        yield from (os.fsdecode(name.removesuffix(b"\r")) for name in whole if name.strip())
-    if rest.strip():
-        yield os.fsdecode(rest)
+        yield from whole
+    yield rest
 
 
 @contextmanager

@@ -48,6 +48,8 @@ def run(
     workers: options.Workers = 1,
     launcher: options.Launcher = None,
     launcher_set: options.LauncherSet = None,
+    devices: options.Devices = 1,
+    shard: options.Shard = "ddp",
     storage: options.Storage = None,
     storage_file: options.StorageFile = None,
     data_root: options.DataRoot = None,
@@ -57,6 +59,8 @@ def run(
     """Search for the best transfer strategy; rank, and ship the winner.
 
     Ctrl-C is safe, and the same command goes on.
+
+    First answers, confirmation and the refit run here, on one device, whatever --workers and --devices say.
 
     \b
     $ automl-transfer search photos/cats --minutes 30
@@ -72,7 +76,9 @@ def run(
     url = resolve_storage(storage, storage_file, DEFAULT_DATABASE)
     given = launcher_settings(launcher_set)
     by_rule = kind is not None or any(each.startswith("search.ship_as=") for each in settings or [])
-    searching = Searching(url, workers, launcher, device, data_root, cache, refit, given, by_rule)
+    searching = Searching(
+        url, workers, launcher, device, data_root, cache, refit, given, by_rule, devices, shard
+    )
     searching.check()
     spec = study_spec(
         what,

@@ -29,6 +29,7 @@ class Searching:
         launcher: What starts them; None for processes of this machine.
         refit, by_rule: As for `api.search.run_study`.
         settings: The launcher's own.
+        devices, shard: As for `LaunchOptions`; several devices are a worker's, this process has one.
     """
 
     storage: StoreURL
@@ -40,14 +41,26 @@ class Searching:
     refit: bool | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     by_rule: bool = False
+    devices: int = 1
+    shard: str = "ddp"
+
+    @property
+    def launches(self) -> bool:
+        """Whether workers run the trials."""
+        return self.workers > 1 or self.launcher is not None or self.devices > 1
 
     def check(self) -> None:
-        """Raise ConfigurationError where there is no such launcher, or settings are given to none."""
-        if self.settings and self.launcher is None and self.workers == 1:
+        """Raise ConfigurationError where workers cannot be started so, or settings are given to none."""
+        from automl_transfer.workers import members
+
+        if self.settings and not self.launches:
             raise ConfigurationError(
                 f"--launcher-set is for what starts workers, got {', '.join(self.settings)} and neither "
                 "--launcher nor --workers: add one, or leave it out"
             )
+        members.check_shard(self.shard, self.devices)
+        if self.devices > 1 and self.launcher in (None, "local"):
+            members.check(self.devices, self.device)
         if self.launcher is not None:
             from automl_transfer.workers import launchers
 
@@ -73,6 +86,8 @@ class Searching:
                     cache_root=self.cache,
                     launcher=self.launcher or "local",
                     settings=self.settings,
+                    devices=self.devices,
+                    shard=self.shard,
                 )
                 if handle.spec.search.minutes is not None:
                     options = replace(options, supervisor=SupervisorOptions(patience=15.0))
@@ -90,5 +105,5 @@ class Searching:
                 by_rule=self.by_rule,
                 stop=stop,
                 events=live,
-                run_workers=run_workers if self.workers > 1 or self.launcher is not None else None,
+                run_workers=run_workers if self.launches else None,
             )

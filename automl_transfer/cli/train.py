@@ -66,18 +66,28 @@ def run(
     """
     from automl_transfer.api.front import train
     from automl_transfer.domain.dimensions import CLOSED_FORM
+    from automl_transfer.errors import ConfigurationError
     from automl_transfer.space.study_file import parsed_setting
 
     of_task = {
-        "group_from": group_from,
-        "on_bad_image": on_bad_image,
-        "classes_from": classes_from,
-        "split_from": split_from,
-        "rare_classes": rare_classes,
-        "min_per_class": min_per_class,
-        "exclude": exclude,
+        "task.group_from": group_from,
+        "task.on_bad_image": on_bad_image,
+        "task.classes_from": classes_from,
+        "task.split_from": split_from,
+        "task.rare_classes": rare_classes,
+        "task.min_per_class": min_per_class,
+        "task.exclude": exclude,
     }
     named = dict(map(parsed_setting, settings or []))
+    chosen = columns_of(columns)
+    roles = {f"task.columns.{role}": column for role, column in (chosen or {}).items()}
+    given = {**of_task, "task.images": images, "task.columns": chosen, **roles}
+    if mistakes := [
+        f"{key}: must be said once, got it by --set and as {value!r}: leave one of them out"
+        for key, value in given.items()
+        if value is not None and key in named
+    ]:
+        raise ConfigurationError(mistakes)
     with EpochsShown() as shown:
 
         def on_plan(plan: TransferPlan, horizon: Horizon) -> None:
@@ -89,10 +99,10 @@ def run(
         trained = train(
             dataset,
             strategy,
-            settings=named | {f"task.{key}": value for key, value in of_task.items() if value is not None},
+            settings=named | {key: value for key, value in of_task.items() if value is not None},
             output=output,
             images=images,
-            columns=columns_of(columns),
+            columns=chosen,
             epochs=epochs,
             steps=steps,
             seed=seed,

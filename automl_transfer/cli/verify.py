@@ -55,6 +55,7 @@ def run(
             task_of(
                 read,
                 dataset,
+                own=True,
                 images=images,
                 columns=columns_of(columns),
                 group_from=group_from,

@@ -5,8 +5,10 @@ Without the first, a page anywhere could point its own name at 127.0.0.1 (DNS re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from http import HTTPStatus
+from ipaddress import IPv6Address
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,10 +79,29 @@ WILDCARDS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104  (recognised, not bou
 
 
 def host_name(header: str) -> str:
-    """The name in a Host header, without its port and in lower case."""
-    if header.startswith("["):
-        return header[1:].partition("]")[0].lower()
+    """The name in a Host header, or an address alone: without its port, in lower case, IPv6 at its shortest.
+
+    >>> host_name("Board.example:8080"), host_name("[FD00:0::5]:8080"), host_name("fd00::5")
+    ('board.example', 'fd00::5', 'fd00::5')
+    """
+    address = header[1:].partition("]")[0] if header.startswith("[") else header
+    if address.count(":") > 1:  # a port stands behind brackets only
+        with suppress(ValueError):
+            return IPv6Address(address).compressed
+        return address.lower()
     return header.partition(":")[0].lower().rstrip(".")
+
+
+def page_address(host: str, port: int, names: Sequence[str] = ()) -> str:
+    """Where a browser opens what listens on `host`, and may be called by `names`, too.
+
+    >>> page_address("fd00::5", 8080), page_address("0.0.0.0", 8080), page_address("0.0.0.0", 8080, ["board"])
+    ('http://[fd00::5]:8080', 'http://127.0.0.1:8080', 'http://board:8080')
+    """
+    if host in WILDCARDS:
+        host = next(iter(names), "::1" if ":" in host else "127.0.0.1")
+    name = host_name(host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
 
 
 class HostCheck:

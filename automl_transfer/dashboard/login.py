@@ -46,6 +46,8 @@ class Login:
     def __init__(self, app: WSGIApplication, token: str) -> None:
         self._app = app
         self._token = token.encode()
+        # A browser sends one host's cookies to every port: each dashboard there has its own name for its own.
+        self._cookie = f"{COOKIE}_{secrets.token_hex(4)}"
         self._sessions: dict[str, float] = {}
         self._links: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -96,7 +98,7 @@ class Login:
             while len(self._sessions) >= _MOST_SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
             self._sessions[session] = now + SESSION_SECONDS
-        cookie = f"{COOKIE}={session}; HttpOnly; SameSite=Strict; Path=/; Max-Age={SESSION_SECONDS:.0f}"
+        cookie = f"{self._cookie}={session}; HttpOnly; SameSite=Strict; Path=/; Max-Age={SESSION_SECONDS:.0f}"
         start_response(
             "303 See Other",
             [("Location", _local(wanted)), ("Set-Cookie", cookie), ("Content-Length", "0")],
@@ -126,7 +128,7 @@ class Login:
     def _has_session(self, environ: WSGIEnvironment) -> bool:
         # By hand: other programs of this host set cookies, too, and the library's reader stops at odd ones.
         cookies = (each.strip().partition("=") for each in environ.get("HTTP_COOKIE", "").split(";"))
-        found = [value for name, _, value in cookies if name == COOKIE]
+        found = [value for name, _, value in cookies if name == self._cookie]
         with self._lock:
             return any(self._sessions.get(value, 0.0) > time.monotonic() for value in found)
 

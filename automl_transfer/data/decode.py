@@ -5,7 +5,7 @@ visible ("squash"), by its middle ("crop"), or with gray beside it ("pad"). Ever
 fitted to the image:
 
 - numbers of more than 8 bits: the range of their dataset becomes 0..255 (`domain.pixel_range`). For images
-  of no dataset 0..65535 (integers) or 0..1 (float TIFF) does, but what fits into 12 bits is refused.
+  of no dataset 0..65535 (integers) or 0..1 (float TIFF) does, but what fits into 14 bits is refused.
 - transparency is composited on white; palette, CMYK, YCbCr and HSV become RGB (ICC profiles are not
   applied); RGB becomes gray with the weights of ITU-R BT.601.
 - EXIF orientation is applied. Of animations and stacks the first frame is taken.

@@ -23,8 +23,8 @@ Numbers = npt.NDArray[Any]
 SIXTEEN_BITS = PixelRange(low=0.0, high=65535.0, word="16 bits")
 UNIT = PixelRange(low=0.0, high=1.0, word="0 to 1")
 
-_PERHAPS_ALL = 4095
-"""What 12 bits hold: of one image nobody can tell whether it is dark or not of 16 bits."""
+_PERHAPS_ALL = 16383
+"""What 14 bits hold: of one image nobody can tell whether it is dark or not of 16 bits."""
 
 _OTHER = "B" if sys.byteorder == "little" else "L"
 _TURNED = {
@@ -87,7 +87,7 @@ def in_eight_bits(numbers: Numbers, pixels: PixelRange | None) -> Image.Image:
 
     Raises:
         ValueError: Numbers are not finite or, without a range, not in the usual one of their type; or so
-            few of 16 bits that they would be nearly black.
+            small of 16 bits that they may be of fewer, and would be too dark.
         DataError: They are plainly scaled in another way than the range.
     """
     found = seen_in(numbers)
@@ -101,8 +101,8 @@ def in_eight_bits(numbers: Numbers, pixels: PixelRange | None) -> Image.Image:
             raise ValueError(f"{rule}, got {found.low:g} to {found.high:g}")
         if pixels is SIXTEEN_BITS and 0 < found.high <= _PERHAPS_ALL:
             raise ValueError(
-                f"integers of 16 bits that reach only {found.high:g} may be of 10 or 12 bits where 8 are "
-                "expected: scale them to 8 bits"
+                f"integers of 16 bits that reach only {found.high:g} may be of 10, 12 or 14 bits where 8 "
+                "are expected: scale them to 8 bits"
             )
     return Image.fromarray(to_pixels(numbers, pixels or UNIT))
 

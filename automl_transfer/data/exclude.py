@@ -6,7 +6,8 @@
 
 An image is taken out of training alone (by default: what is judged stays as it was, so that scores compare),
 or out of everything. With a weight between 0 and 1 it stays, and counts so much in training. Splits are made
-before anything is left out: every other image stays in its own.
+before anything is left out: every other image stays in its own. A name that a spreadsheet would take for a
+formula is written with a `'` before it, and may be given with or without.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -29,6 +30,7 @@ from automl_transfer.domain.task import SPLITS, Excluded, Split
 from automl_transfer.errors import DataError, OutputError
 from automl_transfer.files import whole_file
 from automl_transfer.machine import path_of
+from automl_transfer.printable import cell
 
 Scope = Literal["training", "everything"]
 COLUMNS = ("image", "from", "weight", "reason", "score")
@@ -135,12 +137,7 @@ def apply_exclusions(
         NoTaskError: Nothing is left to validate on.
     """
     row_of = {key: row for row, key in enumerate(keys)}
-    strange = [image for image in listed if image not in row_of and image not in known]
-    if strange:
-        raise DataError(
-            f"each image of a list of exclusions must be one of the dataset's, got {len(strange):,} of "
-            f"{len(listed):,} that are not: {some(strange, LISTED)}: is it the list of another dataset?"
-        )
+    listed = of_dataset(listed, row_of.keys() | set(known))
     counts = np.ones(len(keys)) if weights is None else weights.copy()
     gone = np.zeros(len(keys), np.bool_)
     for image, each in listed.items():
@@ -167,6 +164,23 @@ def apply_exclusions(
     return Left(found, counts, out, summary)
 
 
+def of_dataset(listed: Mapping[str, Exclusion], known: Collection[str]) -> dict[str, Exclusion]:
+    """A list by the names of a dataset's images, which it may give as `write_exclusions` writes them.
+
+    Raises:
+        DataError: It names images that the dataset does not have; says which.
+    """
+    name_of = {cell(name): name for name in known}
+    found = strictest(replace(each, image=name_of.get(each.image, each.image)) for each in listed.values())
+    strange = [image for image in found if image not in known]
+    if strange:
+        raise DataError(
+            f"each image of a list of exclusions must be one of the dataset's, got {len(strange):,} of "
+            f"{len(listed):,} that are not: {some(strange, LISTED)}: is it the list of another dataset?"
+        )
+    return found
+
+
 def digest_of_list(listed: Iterable[Exclusion]) -> str:
     """Hex sha256 over what a list does, whatever the order of its lines and their reasons."""
     digest = hashlib.sha256()
@@ -187,7 +201,9 @@ def write_exclusions(path: Path, listed: Iterable[Exclusion]) -> Path:
             writer.writerow(COLUMNS)
             for each in listed:
                 score = "" if each.score is None else f"{each.score:.4g}"
-                writer.writerow([each.image, each.scope, f"{each.weight:.4g}", each.reason, score])
+                writer.writerow(
+                    [cell(each.image), each.scope, f"{each.weight:.4g}", cell(each.reason), score]
+                )
     except (OSError, UnicodeEncodeError) as error:
         raise OutputError(f"the list must be writable, got {str(path)!r}: {error}") from error
     return path

@@ -11,6 +11,7 @@ from automl_transfer.data.base import some
 from automl_transfer.domain.spec import names_table
 from automl_transfer.errors import DataError
 from automl_transfer.machine import path_of
+from automl_transfer.printable import cell
 
 
 def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str, ...]:
@@ -19,7 +20,8 @@ def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str
     Args:
         group_from: A regular expression with one capture group, searched in the relative file name
             (`class/file.png`), or the path of a CSV with the columns `file` (relative name) and `group`.
-            A relative CSV path is looked for below the current directory, then below `root`.
+            A relative CSV path is looked for below the current directory, then below `root`. A name that a
+            spreadsheet would take for a formula may have a `'` before it.
         keys: Relative names of the images.
         root: The dataset's folder.
 
@@ -28,6 +30,7 @@ def read_groups(group_from: str, keys: tuple[str, ...], root: Path) -> tuple[str
     """
     if names_table(group_from):
         table = _table(group_from, root)
+        table |= {key: table[written] for key in keys if (written := cell(key)) in table}
         missing = [key for key in keys if key not in table]
         if missing:
             raise DataError(

@@ -16,6 +16,7 @@ from automl_transfer.domain.pixel_range import (
     Seen,
     asked,
     refuse_another_scale,
+    refuse_eight_bits,
     refuse_zeros_and_ones,
 )
 from automl_transfer.errors import DataError
@@ -43,7 +44,7 @@ def see(values: Array) -> Seen | None:
 def scaled_alike(values: Array, pixels: PixelRange, what: str, how: str = "") -> Array:
     """Numbers that a model of a range is given, checked; booleans become its black and white.
 
-    What may be stored pixels (unsigned, of one byte) may be as dark as it is.
+    What may be stored pixels (unsigned, of one byte) may be as dark as it is, but for models of more bits.
 
     Raises:
         DataError: They are plainly scaled in another way.
@@ -55,6 +56,8 @@ def scaled_alike(values: Array, pixels: PixelRange, what: str, how: str = "") ->
         refuse_another_scale(seen, pixels, what, how)
         if values.dtype.itemsize > 1 or values.dtype.kind == "i":
             refuse_zeros_and_ones(seen, pixels, what)
+        else:
+            refuse_eight_bits(pixels, what)
     return values
 
 

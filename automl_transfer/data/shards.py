@@ -258,7 +258,8 @@ def _classes(names: list[str], place: Path) -> tuple[tuple[str, ...], np.ndarray
         there = set(used.values())
         classes = tuple(dict.fromkeys(name for name in known if name in there))
     else:
-        classes = tuple(sorted(set(names), key=int) if whole else sorted(set(names)))
+        known = sorted(set(names))  # 1 and 01 are two, in the same order each time
+        classes = tuple(sorted(known, key=int) if whole else known)
     at = {name: number for number, name in enumerate(classes)}
     return classes, np.array([at[name] for name in names], np.int64)
 

@@ -110,6 +110,7 @@ WARMS_UP = Condition(
 ANCHORABLE = Condition("weights of the body are tuned and transferred", _anchored)
 ANCHORED = Condition("anchor is not none", lambda values: _anchored(values) and values["anchor"] != "none")
 MIXED = Condition("mix is not none", lambda values: _trains(values) and values["mix"] != "none")
+CROPPED = Condition("crop < 1", lambda values: _trains(values) and values["crop"] < 1.0)
 DISTORTED = Condition("distort is not none", lambda values: _trains(values) and values["distort"] != "none")
 ATTACKED = Condition("adversarial > 0", lambda values: _trains(values) and values["adversarial"] > 0.0)
 NORMS_MOVE = Condition(

@@ -209,6 +209,23 @@ def refuse_zeros_and_ones(seen: Seen, pixels: PixelRange, what: str) -> None:
         )
 
 
+def refuse_eight_bits(pixels: PixelRange, what: str) -> None:
+    """Refuse numbers of one byte where others are of more bits: as these they are nearly black.
+
+    A range that a person gave may have been meant for them.
+
+    Raises:
+        DataError: The range is a usual one of more than 8 bits.
+    """
+    if pixels in _USUAL and pixels.high > EIGHT_BITS.high:
+        black = f" - {-pixels.low:g}" if pixels.low else ""
+        raise DataError(
+            f"{what} must be scaled like the others, {pixels}, got uint8, which is of 8 bits and nearly "
+            f"black there: pass {what} * ({pixels.high - pixels.low:g} / 255){black}, or {what}.astype(int) "
+            "where they are so dark"
+        )
+
+
 def _may_be_scaled_by(pixels: PixelRange, seen: Seen) -> bool:
     return (pixels not in _USUAL or pixels.holds(seen)) and not _fills_a_smaller_one(seen, pixels)
 

@@ -275,6 +275,11 @@ class Strategy(BaseModel):
         choices=(1, 3, 7), when=d.ATTACKED, since=7,
     )] = 1  # fmt: skip
 
+    train_scale: Annotated[float, Field(ge=0.25, le=1.0), Dimension(
+        "side of the crops that train, as a share of that of the images that are judged",
+        "FixRes, Touvron 2019", choices=(0.6, 0.8, 1.0), when=d.CROPPED, since=8, words=words.train_scaled,
+    )] = 1.0  # fmt: skip
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.tune_mode == CLOSED_FORM and self.head_init != "ridge":

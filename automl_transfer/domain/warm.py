@@ -15,8 +15,8 @@ FirstAnswer = Literal["profile", "larger", "views", "finetuned", "tuned", "defau
 """What a search tries without knowing of other tasks."""
 HERE, IMPORTED, SHIPPED = "this store", "imported", "shipped"
 """Where earlier tasks are known from."""
-HURDLE = 2
-"""Proposals that come to the first rung before they are judged together."""
+HURDLE, ENOUGH = 2, 3
+"""Proposals that come to the first rung before they are judged: by how far they are behind, and at all."""
 
 Curve = Mapping[int, float]
 """Metric by epoch."""
@@ -67,7 +67,8 @@ def verdict(
 
     Cold answers are judged by what they had at that rung, for these come to the end whatever happens; a
     proposal that went on, by all that it has. It is open until enough came there that it is not one's bad
-    luck; one that is behind by more than two standard errors of the validation images decides alone.
+    luck: one that is behind by more than two standard errors of the validation images decides alone, two
+    where the better one is behind by more than one, three in any case.
 
     Args:
         proposed: Of the proposals that were tried.
@@ -85,5 +86,8 @@ def verdict(
     if best >= to_beat:
         return "helps"
     share = min(1.0, max(0.0, to_beat))
-    noise = math.inf if images is None else 2.0 * math.sqrt(share * (1.0 - share) / images)
-    return "harms" if len(there) >= HURDLE or to_beat - best > noise else "open"
+    if images is None:
+        return "harms" if len(there) >= HURDLE else "open"
+    errors = 2.0 if len(there) < HURDLE else 1.0
+    behind = to_beat - best > errors * math.sqrt(share * (1.0 - share) / images)
+    return "harms" if behind or len(there) >= ENOUGH else "open"

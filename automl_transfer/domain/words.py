@@ -143,6 +143,7 @@ def attacked(s: Strategy) -> str:
 scaled = unless("weight_scale", 1.0, "weights x{:.3g}")
 shrunk = unless("shrink", 1.0, "shrunk to {:.2g} and perturbed")
 cropped = unless("crop", 1.0, "cropped to {:.2g} or more")
+train_scaled = unless("train_scale", 1.0, "crops at {:.2g} of that side")
 mirrored = unless("mirror", False, "mirrored at random")
 erased = unless("erasing", 0.0, "erased with {:.2g}")
 phased = unless("phases", "one", "phases {}")

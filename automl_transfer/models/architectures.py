@@ -153,7 +153,7 @@ def assemble(
     notes: Sequence[str] = (),
     classifies: bool = True,
 ) -> tuple[Backbone, nn.Module]:
-    """Adapt the first layer, cut the network into groups, prove them: backbone and tail.
+    """Adapt the first layer, keep all branches, cut the network into groups, prove them: backbone and tail.
 
     The tail is the network's own pooling and classifier; it shares no weights with the backbone, which keeps
     it as its source head where it is pretrained and `classifies` (its weights are those it was trained with).
@@ -163,9 +163,10 @@ def assemble(
     """
     from automl_transfer.models.families.registry import cut
     from automl_transfer.models.grouping import prove
-    from automl_transfer.models.network import Backbone, adapt_channels
+    from automl_transfer.models.network import Backbone, adapt_channels, keep_branches
 
     adapt_channels(model, in_channels)
+    keep_branches(model)
     grouping = cut(model)
     prove(model, grouping, architecture, in_channels, stated.resolution)
     backbone = Backbone(

@@ -180,6 +180,18 @@ def first_convolution(model: nn.Module) -> tuple[str, nn.Conv2d]:
     )
 
 
+_DROPS = ("StochasticDepth", "DropPath")
+"""Layers of torchvision and timm."""
+
+
+def keep_branches(model: nn.Module) -> None:
+    """Take out, in place, what would leave out branches while training as often as on ImageNet."""
+    for block in list(model.modules()):
+        for name, layer in block.named_children():
+            if type(layer).__name__ in _DROPS:
+                setattr(block, name, nn.Identity())
+
+
 @torch.no_grad()
 def adapt_channels(model: nn.Module, in_channels: int) -> None:
     """Make the first convolution read `in_channels` channels, in place.

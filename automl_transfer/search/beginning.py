@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.noise import over_by
 from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.proposals import Proposals
@@ -21,10 +22,13 @@ class Beginning:
     """Begins strategies of a study, each of them once, whoever draws it. For one worker.
 
     Args:
-        earlier: Takes on what earlier tasks propose; None where they propose nothing more.
+        earlier: Takes on what earlier tasks propose, of strategies that it is told to fit; None where they
+            propose nothing more.
 
     Attributes:
         exhausted: Nothing new is drawn any more.
+        too_late: There is an answer, and what is left of the time is too short for the whole training of
+            another strategy.
     """
 
     def __init__(
@@ -34,15 +38,15 @@ class Beginning:
         history: SamplerHistory,
         promotion: Promotion,
         proposals: Proposals,
-        earlier: Callable[[], Claim | None],
+        earlier: Callable[[Callable[[Strategy], bool]], Claim | None],
     ) -> None:
         self._trials, self._study = trials, study
         self._history, self._promotion, self._proposals = history, promotion, proposals
         self._earlier = earlier
-        self.exhausted = False
+        self.exhausted = self.too_late = False
 
     def next(self, worker: str, left: float, *, late: bool) -> Claim | None:
-        """A new strategy; a paused one where none may be begun, or none would come to its rung in time.
+        """A new strategy; a paused one where none may be begun, or none would come to its end in time.
 
         Args:
             worker: Who runs it.
@@ -54,15 +58,18 @@ class Beginning:
             return self._promotion.last(worker, left)
         if late and (claim := self._promotion.last(worker, left, any_=True)) is not None:
             return claim
-        if (claim := self._earlier()) is not None:
+        if (claim := self._earlier(lambda strategy: self._proposals.fits(strategy, left))) is not None:
             return claim
         known = lost = 0
         while known < NEW and lost < LOST:
             proposal = self._proposals.next(left)
-            claim = None if proposal.fits else self._promotion.last(worker, left, any_=True)
-            claim = claim or self._trials.create(
-                self._study, proposal.draft, worker, limit=limit, distinct=True
-            )
+            if not proposal.fits:
+                if (claim := self._promotion.last(worker, left, any_=True)) is not None:
+                    return claim
+                if self._history.best() is not None:
+                    self.too_late = True
+                    return None
+            claim = self._trials.create(self._study, proposal.draft, worker, limit=limit, distinct=True)
             if claim is not None or self._is_full(limit):
                 return claim
             if self._is_known(proposal.draft):

@@ -86,7 +86,9 @@ class Cost:
         above = whole - below
         views = strategy.views if strategy.augmentation != "none" else 1
         passed_once = views * self._train + self._validation
-        seen = self._horizon.images(self._train, strategy.batch)
+        # Crops may be smaller than the images that are judged.
+        shown = strategy.active().get("train_scale", 1.0) ** 2
+        seen = shown * self._horizon.images(self._train, strategy.batch)
         judged = self._horizon.epochs * self._validation
         if strategy.tune_mode == CLOSED_FORM:
             found = passed_once * whole
@@ -104,7 +106,7 @@ class Cost:
         frozen = at[chosen.frozen] / at[chosen.kept]
         return [
             1.0,
-            2.0 * math.log(strategy.resolution_scale),
+            2.0 * math.log(strategy.resolution_scale * strategy.active().get("train_scale", 1.0)),
             math.log(strategy.truncation / EIGHTHS),
             1.0 - frozen,
             float(_draws(strategy)),

@@ -10,7 +10,14 @@ from automl_transfer.data.signature import signature_of
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.warm import WarmStart
-from automl_transfer.search.answers import MOST_VIEWS, finetuned_from, fixed_by, keeps, tuned_from
+from automl_transfer.search.answers import (
+    JUDGED_LARGER,
+    MOST_VIEWS,
+    finetuned_from,
+    fixed_by,
+    keeps,
+    tuned_from,
+)
 from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.earlier import begin
 from automl_transfer.search.in_time import SMALLER, InTime
@@ -161,7 +168,11 @@ class FirstAnswers:
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
                 tuned = tuned_from(self._to_train(small, best), space, spec.space, spec.task.metric)
-                whole = finetuned_from(solved, space, spec.space, self._bench.task.task, self._bench.horizon)
+                task = self._bench.task
+                detailed = task.has_detail(JUDGED_LARGER["resolution_scale"])
+                whole = finetuned_from(
+                    solved, space, spec.space, task.task, self._bench.horizon, detailed=detailed
+                )
                 # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
                 # Where the solved head leaves nothing to gain, a fresh one could at best come there.
                 if whole is not None and search_is_over(self._trials, self._bench.handle) is None:

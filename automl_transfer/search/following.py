@@ -1,8 +1,9 @@
 """A trial on several devices: what the first member of a crew tells the others, and what these do.
 
 The first one talks to the store, judges every epoch and decides. It hands out, in this order: the study,
-once; a strategy, where a trial begins; the folder of its checkpoint, or none; the number of every epoch; and
-`OVER`, once, when the trial has ended, however. `None` ends it all.
+once; a strategy, where a trial begins; what a preparation made of its source, as an array, where it has one;
+the folder of its checkpoint, or none; the number of every epoch; and `OVER`, once, when the trial has ended,
+however. `None` ends it all.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from automl_transfer.aborting import Aborted
 from automl_transfer.domain.dimensions import CLOSED_FORM
@@ -87,9 +90,12 @@ def _train_along(bench: Workbench, crew: Crew, strategy: Strategy) -> None:
             crew=crew,
             precision=bench.handle.spec.search.precision,
         )
+    except Over:
+        return
     except Exception as error:  # whatever it is, the first member has to know
         trouble = f"{type(error).__name__}: {error}"
-    checkpoint = crew.hand_out(None)
+    while isinstance(checkpoint := crew.hand_out(None), np.ndarray):
+        pass  # prepared for a model that could not be made here
     if checkpoint == OVER:
         return
     if run is not None and checkpoint is not None:

@@ -23,7 +23,10 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from automl_transfer.domain.dimensions import SOLVED
 from automl_transfer.domain.strategy import DIMENSIONS
+from automl_transfer.knowledge.portfolio import OF_PROFILE
+from automl_transfer.search.answers import JUDGED_LARGER
 from automl_transfer.search.portfolio import PORTFOLIO
 from automl_transfer.store.optuna_names import contains
 
@@ -53,8 +56,8 @@ class PriorSampler(BaseSampler):
         learner: Who draws the rest, once there are trials to learn from.
         seed: Of everything that is drawn.
         first_rung: Epochs that a trial must have run to teach anything.
-        recipes: What earlier tasks propose instead of the recipes that are the same for all, given the
-            study's trials; none where that does not help.
+        recipes: What earlier tasks propose besides the recipes that are the same for all, given the study's
+            trials; none where that does not help.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class PriorSampler(BaseSampler):
         self._guide: BaseSampler | None = None
         self._start: Values = {}
         self._others: tuple[Values, ...] = ()
+        self._found: Values = {}
         self._width = 1.0
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -90,14 +94,27 @@ class PriorSampler(BaseSampler):
         best = sorted((t for t in done if t.value is not None), key=lambda t: (-(t.value or 0.0), t.number))
         since = sum(t.number > best[0].number for t in done) if best else 0
         self._width = min(MOST, WIDER**since)
-        recipes = self._proposed(study.get_trials(deepcopy=False)) or list(PORTFOLIO.values())
+        tried = study.get_trials(deepcopy=False)
+        known = [t.params for t in tried]
+        proposed = [each for each in self._proposed(tried) if each not in known]
+        # Recipes that crop do so at the sides at which the best one of the trials that crop does.
+        crops = next((t.params for t in best if t.params.get("crop", 1.0) < 1.0), {})
+        sides = {name: crops[name] for name in JUDGED_LARGER if name in crops}
+        laid = [{**each, **sides} if each.get("crop", 1.0) < 1.0 else each for each in PORTFOLIO.values()]
+        recipes = [*proposed, *laid]
         if not best or self._random.random() < RECIPES:
             self._start = recipes[int(self._random.integers(len(recipes)))]
         else:
             place = min(int(self._random.geometric(0.5)) - 1, BEST - 1, len(best) - 1)
             self._start = best[place].params
-        # What the start says nothing of is as the best trial that says something has it, or a recipe.
-        self._others = (*(t.params for t in best), *recipes)
+        # What the start says nothing of is as the best trial that says something has it, or a recipe. What
+        # a profile finds is as the best solved head has it; a start at such a head trains as one that did.
+        heads = [t.params for t in best if max(t.intermediate_values, default=1) == 0]
+        self._found = heads[0] if heads else {}
+        after = [t.params for t in best]
+        if self._start in heads:
+            after.sort(key=lambda values: values.get("head_init") not in SOLVED or values in heads)
+        self._others = (*after, *recipes)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """What the learner draws together."""
@@ -125,7 +142,8 @@ class PriorSampler(BaseSampler):
     def _known(self, name: str, distribution: BaseDistribution) -> Any:
         """What to stay at or near: the start's value, another good one's, the default; None if none fits."""
         default = {name: DIMENSIONS[name].default} if name in DIMENSIONS else {}
-        for values in (self._start, *self._others, default):
+        found = [self._found] if name in OF_PROFILE else []
+        for values in (self._start, *found, *self._others, default):
             if name in values and contains(distribution, values[name]):
                 return values[name]
         return None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from optuna.samplers import BaseSampler
 
-from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.search.choosing import DRAWS, Choice
@@ -25,7 +24,8 @@ class Proposal:
     """A strategy to try.
 
     Attributes:
-        fits: Whether it can be expected to come to where it is compared with others in the time that is left.
+        fits: Whether its whole training can be expected to end in the time that is left: what only comes to a
+            rung cannot ship.
     """
 
     draft: TrialDraft
@@ -77,11 +77,14 @@ class Proposals:
         late: list[TrialDraft] = []
         while len(fitting) < wanted and len(fitting) + len(late) < DRAWS:
             draft = draw(self._history, self._sampler, self._space)
-            fits = left == math.inf or self._seconds_to_compare(cost, draft.strategy) <= left
-            (fitting if fits else late).append(draft)
+            (fitting if left == math.inf or cost.seconds(draft.strategy) <= left else late).append(draft)
         if fitting:
             return Proposal(fitting[choice.best([draft.strategy for draft in fitting])], fits=True)
         return Proposal(min(late, key=lambda draft: cost.seconds(draft.strategy)), fits=False)
+
+    def fits(self, strategy: Strategy, left: float) -> bool:
+        """Whether the whole training of a strategy can be expected to end in `left` seconds."""
+        return left == math.inf or self._learn()[0].seconds(strategy) <= left
 
     def part_ways(self) -> None:
         """Draw differently from now on: another worker began with the same seed, and draws the same."""
@@ -95,8 +98,3 @@ class Proposals:
             self._cost.learn(spent.root, spent.strategy, spent.whole(self._search.epochs))
             self._choice.learn(spent.root, spent.strategy, spent.value)
         return self._cost, self._choice
-
-    def _seconds_to_compare(self, cost: Cost, strategy: Strategy) -> float:
-        search = self._search
-        ends = not search.paused_at or strategy.tune_mode == CLOSED_FORM
-        return cost.seconds(strategy) * (1.0 if ends else search.paused_at[0] / search.epochs)

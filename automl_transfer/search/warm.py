@@ -174,10 +174,21 @@ class Warm:
             return None
 
 
-def claim_proposal(warm: Warm, trials: Trials, history: SamplerHistory, worker: str) -> Claim | None:
-    """Take the next proposal on as a trial, which exactly one worker does; None: a new strategy is due."""
+def claim_proposal(
+    warm: Warm,
+    trials: Trials,
+    history: SamplerHistory,
+    worker: str,
+    fits: Callable[[Strategy], bool] = lambda strategy: True,
+) -> Claim | None:
+    """Take the next proposal on as a trial, which exactly one worker does; None: a new strategy is due.
+
+    Those that do not fit into the time that is left are passed over.
+    """
     study = history.handle
     while warm.is_open and (offer := warm.next(history.trials())) is not None:
+        if not fits(offer.draft.strategy):
+            continue
         trials.enqueue(study, offer.draft, once=offer.key, limit=study.spec.search.trials, distinct=True)
         if (claim := trials.claim(study, worker)) is not None:
             return claim

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,7 @@ def checked_study(
             mistakes += error.mistakes
             continue
         keys = key.split(".")
-        elsewhere.add(tuple(keys))
+        elsewhere.update(_said(keys, value))
         _put(document, keys, value, mistakes)
     for key, value in (given or {}).items():
         if value is not None:
@@ -218,6 +218,14 @@ def _put(document: dict[str, Any], keys: list[str], value: Any, mistakes: list[s
     place[keys[-1]] = value
 
 
+def _said(keys: list[str], value: Any) -> Iterator[tuple[str, ...]]:
+    """A key, and those of the tables that are its value."""
+    yield tuple(keys)
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _said([*keys, key], inner)
+
+
 def _explain(error: ValidationError, lines: _Lines) -> list[str]:
     found: dict[str, str] = {}
     for item in error.errors():
@@ -292,11 +300,20 @@ def study_spec(
 ) -> StudySpec:
     """Read `what` as a study file if it ends in .toml, else as a dataset under a preset (None: `quick`).
 
-    A folder that is given as `.` or `..` has the name that it really has, below `data_root` or here.
+    A folder that is given as `.` or `..` has the name that it really has, below `data_root` or here. Columns
+    that are given take the place of the file's for their roles alone.
 
     Raises:
         ConfigurationError: With every mistake.
     """
+    if isinstance(columns := given.get("task__columns"), Mapping):
+        del given["task__columns"]
+        for role, column in columns.items():
+            if (other := given.setdefault(f"task__columns__{role}", column)) != column:
+                raise ConfigurationError(
+                    f"task.columns.{role}: must be said once, got {column!r} and {other!r}: leave one of "
+                    "them out"
+                )
     if what.endswith(".toml"):
         if preset is not None:
             raise ConfigurationError(

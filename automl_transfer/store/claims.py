@@ -31,6 +31,17 @@ class Held:
     left: float | None
 
 
+def new_token() -> str:
+    """By which a holder knows its own claims."""
+    return uuid.uuid4().hex
+
+
+def write_claim(connection: sa.Connection, study_id: int, work: str, worker: str, token: str) -> None:
+    """Write that a worker does a piece of work, whoever did it before: a step of a transaction."""
+    values = {"study_id": study_id, "work": work, "token": token, "worker": worker[:200], "ends": None}
+    rows.upsert(connection, t.at_claims, ("study_id", "work"), values, clocks=("beat",))
+
+
 class Claims:
     """Takes, keeps and gives back pieces of work of one study, for one holder.
 
@@ -41,6 +52,7 @@ class Claims:
         worker: Who holds them, as others judge whether it still lives.
         grace: Age of a beat in seconds after which anybody may take the work over.
         is_dead: Whether a worker is known to live no more; its work is taken over at once.
+        token: Of what it holds already; None for a new one.
     """
 
     def __init__(
@@ -51,13 +63,14 @@ class Claims:
         *,
         grace: float,
         is_dead: Callable[[str], bool],
+        token: str | None = None,
     ) -> None:
         self._store = store
         self._study = study
         self._worker = worker
         self._grace = grace
         self._is_dead = is_dead
-        self._token = uuid.uuid4().hex
+        self._token = token or new_token()
 
     def take(self, work: str) -> bool:
         """Take a piece of work on; False while another living process has it. Repeated, it does nothing.
@@ -76,9 +89,7 @@ class Claims:
             row = connection.execute(query).first()
             if row is not None and row.token != self._token and not self._is_lost(row.worker, row.age):
                 return False
-            values = {"study_id": study_id, "work": work, "token": self._token, "worker": self._worker[:200]}
-            keys = ("study_id", "work")
-            rows.upsert(connection, table, keys, {**values, "ends": None}, clocks=("beat",))
+            write_claim(connection, study_id, work, self._worker, self._token)
             return True
 
         return self._store.write(step, "take work on")

@@ -40,8 +40,12 @@ _WORKER_RIGHTS = {
     t.at_trials: _APPENDED,
 }
 
+# Asked on a connection that is read-only by its own will: `reset_val` is what the login begins with.
 _MAY = (
-    "SELECT bool_and(has_table_privilege(c.oid, :right)) FROM pg_class c WHERE c.oid = ANY "
+    "SELECT bool_and(has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'INSERT') = :writes)"
+    " AND (NOT :writes OR 'off' = "
+    "(SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only')) "
+    "FROM pg_class c WHERE c.oid = ANY "
     "(ARRAY[to_regclass('trials'), to_regclass('at_trials'), to_regclass('at_leases')])"
 )
 
@@ -87,7 +91,8 @@ def roles_sql(database: str, schema: str = PUBLIC) -> list[str]:
 def login_sql(login: RoleLogin, verifier: str | None, database: str, schema: str = PUBLIC) -> list[str]:
     """The statements that make a login and a member of its group; without a verifier, no password is set.
 
-    A login finds the tables in their schema, whatever its own URL says about a search path.
+    A login finds the tables in their schema, whatever its own URL says about a search path. One that was of
+    the other kind is so no more.
     """
     user = quoted(login.user)
     literal = login.user.replace("'", "''")
@@ -95,12 +100,13 @@ def login_sql(login: RoleLogin, verifier: str | None, database: str, schema: str
     statements = [
         f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{literal}') THEN "
         f"EXECUTE '{create}'; END IF; END $$",
+        f"REVOKE {READER if login.group == WORKER else WORKER} FROM {user}",
         f"GRANT {login.group} TO {user}",
     ]
     if verifier is not None:
         statements.append(f"ALTER ROLE {user} LOGIN PASSWORD '{verifier}'")
-    if login.group == READER:
-        statements.append(f"ALTER ROLE {user} SET default_transaction_read_only = on")
+    setting = "SET {} = on" if login.group == READER else "RESET {}"
+    statements.append(f"ALTER ROLE {user} {setting.format('default_transaction_read_only')}")
     path = quoted(schema) if schema != PUBLIC else "DEFAULT"
     statements.append(f"ALTER ROLE {user} IN DATABASE {quoted(database)} SET search_path TO {path}")
     return statements
@@ -112,7 +118,7 @@ def apply_roles(store: Store, logins: list[RoleLogin]) -> None:
     Raises:
         StoreURLError: The store is SQLite, a login's URL has no user or password or is the store's own user,
             the store's user does not own the tables or may not make roles, or a login that was made does not
-            reach them.
+            reach them, or may do less or more there than its group.
     """
     require_postgresql(store.url)
     for login in logins:
@@ -149,16 +155,16 @@ def apply_roles(store: Store, logins: list[RoleLogin]) -> None:
 
 
 def _log_in(login: RoleLogin, schema: str) -> None:
-    """Look whether a login reaches the tables and may do what its group does.
+    """Look whether a login reaches the tables and may do there what its group does, and no more.
 
     Raises:
         StoreURLError: It does not.
     """
-    right = "INSERT" if login.group == WORKER else "SELECT"
+    writes = login.group == WORKER
 
     def look(connection: sa.Connection) -> tuple[str, bool]:
         found, _ = connection.execute(sa.text(_SCHEMA_OF_TABLES)).one()
-        return found, bool(connection.execute(sa.text(_MAY), {"right": right}).scalar())
+        return found, bool(connection.execute(sa.text(_MAY), {"writes": writes}).scalar())
 
     try:
         with Store.open(login.url, wait_seconds=5, patience=0, read_only=True) as store:
@@ -173,9 +179,10 @@ def _log_in(login: RoleLogin, schema: str) -> None:
             f"those in {found!r}. Leave search_path out of its URL"
         )
     if not allowed:
+        rule = "write" if writes else "read, and no more,"
         raise StoreURLError(
-            f"a login must have the right to {right} in schema {schema!r}: the roles are made, and "
-            f"{login.user!r} has not. Run this as the owner of its tables"
+            f"a login must be able to {rule} in schema {schema!r}: the roles are made, and {login.user!r} is "
+            "otherwise. Run this as the owner of its tables; look what else was granted to it or set for it"
         )
 
 

@@ -292,3 +292,12 @@ def _lock(url: StoreURL) -> Iterator[None]:
             yield
     finally:
         engine.dispose()
+
+
+def schema_of_tables(connection: sa.Connection) -> str:
+    """The schema on PostgreSQL in which a connection finds the tables."""
+    found = sa.text(
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE c.oid = to_regclass('trials')"
+    )
+    return str(connection.execute(found).scalar_one())

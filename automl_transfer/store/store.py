@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
 import uuid
@@ -30,7 +31,7 @@ from automl_transfer.store.retry import (
     is_store_trouble,
     short,
 )
-from automl_transfer.store.schema import check_schema, ensure_schema
+from automl_transfer.store.schema import check_schema, ensure_schema, schema_of_tables
 from automl_transfer.store.studies import deleted, handle_of, resume, study_query
 from automl_transfer.store.url import StoreURL
 from automl_transfer.store.values import StudyEntry, StudyHandle
@@ -110,6 +111,13 @@ class Store:
             engine.dispose()
             raise
         return cls(url, engine, Patience(patience), read_only=read_only)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """What tells this store from others, see `StoreURL.fingerprint`; a schema may be the login's own."""
+        if self.url.is_sqlite:
+            return self.url.fingerprint()
+        return self.url.fingerprint(self.read(schema_of_tables, "look for the tables"))
 
     def with_patience(self, seconds: float) -> Store:
         """The same store (same connections) whose steps give up after another time."""
@@ -193,11 +201,14 @@ class Store:
         artifact_url: str,
         sources: Mapping[str, str | None],
         direction: str = "maximize",
+        also: Callable[[sa.Connection, int], None] = lambda connection, study_id: None,
     ) -> StudyHandle:
         """Create a study, or return the one that exists with the same task, space and horizon.
 
         Idempotent and safe from many processes. For an existing study the new specification replaces
         the stored one (its budget may grow, its sampler change); its artifact URL and identity stay.
+
+        `also` is the last step of the transaction that creates it: nobody sees the study without that.
 
         Raises:
             StudyError: A study of this name exists and differs; the message says in what.
@@ -227,6 +238,7 @@ class Store:
                     identity=identity,
                 )
             )
+            also(connection, study_id)
             return StudyHandle(study_id, spec.name, spec, task, artifact_url, dict(sources), identity)
 
         try:

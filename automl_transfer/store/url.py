@@ -79,11 +79,11 @@ class StoreURL:
         """Whether it is a SQLite file that is not there: opening the store would make it."""
         return self.path is not None and not self.path.exists()
 
-    @property
-    def fingerprint(self) -> str:
-        """12 hex digits that tell stores apart: of the file, or of server and database, whoever logs in."""
+    def fingerprint(self, schema: str = "public") -> str:
+        """12 hex digits that tell stores apart: of the file, or of server, database and schema."""
         url = self.sqlalchemy
         server = f"{url.host or url.query.get('host')}:{url.port or 5432}/{url.database}"
+        server += "" if schema == "public" else f"/{schema}"
         name = str(self.path.resolve()) if self.path is not None else server
         return hashlib.sha256(name.encode()).hexdigest()[:12]
 

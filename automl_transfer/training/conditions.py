@@ -57,12 +57,14 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, .
 
 
 @contextlib.contextmanager
-def reproducible(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
-    """Deterministic kernels and torch's global generators seeded from (seed, epoch).
+def reproducible(seed: int, epoch: int, device: torch.device, rank: int = 0) -> Iterator[None]:
+    """Deterministic kernels and torch's global generators seeded from (seed, epoch, rank).
 
-    Dropout draws from the global generators; what they and the switches were before is put back.
+    Dropout, mixes and noise draw from the global generators, so that devices that train one model differ by
+    their rank; what generators and switches were before is put back.
     """
-    mixed = int(np.random.SeedSequence([seed, epoch, 1]).generate_state(1)[0])
+    member = (rank,) if rank else ()
+    mixed = int(np.random.SeedSequence([seed, epoch, 1, *member]).generate_state(1)[0])
     enabled = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]

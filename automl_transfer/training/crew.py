@@ -8,7 +8,7 @@ then the others hang where one fails in the middle.)
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from automl_transfer.aborting import Aborted
 from automl_transfer.training.batches import split_micro
+from automl_transfer.transfer.prepare.base import Keep, Values
 
 T = TypeVar("T")
 
@@ -120,6 +121,36 @@ class Alone:
 
 
 ALONE: Crew = Alone()
+
+
+class FirstPrepares:
+    """A `Keep` from which all members have what rank 0 has there, or makes.
+
+    Made on another device its last bits may differ, and gradients at other weights do not add up.
+    """
+
+    def __init__(self, crew: Crew, keep: Keep) -> None:
+        self._crew, self._keep = crew, keep
+
+    def get(
+        self, key: Mapping[str, Any], shape: tuple[int, int], dtype: str, fill: Callable[[Values], None]
+    ) -> Values:
+        """See `Keep.get`.
+
+        Raises:
+            Over: Rank 0 could not make it.
+        """
+        if self._crew.rank > 0:
+            told = self._crew.hand_out(None)
+            if not isinstance(told, np.ndarray):
+                raise Over
+            return told
+        values = self._keep.get(key, shape, dtype, fill)
+        if values is None:
+            values = np.empty(shape, dtype)
+            fill(values)
+        self._crew.hand_out(np.asarray(values))
+        return values
 
 
 def agreed(crew: Crew, make: Callable[[], T]) -> T:

@@ -114,9 +114,12 @@ def make_run(
 
     Raises:
         OutputError: Larger images cannot be kept.
+        Over: The first member of the crew could not prepare the model.
     """
+    from automl_transfer.training.crew import FirstPrepares
     from automl_transfer.training.run import TrainingRun
     from automl_transfer.transfer.build import build_plan
+    from automl_transfer.transfer.prepare.base import KeepsNothing
 
     task = task.read_by(strategy)
     if refit:
@@ -131,7 +134,7 @@ def make_run(
         known=known,
         views_seed=views_seed,
         weights=weights,
-        keep=cache,
+        keep=cache if crew is None else FirstPrepares(crew, cache or KeepsNothing()),
     )
     return TrainingRun(
         plan,

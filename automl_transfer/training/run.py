@@ -311,7 +311,7 @@ class TrainingRun:
         """Train one epoch; out of memory halves the batch and begins the epoch again, from `before`."""
         while True:
             try:
-                with reproducible(self.seed, epoch, self.device):
+                with reproducible(self.seed, epoch, self.device, self._crew.rank):
                     return self._train_epoch(epoch)
             except Aborted:
                 self._go_back(before)

@@ -54,6 +54,8 @@ class Stepper:
         self._trained = [p for group in groups for p in group["params"]]
         self._group_of = {p: number for number, group in enumerate(groups) for p in group["params"]}
         self._terms = plan.terms
+        # Weights that factors make up are there before averages and the like look at them.
+        self._after_step = sorted(plan.terms, key=lambda term: not term.factors())
         # What a backward pass reaches: the weights themselves, where terms train factors in their place.
         own = [p for term in plan.terms for p in term.parameters()]
         self._reached = [p for p in (*plan.model.parameters(), *own) if p.requires_grad]
@@ -233,7 +235,7 @@ class Stepper:
         fine = self.scaling.step(self.optimizer)
         self.optimizer.zero_grad(set_to_none=True)
         if finite:
-            for term in self._terms:
+            for term in self._after_step:
                 term.stepped()
         return fine
 

@@ -17,13 +17,15 @@ from automl_transfer.domain import methods
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Task
 from automl_transfer.transfer.distort.base import Chance, Distort
-from automl_transfer.transfer.views import Images
+from automl_transfer.transfer.views import NO_VIEWS, Augment, Images, Views
 
 SQUEEZE = 4 / 3
 """Most that a crop is stretched in either direction (Szegedy et al. 2015, section 6)."""
 ERASED, ERASED_SQUEEZE = (0.02, 0.33), 1 / 0.3
 """Share of the image that is erased, and most that its rectangle is stretched (Zhong et al. 2020, 3.2)."""
 TRIES = 10
+LEAST_SIDE = 32
+"""No smaller side is drawn than this, or than the images': networks halve them five times."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Draw:
     """How a training image is drawn: a function of (seed, pass, the image's row), of nothing else.
 
     Attributes:
-        crop: Smallest share of the image's area that is cropped out and resized to the whole (1: none is).
+        crop: Smallest share of the image's area that is cropped out and resized (1: none is).
+        scale: The side that it is resized to, as a share of the working images'.
         mirror: Whether half of the images are mirrored.
         distort: Name of the distortion.
         strength: Of the distortion.
@@ -41,6 +44,7 @@ class Draw:
     """
 
     crop: float
+    scale: float
     mirror: bool
     distort: str
     strength: float
@@ -54,6 +58,7 @@ class Draw:
         active = strategy.active()
         found = cls(
             crop=active.get("crop", 1.0),
+            scale=active.get("train_scale", 1.0),
             mirror=active.get("mirror", False),
             distort=active.get("distort", "none"),
             strength=active.get("distort_strength", 0.0),
@@ -106,18 +111,23 @@ class Drawn:
         images: At the working resolution, which is square.
         larger: The same rows with more pixels, to crop from.
         draw: What becomes of them.
+        augment: How the views come about that it is drawn from, one after the other.
     """
 
-    def __init__(self, images: Images, larger: Images | None, draw: Draw) -> None:
+    def __init__(
+        self, images: Images, larger: Images | None, draw: Draw, augment: Augment = NO_VIEWS
+    ) -> None:
         self._images = images
-        self._larger = images if larger is None else larger
+        self._larger = Views(images if larger is None else larger, augment)
         self._draw = draw
         self._distort: Distort = methods.get("distort", draw.distort)
         self._rows = images.shape[0]
+        side = images.shape[1]
+        self._side = max(min(side, LEAST_SIDE), round(draw.scale * side))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(N, H, W, C) of one pass."""
+        """(N, H, W, C) of one pass, as the images are judged."""
         return self._images.shape
 
     def numbers(self, rows: np.ndarray, passes: Sequence[int]) -> np.ndarray:
@@ -129,11 +139,15 @@ class Drawn:
         return number
 
     def __getitem__(self, numbers: np.ndarray, /) -> np.ndarray:
-        """uint8 (B, H, W, C) pixels of these numbers, in this order."""
+        """uint8 (B, side, side, C) pixels of these numbers, in this order; all are drawn, or none is."""
         passes, rows = np.divmod(numbers, self._rows)
-        found = self._images[rows]
         drawn = np.flatnonzero(passes)
-        for place, pixels in zip(drawn, self._larger[rows[drawn]], strict=True):
+        if len(drawn) == len(rows) > 0:
+            found = np.empty((len(rows), self._side, self._side, self.shape[3]), np.uint8)
+        else:
+            found = self._images[rows]
+        views = np.array([self._larger.view_of(int(number)) for number in passes[drawn]], np.int64)
+        for place, pixels in zip(drawn, self._larger[self._rows * views + rows[drawn]], strict=True):
             row, number = int(rows[place]), int(passes[place])
-            found[place] = self._draw(pixels, row, number, found.shape[1], self._distort)
+            found[place] = self._draw(pixels, row, number, self._side, self._distort)
         return found

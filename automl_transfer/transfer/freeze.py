@@ -11,7 +11,7 @@ from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.strategy import Strategy, TuneMode
 from automl_transfer.models.adapters import adapters_in
 from automl_transfer.models.heads import PooledHead, TargetModel
-from automl_transfer.models.traits import NORM_LAYERS
+from automl_transfer.models.traits import is_norm
 from automl_transfer.transfer.norms import batch_norms
 
 
@@ -80,6 +80,7 @@ def freeze(
         keep_norms = strategy.norm_policy == "frozen" and number < transferred
         norm_tensors = {id(p) for p in _norm_parameters(group)}
         added = {id(p) for adapter in adapters_in(group) for p in adapter.parameters()}
+        low_rank = {id(p) for p in low_rank_weights(group, strategy.rank).values()}
         for name, parameter in group.named_parameters():
             kept = number < frozen_groups or (mode == "surgical" and number not in third)
             if kept or mode in (CLOSED_FORM, "head"):
@@ -88,7 +89,7 @@ def freeze(
                 moves = id(parameter) in norm_tensors and strategy.norm_policy == "train"
                 trains = moves or id(parameter) in added
             elif mode == "lora" and number < transferred:
-                trains = takes_low_rank(parameter, strategy.rank)
+                trains = id(parameter) in low_rank
             elif mode == "norm":
                 trains = id(parameter) in norm_tensors
             elif mode == "bias":
@@ -107,9 +108,20 @@ def freeze(
     model.hold(frozen, held if strategy.norm_policy != "train" else ())
 
 
-def takes_low_rank(weight: nn.Parameter, rank: int) -> bool:
-    """Whether a product of that rank is less than the weight: no vectors, no depthwise kernels."""
-    return weight.dim() >= 2 and min(len(weight), weight[0].numel()) > rank
+def low_rank_weights(module: nn.Module, rank: int) -> dict[str, nn.Parameter]:
+    """The weights, by name, to which two factors of that rank are fewer numbers; no depthwise kernels."""
+    depthwise = {
+        id(layer.weight)
+        for layer in module.modules()
+        if isinstance(layer, nn.modules.conv._ConvNd) and layer.groups == layer.in_channels > 1
+    }
+    return {
+        name: weight
+        for name, weight in module.named_parameters()
+        if weight.dim() >= 2
+        and id(weight) not in depthwise
+        and rank * (len(weight) + weight[0].numel()) < weight.numel()
+    }
 
 
 def surgical_third(block: str, groups: int) -> range:
@@ -129,5 +141,5 @@ def live_tensors(model: TransferModel) -> dict[str, Tensor]:
 
 def _norm_parameters(module: nn.Module) -> Iterator[Tensor]:
     for layer in module.modules():
-        if isinstance(layer, NORM_LAYERS):
+        if is_norm(layer):
             yield from layer.parameters(recurse=False)

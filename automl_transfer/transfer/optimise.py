@@ -9,6 +9,7 @@ from torch import nn
 
 from automl_transfer.domain.strategy import Strategy, is_active
 from automl_transfer.models.heads import TargetModel
+from automl_transfer.models.traits import is_vector
 
 Factors = Mapping[nn.Parameter, tuple[nn.Parameter, ...]]
 USUAL_FEATURES = 1280
@@ -38,7 +39,7 @@ def parameter_groups(
 
     `factors` stand for the weight that they make up.
 
-    No weight decay on 1-D parameters, nor in the first `anchored` groups, which are pulled elsewhere.
+    No weight decay on vectors (`is_vector`), nor in the first `anchored` groups, which are pulled elsewhere.
     """
     rates, head_rate = group_rates(strategy, len(model.groups), model.head.linear.in_features)
     layers: list[tuple[str, nn.Module, bool, float]] = [
@@ -54,7 +55,7 @@ def parameter_groups(
             if parameter in factors:
                 decayed.extend(factors[parameter])
             elif parameter.requires_grad:
-                (plain if parameter.dim() < 2 or is_anchored else decayed).append(parameter)
+                (plain if is_vector(parameter) or is_anchored else decayed).append(parameter)
         if decayed:
             found.append(
                 {"params": decayed, "lr": rate, "weight_decay": strategy.weight_decay, "name": title}

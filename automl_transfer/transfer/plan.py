@@ -46,8 +46,8 @@ class TransferPlan:
         rows: One per layer group, then the head.
         terms: What is added to each step.
         mean, std: Normalisation constants per channel; None where each image has its own.
-        augment: How training images are seen where they do not change from pass to pass.
-        draw: How they are drawn anew in every pass; None where they are not.
+        augment: In which views training images are seen, one after the other.
+        draw: How these are drawn anew in every pass; None where they are not.
         reconstructions: What a preparation by reconstruction made of some images; None without one.
     """
 
@@ -66,7 +66,8 @@ class TransferPlan:
         """The training images as passes over them see them; the others as they are."""
         if self.draw is None:
             return Views(task.images, self.augment)
-        return Drawn(task.images, task.enlarged() if self.draw.crop < 1.0 else None, self.draw)
+        larger = task.enlarged() if self.draw.crop < 1.0 else None
+        return Drawn(task.images, larger, self.draw, self.augment)
 
     def enter(self, phase: Phase) -> None:
         """Set what trains and what is held, as a phase has it."""

@@ -37,8 +37,8 @@ class Order(Protocol):
     def next(self, left: float) -> int | None:
         """The number of the paused trial that goes on before a new one is drawn; it is paused no more."""
 
-    def last(self, left: float) -> int | None:
-        """The same where none may be drawn any more, or none that is drawn has the time."""
+    def last(self, left: float, *, any_: bool = False) -> int | None:
+        """The same where none may be drawn any more; whichever fits (`any_`) where none that is drawn does."""
 
     def is_too_late(self, left: float) -> bool:
         """Whether no new strategy may begin with so many seconds left."""
@@ -56,7 +56,7 @@ class Through:
     def next(self, left: float) -> int | None:
         return None
 
-    def last(self, left: float) -> int | None:
+    def last(self, left: float, *, any_: bool = False) -> int | None:
         return None
 
     def is_too_late(self, left: float) -> bool:
@@ -82,7 +82,7 @@ class TopK:
     def next(self, left: float) -> int | None:
         return self.last(left) if left <= self._half else None
 
-    def last(self, left: float) -> int | None:
+    def last(self, left: float, *, any_: bool = False) -> int | None:
         if not self._waiting:
             return None
         best = min(self._waiting.values(), key=lambda at: (-at.value, at.loss, at.number))
@@ -113,8 +113,8 @@ class Promoting:
     def next(self, left: float) -> int | None:
         return self._take(self._ladder.promising(self._fits(left)))
 
-    def last(self, left: float) -> int | None:
-        return self._take(self._ladder.last_one(self._fits(left)))
+    def last(self, left: float, *, any_: bool = False) -> int | None:
+        return self._take(self._ladder.last_one(self._fits(left), any_=any_))
 
     def is_too_late(self, left: float) -> bool:
         return False

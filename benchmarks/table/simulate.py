@@ -237,12 +237,14 @@ class Replay:
             if number is None:
                 return None
         if number is None and self.warm is not None:
-            offer = self.warm.next(self.history.trials())
-            if offer is not None:
-                return self._begin(offer.draft)
+            while (offer := self.warm.next(self.history.trials())) is not None:
+                if self.proposals[worker].fits(offer.draft.strategy, left):
+                    return self._begin(offer.draft)
         proposal = None if number is not None else self.proposals[worker].next(left)
         if proposal is not None and not proposal.fits:
-            number = self.order.last(left)
+            number = self.order.last(left, any_=True)
+            if number is None and self.outcome.complete:
+                return None
         if number is not None:
             self.history.tell(number, TrialState.RUNNING, None)
             return self.trials[number]

@@ -120,6 +120,18 @@ def test_a_recipe_is_a_start_and_what_it_gives_is_verified(trained: Any, tmp_pat
             ("--set", "weight_scale=1.5"),
             "weight_scale: 1.5 needs a network without norm layers, got the source",
         ),
+        (
+            ("--set", "task.min_per_class=3", "--min-per-class", "2"),
+            "task.min_per_class: must be said once, got it by --set and as 2: leave one of them out",
+        ),
+        (
+            ("--images", "a", "--set", "task.images=b"),
+            "task.images: must be said once, got it by --set and as 'a'",
+        ),
+        (
+            ("--columns", "label=a", "--set", "task.columns.label=b"),
+            "task.columns.label: must be said once, got it by --set and as 'a'",
+        ),
         (("--epochs", "0"), "Invalid value for '--epochs'"),
         (("--strategy", "none.json"), "none.json must be a JSON file, got nothing there"),
         (("--device", "abacus"), "abacus"),

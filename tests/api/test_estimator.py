@@ -120,6 +120,15 @@ def test_a_strategy_that_trains_is_the_same_again_and_survives_a_pickle() -> Non
     assert one.strategy_.learning_rate == 1e-2
 
 
+def test_it_trains_in_the_precision_that_is_asked_for() -> None:
+    fields = {"truncation": 2, "tune_mode": "full", "norm_policy": "frozen", "learning_rate": 1e-5}
+    plain = TransferClassifier(fields, epochs=1, random_state=0)
+    mixed = clone(plain).set_params(precision="bf16")
+    one, other = (each.fit(IMAGES, LABELS).predict_proba(LATER) for each in (plain, mixed))
+    assert not np.array_equal(one, other)
+    assert np.abs(one - other).mean() < 0.05
+
+
 def test_parameters_can_be_searched_by_scikit_learn() -> None:
     grid = GridSearchCV(
         TransferClassifier(random_state=0), {"strategy": [SMALL, SMALL.model_copy(update={"pool": 1})]}, cv=2
@@ -129,8 +138,10 @@ def test_parameters_can_be_searched_by_scikit_learn() -> None:
 
 
 def test_a_search_under_a_budget() -> None:
-    found = TransferClassifier("search", trials=2, epochs=1, random_state=0).fit(IMAGES, LABELS)
+    found = TransferClassifier("search", trials=2, epochs=1, random_state=0, precision="bf16")
+    found.fit(IMAGES, LABELS)
     assert found.recipe_.provenance.trial in (0, 1)
+    assert found.recipe_.training.conditions["precision"] == "bf16"
     assert found.recipe_.metrics.test is None
     assert found.recipe_.task.splits.validation == 80
     assert str(found.recipe_.task.pixel_range) == str(found.predictor_.description.pixel_range) == "0 to 16"
@@ -191,6 +202,7 @@ def test_booleans_are_black_and_white() -> None:
         ({"random_state": -1}, "random_state must lie in"),
         ({"image_shape": (3,)}, "image_shape"),
         ({"device": "abacus"}, "abacus"),
+        ({"precision": "int8"}, "precision must be one of fp32, bf16, fp16, got 'int8'"),
     ],
 )  # fmt: skip
 def test_impossible_parameters(parameters: dict[str, Any], said: str) -> None:

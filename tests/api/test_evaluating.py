@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -220,6 +221,80 @@ def test_splits_are_declared_or_those_of_the_models_own_search(
     assert "--split test" in evaluate(own, "digits", cache_root=cache).notes[0]
     few = evaluate(own, "digits?per_class=2", split="train", cache_root=cache)
     assert (few.images, few.notes) == (20, ("The model was trained on these images.",))
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]:
+    """A run whose search merged rare classes and was told groups: model, cache, number of its test images."""
+    cache = tmp_path_factory.mktemp("own-cache")
+    spec = TaskSpec(
+        dataset=str(folder),
+        seed=3,
+        rare_classes="merge",
+        min_per_class=20,
+        group_from=r"/\d?(\d|b)",
+        on_bad_image="skip",
+    )
+    task = load_task(spec, cache_root=cache).task
+    assert task.classes == ("ant", "bee", "other")
+    made = make_model(tmp_path_factory.mktemp("own") / "model", task.classes)
+    write_recipe(made.parent / "best_strategy.json", recipe(task=task, spec=spec))
+    return made, cache, task.splits.test
+
+
+def test_rare_classes_that_were_merged_are_judged_as_the_class_they_became(
+    own: tuple[Path, Path, int], folder: Path
+) -> None:
+    """They were counted as classes that the model does not know, and its class `other` had no image."""
+    made, cache, _ = own
+    found = evaluate(made, folder, cache_root=cache, attack="fgsm:1/255")
+    assert {each.name: each.images for each in found.by_class} == {"ant": 40, "bee": 25, "other": 19}
+    assert (found.missing, found.not_judged.other_classes) == ((), {})
+    assert found.notes[0].startswith("If these are the images that the model was made with")
+    refused = evaluate(made, TaskSpec(dataset=str(folder)), cache_root=cache)  # somebody says otherwise
+    assert refused.not_judged.other_classes == {"cat": 8, "dog": 11}
+
+
+def test_a_copy_of_another_name_is_not_split_as_if_it_were_other_data(
+    own: tuple[Path, Path, int], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the groups of the search, images that were trained on were judged as its test split."""
+    made, cache, test = own
+    for name in ("backup", "elsewhere/pictures"):
+        shutil.copytree(folder, tmp_path / name)
+    with pytest.raises(DataError, match="another name than that of the model's own dataset, 'pictures'"):
+        evaluate(made, tmp_path / "backup", split="test", cache_root=cache)
+    assert evaluate(made, tmp_path / "backup", cache_root=cache).notes == ()
+    monkeypatch.chdir(tmp_path / "elsewhere" / "pictures")
+    for place in (tmp_path / "elsewhere" / "pictures", "."):
+        found = evaluate(made, place, split="test", cache_root=cache)
+        assert (found.images, found.notes) == (test, ())
+
+
+def test_an_excluded_image_is_not_judged_whether_or_not_a_split_is_named(
+    model: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--exclude` did nothing without `--split`, and was not even looked for."""
+    listed = tmp_path / "list.csv"
+    listed.write_text("image,from\nant/00.png,everything\ndog/00.png,everything\nbee/00.png,training\n")
+    found = evaluate(model, folder, exclude=str(listed), cache_root=tmp_path / "cache")
+    assert (found.images, found.not_judged.other_classes) == (72, {"dog": 10})
+    assert (found.by_class[0].images, found.by_class[1].images) == (39, 25)
+    listed.write_text("image,from\nwolf/00.png,everything\n")
+    for name, rule in ((listed, "must be one of the dataset's"), ("none.csv", "must be an existing .csv")):
+        code, _, err = said(
+            capsys, "evaluate", model, folder, "--exclude", name, "--cache", tmp_path / "cache"
+        )
+        assert code == 2
+        assert rule in " ".join(err.split())
+
+
+def test_what_the_model_fixes_is_not_set(model: Path, folder: Path, tmp_path: Path) -> None:
+    """It was overwritten without a word."""
+    with pytest.raises(
+        ConfigurationError, match=r"must be left to the model .*got resolution=64, fit='crop'"
+    ):
+        evaluate(model, folder, resolution=64, fit="crop", cache_root=tmp_path)
 
 
 def test_what_cannot_be_is_refused(model: Path, folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from automl_transfer.api import apply, explore, load, package, search, verify
+from automl_transfer.api import apply, explore, load, package, search, train, verify
 from automl_transfer.domain.spec import StudySpec, TaskSpec
 from automl_transfer.errors import ConfigurationError, DataError
 
@@ -74,6 +74,15 @@ def test_what_is_said_twice_or_wrongly() -> None:
         ConfigurationError, match=r"search\.minutes must be said once, got it as an argument and as 2"
     ):
         search("digits", minutes=3, settings={"search.minutes": 2})
+    for what in (search, train):
+        with pytest.raises(
+            ConfigurationError, match=r"task\.columns\.label must be said once, .* as 'b' in set"
+        ):
+            what("labels.csv", columns={"label": "a"}, settings={"task.columns.label": "b"})
+        with pytest.raises(
+            ConfigurationError, match=r"task\.images must be said once, got it as an argument"
+        ):
+            what("labels.csv", images="a", settings={"task.images": "b"})
     with pytest.raises(ConfigurationError, match=r"name must be said once"):
         search("digits", name="a", settings={"name": "b"})
     with pytest.raises(ConfigurationError, match=r"name: must be .*got 'a b/'"):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +17,18 @@ import torch
 from safetensors.torch import load_file
 
 from automl_transfer.api import evaluate, export, finish, package, search, verify
+from automl_transfer.api.composing import Ingredient, soup
 from automl_transfer.api.exporting import export_from
 from automl_transfer.api.offers import Offer, clearly_likelier, likelier_by, warn_of_flips
 from automl_transfer.api.search import run_study
 from automl_transfer.data.task import LoadedTask, load_task
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.spec import SearchSpec, ShipAs, StudySpec, TaskSpec
+from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError, NotANumberError, StudyError, UserError
 from automl_transfer.models.registry import get_source
-from automl_transfer.recipes.best_strategy import Recipe
+from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.model_folder import load_model
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.shipped_as import AskedFor, Part
@@ -32,7 +38,9 @@ from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
 from automl_transfer.training.calibration import softmax
+from automl_transfer.training.making import make_run, split_logits
 from automl_transfer.transfer.together import Ensemble
+from automl_transfer.workers.sharing import SHIP, SharedWork
 
 SPEC = StudySpec(
     name="offers",
@@ -119,6 +127,25 @@ def test_a_soup_is_the_mean_of_the_weights_with_statistics_of_its_own(made: Made
     assert scores[f"soup of {len(parts)}"] == recipe.metrics.validation.accuracy
     assert get_source(f"checkpoint/@{folder}").info().available  # one network, as ever
     assert verify(made.folder / "soup" / "best_strategy.json").word == "identical"
+
+
+def test_a_soup_takes_what_ties_whatever_the_last_digit_of_a_score(made: Made, task: LoadedTask) -> None:
+    """2 of 3 images are .6666666666666666, which was less than the .666666666667 of the first ingredient."""
+    strategy = Strategy(truncation=1, tune_mode="closed_form")
+    backbone, horizon = get_source(strategy.source).load(1), Horizon(1)
+    alike: dict[str, Any] = {"horizon": horizon, "seed": 0, "device": torch.device("cpu")}
+    rows = task.indices["test"]
+    whole = make_run(strategy, task, backbone, **alike)
+    right = split_logits(whole, "test").argmax(1) == task.labels[rows]
+    three = np.concatenate([rows[right][:2], rows[~right][:1]])
+    few = dataclasses.replace(task, indices={**task.indices, "validation": np.sort(three)})
+    run = make_run(strategy, few, backbone, **alike)
+    logits, scores = split_logits(run, "validation"), run.judge()[1]
+    assert scores.accuracy == 2 / 3
+    with Store.open(StoreURL.parse(made.storage)) as store:
+        records = Trials(store).records(store.study("offers"))
+    pool = [Ingredient(record, run, backbone.architecture, logits, scores) for record in records[:2]]
+    assert len(soup(pool).chosen) == 2
 
 
 def test_an_ensemble_is_the_mean_of_calibrated_probabilities(made: Made, task: LoadedTask) -> None:
@@ -333,6 +360,28 @@ def test_a_look_that_the_store_cannot_keep_is_told_all_the_same(
     looks = json.loads((output / "ranking.json").read_text())["test_looks"]
     assert len(looks) == len(before) + 1
     assert looks[-1]["shipped_as"] == shipped.recipe.shipped_as.name
+
+
+def test_an_export_waits_while_another_process_ships_into_its_folder(made: Made) -> None:
+    made.export("busy", kind="winner", refit=False)
+    waits = threading.Event()
+    said = logging.Handler()
+    said.emit = lambda record: waits.set() if "ships into it" in record.getMessage() else None  # type: ignore[method-assign]
+    logging.getLogger("automl_transfer.api.exporting").addHandler(said)
+    with (
+        Store.open(StoreURL.parse(made.storage)) as store,
+        ThreadPoolExecutor(1) as pool,
+        SharedWork(store, store.study("offers")) as search_,
+    ):
+        assert search_.take(SHIP)
+        later = pool.submit(made.export, "busy", kind="ensemble", refit=False)
+        assert waits.wait(60)
+        made.export("elsewhere", kind="winner", refit=False)  # nobody else writes there
+        assert read_recipe(made.folder / "busy" / "best_strategy.json").kind == "winner"
+        assert not later.done()
+        search_.give_back(SHIP)
+        assert later.result(120).kind == "ensemble"
+    logging.getLogger("automl_transfer.api.exporting").removeHandler(said)
 
 
 def test_a_study_of_one_trial_ships_its_winner(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

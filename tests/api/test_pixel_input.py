@@ -84,6 +84,25 @@ def test_d1_what_is_plainly_scaled_otherwise_is_refused_not_black() -> None:
         taken.pixels(_fitted_estimator(), WHOLE)
 
 
+def test_eight_bits_are_not_nearly_black_where_more_were_trained_with() -> None:
+    eight = WHOLE.astype(np.uint8)
+    for high, remedy in ((1023, r"X \* \(1023 / 255\)"), (65535, r"X \* \(65535 / 255\)")):
+        taken, pixels = fitted(np.rint(WHOLE * (high / 255)).astype(np.uint16))
+        with pytest.raises(
+            ValueError, match=rf"got uint8, which is of 8 bits and nearly black .*pass {remedy}"
+        ):
+            taken.pixels(_fitted_estimator(), eight)
+        assert np.array_equal(taken.pixels(_fitted_estimator(), eight * (high / 255)), pixels)
+        dark = taken.pixels(_fitted_estimator(), eight.astype(int))
+        assert np.array_equal(dark[..., 0], np.rint(WHOLE / high * 255))
+    signed, pixels = fitted(WHOLE * 257 - 32768)
+    with pytest.raises(ValueError, match=r"pass X \* \(65535 / 255\) - 32768, or"):
+        signed.pixels(_fitted_estimator(), eight)
+    assert np.array_equal(signed.pixels(_fitted_estimator(), eight * (65535 / 255) - 32768), pixels)
+    asked, _ = fitted(WHOLE, pixel_range=(0, 4095))  # somebody knows better
+    assert np.array_equal(asked.pixels(_fitted_estimator(), eight)[..., 0], np.rint(WHOLE / 4095 * 255))
+
+
 def test_numbers_of_no_usual_range_are_said_and_kept() -> None:
     standard = (WHOLE - WHOLE.mean()) / WHOLE.std()
     with pytest.warns(UserWarning, match=r"no usual range of pixels: .* say pixel_range=\(low, high\)"):

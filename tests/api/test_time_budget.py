@@ -88,8 +88,15 @@ TASK = Task(
 NOTHING = Costs.known(TASK, [])
 
 
+class Begun(TimePlan):
+    """A plan at its beginning: all of its time is left."""
+
+    def left(self) -> float:
+        return self.seconds - SHIPPING
+
+
 def plan(*, refit: bool = False) -> TimePlan:
-    return TimePlan(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, refit)
+    return Begun(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, refit)
 
 
 def test_trials_end_early_enough_for_the_confirmation_of_the_best_and_for_shipping() -> None:
@@ -115,7 +122,7 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
     assert plan(refit=True).refit_ends() == math.inf
     assert plan().refit_ends() == pytest.approx(max(600.0, time.monotonic()) + 0.05 * 600, abs=5)
     # Where nobody insists on it or forbids it, it has its place as long as it takes no more than its share.
-    undecided = TimePlan(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, None)
+    undecided = Begun(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, None)
     most = REFITTED * 600 / (1 + 20 / 60)
     for seconds, refits in ((most - 1, True), (most + 1, False)):
         assert undecided.refits(record(0, 0.9, seconds)) is refits
@@ -134,9 +141,14 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
     # Once it leads the confirmation, time is kept for it.
     assert undecided.shipping_begins([cheap, dear], dear.root) == pytest.approx(600 - SHIPPING - 150 * 4 / 3)
     for began, refits in ((0.0, True), (-450.0, False)):
-        now = dataclasses.replace(undecided, began=time.monotonic() + began)
+        now = TimePlan(time.monotonic() + began, 600.0, undecided.search, TASK, None)
         assert now.refits_now(dear) is refits
         assert now.refits_now(cheap)
+    # For a refit that there is no time for any more none is kept: trials and confirmation have it.
+    dear = record(0, 0.9, 180.0)
+    for began, kept in ((0.0, 180 * 4 / 3), (-400.0, 0.0)):
+        now = TimePlan(time.monotonic() + began, 600.0, undecided.search, TASK, None)
+        assert now.ends - now.shipping_begins([dear]) == pytest.approx(SHIPPING + kept)
 
 
 def test_judging_under_attack_takes_its_steps() -> None:
@@ -152,7 +164,7 @@ def test_judging_under_attack_takes_its_steps() -> None:
 
 
 def test_trials_have_half_of_the_time_whatever_comes_after_them() -> None:
-    undecided = TimePlan(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, None)
+    undecided = Begun(0.0, 600.0, SearchSpec(confirm=3, confirm_runs=4), TASK, None)
     records = [record(at, 0.9 - at / 100, 45.0) for at in range(4)]
     refit = 45.0 * (1 + 20 / 60)
     assert undecided.search_ends(records, NOTHING) == pytest.approx(600 - SHIPPING - refit - 600 * CONFIRMED)

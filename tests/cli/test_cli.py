@@ -163,6 +163,14 @@ def test_export_writes_the_same_recipe_elsewhere(finished: Path) -> None:
     assert second == first
 
 
+def test_a_study_without_a_complete_trial_is_not_exported(tmp_path: Path) -> None:
+    """A ranking, a page and the folder's owner were left behind beside the error."""
+    run("study", "create", "digits?per_class=8", "--study-name", "new", "--cache", "cache", cwd=tmp_path)
+    said = refused("export", "new", "--output", "out", "--cache", "cache", cwd=tmp_path)
+    assert "a study must have a complete trial before it is exported, got 'new' without one" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_predict_reads_files_of_any_kind_and_survives_a_broken_one(finished: Path, tmp_path: Path) -> None:
     from sklearn.datasets import load_digits
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from automl_transfer.api.rerun import task_of
+from automl_transfer.api.verifying import verify
 from automl_transfer.recipes.best_strategy import read_recipe
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.study_file import study_spec
@@ -99,6 +101,31 @@ def test_verify_reads_the_folder_as_the_search_did(photos: Path, searched: objec
     assert done.stdout.startswith("identical")
 
 
+def test_verify_takes_a_copy_of_any_name(photos: Path, searched: object, tmp_path: Path) -> None:
+    """How the search read the images was forgotten where their folder had another name, or was `.`."""
+    recipe = photos / "runs" / "photos-quick" / "best_strategy.json"
+    copy = tmp_path / "of photos, 2024"
+    shutil.copytree(photos, copy, ignore=shutil.ignore_patterns("runs"))
+    done = run("verify", recipe, "--dataset", ".", "--on-bad-image", "skip", cwd=copy)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("identical")
+    # From Python too, where a name is given.
+    assert verify(recipe, str(copy), device="cpu", cache_root=photos.parent / "cache").word != "outside"
+
+
+def test_apply_says_where_other_images_have_the_name_of_the_recipes_own(
+    photos: Path, searched: object, tmp_path: Path
+) -> None:
+    recipe = photos / "runs" / "photos-quick" / "best_strategy.json"
+    images(tmp_path / "new" / "photos", {"elk": 6, "fox": 6})
+    (tmp_path / "creatures").symlink_to(tmp_path / "new" / "photos")
+    for name, warned in (("new/photos", True), ("creatures", False)):
+        output = f"of {Path(name).name}"
+        done = run("apply", recipe, "--dataset", name, "-o", output, "--device", "cpu", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert ("have the name of the recipe's own" in done.stderr) is warned, done.stderr
+
+
 def test_a_worker_sees_the_same_data(photos: Path, searched: object, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reads the folder as the study says, now with the first search's results in it."""
     monkeypatch.chdir(photos)
@@ -124,7 +151,12 @@ def test_explore_describes_folders_that_make_no_task(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "d: 8 images, which make no task as they lie" in done.stdout
     assert "--split-from train=train" in done.stdout
+    assert done.stderr == "--sheet left out: there is no task to show\n"
     assert not (tmp_path / "s.png").exists()
+    done = run("explore", "d", "--figure", "f.html", "--profile", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["task"] is None
+    assert done.stderr == "--figure, --profile left out: there is no task to show\n"
+    assert not (tmp_path / "f.html").exists()
     done = run("explore", root, "--split-from", "(", cwd=tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr

@@ -139,7 +139,7 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Running]]:
         started.append(process)
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        found = re.search(r"http://[^/\s]+:\d+", line)
         assert found, (line, (tmp_path / "stderr").read_text())
         return Running(process, line, found[0])
 

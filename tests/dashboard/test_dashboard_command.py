@@ -17,6 +17,7 @@ from served import Finished, Running, Serve
 from waiting import until
 
 from automl_transfer.cli.main import main
+from automl_transfer.dashboard.guards import page_address
 from automl_transfer.store.roles import READER, RoleLogin, apply_roles
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL
@@ -97,6 +98,31 @@ def test_secret_files(refused: Refused, tmp_path: Path) -> None:
 def test_other_machines_need_a_token(refused: Refused) -> None:
     assert "without one. Add --token-file FILE" in refused("--host", "0.0.0.0")
     assert "must be an address of this machine" in refused("--host", "127.1.2.3.4", "--port", "0")
+
+
+@pytest.mark.parametrize(
+    ("host", "opened"), [("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]")]
+)
+def test_the_address_that_is_printed_opens(
+    finished: Finished, command: Callable[..., Running], tmp_path: Path, host: str, opened: str
+) -> None:
+    """It was one that nobody listened on, or that was answered 403."""
+    storage = ("--storage", str(finished.url))
+    running = command("--host", host, *storage, AUTOML_TRANSFER_DASHBOARD_TOKEN=TOKEN)
+    assert running.base.startswith(f"http://{opened}:")
+    asked = subprocess.run(
+        ["curl", "-sfg", "--noproxy", "*", "-H", f"Authorization: Bearer {TOKEN}", f"{running.base}/api/studies"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "shown" in asked.stdout
+    said = (tmp_path / "stderr").read_text()
+    assert ("--allow-host NAME" in said) == (host == "0.0.0.0")
+
+
+def test_the_address_of_a_dashboard_for_other_machines_is_the_one_that_they_open() -> None:
+    assert page_address("::", 80) == "http://[::1]:80"
+    assert page_address("0.0.0.0", 80, ["Board.example:443", "b"]) == "http://board.example:80"
+    assert page_address("FD00:0::5", 80, ["b"]) == "http://[fd00::5]:80"
 
 
 def test_a_missing_artifact_folder_of_the_study_is_said(

@@ -13,6 +13,7 @@ from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 
 TOKEN = "a token that nobody guesses"
+FORM = f"token={TOKEN.replace(' ', '+')}".encode()
 JSON = {"Content_Type": "application/json"}
 
 
@@ -68,6 +69,8 @@ def test_get_and_head_answer_alike(finished: Finished, serve: Serve) -> None:
         "localhost.evil.example:80",
         "evil.example:127.0.0.1",
         "[::2]",
+        "[fd00::5]:80",
+        "fd00",
         "",
     ],
 )
@@ -77,9 +80,22 @@ def test_a_foreign_host_is_refused(serve: Serve, host: str) -> None:
     assert b"--allow-host" in said
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1", "[::1]:8080", "127.0.0.1", "Board.Example:443"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "LOCALHOST:1",
+        "[::1]:8080",
+        "127.0.0.1",
+        "Board.Example:443",
+        "[fd00::5]:80",
+        "[FD00:0::6]",
+    ],
+)
 def test_known_hosts_are_served(serve: Serve, host: str) -> None:
-    assert serve(hosts=("0.0.0.0", "board.example")).ask("/api/meta", Host=host)[0] == 200
+    served = serve(hosts=("0.0.0.0", "board.example", "fd00:0::5", "[fd00::6]"))
+    assert served.ask("/api/meta", Host=host)[0] == 200
+    assert served.ask("/api/meta", Host="fd00")[0] == 403
 
 
 def test_every_answer_has_the_security_headers(finished: Finished, serve: Serve) -> None:
@@ -104,12 +120,14 @@ def test_every_answer_has_the_security_headers(finished: Finished, serve: Serve)
 
 def test_without_the_token_nothing_is_shown(serve: Serve) -> None:
     served = serve(token=TOKEN)
+    name = served.ask("/login", "POST", FORM)[1]["set-cookie"].partition("=")[0]
     for headers in (
         {},
         {"Authorization": "Bearer " + "x" * len(TOKEN)},
         {"Authorization": f"Basic {TOKEN}"},
-        {"Cookie": f"automl_transfer_session={TOKEN}"},
-        {"Cookie": "automl_transfer_session=0.0; =;"},
+        {"Cookie": f"{name}={TOKEN}"},
+        {"Cookie": f"{name}=0.0; =;"},
+        {"Cookie": name},
     ):
         for path in ("/", "/dashboard", "/api/studies", "/static/bundle.js", "/artifacts/1/1/a", "/login"):
             status, got, said = served.ask(path, **headers)
@@ -126,17 +144,27 @@ def test_the_form_gives_a_session_that_is_not_the_token(serve: Serve) -> None:
     assert page[0] == 401
     assert b'value="/dashboard/studies/1"' in page[2]
     assert served.ask("/login", "POST", b"token=wrong&next=/dashboard")[0] == 401
-    body = f"token={TOKEN.replace(' ', '+')}&next=/dashboard/studies/1".encode()
-    status, headers, _ = served.ask("/login", "POST", body)
+    status, headers, _ = served.ask("/login", "POST", FORM + b"&next=/dashboard/studies/1")
     assert (status, headers["location"]) == (303, "/dashboard/studies/1")
-    cookie = SimpleCookie(headers["set-cookie"])["automl_transfer_session"]
+    (cookie,) = SimpleCookie(headers["set-cookie"]).values()
     assert (cookie["httponly"], cookie["samesite"], cookie["path"]) == (True, "Strict", "/")
     assert TOKEN not in headers["set-cookie"]
-    assert served.ask("/api/studies", Cookie=f"automl_transfer_session={cookie.value}")[0] == 200
+    assert served.ask("/api/studies", Cookie=f"{cookie.key}={cookie.value}")[0] == 200
     # Beside cookies of other programs of this host, whatever they hold.
-    for others in ('prefs={"theme":"dark"}', "a=x y", "user[name]=1", "automl_transfer_session=old"):
-        cookies = f"{others}; automl_transfer_session={cookie.value}"
+    for others in ('prefs={"theme":"dark"}', "a=x y", "user[name]=1", f"{cookie.key}=old"):
+        cookies = f"{others}; {cookie.key}={cookie.value}"
         assert served.ask("/api/studies", Cookie=cookies)[0] == 200, others
+
+
+def test_two_dashboards_of_one_host_keep_their_own_sessions(serve: Serve) -> None:
+    """A browser keeps one jar of cookies for all ports of a host."""
+    jar: dict[str, str] = {}
+    both = [serve(token=TOKEN), serve(token=TOKEN)]
+    for served in both:
+        headers = served.ask("/login", "POST", FORM)[1]
+        jar |= {cookie.key: cookie.value for cookie in SimpleCookie(headers["set-cookie"]).values()}
+    cookies = "; ".join(f"{name}={value}" for name, value in jar.items())
+    assert [served.ask("/api/studies", Cookie=cookies)[0] for served in both] == [200, 200]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +133,25 @@ def test_what_is_written_is_read_again(
     wanted = {unicodedata.normalize("NFC", each.image): each.weight for each in lines}
     assert {each.image: each.weight for each in read_exclusions(str(path)).values()} == wanted
     assert digest_of_list(lines) == digest_of_list(reversed(lines))
+
+
+def test_names_that_a_spreadsheet_would_run_are_written_as_text_and_found_again(tmp_path: Path) -> None:
+    """Whoever makes the images chooses their names, and whoever looks at the list opens it in a spreadsheet."""
+    classes = ("=HYPERLINK(1)", "'=HYPERLINK(1)", "''=HYPERLINK(1)", "+1", "-1", "@a", "'", "cat")
+    root = make_folder(tmp_path / "d", dict.fromkeys(classes, 12))
+    before = load(root, tmp_path / "c")
+    train = names(before, "train")
+    gone = {min(key for key in train if key.startswith(f"{name}/")) for name in classes}
+    path = write_exclusions(tmp_path / "e.csv", [Exclusion(key, reason="=1+1") for key in sorted(gone)])
+    with path.open(newline="") as stream:
+        cells = [text for row in csv.reader(stream) for text in row]
+    assert not [text for text in cells if text.startswith(("=", "+", "-", "@"))]
+    after = load(root, tmp_path / "c", exclude=str(path))
+    assert train - names(after, "train") == gone
+    by_hand = listing(tmp_path / "h.csv", "+1/000.png,everything,", "'+1/000.png,,", "@a/000.png,everything,")
+    found = load(root, tmp_path / "c", exclude=str(by_hand)).task.excluded
+    assert found is not None
+    assert (found.everything, found.training) == (2, 0)
 
 
 @settings(max_examples=150, deadline=None)

@@ -95,6 +95,16 @@ def test_labels_in_json_and_what_is_missing_is_counted(tmp_path: Path) -> None:
     assert (found.task.classes, len(found.labels)) == (("cat", "dog"), 40)
 
 
+def test_numbers_that_are_alike_are_classes_in_the_same_order_every_time(tmp_path: Path) -> None:
+    """Of `1` and `01` either came first, as Python happened to hash them: another task each time."""
+    pairs = [f"{zero}{number}" for number in range(1, 9) for zero in ("0", "")]
+    with tarfile.open(tmp_path / "one.tar", "w") as tar:
+        for number in range(160):
+            add(tar, f"{number}.png", png(number))
+            add(tar, f"{number}.cls", pairs[number % 16].encode())
+    assert load(tmp_path / "one.tar", tmp_path / "cache").task.classes == tuple(pairs)
+
+
 def test_shards_that_cannot_be_used(tmp_path: Path) -> None:
     write(tmp_path, "whole.tar")
     whole = (tmp_path / "whole.tar").read_bytes()

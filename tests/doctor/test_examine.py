@@ -105,6 +105,27 @@ def test_the_list_takes_out_what_was_found_and_leaves_the_rest(
     assert len(inside) == 1
 
 
+def test_no_list_holds_a_formula_whatever_the_images_are_called(tmp_path: Path) -> None:
+    """Whoever makes the images chooses their names, and whoever looks at the list opens it in a spreadsheet."""
+    both = ("=HYPERLINK(1)/000.png", "+1/copy.png")
+    root = make_folder(tmp_path / "d", {"=HYPERLINK(1)": 12})
+    (root / "+1").mkdir()
+    for number in range(12):
+        Image.fromarray(np.array(noise(99 + number)) // 4).save(root / "+1" / f"{number}.png")
+    shutil.copy(root / both[0], root / both[1])
+    found = examine(root, output=tmp_path / "seen", cache_root=tmp_path / "c", device="cpu")
+    exclude, groups = (tmp_path / "seen" / name for name in ("exclude.csv", "groups.csv"))
+    for path in (exclude, groups):
+        with path.open(newline="") as stream:
+            assert not [cell for row in csv.reader(stream) for cell in row if cell.startswith(("=", "+"))]
+    task = load(root, tmp_path / "c", exclude=str(exclude), group_from=str(groups))
+    assert task.weights is not None
+    assert task.groups is not None
+    gone = {key for key, weight in zip(task.keys, task.weights, strict=True) if weight == 0.0}
+    assert gone == {each.image for each in found.exclusions()} >= set(both)
+    assert len({task.groups[task.keys.index(key)] for key in both}) == 1
+
+
 def test_json_is_as_published_and_the_page_is_whole(told: tuple[Diagnosis, Path], chromium: Any) -> None:
     found, folder = told
     value = json.loads((folder / "doctor.json").read_text())

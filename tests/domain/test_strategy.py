@@ -84,6 +84,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "input_noise": ONE,
     "adversarial": ONE,
     "adversarial_steps": st.integers(1, 50),
+    "train_scale": st.floats(0.25, 1.0),
 }
 TRAINED = st.builds(Strategy, **FIELDS)
 SOLVED = st.builds(Strategy, **{**FIELDS, "tune_mode": st.just("closed_form"), "head_init": st.just("ridge")})

@@ -7,14 +7,16 @@ import copy
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision.models import MaxVit
 
 from automl_transfer.errors import SourceError
 from automl_transfer.models import network
 from automl_transfer.models.architectures import Preprocessing, assemble, create_network
 from automl_transfer.models.families.registry import FAMILIES
 from automl_transfer.models.heads import PooledHead, TargetModel, truncate
-from automl_transfer.models.network import Backbone, adapt_channels
+from automl_transfer.models.network import Backbone, adapt_channels, keep_branches
 from automl_transfer.models.registry import build_architecture
+from automl_transfer.models.traits import branch_drops
 
 STATED = Preprocessing((0.5,) * 3, (0.5,) * 3, 224)
 NETWORKS = {  # the smallest of each family, its groups, and the smallest image of a power of two
@@ -84,6 +86,47 @@ def test_every_family_is_covered() -> None:
         ancestors = type(create_network(architecture)).__mro__
         seen |= {f"{kind.__module__}.{kind.__qualname__}" for kind in ancestors}
     assert set(FAMILIES) - seen == {"timm.models.vgg.VGG"}  # half a gigabyte; tried by hand
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "torchvision/efficientnet_b0",
+        "torchvision/convnext_tiny",
+        "torchvision/swin_t",
+        "timm/swin_tiny_patch4_window7_224",
+    ],
+)
+def test_no_branch_is_left_out_that_no_strategy_leaves_out(architecture: str) -> None:
+    """Libraries build networks with the stochastic depth that ImageNet was trained with: up to a half."""
+    torch.manual_seed(0)
+    backbone = build_architecture(architecture, 3)
+    images = torch.randn(2, 3, 64, 64)
+    expected = backbone(images)
+    backbone.train()
+    for layer in backbone.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    assert torch.equal(backbone(images), expected)
+    assert next(branch_drops(backbone.groups), None) is not None  # `drop_path` finds its places
+
+
+@torch.no_grad()
+def test_branches_that_have_another_name_are_kept_as_well() -> None:
+    torch.manual_seed(0)
+    model = MaxVit(
+        input_size=(64, 64), stem_channels=8, partition_size=2, block_channels=[8, 16], block_layers=[1, 1],
+        head_dim=8, stochastic_depth_prob=0.9,
+    )  # fmt: skip
+    keep_branches(model)
+    images = torch.randn(4, 3, 64, 64)
+    expected = model.eval()(images)
+    model.train()
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    assert torch.equal(model(images), expected)
 
 
 def test_fully_connected_layers_before_the_last_are_groups() -> None:

@@ -230,6 +230,7 @@ def test_names_that_do_not_exist_are_refused_with_what_is_possible(name: str, te
         ("scratch/torchvision/resnet18", {"batch_norms"}),
         ("scratch/timm/resnet18", {"batch_norms", "residual_blocks"}),
         ("scratch/timm/test_vit", {"residual_blocks"}),
+        ("scratch/timm/convnext_zepto_rms", {"residual_blocks"}),
         ("timm/vit_tiny_patch16_224.augreg_in21k", {"residual_blocks", "source_head"}),
         ("timm/vit_small_patch14_dinov2.lvd142m", {"residual_blocks"}),
     ],

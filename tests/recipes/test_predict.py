@@ -113,6 +113,18 @@ def test_d1_arrays_are_scaled_as_in_training(predictor: Predictor) -> None:
         camera.predict(whole.astype(np.uint16) * 257)
 
 
+def test_an_array_of_eight_bits_is_no_darker_than_the_file_of_it(predictor: Predictor, images: Path) -> None:
+    """A model of 12-bit images took the array for numbers of 12 bits: 255 was nearly black, without a word."""
+    twelve = PixelRange(low=0.0, high=4095.0, word="12 bits")
+    camera = Predictor(predictor.model, predictor.description.model_copy(update={"pixel_range": twelve}))
+    array = np.asarray(Image.open(images / "0.png"))[None]
+    with pytest.raises(DataError, match=r"12 bits .*, got uint8, .* pass images \* \(4095 / 255\)"):
+        camera.predict(array)
+    (of_file,) = camera.predict(images / "0.png")
+    (of_array,) = camera.predict(array * (4095 / 255))
+    assert of_array.top == of_file.top
+
+
 @pytest.mark.parametrize(
     "array",
     [np.zeros((2, 32, 32, 1), complex), np.zeros((32, 32), np.uint8), np.zeros((1, 32, 32, 2), np.uint8)],

@@ -146,6 +146,27 @@ def test_what_is_left_out_of_folders_is_counted(
     assert "2 .heic" in err
 
 
+def test_a_list_may_come_from_any_editor_and_a_name_that_ends_in_null_is_exact(
+    model: Path, image: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first line had a byte order mark, or the last one a carriage return: no such file."""
+    odd = image.with_name("\ufeffodd.png\r")
+    odd.write_bytes(image.read_bytes())
+    lines = f"\ufeff{image}\r\n\r\n{image}\r".encode()
+    for given, names, more in (
+        (lines, [image, image], ()),
+        (b"\xef\xbb\xbf\n" + lines[3:], [image, image], ()),
+        (f"{odd.name}\0{image}".encode(), [odd.name, image], ("--null",)),
+    ):
+        monkeypatch.chdir(image.parent)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        code, out, err = said(capsys, "predict", model, "-", "--format", "jsonl", *more)
+        assert (code, err) == (0, "")
+        rows = [json.loads(row) for row in out.splitlines()]
+        assert [row["file"] for row in rows] == [str(name) for name in names]
+        assert all(row["label"] for row in rows)
+
+
 def test_more_classes_are_never_listed_than_there_are(
     model: Path, image: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

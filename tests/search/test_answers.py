@@ -7,7 +7,14 @@ import pytest
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import SplitSizes, Task
-from automl_transfer.search.answers import FINETUNED, finetuned_from, fixed_by, keeps, tuned_from
+from automl_transfer.search.answers import (
+    FINETUNED,
+    JUDGED_LARGER,
+    finetuned_from,
+    fixed_by,
+    keeps,
+    tuned_from,
+)
 from automl_transfer.space.space import Space
 from automl_transfer.space.study_file import PRESETS, preset_path, read_study
 
@@ -28,8 +35,11 @@ def task(train: int, side: int, channels: int = 3) -> Task:
     )
 
 
-def whole(settings: dict[str, object], images: Task, horizon: Horizon = NINE) -> Strategy | None:
-    return finetuned_from(SOLVED, Space.from_settings(settings), settings, images, horizon)
+def whole(
+    settings: dict[str, object], images: Task, horizon: Horizon = NINE, *, detailed: bool = False
+) -> Strategy | None:
+    space = Space.from_settings(settings)
+    return finetuned_from(SOLVED, space, settings, images, horizon, detailed=detailed)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -40,6 +50,9 @@ def test_every_preset_tries_to_fine_tune_the_whole_network_on_photographs(preset
     assert {name: getattr(found, name) for name in FINETUNED} == FINETUNED
     assert (found.truncation, found.pool, found.transfer_depth) == (8, 1, 8)
     assert (found.augmentation, found.crop, found.mirror) == ("none", 0.5, True)
+    # Where the files have the pixels, it is judged on larger images than it trains on.
+    detailed = whole(dict(spec.space), task(3000, 128), spec.search.horizon(3000), detailed=True)
+    assert detailed == found.model_copy(update=dict(JUDGED_LARGER))
 
 
 def test_small_or_few_images_are_not_fine_tuned_whole() -> None:
@@ -56,6 +69,11 @@ def test_a_study_that_names_dimensions_bounds_the_fine_tuned_answer() -> None:
     assert found is not None
     assert (found.learning_rate, found.mirror) == (3e-4, False)
     assert whole({"tune_mode": ("head", "suffix")}, task(3000, 128)) is None
+    # Crops are smaller than what is judged only where that may be larger than the task states.
+    for settings in ({"resolution_scale": 1.0}, {"resolution_scale": (1.0, 2.0)}, {"detail": False}):
+        found = whole(settings, task(3000, 128), detailed=True)
+        assert found is not None
+        assert (found.resolution_scale, found.train_scale) == (1.0, 1.0)
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])

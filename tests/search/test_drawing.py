@@ -214,7 +214,7 @@ def beginning(store: Store, study: StudyHandle, trials: Trials) -> Beginning:
     proposals = Proposals(
         history, make_sampler(search, 0), Space.of_study(study.spec), search, cost=pytest.fail, news=list
     )
-    return Beginning(trials, study, history, Promotion(store, study), proposals, lambda: None)
+    return Beginning(trials, study, history, Promotion(store, study), proposals, lambda fits: None)
 
 
 def test_workers_of_one_seed_part_ways(tmp_path: Path, task: LoadedTask) -> None:

@@ -206,6 +206,27 @@ def test_a_name_a_budget_and_a_space_are_said_once(tmp_path: Path) -> None:
         study_spec(str(path), "best", [])
 
 
+def test_columns_take_the_place_of_the_files_for_their_roles_alone(tmp_path: Path) -> None:
+    """`--columns label=...` dropped the file's group: one patient's images were trained on and tested with."""
+    columns = '\n[task.columns]\nlabel = "finding"\ngroup = "mrn"\n'
+    path = str(write(tmp_path, GOOD + columns))
+    found = study_spec(path, None, (), task__columns={"label": "finding2", "split": ""}).task.columns
+    assert (found.label, found.group, found.split) == ("finding2", "mrn", "")
+    found = study_spec(
+        path, None, ["task.columns.file=scan"], task__columns={"label": "finding2"}
+    ).task.columns
+    assert (found.file, found.label, found.group) == ("scan", "finding2", "mrn")
+    for said in ("task.columns.label=x", "task.columns={label = 'x'}"):
+        with pytest.raises(ConfigurationError, match=r"task\.columns\.label: must be said once, .* as 'y'"):
+            study_spec(path, None, [said], task__columns={"label": "y"})
+    with pytest.raises(ConfigurationError, match=r"task\.columns\.label: must be said once, got 'y' and 'x'"):
+        study_spec(path, None, (), task__columns={"label": "y"}, task__columns__label="x")
+    with pytest.raises(ConfigurationError, match=r"task\.columns\.colour: unknown key"):
+        study_spec(path, None, (), task__columns={"colour": "y"})
+    with pytest.raises(ConfigurationError, match=r"task\.columns: .* got 'y'"):
+        study_spec(path, None, (), task__columns="y")
+
+
 def test_presets_are_found() -> None:
     for name in PRESETS:
         assert read_study(preset_path(name)).name == name

@@ -15,13 +15,15 @@ import sqlalchemy as sa
 from nobody import as_nobody, as_root
 from store_helpers import DONE, TASK, draft, open_study, spec
 
+from automl_transfer.api.run_folder import check_run_folder, claim_run_folder
 from automl_transfer.domain.records import TrialState
-from automl_transfer.errors import StoreUnavailableError, StoreURLError
+from automl_transfer.errors import OutputError, StoreUnavailableError, StoreURLError
 from automl_transfer.store.roles import READER, WORKER, RoleLogin, apply_roles, roles_sql
 from automl_transfer.store.sqlite_files import UnwritableFile
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
+from automl_transfer.workers.spool import spool_folder
 
 READ = """
 import sys
@@ -190,9 +192,14 @@ def test_a_schema_that_does_not_exist(postgres_url: str) -> None:
             )
 
 
-def test_two_schemas_of_one_database_are_two_stores(lab: str, postgres_url: str) -> None:
+def test_two_schemas_of_one_database_are_two_stores(lab: str, postgres_url: str, tmp_path: Path) -> None:
     with Store.open(StoreURL.parse(postgres_url)) as public, Store.open(StoreURL.parse(lab)) as other:
-        public.create_study(spec("in public"), TASK, artifact_url="a", sources={})
+        study = public.create_study(spec("in public"), TASK, artifact_url="a", sources={})
+        # The results of one are not in the way of the other: they may be of a search that is at work.
+        assert claim_run_folder(public, study, tmp_path / "run") is None
+        with pytest.raises(OutputError, match="in another store"):
+            check_run_folder(other, "in public", tmp_path / "run")
+        assert spool_folder(public, study) != spool_folder(other, study)
         other.create_study(spec("in lab"), TASK, artifact_url="a", sources={})
         assert [s.name for s in public.studies()] == ["in public"]
         assert [s.name for s in other.studies()] == ["in lab"]

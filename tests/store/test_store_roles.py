@@ -16,7 +16,7 @@ from store_helpers import CRASH, DONE, OUTCOME, TASK, age, checkpoint, draft, ep
 from automl_transfer.domain.records import TrialState
 from automl_transfer.errors import StoreURLError
 from automl_transfer.store.published import PublishedPage
-from automl_transfer.store.roles import READER, WORKER, RoleLogin, apply_roles, roles_sql
+from automl_transfer.store.roles import READER, WORKER, RoleLogin, apply_roles, quoted, roles_sql
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
@@ -158,6 +158,33 @@ def test_a_login_gets_the_password_of_its_url(logins: Logins, postgres_server: A
     finally:
         rules.write_text(before)
         postgres_server.sql("SELECT pg_reload_conf()")
+
+
+def test_a_login_may_become_one_of_the_other_kind(logins: Logins) -> None:
+    """What ends with "ready" is: once a worker may no longer write, and once a reader may."""
+    apply_roles(logins.owner, [RoleLogin(READER, logins.worker), RoleLogin(WORKER, logins.reader)])
+    with Store.open(logins.worker, patience=0, read_only=True) as store:
+        assert Trials(store).counts(store.study("s")).complete == 0
+        refused(store, "SET TRANSACTION READ WRITE; INSERT INTO trial_values VALUES (1)")
+        refused(store, "SET TRANSACTION READ WRITE; UPDATE trials SET state = 'FAIL'")
+    with Store.open(logins.reader, patience=0) as store:
+        trials, study = Trials(store), store.study("s")
+        assert trials.enqueue(study, draft(1), once="first") == 0
+        assert trials.claim(study, "w") is not None
+
+
+def test_a_login_that_may_do_less_or_more_than_its_kind_is_told(logins: Logins) -> None:
+    worker, reader = (quoted(str(url.sqlalchemy.username)) for url in (logins.worker, logins.reader))
+    database = quoted(str(logins.owner.url.sqlalchemy.database))
+    with logins.owner.engine.begin() as connection:
+        connection.exec_driver_sql(
+            f"ALTER ROLE {worker} IN DATABASE {database} SET default_transaction_read_only = on"
+        )
+        connection.exec_driver_sql(f"GRANT INSERT ON at_leases TO {reader}")
+    with pytest.raises(StoreURLError, match=r"be able to write in schema 'public'.*what else was"):
+        apply_roles(logins.owner, [RoleLogin(WORKER, logins.worker)])
+    with pytest.raises(StoreURLError, match=r"to read, and no more, in schema 'public'.*what else was"):
+        apply_roles(logins.owner, [RoleLogin(READER, logins.reader)])
 
 
 def test_wrong_logins_are_refused_and_nothing_is_made(logins: Logins, postgres_url: str) -> None:

@@ -121,9 +121,27 @@ def test_checkpoints_go_on_with_any_number_of_devices(folder: Path) -> None:
 
 
 def test_interrupted_with_parts_is_the_same_bit_for_bit(folder: Path) -> None:
-    case = {"changes": {**STILL, "ema": 0.9}, "epochs": 3}
+    case = {"changes": {**STILL, "ema": 0.9, "dropout": 0.2}, "epochs": 3}
     (whole, again), _ = together(folder, [{**case, "save": "parts"}, {**case, "restore": "parts"}])
     assert whole["sha256"] == again["sha256"]
+
+
+def test_each_device_draws_for_its_own_images(folder: Path) -> None:
+    cases = [{"changes": STILL, "draws": True, "shards": shards} for shards in (True, False)]
+    for found in together(folder, cases)[0]:
+        first, second = found["drawn"]
+        assert len(first) == len(second) == len({*first, *second}) / 2 > 4
+
+
+def test_what_is_prepared_is_the_same_on_all_devices(folder: Path) -> None:
+    """They began with an encoder each, of other noise even, and added up gradients of these."""
+    changes = {**STILL, "prepare": "denoise", "prepare_steps": 8}
+    case = {"changes": changes, "epochs": 1, "threads": [1, 2]}
+    found, _ = together(folder, [case, {**case, "shards": False}])
+    expected = alone(folder, case)
+    for each in found:
+        assert len(set(each["weights"])) == 1
+        assert_near(each, expected)
 
 
 @pytest.mark.parametrize("shards", [True, False])

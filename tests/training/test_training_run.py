@@ -353,6 +353,19 @@ def test_weights_that_are_averaged_are_judged_and_shipped_and_do_not_train(
     assert scores(best, task.labels[rows], 10).nll == pytest.approx(run.best.validation_loss, abs=1e-5)
 
 
+def test_the_average_of_a_part_that_froze_reaches_its_weights(task: LoadedTask) -> None:
+    """What trains on above it is fitted to those, and ships with the average."""
+    run = make_run(task, max_epochs=9, phases="freezing", ema=0.9)
+    name, behind = "groups.0.0.weight", []
+    (average,) = run.plan.terms
+    for _ in run.epochs():
+        state = run.model.state_dict()
+        behind.append(float((average.shown(state)[name] - state[name]).abs().max()))
+    assert run.plan.frozen_prefix == 2
+    assert behind[2] > 0  # the last epoch in which it trains
+    assert behind[-1] < 0.05 * behind[2]
+
+
 def test_the_best_epoch_follows_the_tasks_metric(task: LoadedTask) -> None:
     other = dataclasses.replace(task, task=task.task.model_copy(update={"metric": "macro_f1"}))
     run = make_run(other, max_epochs=5, learning_rate=0.05)

@@ -28,7 +28,14 @@ def weighted(task: LoadedTask) -> LoadedTask:
     return dataclasses.replace(task, weights=1.0 + np.arange(len(task.labels)) % 3)
 
 
-@pytest.mark.parametrize("changes", [{}, {"class_weights": True, "label_smoothing": 0.1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"class_weights": True, "label_smoothing": 0.1},
+        {"anchor": "delta", "anchor_weight": 10.0},
+    ],
+)
 def test_whole_weights_train_as_repeated_images_do(weighted: LoadedTask, changes: dict[str, Any]) -> None:
     rows = weighted.indices["train"]
     assert weighted.weights is not None

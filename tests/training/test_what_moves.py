@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from automl_transfer.data.task import LoadedTask
+from automl_transfer.errors import TrialDataError
 from automl_transfer.training.run import TrainingRun
+from automl_transfer.training.state import read_checkpoint, write_checkpoint
 from automl_transfer.transfer.build import build_plan
 from automl_transfer.transfer.terms.low_rank import LowRank
 
@@ -139,6 +141,52 @@ def test_an_interrupted_run_ends_with_the_same_weights(
         assert second.restore(tmp_path / str(stop)).identical
         second.train_to(4)
         assert second.weights_sha256() == whole.weights_sha256()
+
+
+def test_factors_are_of_weights_that_they_make_smaller(task: LoadedTask) -> None:
+    """A product of rank 8 takes as many numbers as a 16 x 16 matrix has; depthwise kernels are no matrices."""
+    separable = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.Conv2d(16, 16, 1))
+    found = {}
+    for rank in (2, 8):
+        run = make_run(task, backbone=small_backbone(extra=separable), tune_mode="lora", rank=rank)
+        weights = dict(run.model.groups.named_parameters())
+        found[rank] = {name for name, weight in weights.items() if weight.requires_grad}
+        factors = factors_of(run).state()
+        assert {name.rpartition(".")[0] for name in factors} == found[rank]
+        assert sum(each.numel() for each in factors.values()) < sum(weights[n].numel() for n in found[rank])
+    assert found == {
+        2: {"0.0.weight", "1.0.weight", "2.0.weight", "2.3.1.weight"},
+        8: {"1.0.weight", "2.0.weight"},
+    }
+
+
+def test_an_average_takes_in_the_low_rank_step_that_was_just_made(task: LoadedTask) -> None:
+    given = {"tune_mode": "lora", "rank": 2, "head_init": "he", "schedule": "constant", "warmup": 0.0}
+    run = make_run(task, max_epochs=1, batch=500, ema=0.99, norm_policy="frozen", **given)  # one step
+    start = {name: p.detach().clone() for name, p in run.model.named_parameters() if p.requires_grad}
+    run.train_to(1)
+    now = {name: p.detach().clone() for name, p in run.model.named_parameters() if name in start}
+    run.load_shown()
+    assert len(start) == 5
+    for name, shown in run.model.named_parameters():
+        if name in start:
+            assert not torch.equal(now[name], start[name]), name
+            torch.testing.assert_close(shown.detach(), torch.lerp(start[name], now[name], 9 / 11))
+
+
+def test_a_checkpoint_with_factors_of_other_weights_is_refused(task: LoadedTask, tmp_path: Path) -> None:
+    """Earlier versions had more of them; plain SGD keeps nothing that would not fit."""
+    given = {"tune_mode": "lora", "rank": 2, "optimizer": "sgd", "momentum": 0.0}
+    run = make_run(task, **given)
+    run.train_to(1)
+    run.save(tmp_path / "state")
+    tensors, kept = read_checkpoint(tmp_path / "state", run._identity())
+    more = {**tensors, "terms.0.2.3.0.weight.b": torch.zeros(16, 2)}
+    write_checkpoint(tmp_path / "state", more, kept.model_dump(mode="json"))
+    with pytest.raises(
+        TrialDataError, match=r"must be of the same weights, got others: .*2\.3\.0\.weight\.b"
+    ):
+        make_run(task, **given).restore(tmp_path / "state")
 
 
 def test_groups_freeze_from_the_bottom_up_under_one_schedule(task: LoadedTask) -> None:

@@ -3,7 +3,8 @@
     RANK=0 WORLD_SIZE=2 python two_members.py FOLDER
 
 `FOLDER/cases.json` lists runs. Each has changes of the strategy, and perhaps `shards`, `precision`, `epochs`,
-`fails` (the second member is out of memory, once), `save` and `restore` (folders).
+`fails` (the second member is out of memory, once), `save` and `restore` (folders), `draws` (what each member draws
+by chance is written down), `threads` (of each member).
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from small_runs import CPU, small_backbone, small_task, strategy
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.machine import end_at_once
 from automl_transfer.training.crew import OVER, Crew, Over
+from automl_transfer.training.making import make_run
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.training.sharded import ShardedStepper
 from automl_transfer.training.team import Team
-from automl_transfer.transfer.build import build_plan
 
 
 class LimitedOnce(nn.Module):
@@ -39,21 +41,28 @@ class LimitedOnce(nn.Module):
         return x
 
 
+class Draws(nn.Module):
+    """Draws a number in each pass of a step, as dropout and noise do, and writes it down."""
+
+    seen: ClassVar[list[float]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            Draws.seen.append(float(torch.rand(())))
+        return x
+
+
 def run_of(case: Mapping[str, Any], folder: Path, crew: Crew | None = None) -> TrainingRun:
-    extra = None
+    extra: nn.Module | None = None
     if case.get("fails") and crew is not None and crew.rank == 1:
         LimitedOnce.calls, extra = 0, LimitedOnce()
-    plan = build_plan(
+    if case.get("draws"):
+        Draws.seen, extra = [], Draws()
+    return make_run(
         strategy(**case.get("changes", {})),
+        small_task(folder / "cache"),
         small_backbone(residual=True, extra=extra),
-        small_task(folder / "cache"),
-        seed=0,
-        device=CPU,
-    )
-    return TrainingRun(
-        plan,
-        small_task(folder / "cache"),
-        max_epochs=case.get("epochs", 2),
+        horizon=Horizon(case.get("epochs", 2)),
         seed=0,
         device=CPU,
         crew=crew,
@@ -88,11 +97,11 @@ def kept(run: TrainingRun) -> list[int]:
 
 
 def main(folder: Path) -> None:
-    torch.set_num_threads(1)
     team = Team(CPU, f"file://{folder / 'meet'}")
     found = []
     for case in json.loads((folder / "cases.json").read_text(encoding="utf-8")):
         team.shards = case.get("shards", True)
+        torch.set_num_threads(case.get("threads", (1, 1))[team.rank])
         run = run_of(case, folder, team)
         if "restore" in case:
             run.restore(folder / case["restore"])
@@ -105,6 +114,10 @@ def main(folder: Path) -> None:
                 team.hand_out(None)
             except Over:
                 pass
+        told: list[Any] = [None] * team.size
+        distributed.all_gather_object(told, (Draws.seen, run.weights_sha256()))
+        if found:
+            found[-1]["drawn"], found[-1]["weights"] = zip(*told, strict=True)
     if team.rank == 0:
         (folder / "found.json").write_text(json.dumps(found), encoding="utf-8")
     team.leave()

@@ -6,12 +6,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from small_plans import CPU, plan, small_backbone, strategy
 
+from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain import methods
+from automl_transfer.domain.horizon import Horizon
+from automl_transfer.training.making import make_run
 from automl_transfer.transfer.drawn import Draw, Drawn
+from automl_transfer.transfer.views import Augment, Views
 
 COLOUR = np.random.default_rng(0).integers(0, 256, (30, 24, 24, 3), dtype=np.uint8)
-PLAIN = Draw(crop=1.0, mirror=False, distort="none", strength=0.5, erasing=0.0, seed=3, upright=True)
+PLAIN = Draw(
+    crop=1.0, scale=1.0, mirror=False, distort="none", strength=0.5, erasing=0.0, seed=3, upright=True
+)
 DRAWS = [
     replace(PLAIN, crop=0.5, mirror=True),
     *(replace(PLAIN, distort=name) for name in methods.built_in("distort") if name != "none"),
@@ -72,6 +79,28 @@ def test_half_of_the_images_are_mirrored() -> None:
     assert np.mean(mirrored) + np.mean(kept) == 1.0
 
 
+def test_each_pass_draws_from_the_view_whose_turn_it_is(task: LoadedTask) -> None:
+    """A strategy that asked for shifted views and for mirrors had the mirrors alone."""
+    found = plan(task, tune_mode="full", augmentation="affine", views=3, mirror=True)
+    drawn, views, rows = found.seen(task), Views(task.images, found.augment), task.indices["train"]
+    for number in range(1, 7):
+        seen = drawn[drawn.numbers(rows, [number])]
+        view = views[views.numbers(rows, [(number - 1) % 3])]
+        mirrored = (seen == view[:, :, ::-1]).all((1, 2, 3))
+        assert (mirrored | (seen == view).all((1, 2, 3))).all()
+        assert 0.3 < mirrored.mean() < 0.7
+    validation = task.indices["validation"]
+    assert np.array_equal(drawn[validation], task.images[validation])
+    ramp = np.zeros((30, 80, 80, 3), np.uint8)
+    ramp[...] = (np.arange(80) * 3)[None, None, :, None]
+    crop = replace(PLAIN, crop=0.4)
+    cropped, plain = Drawn(COLOUR, ramp, crop, Augment("affine", 2)), Drawn(COLOUR, ramp, crop)
+    numbers = cropped.numbers(np.arange(30), [1, 2])
+    same = np.array([np.array_equal(*pair) for pair in zip(cropped[numbers], plain[numbers], strict=True)])
+    assert same[::2].all()  # the first view is the image as it is
+    assert not same[1::2].any()
+
+
 @pytest.mark.parametrize(("upright", "most"), [(True, 30.0), (False, 135.0)])
 def test_where_the_class_depends_on_what_is_up_nothing_is_turned_far(upright: bool, most: float) -> None:
     """A 6 that is turned by 135 degrees is a 9."""
@@ -97,3 +126,27 @@ def test_erasing_fills_a_rectangle_with_noise() -> None:
     assert 0.4 < (shares > 0).mean() < 0.6
     assert shares[shares > 0].min() > 0.01
     assert shares.max() < 0.34
+
+
+def test_crops_may_be_smaller_than_the_images_that_are_judged() -> None:
+    larger = np.random.default_rng(2).integers(0, 256, (9, 60, 60, 3), dtype=np.uint8)
+    draw, numbers = replace(PLAIN, crop=0.5, mirror=True), np.arange(9) + 18
+    small = Drawn(np.zeros((9, 32, 32, 3), np.uint8), larger, draw)[numbers]
+    judged = Drawn(np.zeros((9, 40, 40, 3), np.uint8), larger, replace(draw, scale=0.8))
+    assert judged.shape == (9, 40, 40, 3)
+    assert np.array_equal(judged[numbers], small)  # the same parts, at the same side
+    assert judged[np.arange(9)].shape == (9, 40, 40, 3)
+    few = Drawn(np.zeros((9, 36, 36, 3), np.uint8), larger, replace(draw, scale=0.5))
+    assert few[numbers].shape == (9, 32, 32, 3)  # large enough for every network
+
+
+def test_a_network_trains_on_small_crops_and_is_judged_on_larger_images(task: LoadedTask) -> None:
+    chosen = strategy(tune_mode="full", norm_policy="train", crop=0.5, train_scale=0.5, batch=16)
+    assert "crops at 0.5 of that side" in chosen.describe()
+    task = replace(task, images=np.ascontiguousarray(task.images.repeat(4, 1).repeat(4, 2)))
+    run = make_run(chosen, task, small_backbone(), horizon=Horizon(1), seed=0, device=CPU)
+    seen: set[tuple[int, ...]] = set()
+    run.model.register_forward_pre_hook(lambda _, args: seen.add((run.model.training, args[0].shape[-1])))
+    next(iter(run.epochs()))
+    side = task.side
+    assert seen == {(True, side // 2), (False, side)}

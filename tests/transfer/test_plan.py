@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from small_plans import CPU, plan, small_backbone
-from torch import Tensor, nn
+from torch import nn
 
-from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.errors import ConfigurationError, DataError, SourceError
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.transfer.build import build_plan
-from automl_transfer.transfer.norms import adapt_statistics, batch_norms
 from automl_transfer.transfer.plan import TransferPlan
 from automl_transfer.transfer.terms.l2sp import L2SP
 
@@ -154,32 +152,6 @@ def test_adapted_norms_take_the_targets_statistics_and_keep_them(task: LoadedTas
     assert first.momentum == 0.1
 
 
-def test_statistics_are_adapted_in_the_batches_that_fit(task: LoadedTask) -> None:
-    class Limited(nn.Module):
-        sizes: ClassVar[list[int]] = []
-
-        def forward(self, x: Tensor) -> Tensor:
-            if len(x) > 16:
-                raise torch.OutOfMemoryError(f"no memory for {len(x)} images")
-            self.sizes.append(len(x))
-            return x
-
-    found, limited = (plan(task, tune_mode="full", norm_policy="train") for _ in range(2))
-    limited.model.groups[0].append(Limited())  # type: ignore[operator]
-    for each in (found, limited):
-        adapt_statistics(
-            each.model, batch_norms([each.model]), task.images, task.indices["train"], each.normaliser(CPU)
-        )
-    assert len(set(Limited.sizes)) == 1  # the average weighs batches alike
-    assert len(task.indices["train"]) <= sum(Limited.sizes)
-    one, other = (norm(each, 0).running_mean for each in (found, limited))
-    torch.testing.assert_close(one, other, atol=0.02, rtol=0.05)
-    with abortable(lambda: True), pytest.raises(Aborted):
-        adapt_statistics(
-            found.model, batch_norms([found.model]), task.images, task.indices["train"], found.normaliser(CPU)
-        )
-
-
 def test_rates_decay_downwards_from_the_top_group_and_multiply_at_the_head(task: LoadedTask) -> None:
     found = plan(task, tune_mode="full", learning_rate=0.01, layer_decay=0.5, head_lr_mult=10.0)
     rates = [row.learning_rate for row in found.rows]
@@ -257,6 +229,38 @@ def test_a_solved_head_on_random_groups_has_their_statistics_estimated(task: Loa
     found = plan(task, backbone=small_backbone(False), ridge_lambda=0.1, **scratch)
     assert float(norm(found, 4).running_mean.abs().max()) > 0.0  # type: ignore[union-attr]
     assert validation_scores(found, task).accuracy > 0.7
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tune_mode": "head"},
+        {"tune_mode": "full", "phases": "lp_ft"},
+        {"tune_mode": "full", "phases": "gradual", "norm_policy": "train"},
+        {"tune_mode": "surgical", "block": "first"},
+    ],
+)
+def test_random_groups_that_are_frozen_at_first_have_their_statistics_estimated(
+    task: LoadedTask, changes: dict[str, Any]
+) -> None:
+    """Else their norms are identities, under a head that nothing solves."""
+    source = small_backbone()
+    found = plan(task, backbone=source, transfer_depth=4, head_init="he", **changes)  # 3 of 5 groups
+    x = found.normaliser(CPU)(torch.from_numpy(np.array(task.images[task.indices["train"]])))
+    with torch.no_grad():
+        below = found.model.groups[3][0](found.model.run(x, 3)[0])  # type: ignore[index]
+    torch.testing.assert_close(norm(found, 3).running_mean, below.mean((0, 2, 3)), atol=1e-4, rtol=1e-3)
+    assert (norm(found, 4).running_var != 1.0).all()  # type: ignore[union-attr]
+    for group in range(3):
+        assert torch.equal(norm(found, group).running_mean, source.groups[group][1].running_mean)  # type: ignore[index, arg-type]
+    assert trained(found) == trained(plan(task, transfer_depth=4, head_init="ridge", **changes))
+
+
+def test_random_groups_that_train_from_the_first_step_learn_their_statistics_there(task: LoadedTask) -> None:
+    found = plan(task, transfer_depth=4, head_init="he", tune_mode="full")
+    assert not norm(found, 4).running_mean.any()  # type: ignore[union-attr]
+    found.model.train()
+    assert norm(found, 4).training
 
 
 def test_a_solved_head_is_fitted_to_the_statistics_that_training_begins_with(task: LoadedTask) -> None:

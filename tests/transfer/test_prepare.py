@@ -174,6 +174,22 @@ def test_a_preparation_is_made_once_for_all_who_may_see_the_same_images(
     assert not _same(first.model.groups, others[1])
 
 
+def test_what_is_hidden_does_not_depend_on_threads_or_devices(task: LoadedTask) -> None:
+    """Devices that train one model began with other weights, and `verify` on another machine as well."""
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(plan(task, prepare="masked", **SHORT))
+    finally:
+        torch.set_num_threads(threads)
+    one, other = found
+    assert np.array_equal(one.reconstructions.images[1], other.reconstructions.images[1])  # type: ignore[union-attr]
+    for mine, theirs in zip(one.model.groups.parameters(), other.model.groups.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-4)
+
+
 def test_an_interrupted_preparation_starts_over_without_loss(task: LoadedTask) -> None:
     keep, whole = MemoryCache(), _prepared(task, None)
     asked = [0]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.domain import methods
-from automl_transfer.models.traits import NORM_LAYERS
+from automl_transfer.models.traits import is_norm, is_vector
 from automl_transfer.transfer.initialise import fixed
 
 Initialiser = Callable[[Tensor, Tensor, torch.Generator], None]
@@ -25,26 +25,28 @@ def initialise(module: nn.Module, name: str, generator: torch.Generator) -> None
     """
     draw: Initialiser = methods.get("rest_init", name)
     for layer in module.modules():
-        if isinstance(layer, NORM_LAYERS):
+        if is_norm(layer):
             _reset_norm(layer)
             continue
         parameters = dict(layer.named_parameters(recurse=False))
-        vectors = [key for key, p in parameters.items() if p.dim() < 2 and not key.endswith("bias")]
+        source = {key: p.clone() for key, p in parameters.items()}
+        scales = [key for key, p in parameters.items() if _is_scale(key, p)]
+        for key in scales:
+            parameters[key].fill_(1.0)
         reset = getattr(layer, "reset_parameters", None)
-        if vectors and callable(reset):
+        if scales and callable(reset):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
                 reset()
         for key, parameter in parameters.items():
-            if parameter.dim() < 2 and key.endswith("bias"):
+            if key in scales:
+                continue
+            if is_vector(parameter) and key.endswith("bias"):
                 parameter.zero_()
-            elif parameter.dim() < 2:
-                if not callable(getattr(layer, "reset_parameters", None)):
-                    parameter.fill_(1.0)
             elif key.endswith("weight"):
                 # Drawn on the CPU: a seed must give the same weights on every device.
                 fresh = torch.empty(parameter.shape)
-                draw(fresh, parameter, generator)
+                draw(fresh, source[key], generator)
                 parameter.copy_(fresh)
             else:
                 fresh = torch.empty(parameter.shape)
@@ -52,11 +54,18 @@ def initialise(module: nn.Module, name: str, generator: torch.Generator) -> None
                 parameter.copy_(fresh)
 
 
+def _is_scale(name: str, parameter: Tensor) -> bool:
+    """Whether this is a vector and neither a bias nor a kernel of one pixel of each channel."""
+    return (
+        is_vector(parameter)
+        and not name.endswith("bias")
+        and not (parameter.dim() > 1 and name.endswith("weight"))
+    )
+
+
 def _reset_norm(layer: nn.Module) -> None:
-    weight, bias = getattr(layer, "weight", None), getattr(layer, "bias", None)
-    if isinstance(weight, Tensor):
-        weight.fill_(1.0)
-    if isinstance(bias, Tensor):
-        bias.zero_()
-    if isinstance(layer, nn.modules.batchnorm._NormBase):
-        layer.reset_running_stats()
+    for name, parameter in layer.named_parameters(recurse=False):
+        parameter.fill_(0.0 if name.endswith("bias") else 1.0)
+    reset = getattr(layer, "reset_parameters", None)
+    if callable(reset):  # running statistics, and what else timm's own have
+        reset()

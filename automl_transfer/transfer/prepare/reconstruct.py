@@ -34,7 +34,7 @@ from automl_transfer.transfer.keys import rounding, rows_digest, weights_digest
 from automl_transfer.transfer.prepare.base import Prepared, Reconstructions, Subject, Values
 from automl_transfer.transfer.views import Images
 
-VERSION = 1
+VERSION = 2
 """Counts changes of what comes out."""
 BATCH = 32
 ALONE = 0.3
@@ -89,16 +89,17 @@ def _reconstructed(subject: Subject, name: str, corrupt: Corrupt) -> Prepared:
     images, rows = subject.seen()
     if not encoder or len(rows) < 2:
         return Prepared()
-    key = {
+    of = {
         "prepared": [name, VERSION, subject.strategy.prepare_steps],
         "weights": weights_digest(encoder),
         "task": subject.fingerprint,
         "rows": rows_digest(subject.rows),
         "unlabelled": hashlib.sha256(np.ascontiguousarray(subject.unlabelled()).data).hexdigest()[:32],
         "resolution": [*subject.images.shape[1:], subject.model.resolution_scale],
-        **rounding(subject.normalise),
     }
-    seed = int(hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:15], 16)
+    # What is drawn is the same wherever it is computed: on each device of a crew, and in `verify`.
+    seed = int(hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()[:15], 16)
+    key = {**of, **rounding(subject.normalise)}
     made = _Made.like(encoder, images, len(rows))
     values = np.empty((1, made.size), np.float32)
     beginning = [p.detach().clone() for group in encoder for p in group.parameters()]

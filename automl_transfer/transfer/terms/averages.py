@@ -17,7 +17,8 @@ class EMA(Term):
     """An exponential average of weights and running statistics: a <- d a + (1 - d) w after each step.
 
     d is min(strength, (1 + t) / (10 + t)) after step t, so that the start is soon forgotten where steps are
-    few (as TensorFlow's ExponentialMovingAverage has it; Tarvainen & Valpola 2017, section 3).
+    few (as TensorFlow's ExponentialMovingAverage has it; Tarvainen & Valpola 2017, section 3). Averages of
+    what has trained and freezes go on to where it stands: the rest trains on that.
     """
 
     shards = True
@@ -34,11 +35,14 @@ class EMA(Term):
         self._steps += 1
         share = 1.0 - min(self.strength, (1 + self._steps) / (10 + self._steps))
         for name, tensor in live_tensors(self._model).items():
-            average = self._average.setdefault(name, tensor.clone())  # of a phase that trains more
+            if name not in self._average:  # of a phase that trains more
+                self._average[name] = tensor.clone()
+        tensors = _all_tensors(self._model)
+        for name, average in self._average.items():
             if average.is_floating_point():
-                average.lerp_(tensor, share)
+                average.lerp_(tensors[name], share)
             else:
-                average.copy_(tensor)
+                average.copy_(tensors[name])
 
     def shown(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The averages."""
@@ -50,12 +54,16 @@ class EMA(Term):
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Go on from there."""
-        live, device = live_tensors(self._model), next(self._model.parameters()).device
+        own = _all_tensors(self._model)
         self._steps = int(tensors[_STEPS])
         self._average = {
-            name: part_of(tensor, live[name]) if name in live else tensor.to(device, copy=True)
+            name: part_of(tensor, own[name])
             for name, tensor in ((key.removeprefix("of."), t) for key, t in tensors.items() if key != _STEPS)
         }
+
+
+def _all_tensors(model: TransferModel) -> dict[str, Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 class Wise(Term):

@@ -61,7 +61,7 @@ class Term:
 
     One object belongs to one run. What it keeps between steps belongs into `state`: checkpoints hold it, and
     an epoch that is begun again begins with it, so that an interrupted run ends with the same weights. What
-    it draws comes from torch's global generator, which is seeded for each epoch.
+    it draws comes from torch's global generator, which is seeded for each epoch, on each device for itself.
 
         class Quiet(Term):  # penalises large logits
             def loss(self, rest, logits, targets):
@@ -146,7 +146,7 @@ class Term:
         """
 
     def stepped(self) -> None:
-        """Called after each step of the optimiser."""
+        """Called after each step of the optimiser; first on terms with `factors`, which make weights up."""
 
     def shown(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """From weights and buffers that training moves, by name, to those that are judged and shipped."""

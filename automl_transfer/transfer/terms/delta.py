@@ -66,17 +66,19 @@ class Delta(Term):
         for number in range(start, len(self._groups)):
             with torch.no_grad():
                 x = self._reference[number](x)
-            found = distance(outputs[number], x, self._weights.get(number))
+            found = distance(outputs[number], x, self._weights.get(number), self.counts)
             total = found if total is None else total + found
         return None if total is None else self.strength * total
 
 
-def distance(maps: Tensor, start: Tensor, weights: Tensor | None) -> Tensor:
-    """1/2 of the mean over images of sum_j W_j C / P |FM_j - FM*_j|^2; W is 1 / C where it is None."""
+def distance(maps: Tensor, start: Tensor, weights: Tensor | None, counts: Tensor | None = None) -> Tensor:
+    """1/2 of the mean over images of sum_j W_j C / P |FM_j - FM*_j|^2; W is 1 / C where it is None.
+
+    Images weigh as they count, (B,); None: once each.
+    """
     squares = _by_channel((maps - start).square()).mean(dim=2)
-    if weights is None:
-        return 0.5 * squares.sum(dim=1).mean()
-    return 0.5 * squares.shape[1] * (squares @ weights).mean()
+    each = squares.sum(dim=1) if weights is None else squares.shape[1] * (squares @ weights)
+    return 0.5 * mean_of(each, counts)
 
 
 def _by_channel(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.models.heads import TargetModel
-from automl_transfer.transfer.freeze import takes_low_rank
+from automl_transfer.transfer.freeze import low_rank_weights
 from automl_transfer.transfer.terms.base import Term
 
 
@@ -32,9 +32,7 @@ class LowRank(Term):
         self._start: dict[nn.Parameter, Tensor] = {}
         self._factors: dict[nn.Parameter, tuple[nn.Parameter, nn.Parameter]] = {}
         self._names: dict[str, nn.Parameter] = {}
-        for name, weight in model.groups[:transferred].named_parameters():
-            if not takes_low_rank(weight, rank):
-                continue
+        for name, weight in low_rank_weights(model.groups[:transferred], rank).items():
             outputs, inputs = len(weight), weight[0].numel()
             bound = math.sqrt(3.0 / inputs)
             a = torch.empty(rank, inputs).uniform_(-bound, bound, generator=generator).to(weight.device)
@@ -71,6 +69,16 @@ class LowRank(Term):
 
     @torch.no_grad()
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `state` gave."""
-        for name, factor in self.state().items():
+        """Put back what `state` gave.
+
+        Raises:
+            ValueError: That is of other weights than these factors are.
+        """
+        own = self.state()
+        if tensors.keys() != own.keys():
+            raise ValueError(
+                "low-rank factors must be of the same weights, got "
+                f"others: {sorted(tensors.keys() ^ own.keys())[:3]}"
+            )
+        for name, factor in own.items():
             factor.copy_(tensors[name])
