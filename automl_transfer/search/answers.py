@@ -33,9 +33,9 @@ FINETUNED: Mapping[str, Any] = {
 }
 """Fine-tuning of a whole network, as photographs of things want it."""
 JUDGED_LARGER: Mapping[str, Any] = {"resolution_scale": 1.25, "detail": True, "train_scale": 0.8}
-"""Where files have the pixels, crops train at the side that the task states, and images are judged larger:
-things look larger in a crop than in the whole image, by about as much (Touvron et al. 2019, FixRes). Training
-takes as long as before; `benchmarks/photos/judged.py` says what it gains."""
+"""Crops train at the side that the task states, and images are judged larger, with what files have: things
+look larger in a crop than in the whole image, by as much (Touvron et al. 2019, FixRes). Training takes no
+longer. It gains where images show things, and loses on surfaces (`benchmarks/photos/judged.py`)."""
 LARGE_SIDE, LARGE_STEPS = 96, 64
 """Pixels a side from which images are large, and the steps of training that these need at least."""
 MANY_STEPS = 500
@@ -72,14 +72,11 @@ def finetuned_from(
     settings: Mapping[str, DimensionSetting],
     task: Task,
     horizon: Horizon,
-    *,
-    detailed: bool = False,
 ) -> Strategy | None:
     """The whole network trained under a fresh head, on another crop of each image in every pass.
 
     It lies in the space, as far as the study names dimensions; the others are `FINETUNED`. None where the
-    study does not let the whole network train, or the images are too few or too small for it. Where they are
-    `detailed`, which says that the files have the pixels for it, they are judged larger than they train.
+    study does not let the whole network train, or the images are too few or too small for it.
     """
     # Passing over few images many times makes them no more.
     steps = replace(horizon, passes=1).images(task.splits.train, FINETUNED["batch"]) // FINETUNED["batch"]
@@ -92,14 +89,22 @@ def finetuned_from(
         "source": best.source,
         "normalise": best.normalise,
         "mirror": task.may("mirror"),
-        **(JUDGED_LARGER if detailed else {}),
     }
     inside = space.nearest(wanted).model_dump()
     free = {name: value for name, value in wanted.items() if name not in settings}
     found = Strategy.model_validate({**inside, **free}).canonical()
-    if detailed and any(getattr(found, name) != value for name, value in JUDGED_LARGER.items()):
-        return finetuned_from(best, space, settings, task, horizon)  # the study does not have it so
     return found if found.tune_mode == FINETUNED["tune_mode"] else None
+
+
+def judged_larger(whole: Strategy, fixed: Mapping[str, Any]) -> Strategy | None:
+    """The same network, judged on larger images than it trains on; None where a study fixes that otherwise.
+
+    Like what a profile finds, it may lie outside of the sizes that a study searches.
+    """
+    if whole.crop == 1.0 or whole.resolution_scale != 1.0:
+        return None
+    found = whole.model_copy(update=dict(JUDGED_LARGER)).canonical()
+    return found if keeps(found, fixed) else None
 
 
 def suited_to(metric: str) -> dict[str, Any]:

@@ -40,7 +40,6 @@ from automl_transfer.knowledge.portfolio import (
 )
 from automl_transfer.knowledge.reading import ranks
 from automl_transfer.knowledge.similarity import distance
-from automl_transfer.search.answers import JUDGED_LARGER
 from automl_transfer.search.warm import admits
 from automl_transfer.space.space import Space
 from automl_transfer.store.signatures import Signatures
@@ -121,17 +120,12 @@ def propose(
         most: Strategies at most.
     """
     solved = solved or space.default().model_dump(include=set(OF_PROFILE))
-    # What trains on crops is judged as large as the first answer that does.
-    larger = any(each.active().get("train_scale", 1.0) < 1.0 for each in first)
 
     def lay(changes: Changes) -> Strategy | None:
         try:
             found = changes.onto(solved, mirrors=mirrors, balanced=balanced)
         except ValueError:
             return None
-        if larger and found.active().get("crop", 1.0) < 1.0 and found.resolution_scale == 1.0:
-            judged = found.model_copy(update=dict(JUDGED_LARGER)).canonical()
-            found = judged if admits(space, judged, solved) else found
         return found if admits(space, found, solved) else None
 
     anyhow = frozenset(each.key() for each in first)

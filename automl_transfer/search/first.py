@@ -15,6 +15,7 @@ from automl_transfer.search.answers import (
     MOST_VIEWS,
     finetuned_from,
     fixed_by,
+    judged_larger,
     keeps,
     tuned_from,
 )
@@ -22,6 +23,7 @@ from automl_transfer.search.draft import fixed_draft
 from automl_transfer.search.earlier import begin
 from automl_transfer.search.in_time import SMALLER, InTime
 from automl_transfer.search.noise import search_is_over
+from automl_transfer.search.promotion import JUDGED_LABEL
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
 from automl_transfer.store.evidence import Evidence
@@ -46,6 +48,7 @@ VIEWED_PENALTY = 0.3
 """With views a head needs less of the penalty that leave-one-out chose without them."""
 COMPARED = 0.4
 """What the scores of a source take of the time that a look at it took, at most."""
+JUDGED_KEY = "judged:finetuned"
 FINETUNED_LABEL, TUNED_LABEL = "fine-tuned whole", "profile, tuned"
 RUN_TO_THE_END = frozenset({FINETUNED_LABEL, TUNED_LABEL})
 """Labels of trials that neither pause nor stop: what others are to be better than must be known, and with a
@@ -61,8 +64,9 @@ class FirstAnswers:
     solves the head of the better of them on augmented views, where images are few enough. Where images are
     large or many, the whole network is then fine-tuned under a fresh head, to the end of the horizon, unless
     the first answer leaves nothing to gain (`search.noise`). The next one trains on from the solved head, as
-    far as the space allows. Then comes what earlier tasks propose (`search.warm`), and the default. No more
-    are enqueued than the study has trials, and none that has another value than the study fixes.
+    far as the space allows. Then come the whole network once more, judged on larger images than it trains on,
+    what earlier tasks propose (`search.warm`), and the default. No more are enqueued than the study has
+    trials, and none that has another value than the study fixes.
 
     Where there is no time for that, sources are profiled on smaller images, and the first answer reads these;
     where there is none to train on larger ones, training goes on from the best head on smaller ones.
@@ -90,7 +94,7 @@ class FirstAnswers:
         self._time = InTime(left)
         self._fixed = fixed_by(bench.handle.spec.space, bench.space)
         self._profiler: Profiler | None = None
-        self._closer: Profiler | None = None
+        self._pace: tuple[str, float] | None = None
         self._profiles: dict[str, ProfileRecord] = {}
         self._kept: tuple[str, ...] = ()
         self._dropped: tuple[ProfileRecord, ...] = ()
@@ -168,17 +172,23 @@ class FirstAnswers:
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
                 tuned = tuned_from(self._to_train(small, best), space, spec.space, spec.task.metric)
-                task = self._bench.task
-                detailed = task.has_detail(JUDGED_LARGER["resolution_scale"])
-                whole = finetuned_from(
-                    solved, space, spec.space, task.task, self._bench.horizon, detailed=detailed
-                )
-                # Where a task gains by it, it gains most, and it takes longest: it must not come too late.
+                whole = finetuned_from(solved, space, spec.space, self._bench.task.task, self._bench.horizon)
                 # Where the solved head leaves nothing to gain, a fresh one could at best come there.
-                if whole is not None and search_is_over(self._trials, self._bench.handle) is None:
+                if whole is not None and search_is_over(self._trials, self._bench.handle) is not None:
+                    whole = None
+                # Where a task gains by it, it gains most, and takes longest: it must not come too late. But
+                # where there is too little time for it and its refit, what takes less comes before it.
+                first = whole is not None and self._is_in_time(whole, trainings=2)
+                if whole is not None and first:
                     self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
                 if tuned != default or not spec.search.default_first:
                     self._enqueue(TUNED_KEY, TUNED_LABEL, tuned)
+                if whole is not None and not first:
+                    self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
+                detailed = self._bench.task.has_detail(JUDGED_LARGER["resolution_scale"])
+                larger = judged_larger(whole, self._fixed) if whole is not None and detailed else None
+                if larger is not None and self._is_in_time(larger, trainings=3):
+                    self._enqueue(JUDGED_KEY, JUDGED_LABEL, larger)
 
     def _look(self) -> None:
         """Profile the pretrained sources of the study at the task's own resolution: of many, the best few."""
@@ -223,6 +233,7 @@ class FirstAnswers:
         profiler, self._profiler = self._profiler, None
         if profiler is None:
             return small
+        self._pace = small.source, profiler.seconds_of(1, 1.0)
         looked = False
         for scale in profiler.scales:
             if scale > small.largest and self._time.is_enough_for(profiler, scale):
@@ -230,24 +241,31 @@ class FirstAnswers:
                 looked = True
         if not looked:
             return small
-        found, self._closer = profiler.record(), profiler
+        found = profiler.record()
         self._tell(found)
         return found if _nll(found) < _nll(small) else small
 
     def _to_train(self, small: ProfileRecord, best: ProfileRecord) -> Strategy:
         """The head that training goes on from: on smaller images, where there is no time for larger ones."""
-        profiler, self._closer = self._closer, None
         solved = self._solved(best)
-        if best == small or profiler is None:
+        if best == small:
             return solved
         spec = self._bench.handle.spec
+        tuned = tuned_from(solved, self._bench.space, spec.space, spec.task.metric)
+        return solved if self._is_in_time(tuned) else self._solved(small)
+
+    def _is_in_time(self, strategy: Strategy, *, trainings: int = 1) -> bool:
+        """Whether so many trainings fit into the time, of several the last with the validation images."""
+        splits = self._bench.task.task.splits
+        times = trainings + (splits.validation / max(1, splits.train) if trainings > 1 else 0.0)
 
         def seconds() -> float:
             cost = self._bench.cost()
-            cost.at_pace(best.source, profiler.seconds_of(1, 1.0))
-            return cost.seconds(tuned_from(solved, self._bench.space, spec.space, spec.task.metric))
+            if self._pace is not None:
+                cost.at_pace(*self._pace)
+            return times * cost.seconds(strategy)
 
-        return solved if self._time.is_enough_to_train(seconds) else self._solved(small)
+        return self._time.is_enough_to_train(seconds)
 
     def _may_be(self, scale: float) -> bool:
         """Whether the study lets images be resized by this factor: it does where it does not name that."""

@@ -23,6 +23,9 @@ PROPOSED = "earlier"
 """Label of trials that earlier tasks proposed; their number stands behind it."""
 
 
+JUDGED_LABEL = "fine-tuned whole, judged larger"
+
+
 def is_proposed(label: str) -> bool:
     """Whether earlier tasks proposed a trial."""
     return label.startswith(PROPOSED)
@@ -60,9 +63,9 @@ class Ladder:
         """Whether a trial that is at its rung now would be the first one to go on.
 
         What earlier tasks proposed was chosen before, so it need not wait for others to be compared with: it
-        goes on where it is ahead of all that came there.
+        goes on where it is ahead of all that came there. So does what is a first answer but for its images.
         """
-        if is_proposed(label) and self.leads(mark):
+        if (is_proposed(label) or label == JUDGED_LABEL) and self.leads(mark):
             return True
         self.put(mark)
         best = self.promising()

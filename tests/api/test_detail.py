@@ -33,7 +33,9 @@ from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.recipes.model_folder import load_model, save_model
 from automl_transfer.recipes.predict import Predictor
-from automl_transfer.search.first import FirstAnswers
+from automl_transfer.search.answers import JUDGED_LARGER
+from automl_transfer.search.first import FINETUNED_LABEL, FirstAnswers
+from automl_transfer.search.promotion import JUDGED_LABEL
 from automl_transfer.search.workbench import Workbench, source_digests
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
@@ -262,3 +264,27 @@ def test_training_goes_on_from_smaller_images_where_there_is_no_time_for_larger_
     assert answers["profile, larger images"].detail
     tuned = answers["profile, tuned"]
     assert (tuned.resolution_scale, tuned.detail) == (1.0, False)
+
+
+@pytest.mark.parametrize(("side", "tried"), [(96, True), (128, False)])
+def test_the_whole_network_is_tried_once_more_on_images_that_the_files_have(
+    folder: Path, tmp_path: Path, side: int, tried: bool
+) -> None:
+    spec = StudySpec(
+        name="judged",
+        task=TaskSpec(dataset=str(folder / "data"), resolution=side, seed=1),
+        search=SearchSpec(trials=9, max_epochs=80, default_first=False, stop_when="budget"),
+        space={"tune_mode": ("full", "closed_form"), "augmentation": "none"},
+    )
+    task = load_task(spec.task, cache_root=tmp_path)
+    with Store.open(StoreURL.parse(str(tmp_path / "study.db"))) as store:
+        handle = store.create_study(
+            spec, task.task, artifact_url=tmp_path.as_posix(), sources=source_digests(spec)
+        )
+        bench = Workbench.open(handle, device="cpu", task=task, cache_root=tmp_path)
+        FirstAnswers(bench, Trials(store)).rest()
+        claims = [claim for _ in range(9) if (claim := Trials(store).claim(handle, "w"))]
+    answers = {claim.label: claim.strategy for claim in claims}
+    whole = answers[FINETUNED_LABEL]
+    assert (whole.resolution_scale, whole.train_scale) == (1.0, 1.0)
+    assert answers.get(JUDGED_LABEL) == (whole.model_copy(update=dict(JUDGED_LARGER)) if tried else None)

@@ -12,6 +12,7 @@ from automl_transfer.search.answers import (
     JUDGED_LARGER,
     finetuned_from,
     fixed_by,
+    judged_larger,
     keeps,
     tuned_from,
 )
@@ -35,11 +36,8 @@ def task(train: int, side: int, channels: int = 3) -> Task:
     )
 
 
-def whole(
-    settings: dict[str, object], images: Task, horizon: Horizon = NINE, *, detailed: bool = False
-) -> Strategy | None:
-    space = Space.from_settings(settings)
-    return finetuned_from(SOLVED, space, settings, images, horizon, detailed=detailed)
+def whole(settings: dict[str, object], images: Task, horizon: Horizon = NINE) -> Strategy | None:
+    return finetuned_from(SOLVED, Space.from_settings(settings), settings, images, horizon)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -50,9 +48,9 @@ def test_every_preset_tries_to_fine_tune_the_whole_network_on_photographs(preset
     assert {name: getattr(found, name) for name in FINETUNED} == FINETUNED
     assert (found.truncation, found.pool, found.transfer_depth) == (8, 1, 8)
     assert (found.augmentation, found.crop, found.mirror) == ("none", 0.5, True)
-    # Where the files have the pixels, it is judged on larger images than it trains on.
-    detailed = whole(dict(spec.space), task(3000, 128), spec.search.horizon(3000), detailed=True)
-    assert detailed == found.model_copy(update=dict(JUDGED_LARGER))
+    settings = dict(spec.space)
+    larger = judged_larger(found, fixed_by(settings, Space.from_settings(settings)))
+    assert larger == found.model_copy(update=dict(JUDGED_LARGER))
 
 
 def test_small_or_few_images_are_not_fine_tuned_whole() -> None:
@@ -69,11 +67,11 @@ def test_a_study_that_names_dimensions_bounds_the_fine_tuned_answer() -> None:
     assert found is not None
     assert (found.learning_rate, found.mirror) == (3e-4, False)
     assert whole({"tune_mode": ("head", "suffix")}, task(3000, 128)) is None
-    # Crops are smaller than what is judged only where that may be larger than the task states.
-    for settings in ({"resolution_scale": 1.0}, {"resolution_scale": (1.0, 2.0)}, {"detail": False}):
-        found = whole(settings, task(3000, 128), detailed=True)
-        assert found is not None
-        assert (found.resolution_scale, found.train_scale) == (1.0, 1.0)
+    # It is judged on larger images where these may be larger than the task states.
+    assert judged_larger(found, {"batch": 32}) is not None
+    for fixed in ({"resolution_scale": 1.0}, {"train_scale": 1.0}, {"detail": False}):
+        assert judged_larger(found, fixed) is None
+    assert judged_larger(found.model_copy(update={"crop": 1.0}), {}) is None
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "macro_f1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -374,6 +375,24 @@ def test_the_whole_network_is_not_tuned_where_the_first_answer_leaves_nothing_to
         labels = [claim.label for _ in range(9) if (claim := trials.claim(study, "w"))]
         assert "default" in labels  # others are tried
         assert (FINETUNED_LABEL in labels) == tried
+
+
+@pytest.mark.parametrize(("left", "first"), [(math.inf, FINETUNED_LABEL), (60.0, "profile, tuned")])
+def test_what_takes_less_comes_before_a_training_that_has_no_time(
+    tmp_path: Path, task: LoadedTask, left: float, first: str
+) -> None:
+    """The whole network for 2,000 epochs, and then its refit, is more than a minute's work."""
+    space = {"tune_mode": "search", "resolution_scale": 1.0, "augmentation": "none"}
+    store, study = open_study(tmp_path, task, space, trials=9, max_epochs=2000, default_first=False)
+    with store:
+        bench, trials = Workbench.open(study, device="cpu", task=task), Trials(store)
+        answers = FirstAnswers(bench, trials, left=lambda: left)
+        answers.quick()
+        answers.rest()
+        labels = [claim.label for _ in range(9) if (claim := trials.claim(study, "w"))]
+        both = [label for label in labels if label in (FINETUNED_LABEL, "profile, tuned")]
+        assert len(both) == 2
+        assert both[0] == first
 
 
 def test_heads_of_the_profile_read_what_the_study_fixes(tmp_path: Path, task: LoadedTask) -> None:
