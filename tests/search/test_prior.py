@@ -64,8 +64,10 @@ def test_draws_lie_around_the_best_trial_and_not_away_from_it(best: Strategy, ra
     """FINDINGS A2: TPE's draws were within half a decade of the tuned one in 13%, then 4% of the cases."""
     others = [ended(SOLVED, 0.90), ended(TUNED if best is WHOLE else WHOLE, 0.88), ended(best, 0.93)]
     failed = [ended(s, 0.5, epochs=3, state=TrialState.PRUNED) for s in draws([], 8, "random")]
-    for trials in (others, others + failed[:5], others + failed):
-        assert near(draws(trials), rate) > 0.38  # evenly drawn: .31
+    # Further away the longer nothing better is found, and TPE draws a part of them by then; evenly drawn: .31.
+    for failures, least in ((0, 0.55), (5, 0.42), (8, 0.32)):
+        alike = [s for s in draws(others + failed[:failures]) if s.tune_mode == best.tune_mode]
+        assert near(alike, rate) > least
     keep = draws(others)
     assert sum(s.tune_mode == best.tune_mode for s in keep) / len(keep) > 0.5
 
