@@ -13,7 +13,7 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle, TrialDraft
 
 NEW = 8
-"""Draws that were known to be tried, after which a space has nothing new."""
+"""Draws that were known to be tried, after which a space has nothing new; or that had no time."""
 LOST = 8 * NEW
 """Draws that another worker began at the same moment, after which it is as if they had been known."""
 
@@ -60,13 +60,16 @@ class Beginning:
             return claim
         if (claim := self._earlier(lambda strategy: self._proposals.fits(strategy, left))) is not None:
             return claim
-        known = lost = 0
+        known = lost = late_ones = 0
         while known < NEW and lost < LOST:
             proposal = self._proposals.next(left)
             if not proposal.fits:
                 if (claim := self._promotion.last(worker, left, any_=True)) is not None:
                     return claim
                 if self._history.best() is not None:
+                    late_ones += 1
+                    if late_ones < NEW:
+                        continue
                     self.too_late = True
                     return None
             claim = self._trials.create(self._study, proposal.draft, worker, limit=limit, distinct=True)

@@ -15,9 +15,11 @@ from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.records import TrialOutcome, TrialState
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.search.beginning import Beginning
 from automl_transfer.search.choosing import Choice
 from automl_transfer.search.cost import Cost
 from automl_transfer.search.draft import fixed_draft
+from automl_transfer.search.promoting import Promotion
 from automl_transfer.search.proposals import Proposals
 from automl_transfer.space.space import Space
 from automl_transfer.store.sampling import SamplerHistory
@@ -123,6 +125,29 @@ def larges(folder: Path, task: LoadedTask, left: float, seconds: float, **search
         found = [made.next(left) for _ in range(30)]
         assert any(each.fits for each in found) == (left > seconds)
         return sum(each.draft.strategy.resolution_scale == 2.0 for each in found) / len(found)
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_nothing_begins_whose_training_cannot_end_in_time_once_there_is_an_answer(
+    tmp_path: Path, task: LoadedTask, answered: bool
+) -> None:
+    store, study = open_study(tmp_path, task, SPACE, max_epochs=9)
+    with store:
+        trials, space = Trials(store), Space.of_study(study.spec)
+        claim = trials.create(study, fixed_draft(WHOLE, space, ""), "w")
+        assert claim is not None
+        for number in range(1, 10):
+            trials.record_epoch(claim, epoch(number, 0.9).model_copy(update={"seconds": 30 / 9}), 0.9)
+        state = TrialState.COMPLETE if answered else TrialState.PRUNED
+        trials.finish(claim, state, 0.9, DONE, TrialOutcome(train_seconds=30.0))
+        history = SamplerHistory(store, study)
+        proposals = Proposals(
+            history, RandomSampler(seed=0), space, study.spec.search, cost, SpentNews(history)
+        )
+        begins = Beginning(trials, study, history, Promotion(store, study), proposals, lambda fits: None)
+        assert begins.next("w", 300.0, late=False) is not None
+        assert not begins.too_late
+        assert (begins.next("w", 3.0, late=False) is None) == begins.too_late == answered
 
 
 def test_a_study_that_asks_for_it_draws_by_what_trials_took(tmp_path: Path, task: LoadedTask) -> None:
