@@ -77,9 +77,8 @@ class SharedWork(Repeated):
         token = founder.token if founder else None
         self._claims = Claims(store, study, self.worker_id, grace=grace, is_dead=is_dead, token=token)
         self._poll = poll
-        self._held: set[str] = (
-            {FIRST} if founder else set()
-        )  # where the study was there, it beats for nothing
+        # Where the study was there before, it beats for nothing.
+        self._held: set[str] = {FIRST} if founder else set()
         self._at_work = at_work(self.worker_id)
 
     def __enter__(self) -> Self:
