@@ -40,7 +40,6 @@ def run(
     roles automl_transfer_worker and automl_transfer_reader are ready, with 1 login
     """
     from automl_transfer.store.roles import (
-        PUBLIC,
         READER,
         WORKER,
         RoleLogin,
@@ -49,7 +48,7 @@ def run(
         require_postgresql,
         roles_sql,
     )
-    from automl_transfer.store.url import read_storage_file, resolve_storage
+    from automl_transfer.store.url import PUBLIC, read_storage_file, resolve_storage
 
     kinds = ((WORKER, worker_login, "--worker-login"), (READER, reader_login, "--reader-login"))
     logins = [

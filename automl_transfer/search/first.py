@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ from automl_transfer.store.warm import DEFAULT_KEY, DEFAULT_LABEL, keep_warm_sta
 if TYPE_CHECKING:
     import numpy as np
 
+    from automl_transfer.search.cost import Cost
     from automl_transfer.training.profile import Profiler
 
 PROFILE_KEY = "first:profile"
@@ -160,9 +162,7 @@ class FirstAnswers:
                 self._profiles[source] = profiler.compared(record)
 
     def _enqueue_rest(self) -> None:
-        space, spec = self._bench.space, self._bench.handle.spec
-        default = space.default()
-        if spec.search.profile:
+        if self._bench.handle.spec.search.profile:
             self._look()
             if (small := self._best()) is not None:
                 best = self._look_closer(small)
@@ -171,24 +171,31 @@ class FirstAnswers:
                     self._enqueue(LARGER_KEY, "profile, larger images", solved)
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
-                tuned = tuned_from(self._to_train(small, best), space, spec.space, spec.task.metric)
-                whole = finetuned_from(solved, space, spec.space, self._bench.task.task, self._bench.horizon)
-                # Where the solved head leaves nothing to gain, a fresh one could at best come there.
-                if whole is not None and search_is_over(self._trials, self._bench.handle) is not None:
-                    whole = None
-                # Where a task gains by it, it gains most, and takes longest: it must not come too late. But
-                # where there is too little time for it and its refit, what takes less comes before it.
-                first = whole is not None and self._is_in_time(whole, trainings=2)
-                if whole is not None and first:
-                    self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
-                if tuned != default or not spec.search.default_first:
-                    self._enqueue(TUNED_KEY, TUNED_LABEL, tuned)
-                if whole is not None and not first:
-                    self._enqueue(FINETUNED_KEY, FINETUNED_LABEL, whole)
-                detailed = self._bench.task.has_detail(JUDGED_LARGER["resolution_scale"])
-                larger = judged_larger(whole, self._fixed) if whole is not None and detailed else None
-                if larger is not None and self._is_in_time(larger, trainings=3):
-                    self._enqueue(JUDGED_KEY, JUDGED_LABEL, larger)
+                for key, label, strategy in self._trained(small, best, solved):
+                    self._enqueue(key, label, strategy)
+
+    def _trained(
+        self, small: ProfileRecord, best: ProfileRecord, solved: Strategy
+    ) -> list[tuple[str, str, Strategy]]:
+        """Keys, labels and strategies of the first answers that train, in their order."""
+        space, spec, task = self._bench.space, self._bench.handle.spec, self._bench.task
+        tuned = tuned_from(self._to_train(small, best), space, spec.space, spec.task.metric)
+        found = [(TUNED_KEY, TUNED_LABEL, tuned)]
+        if tuned == space.default() and spec.search.default_first:
+            found = []
+        whole = finetuned_from(solved, space, spec.space, task.task, self._bench.horizon)
+        # Where the solved head leaves nothing to gain, a fresh one could at best come there.
+        if whole is None or search_is_over(self._trials, self._bench.handle) is not None:
+            return found
+        # Where a task gains by it, it gains most, and takes longest: it must not come too late. But where
+        # there is too little time for it and its refit, what takes less comes before it.
+        place = 0 if self._is_in_time(whole, trainings=2) else len(found)
+        found.insert(place, (FINETUNED_KEY, FINETUNED_LABEL, whole))
+        detailed = task.has_detail(JUDGED_LARGER["resolution_scale"])
+        larger = judged_larger(whole, self._fixed) if detailed else None
+        if larger is not None and self._is_in_time(larger, trainings=3):
+            found.append((JUDGED_KEY, JUDGED_LABEL, larger))
+        return found
 
     def _look(self) -> None:
         """Profile the pretrained sources of the study at the task's own resolution: of many, the best few."""
@@ -258,14 +265,15 @@ class FirstAnswers:
         """Whether so many trainings fit into the time, of several the last with the validation images."""
         splits = self._bench.task.task.splits
         times = trainings + (splits.validation / max(1, splits.train) if trainings > 1 else 0.0)
+        return self._time.is_enough_to_train(lambda: times * self._cost.seconds(strategy))
 
-        def seconds() -> float:
-            cost = self._bench.cost()
-            if self._pace is not None:
-                cost.at_pace(*self._pace)
-            return times * cost.seconds(strategy)
-
-        return self._time.is_enough_to_train(seconds)
+    @functools.cached_property
+    def _cost(self) -> Cost:
+        """What trainings take at the pace that the profile has found; networks are looked through once."""
+        cost = self._bench.cost()
+        if self._pace is not None:
+            cost.at_pace(*self._pace)
+        return cost
 
     def _may_be(self, scale: float) -> bool:
         """Whether the study lets images be resized by this factor: it does where it does not name that."""

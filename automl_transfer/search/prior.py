@@ -95,26 +95,29 @@ class PriorSampler(BaseSampler):
         since = sum(t.number > best[0].number for t in done) if best else 0
         self._width = min(MOST, WIDER**since)
         tried = study.get_trials(deepcopy=False)
-        known = [t.params for t in tried]
-        proposed = [each for each in self._proposed(tried) if each not in known]
+        proposed = self._proposed(tried)
+        if proposed:
+            known = [t.params for t in tried]
+            proposed = [each for each in proposed if each not in known]
         # Recipes that crop do so at the sides at which the best one of the trials that crop does.
         crops = next((t.params for t in best if t.params.get("crop", 1.0) < 1.0), {})
         sides = {name: crops[name] for name in JUDGED_LARGER if name in crops}
         laid = [{**each, **sides} if each.get("crop", 1.0) < 1.0 else each for each in PORTFOLIO.values()]
         recipes = [*proposed, *laid]
+        # What the start says nothing of is as the best trial that says something has it, or a recipe. What
+        # a profile finds is as the best solved head has it; a start at such a head trains as one that did.
+        self._found = next((t.params for t in best if _is_judged_once(t)), {})
+        after = best
         if not best or self._random.random() < RECIPES:
             self._start = recipes[int(self._random.integers(len(recipes)))]
         else:
-            place = min(int(self._random.geometric(0.5)) - 1, BEST - 1, len(best) - 1)
-            self._start = best[place].params
-        # What the start says nothing of is as the best trial that says something has it, or a recipe. What
-        # a profile finds is as the best solved head has it; a start at such a head trains as one that did.
-        heads = [t.params for t in best if max(t.intermediate_values, default=1) == 0]
-        self._found = heads[0] if heads else {}
-        after = [t.params for t in best]
-        if self._start in heads:
-            after.sort(key=lambda values: values.get("head_init") not in SOLVED or values in heads)
-        self._others = (*after, *recipes)
+            begun = best[min(int(self._random.geometric(0.5)) - 1, BEST - 1, len(best) - 1)]
+            self._start = begun.params
+            if _is_judged_once(begun):
+                after = sorted(
+                    best, key=lambda t: t.params.get("head_init") not in SOLVED or _is_judged_once(t)
+                )
+        self._others = (*(t.params for t in after), *recipes)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """What the learner draws together."""
@@ -173,3 +176,8 @@ class PriorSampler(BaseSampler):
         self._random = np.random.default_rng()
         self._evenly.reseed_rng()
         self._learner.reseed_rng()
+
+
+def _is_judged_once(trial: FrozenTrial) -> bool:
+    """Whether it is a solved head, which has nothing but epoch 0, and nothing to say of training."""
+    return max(trial.intermediate_values, default=1) == 0

@@ -21,14 +21,13 @@ SOLVED_HEAD, FRESH_HEAD = "solved head", "fresh head"
 
 PROPOSED = "earlier"
 """Label of trials that earlier tasks proposed; their number stands behind it."""
-
-
 JUDGED_LABEL = "fine-tuned whole, judged larger"
+"""Of what is a first answer but for the size of its images."""
 
 
-def is_proposed(label: str) -> bool:
-    """Whether earlier tasks proposed a trial."""
-    return label.startswith(PROPOSED)
+def is_chosen(label: str) -> bool:
+    """Whether a trial was chosen before the study's own trials were there to compare it with."""
+    return label.startswith(PROPOSED) or label == JUDGED_LABEL
 
 
 def bracket_of(strategy: Strategy) -> str:
@@ -62,10 +61,10 @@ class Ladder:
     def goes_on(self, mark: Mark, label: str = "") -> bool:
         """Whether a trial that is at its rung now would be the first one to go on.
 
-        What earlier tasks proposed was chosen before, so it need not wait for others to be compared with: it
-        goes on where it is ahead of all that came there. So does what is a first answer but for its images.
+        What was chosen before (`is_chosen`) need not wait for others to be compared with: it goes on where it
+        is ahead of all that came there.
         """
-        if (is_proposed(label) or label == JUDGED_LABEL) and self.leads(mark):
+        if is_chosen(label) and self.leads(mark):
             return True
         self.put(mark)
         best = self.promising()

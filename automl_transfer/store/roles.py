@@ -12,15 +12,12 @@ import sqlalchemy as sa
 
 from automl_transfer.errors import StoreUnavailableError, StoreURLError
 from automl_transfer.store import tables as t
+from automl_transfer.store.schema import schema_of_tables
 from automl_transfer.store.store import Store
-from automl_transfer.store.url import StoreURL
+from automl_transfer.store.url import PUBLIC, StoreURL
 
 WORKER, READER = "automl_transfer_worker", "automl_transfer_reader"
-PUBLIC = "public"
-_SCHEMA_OF_TABLES = (
-    "SELECT n.nspname, pg_has_role(c.relowner, 'USAGE') FROM pg_class c "
-    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('trials')"
-)
+_OWNS = "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('trials')"
 
 _APPENDED = "INSERT, UPDATE"
 _KEPT_UP = "INSERT, UPDATE, DELETE"
@@ -132,15 +129,15 @@ def apply_roles(store: Store, logins: list[RoleLogin]) -> None:
     database = str(store.url.sqlalchemy.database)
 
     def step(connection: sa.Connection) -> str:
-        schema, owns = connection.execute(sa.text(_SCHEMA_OF_TABLES)).one()
-        if not owns:  # a GRANT by someone else only warns
+        schema = schema_of_tables(connection)
+        if not connection.execute(sa.text(_OWNS)).scalar_one():  # a GRANT by someone else only warns
             raise StoreURLError(f"roles are made by the owner of the tables, got {store.url}, which is not")
         for statement in roles_sql(database, schema):
             connection.exec_driver_sql(statement)
         for login in logins:
             for statement in login_sql(login, _verifier(connection, login), database, schema):
                 connection.exec_driver_sql(statement)
-        return str(schema)
+        return schema
 
     try:
         schema = store.write(step, "make roles")
@@ -163,7 +160,7 @@ def _log_in(login: RoleLogin, schema: str) -> None:
     writes = login.group == WORKER
 
     def look(connection: sa.Connection) -> tuple[str, bool]:
-        found, _ = connection.execute(sa.text(_SCHEMA_OF_TABLES)).one()
+        found = schema_of_tables(connection)
         return found, bool(connection.execute(sa.text(_MAY), {"writes": writes}).scalar())
 
     try:

@@ -16,6 +16,8 @@ from automl_transfer.files import read_secret, refuse_readable_by_others
 from automl_transfer.machine import path_of
 from automl_transfer.redaction import HIDDEN, is_secret, redacted
 
+PUBLIC = "public"
+"""The schema of PostgreSQL that nobody names."""
 ENVIRONMENT_VARIABLE = "AUTOML_TRANSFER_STORAGE"
 
 _SQLITE_SUFFIXES = (".db", ".sqlite", ".sqlite3")
@@ -79,11 +81,11 @@ class StoreURL:
         """Whether it is a SQLite file that is not there: opening the store would make it."""
         return self.path is not None and not self.path.exists()
 
-    def fingerprint(self, schema: str = "public") -> str:
+    def fingerprint(self, schema: str = PUBLIC) -> str:
         """12 hex digits that tell stores apart: of the file, or of server, database and schema."""
         url = self.sqlalchemy
         server = f"{url.host or url.query.get('host')}:{url.port or 5432}/{url.database}"
-        server += "" if schema == "public" else f"/{schema}"
+        server += "" if schema == PUBLIC else f"/{schema}"
         name = str(self.path.resolve()) if self.path is not None else server
         return hashlib.sha256(name.encode()).hexdigest()[:12]
 

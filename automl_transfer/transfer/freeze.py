@@ -80,7 +80,9 @@ def freeze(
         keep_norms = strategy.norm_policy == "frozen" and number < transferred
         norm_tensors = {id(p) for p in _norm_parameters(group)}
         added = {id(p) for adapter in adapters_in(group) for p in adapter.parameters()}
-        low_rank = {id(p) for p in low_rank_weights(group, strategy.rank).values()}
+        low_rank = set()
+        if mode == "lora":
+            low_rank = {id(p) for p in low_rank_weights(group, strategy.rank).values()}
         for name, parameter in group.named_parameters():
             kept = number < frozen_groups or (mode == "surgical" and number not in third)
             if kept or mode in (CLOSED_FORM, "head"):

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -173,6 +174,7 @@ class Worker:
         )  # fmt: skip
         done, late = 0, 0
         idle_since: float | None = None
+        deliver = partial(self._spool.deliver, trials, study)
         with (
             at_work(self.worker_id),
             Heartbeat(
@@ -181,10 +183,10 @@ class Worker:
                 interval=self._options.beat,
                 grace=self._options.grace,
                 on_reaped=self._observer.on_reaped,
-                before_reap=self._deliver,
+                before_reap=deliver,
             ) as heartbeat,
         ):
-            self._deliver()
+            deliver()
             while True:
                 if (reason := self._stop.reason) is not None:
                     # With its time up before it has an answer, a study still gets one.
@@ -368,9 +370,6 @@ class Worker:
             path.unlink(missing_ok=True)
             raise
         path.unlink(missing_ok=True)
-
-    def _deliver(self) -> None:
-        self._spool.deliver(self._trials, self._handle)
 
     def _check_disk(self) -> None:
         folder, least = self._files.local_folder, self._options.min_free_bytes

@@ -21,12 +21,10 @@ from typing import Any
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parent))
 import torch
-from refit import SOURCE, strategy
-from tasks import TASKS, table
+from refit import SOURCE, loaded, strategy
+from tasks import TASKS, check, lines_of
 
-from automl_transfer.data.task import load_task
 from automl_transfer.domain.horizon import Horizon
-from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.evaluate import predict_logits, scores
 from automl_transfer.training.making import make_run, train_to_the_end
@@ -36,12 +34,7 @@ RECORDED = Path(__file__).resolve().parent / "recorded" / "judged.jsonl"
 
 def record(name: str, photos: Path | None, pixels: int, scales: list[float], epochs: int, seed: int) -> None:
     """Train once, judge at every scale, keep a line."""
-    file, root = table(name, seed, photos)
-    spec = TaskSpec(
-        dataset=str(file), images=str(root), label_preserving=TASKS[name].flips, resolution=pixels,
-        on_bad_image="skip",
-    )  # fmt: skip
-    task = load_task(spec)
+    task = loaded(name, seed, photos, pixels)
     chosen = strategy("whole", task)
     run = make_run(
         chosen, task, get_source(SOURCE).load(task.task.channels), horizon=Horizon(epochs), seed=seed,
@@ -63,22 +56,16 @@ def record(name: str, photos: Path | None, pixels: int, scales: list[float], epo
         stream.write(json.dumps(found) + "\n")
 
 
-def lines() -> list[dict[str, Any]]:
-    """What is recorded."""
-    if not RECORDED.exists():
-        return []
-    return [json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]
-
-
 def told() -> str:
     """A Markdown table: test accuracy at each scale, and what validation has; then mean gains."""
-    scales = sorted({key.split(" x")[1] for line in lines() for key in line if " x" in key}, key=float)
+    lines = lines_of(RECORDED)
+    scales = sorted({key.split(" x")[1] for line in lines for key in line if " x" in key}, key=float)
     rows = [
         "| task | seed | " + " | ".join(f"test, x{each} (validation)" for each in scales) + " |",
         "|---" * (2 + len(scales)) + "|",
     ]
     gains: dict[str, list[float]] = {scale: [] for scale in scales}
-    for line in sorted(lines(), key=lambda line: (list(TASKS).index(line["task"]), line["seed"])):
+    for line in sorted(lines, key=lambda line: (list(TASKS).index(line["task"]), line["seed"])):
         cells = []
         for scale in scales:
             if f"test x{scale}" not in line:
@@ -109,14 +96,15 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="train nothing")
     asked = parser.parse_args()
     if not asked.table:
+        check(parser, asked, asked.tasks, "pixels", "epochs")
+        if not all(1.0 < scale <= 4.0 for scale in asked.scales):
+            parser.error(f"--scales must be above 1, at most 4, got {asked.scales}: 1 is judged anyway")
+        if min(asked.seeds) < 0:
+            parser.error(f"--seeds must be whole numbers from 0 on, got {asked.seeds}")
+        known = {(line["task"], line["pixels"], line["seed"]) for line in lines_of(RECORDED)}
         for name in asked.tasks:
-            if TASKS[name].given and (asked.photos is None or not asked.photos.is_dir()):
-                parser.error(f"--photos must be the folder that holds {name}/, got {asked.photos}")
-            done = {
-                line["seed"] for line in lines() if (line["task"], line["pixels"]) == (name, asked.pixels)
-            }
             for seed in asked.seeds:
-                if seed not in done:
+                if (name, asked.pixels, seed) not in known:
                     record(name, asked.photos, asked.pixels, asked.scales, asked.epochs, seed)
     print(told())
 

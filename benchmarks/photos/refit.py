@@ -25,7 +25,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(1, str(Path(__file__).resolve().parent))
 import torch
 from here import processors
-from tasks import TASKS, table
+from tasks import TASKS, check, lines_of, table
 
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.horizon import Horizon
@@ -72,17 +72,20 @@ def trained(
     return found
 
 
-def lines() -> list[dict[str, Any]]:
-    """What is recorded."""
-    if not RECORDED.exists():
-        return []
-    return [json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines()]
+def loaded(name: str, seed: int, photos: Path | None, pixels: int, cache: Path | None = None) -> LoadedTask:
+    """A task by this seed's splits, at so many pixels."""
+    file, root = table(name, seed, photos)
+    spec = TaskSpec(
+        dataset=str(file), images=str(root), label_preserving=TASKS[name].flips, resolution=pixels,
+        on_bad_image="skip",
+    )  # fmt: skip
+    return load_task(spec, cache_root=cache)
 
 
 def told() -> str:
     """A Markdown table: means over seeds, and of their differences the least and the most."""
     groups: dict[tuple[str, str, int], list[dict[str, Any]]] = defaultdict(list)
-    for line in lines():
+    for line in lines_of(RECORDED):
         groups[line["task"], line["strategy"], line["epochs"]].append(line)
     rows = ["| task | strategy | n | test, without | with | gain, points |", "|---|---|---|---|---|---|"]
     gains = []
@@ -121,17 +124,8 @@ def main() -> None:
         return
     if asked.task is None:
         parser.error("--task must say whose images, or --table that nothing is trained, got neither")
-    for name in ("epochs", "seeds", "pixels"):
-        if getattr(asked, name) < 1:
-            parser.error(f"--{name} must be at least 1, got {getattr(asked, name)}")
-    if TASKS[asked.task].given and (asked.photos is None or not asked.photos.is_dir()):
-        parser.error(f"--photos must be the folder that holds {asked.task}/, got {asked.photos}")
-    file, root = table(asked.task, 0, asked.photos)
-    spec = TaskSpec(
-        dataset=str(file), images=str(root), label_preserving=TASKS[asked.task].flips, resolution=asked.pixels,
-        on_bad_image="skip",
-    )  # fmt: skip
-    task = load_task(spec, cache_root=asked.cache)
+    check(parser, asked, [asked.task], "epochs", "seeds", "pixels")
+    task = loaded(asked.task, 0, asked.photos, asked.pixels, asked.cache)
     backbone = get_source(SOURCE).load(task.task.channels)
     cpu = asked.device == "cpu"
     device = (processors() or ["unknown"])[0] if cpu else torch.cuda.get_device_name(asked.device)

@@ -13,15 +13,17 @@ import argparse
 import csv
 import hashlib
 import io
+import json
 import random
 import re
 import sys
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -215,6 +217,31 @@ TASKS: dict[str, Task] = {
     "openclipart-png": Task("clip art", _made("openclipart-png", _clipart)),
     "ufoai-textures": Task("textures", _made("ufoai-textures", _textures)),
 }
+
+
+def check(
+    parser: argparse.ArgumentParser, asked: argparse.Namespace, names: Iterable[str], *counts: str
+) -> None:
+    """Refuse what cannot be run, before anything is: counts below 1, and photographs that are not there."""
+    for count in counts:
+        given = getattr(asked, count)
+        if min(given if isinstance(given, list) else [given]) < 1:
+            parser.error(f"--{count} must be at least 1, got {given}")
+    for name in names:
+        if TASKS[name].given and (asked.photos is None or not (asked.photos / name).is_dir()):
+            parser.error(f"--photos must be the folder that holds {name}/, got {asked.photos}")
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """What is recorded in a file of one JSON object a line; nothing where it is not there."""
+    if not path.exists():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except ValueError as error:
+        print(f"{path} must hold one JSON object a line, got one that is none ({error}): take it out",
+              file=sys.stderr)  # fmt: skip
+        sys.exit(2)
 
 
 def split(pictures: list[Picture], shares: dict[str, float], seed: int) -> dict[str, str]:

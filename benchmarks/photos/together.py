@@ -27,14 +27,12 @@ sys.path.insert(1, str(Path(__file__).resolve().parent))
 import numpy as np
 import numpy.typing as npt
 import torch
-from refit import SOURCE, strategy
-from tasks import TASKS, table
+from refit import SOURCE, loaded, strategy
+from tasks import TASKS, check
 
 from automl_transfer.api.composing import chosen_greedily
 from automl_transfer.api.offers import BY_RULE, CLEARLY, likelier_by
-from automl_transfer.data.task import load_task
 from automl_transfer.domain.horizon import Horizon
-from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.registry import get_source
 from automl_transfer.search.portfolio import PORTFOLIO
@@ -69,12 +67,7 @@ RULES: dict[str, Callable[[float, float], bool]] = {
 
 def record(task_name: str, photos: Path | None, pixels: int) -> None:
     """Train the four, and keep their answers."""
-    file, root = table(task_name, 0, photos)
-    spec = TaskSpec(
-        dataset=str(file), images=str(root), label_preserving=TASKS[task_name].flips, resolution=pixels,
-        on_bad_image="skip",
-    )  # fmt: skip
-    task = load_task(spec)
+    task = loaded(task_name, 0, photos, pixels)
     backbone, kept = get_source(SOURCE).load(task.task.channels), {}
     for name in NAMES:
         values = STRATEGIES.get(name)
@@ -179,9 +172,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="train nothing")
     asked = parser.parse_args()
     if not asked.table:
+        check(parser, asked, asked.tasks, "pixels")
         for name in asked.tasks:
-            if TASKS[name].given and (asked.photos is None or not asked.photos.is_dir()):
-                parser.error(f"--photos must be the folder that holds {name}/, got {asked.photos}")
             if not (RECORDED / f"together-{name}.npz").exists():
                 record(name, asked.photos, asked.pixels)
     print(told())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import forge
@@ -48,9 +49,9 @@ def spooled(study: TinyStudy) -> list[Path]:
     return list(spool_folder(study.store, study.handle).glob("*.json"))
 
 
-def test_a_result_that_cannot_be_told_on_sqlite_is_told_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def untold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TinyStudy]:
+    """A study whose trial is done, with its result in the spool: another connection held the store."""
     monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.1)
     url = f"sqlite:///{tmp_path / 's.db'}"
     with (
@@ -60,13 +61,17 @@ def test_a_result_that_cannot_be_told_on_sqlite_is_told_later(
         held = other.engine.connect()
         with pytest.raises(StoreUnavailableError):
             run(study, AtEpoch(3, held.begin))
-        assert len(spooled(study)) == 1
         held.close()
-        assert [r.state for r in study.records()] == [TrialState.RUNNING]
-        run(study)
-        (record,) = study.records()
-        assert (record.state, record.attempt, len(record.epochs)) == (TrialState.COMPLETE, 0, 3)
-        assert not spooled(study)
+        yield study
+
+
+def test_a_result_that_cannot_be_told_on_sqlite_is_told_later(untold: TinyStudy) -> None:
+    assert len(spooled(untold)) == 1
+    assert [r.state for r in untold.records()] == [TrialState.RUNNING]
+    run(untold)
+    (record,) = untold.records()
+    assert (record.state, record.attempt, len(record.epochs)) == (TrialState.COMPLETE, 0, 3)
+    assert not spooled(untold)
 
 
 def test_a_result_that_cannot_be_told_on_postgresql_is_told_later(
@@ -87,45 +92,21 @@ def test_a_result_that_cannot_be_told_on_postgresql_is_told_later(
         assert not spooled(study)
 
 
-def test_a_launcher_hands_in_what_the_last_of_its_workers_could_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_launcher_hands_in_what_the_last_of_its_workers_could_not(untold: TinyStudy) -> None:
     """The trial had failed with its worker, while its result lay in the spool."""
-    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.1)
-    url = f"sqlite:///{tmp_path / 's.db'}"
-    with (
-        tiny_study(url, tmp_path, [strategy()], patience=0.2) as study,
-        Store.open(StoreURL.parse(url)) as other,
-    ):
-        held = other.engine.connect()
-        with pytest.raises(StoreUnavailableError):
-            run(study, AtEpoch(3, held.begin))
-        held.close()
-        stop = StopRequest()
-        stop.ask("enough")
-        assert run_workers(study.store, study.handle, stop, LaunchOptions(1)) == "enough"
-        assert [(r.state, r.attempt) for r in study.records()] == [(TrialState.COMPLETE, 0)]
-        assert not spooled(study)
+    stop = StopRequest()
+    stop.ask("enough")
+    assert run_workers(untold.store, untold.handle, stop, LaunchOptions(1)) == "enough"
+    assert [(r.state, r.attempt) for r in untold.records()] == [(TrialState.COMPLETE, 0)]
+    assert not spooled(untold)
 
 
-def test_a_spooled_result_of_a_reaped_trial_is_dropped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine, "SQLITE_BUSY_SECONDS", 0.1)
-    url = f"sqlite:///{tmp_path / 's.db'}"
-    with (
-        tiny_study(url, tmp_path, [strategy()], patience=0.2) as study,
-        Store.open(StoreURL.parse(url)) as other,
-    ):
-        held = other.engine.connect()
-        with pytest.raises(StoreUnavailableError):
-            run(study, AtEpoch(3, held.begin))
-        held.close()
-        (row,) = study.trials.workers(study.handle)
-        assert len(study.trials.reap(study.handle, grace=10, dead=[row.worker])) == 1
-        run(study)
-        assert [r.state for r in study.records()] == [TrialState.FAIL, TrialState.COMPLETE]
-        assert not spooled(study)
+def test_a_spooled_result_of_a_reaped_trial_is_dropped(untold: TinyStudy) -> None:
+    (row,) = untold.trials.workers(untold.handle)
+    assert len(untold.trials.reap(untold.handle, grace=10, dead=[row.worker])) == 1
+    run(untold)
+    assert [r.state for r in untold.records()] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert not spooled(untold)
 
 
 def test_a_worker_that_cannot_begin_gives_its_claim_back(tmp_path: Path) -> None:
