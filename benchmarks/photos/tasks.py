@@ -245,7 +245,11 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 def split(pictures: list[Picture], shares: dict[str, float], seed: int) -> dict[str, str]:
-    """The split of each file: every class in these shares, groups whole."""
+    """The split of each file: every class in these shares, groups whole, and groups of each size in them, too.
+
+    Seed 0 was dealt, and recorded, before sizes were: its series lie in training and the test split, as far as
+    there is room, and validation has single images.
+    """
     found: dict[str, str] = {}
     classes: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for picture in pictures:
@@ -253,8 +257,14 @@ def split(pictures: list[Picture], shares: dict[str, float], seed: int) -> dict[
     for label, groups in sorted(classes.items()):
         names = sorted(groups)
         random.Random(f"{seed} {label}").shuffle(names)
-        wanted = {name: share * sum(map(len, groups.values())) for name, share in shares.items()}
+        most, due = max(map(len, groups.values())), Counter[int]()
+        for files in groups.values():
+            due[len(files) if seed else most] += len(files)
+        wanted = dict.fromkeys(shares, 0.0)
         for group in sorted(names, key=lambda name: -len(groups[name])):  # stable: shuffled among equals
+            dealt = due.pop(len(groups[group]), 0)
+            for name, share in shares.items():
+                wanted[name] += share * dealt
             emptiest = max(wanted, key=lambda name: wanted[name])
             wanted[emptiest] -= len(groups[group])
             found |= dict.fromkeys(groups[group], emptiest)
