@@ -14,7 +14,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
@@ -145,6 +145,33 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def kind_at(
+    path: Path, what: str, error: type[UserError]
+) -> Literal["file", "folder", "something else"] | None:
+    """What lies at a path that somebody named; None where nothing does.
+
+    `Path.exists` and its like raise where nobody can look.
+
+    Args:
+        path: A link counts as what it leads to.
+        what: What it shall be, for people.
+        error: Raised where nobody can look.
+
+    Raises:
+        error: The name is too long or no name, a folder may not be entered, or a link leads in a circle.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as failure:
+        why = getattr(failure, "strerror", None) or reason(failure)
+        raise error(f"{what} must be within reach, got {str(path)[:200]}: {why}") from failure
+    if stat.S_ISDIR(mode):
+        return "folder"
+    return "file" if stat.S_ISREG(mode) else "something else"
 
 
 def is_under_way(name: str) -> bool:

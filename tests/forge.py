@@ -2,8 +2,9 @@
 
 Half of what a short command takes is importing large libraries. Tests that are about what a command says and
 writes run `command()` in place of `python -m automl_transfer`; those about processes that are told something, killed
-or followed by others `start` one, whose number is its own. What launches others, and what is about starting itself,
-is started as users do. Where the first argument is a `.py` file, that script is run instead of the command.
+or followed by others `start` one, whose number is its own. What such a process launches comes from the forge, too:
+its `sys.executable` stands for the program, hands signals on, and takes the process with it when it is killed. What
+is about starting itself is started as users do. Where the first argument is a `.py` file, that script is run instead.
 """
 
 from __future__ import annotations
@@ -29,15 +30,34 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 CLIENT = """#!{python} -IS
-import json, os, socket, sys
+import json, os, signal, socket, sys
+line, apart = sys.argv[1:], {apart}
+if apart:
+    if line[:3] != ["-P", "-m", "automl_transfer"]:
+        os.execv({python!r}, [{python!r}, *line])
+    del line[:3]
+HANDED_ON = {{signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU}}
+signal.pthread_sigmask(signal.SIG_BLOCK, HANDED_ON)
 there = socket.socket(socket.AF_UNIX)
 there.connect({place!r})
-asked = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode("utf-8", "surrogateescape")
+asked = json.dumps([line, os.getcwd(), dict(os.environ), apart]).encode("utf-8", "surrogateescape")
 socket.send_fds(there, [len(asked).to_bytes(8, "big")], [0, 1, 2])
 there.sendall(asked)
-there.recv(4, socket.MSG_WAITALL)
-code = there.recv(1)
-os._exit(code[0] if code else 70)
+child = int.from_bytes(there.recv(4, socket.MSG_WAITALL), "big")
+def hand_on(number, frame):
+    try:
+        os.kill(child, number)
+    except ProcessLookupError:
+        pass
+for number in HANDED_ON:
+    signal.signal(number, hand_on)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON)
+code, killed = there.recv(2, socket.MSG_WAITALL) or (70, 0)
+if killed:
+    if code - 128 != signal.SIGKILL:
+        signal.signal(code - 128, signal.SIG_DFL)
+    os.kill(os.getpid(), code - 128)
+os._exit(code)
 """
 
 
@@ -93,10 +113,14 @@ def command() -> str:
     if given := os.environ.get("FORGE"):
         return given
     folder = Path(tempfile.mkdtemp(prefix="forge-"))
-    program, place = folder / "automl-transfer", folder / "socket"
-    program.write_text(CLIENT.format(python=sys.executable, place=str(place)))
-    program.chmod(0o755)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    program, python, place = folder / "automl-transfer", folder / "python", folder / "socket"
+    for client in (program, python):
+        text = CLIENT.format(python=sys.executable, place=str(place), apart=client is python)
+        client.write_text(text)
+        client.chmod(0o755)
+    # Who waits for another process must not burn the core that it needs; a program sets these for itself, too late here.
+    waiting = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+    environment = {**os.environ, **waiting, "OMP_NUM_THREADS": "1"}
     forge = subprocess.Popen([sys.executable, __file__, str(place)], stdout=subprocess.PIPE, env=environment)
 
     def end() -> None:
@@ -127,6 +151,7 @@ def serve(place: str) -> None:
             asker, _ = door.accept()
             if os.fork() == 0:
                 door.close()
+                sys.executable = str(Path(place).with_name("python"))
                 _watch(asker)
             asker.close()
 
@@ -146,6 +171,9 @@ def _watch(asker: socket.socket) -> None:
         asker.sendall(child.to_bytes(4, "big"))
     for stream in streams:
         os.close(stream)
+    ended = os.pidfd_open(child)
+    if ended not in select.select([ended, asker], [], [])[0]:  # whoever asked is gone
+        signal.pidfd_send_signal(ended, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     with contextlib.suppress(OSError):

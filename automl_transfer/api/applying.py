@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from automl_transfer.api.frames import Frame
 from automl_transfer.api.offers import warn_of_flips
@@ -32,6 +32,7 @@ from automl_transfer.api.training import (
     training_of,
     write_alone,
 )
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric, score_of
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import Task
@@ -97,7 +98,8 @@ def apply(
     Depths are fractions, so that the source may be another one; classes, channels and resolution are
     those of the task. Of several seeds the best on validation by the task's metric is shipped, and so
     validation images are never trained on, also where the recipe's own model was refitted. Of a soup or an
-    ensemble the best trial's strategy is trained; flips stay flips.
+    ensemble the best trial's strategy is trained; flips stay flips. Where nobody named the length of the
+    recipe's training, that on other data is as long as suits their number.
 
     >>> apply("runs/quick/best_strategy.json", "photos/cats", "cats", seeds=3)  # doctest: +SKIP
 
@@ -131,6 +133,7 @@ def apply(
     if spec.dataset == recipe.task.name:
         require_classes(recipe, task)
     _warn_of_a_namesake(recipe, spec, task.task)
+    recipe = _as_long_as_suits(recipe, task.task)
     if source is not None:
         recipe = recipe.model_copy(update={"strategy": recipe.strategy.model_copy(update={"source": source})})
         require_taken(recipe.strategy)
@@ -162,6 +165,15 @@ def apply(
     )
     model = write_alone(output, run, backbone, written, calibration_of(run))
     return Applied(written, model, numbers, tuple(scores))
+
+
+def _as_long_as_suits(recipe: Recipe, task: Task) -> Recipe:
+    """The recipe with the length of training that suits other data than its own, where nobody named one."""
+    training, horizon = recipe.training, Horizon.of(task.splits.train)
+    changes: dict[str, Any] = {"by_data": recipe.by_data}
+    if recipe.by_data and training.epochs and task.fingerprint != recipe.task.fingerprint:
+        changes |= {"epochs": horizon.epochs, "passes": horizon.passes}
+    return recipe.model_copy(update={"training": training.model_copy(update=changes)})
 
 
 def _warn_of_a_namesake(recipe: Recipe, spec: TaskSpec, task: Task) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import functools
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
@@ -19,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from automl_transfer.api.front import search
 from automl_transfer.api.pixel_input import PixelInput
+from automl_transfer.api.rerun import require_taken
 from automl_transfer.api.training import calibration_of, predictor_of, strategy_of_any
 from automl_transfer.data.explore import Exploration, describe
 from automl_transfer.data.in_memory import task_in_memory
@@ -27,7 +30,7 @@ from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.domain.spec import MOST_SEED, PRECISIONS, Precision
-from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.strategy import Strategy, require_methods
 from automl_transfer.domain.task import LARGEST_SIDE, SMALLEST_SIDE
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
@@ -119,7 +122,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.precision = precision
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:  # noqa: N803  (scikit-learn's names)
-        """Transfer the network to images X with labels y.
+        """Transfer the network to images X with labels y. Where that fails, an earlier fit stays as it was.
 
         Args:
             X: The images.
@@ -130,21 +133,26 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: X is no array of images, y no labels or sample_weight no weights of them, or there is
                 only one class.
-            ConfigurationError: A parameter cannot be.
+            ConfigurationError: A parameter cannot be, or the source cannot take the strategy.
             SourceError: The source is not on this machine.
         """
+        fresh = copy.copy(self)  # no clone: it draws from the same `random_state`
+        fresh._fit(X, y, sample_weight)
+        self.__dict__ = fresh.__dict__
+        return self
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> None:  # noqa: N803
         details, seed = self._prepared(X, y, sample_weight)
         self.recipe_: Recipe | None = None
         if isinstance(self.strategy, str) and self.strategy == SEARCH:
             self._search(details, seed)
-            return self
+            return
         run = self._run(details, seed)
         train_to_the_end(run)
         self.strategy_ = run.plan.strategy
         self.predictor_ = predictor_of(
             run, _backbone(self.strategy_.source, details.loaded.task.channels), calibration_of(run)
         )
-        return self
 
     def predict(self, X: Any) -> npt.NDArray[Any]:  # noqa: N803
         """The most probable class of each image."""
@@ -170,7 +178,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         normalised float32 (n, channels, resolution, resolution) and gives logits.
 
         Raises:
-            ConfigurationError: The strategy is a search, which makes many.
+            ConfigurationError: The strategy is a search, which makes many, or the source cannot take it.
         """
         if isinstance(self.strategy, str) and self.strategy == SEARCH:
             raise ConfigurationError(
@@ -235,7 +243,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.random_state, bool):
             mistakes.append(f"random_state must be a whole number or None, got {self.random_state!r}")
         named = isinstance(self.strategy, str) and self.strategy not in (PROFILE, SEARCH)
-        if named and not Path(str(self.strategy)).exists():
+        if named and not os.path.exists(str(self.strategy)):  # noqa: PTH110 never raises
             mistakes.append(
                 f"strategy must be {PROFILE!r}, {SEARCH!r}, a Strategy, its fields, or a best-strategy file "
                 f"that exists, got {self.strategy!r}"
@@ -259,6 +267,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             strategy = self._profiled(details, seed, device)
         else:
             strategy = strategy_of_any(self.strategy)
+            require_methods(strategy)
+            require_taken(strategy)
         backbone = _backbone(strategy.source, details.loaded.task.channels)
         return make_run(
             strategy,

@@ -28,7 +28,8 @@ from automl_transfer.domain.pixel_range import EIGHT_BITS
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.domain.task import SPLITS, Split
-from automl_transfer.errors import ConfigurationError, DataError, UserError
+from automl_transfer.errors import ConfigurationError, DataError, SourceError, UserError
+from automl_transfer.files import kind_at
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.reporting.errors_of_winner import WrongImage
@@ -104,7 +105,9 @@ def evaluate(
         raise ConfigurationError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     against = Attack.parse(attack) if isinstance(attack, str) else attack
     place = Path(model)
-    if (place / MODEL / DESCRIPTION).is_file() and not (place / DESCRIPTION).is_file():
+    folders = (place, place / MODEL)
+    here, inside = (kind_at(folder / DESCRIPTION, "a model folder", SourceError) for folder in folders)
+    if inside == "file" and here != "file":
         place = place / MODEL
     predictor = Predictor.load(place, resolve_device(device))
     recipe = _recipe_of(place, predictor)

@@ -21,7 +21,7 @@ from automl_transfer.errors import OutputError
 from automl_transfer.files import whole_file
 from automl_transfer.machine import ensure_home, path_of
 from automl_transfer.printable import cell
-from automl_transfer.recipes.output import check_writable, nearest_existing, write_text
+from automl_transfer.recipes.output import check_writable, make_folder, nearest_existing, write_text
 from automl_transfer.search.workbench import check_device, digest_of
 
 DEFAULT_SOURCE = "efficientnet-lite0"
@@ -103,8 +103,9 @@ def check_output(folder: Path, spec: TaskSpec, data_root: Path | None) -> None:
     Raises:
         OutputError: It lies in the dataset, cannot be written, or holds lists that the doctor did not write.
     """
+    existing = nearest_existing(folder)
     refuse_inside(folder, spec, data_root, "the doctor's folder", "--output")
-    check_writable(nearest_existing(folder), folder)
+    check_writable(existing, folder)
     theirs = [name for name in LISTS if (folder / name).exists()]
     if theirs and not (folder / JSON).exists():
         raise OutputError(
@@ -124,12 +125,7 @@ def write_diagnosis(folder: Path, found: Diagnosis, details: LoadedDetails) -> l
     """
     from automl_transfer.reporting.html.doctor_page import doctor_page
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"the output must be a folder, got {str(folder)!r}: {error.strerror or error}"
-        ) from error
+    make_folder(folder)
     write_text(folder / PAGE, doctor_page(found, details.loaded))
     write_text(folder / JSON, found.to_json())
     written = [PAGE, JSON]

@@ -94,8 +94,8 @@ def export_from(
     cache_root: Path | None = None,
 ) -> Shipped:
     """The same, from a store that is open."""
-    offer.check(refit)
     handle = store.study(study)
+    offer.of(handle.spec).check(refit)
     check_run_folder(store, handle.name, output)
     if read_study_report(store, handle).ranking.best is None:  # before images are read, and results written
         raise StudyError(

@@ -132,7 +132,9 @@ def finish_search(
         asked = _asked_again(found)
     else:
         asked = (offer or Offer()).of(bench.handle.spec)
-    refit = None if refit and asked.kind == "soup" else refit
+    if refit and asked.kind == "soup":
+        log.warning("%s: it ships as the soup that was exported by name, which is not refitted", output)
+        refit = None
     stays = found is not None and is_refitted(found, refit) and _stays(found, output, report, asked)
     earlier = found if stays else None
     if winner is not None and earlier is None and not asked.plain:

@@ -18,6 +18,7 @@ from automl_transfer.data.table_file import is_frame, of_frame
 from automl_transfer.domain.spec import TableColumns, TaskSpec
 from automl_transfer.domain.strict_json import validate
 from automl_transfer.errors import ConfigurationError, DataError
+from automl_transfer.files import kind_at
 from automl_transfer.machine import RUNS, path_of
 from automl_transfer.recipes.output import write_text
 
@@ -80,7 +81,7 @@ def passing(
     chosen = choose(table, stated)
     files = [text.strip() for text in table.column(chosen.file)]
     root = path_of(images) if images is not None else _common(files)
-    if not root.is_dir():
+    if kind_at(root, "the folder of images", DataError) != "folder":
         raise DataError(f"images must be an existing folder, got {str(root)!r}")
     root = root.resolve()
     written = {chosen.file: [_relative(file, root) for file in files]}

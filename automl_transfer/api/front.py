@@ -71,7 +71,8 @@ def search(
         trials: Strategies to try.
         preset: Space and budget for a dataset: `quick` (by default), `core` or `best`.
         name: Of the study; by default made from the dataset and the preset.
-        settings: Any keys of a study file, dotted: `{"search.max_epochs": 3, "space.pool": [1, 4]}`.
+        settings: Any keys of a study file, dotted: `{"search.max_epochs": 3, "space.pool": [1, 4]}`; a table
+            of keys, such as `{"search": {"max_epochs": 3}}`, says the same.
         output: Folder for the results; by default `runs/NAME`.
         storage: URL of the database; by default AUTOML_TRANSFER_STORAGE, or `runs/automl-transfer.db`.
         refit: Train the winner on training and validation images together before shipping it; None does so
@@ -87,13 +88,14 @@ def search(
         StoreUnavailableError: The store did not answer for too long; nothing is lost.
     """
     ensure_home()
-    settings = dict(settings or {})
+    settings = _dotted(settings or {})
     arguments = {
         "search.minutes": minutes, "search.trials": trials, "name": name, "task.dataset": what,
     }  # fmt: skip
     _refuse_twice(settings, arguments | _of_table(images, columns))
     name = settings.pop("name", name)
     if is_frame(what):
+        images = settings.pop("task.images", images)
         table = kept(cast(Frame, what), images, columns)
         name = name or f"{Path(table['dataset']).stem}-table-{preset or PRESETS[0]}"
         images, columns, what = table["images"], table["columns"], str(table["dataset"])
@@ -106,9 +108,10 @@ def search(
     given |= {key.replace(".", "__"): value for key, value in settings.items()}
     if not isinstance(what, StudySpec):
         spec = study_spec(fspath(cast(str, what)), preset, (), name=name, data_root=data_root, **given)
-    elif name is not None or any(value is not None for value in given.values()):
+    elif any(value is not None for value in (name, preset, *given.values())):
         raise ConfigurationError(
-            "a specification states its name and budget itself, got them twice: set them in the StudySpec"
+            "a specification states its name, space and budget itself, got them twice: set them in the "
+            "StudySpec"
         )
     else:
         spec = what
@@ -214,10 +217,13 @@ def train(
     from automl_transfer.models.registry import get_source
 
     ensure_home()
-    _refuse_twice(settings or {}, _of_table(images, columns))
+    settings = _dotted(settings or {})
+    _refuse_twice(settings, _of_table(images, columns))
+    if is_frame(dataset):
+        images = settings.pop("task.images", images)
     start = Strategy() if strategy is None else strategy_of_any(strategy)
     with stated(dataset, images, columns) as fields:
-        hand = by_hand(fields, settings or {}, start, max_epochs=epochs, max_steps=steps, seed=seed)
+        hand = by_hand(fields, settings, start, max_epochs=epochs, max_steps=steps, seed=seed)
         require_methods(hand.strategy)
         folder = path_of(output or RUNS / derived_name(hand.spec.task.dataset, "train", data_root))
         check_new_folder(folder)
@@ -240,6 +246,21 @@ def train(
     migration.generate_target_model(hand.strategy)
     on_plan(migration.plan, migration.horizon)
     return migration.fit(on_epoch=on_epoch, on_progress=on_progress).save(folder)
+
+
+def _dotted(settings: Mapping[str, Any], table: str = "") -> dict[str, Any]:
+    """The same with a dotted key for each key of a table, so that none hides what is said elsewhere."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        key = f"{table}{name}"
+        inner = _dotted(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+        for twice in inner.keys() & found.keys():
+            raise ConfigurationError(
+                f"{twice} must be said once, got {found[twice]!r} and {inner[twice]!r} in settings: leave "
+                "one of them out"
+            )
+        found |= inner
+    return found
 
 
 def _of_table(images: object, columns: Mapping[str, str] | None) -> dict[str, object]:

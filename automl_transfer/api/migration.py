@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -257,6 +258,8 @@ class ModelMigration:
     ) -> Self:
         """Train the model, and keep its best epoch; one is generated first where there is none.
 
+        Called again after an interrupt or an error, it goes on from the last finished epoch.
+
         Args:
             on_epoch: Told about each epoch.
             on_progress: Told about each epoch of a refit.
@@ -273,7 +276,8 @@ class ModelMigration:
             self.history.append(result)
             on_epoch(result)
 
-        seconds = train_to_the_end(run, on_epoch=ended)
+        train_to_the_end(run, on_epoch=ended)
+        seconds = math.fsum(each.seconds for each in self.history)
         assert run.best is not None
         validation, calibration, best = score_of(run, "validation"), calibration_of(run), run.best.epoch
         if self._refit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,13 +32,13 @@ class Refreshed:
 def refresh_run(store: Store, bench: Workbench) -> Refreshed | None:
     """Write ranking, page and evidence anew, and ship the winner where it is another one now.
 
-    None where no winner was shipped yet, or on another machine: then there is nothing to bring up to date.
+    None where no winner was shipped yet, or none is found here: then there is nothing to bring up to date.
 
     Raises:
         Aborted: That was asked for.
     """
     folder = run_folder(store, bench.handle.name)
-    if folder is None or not (folder / RECIPE).is_file():
+    if folder is None or not os.path.isfile(folder / RECIPE):  # noqa: PTH113 never raises
         return None
     try:
         earlier = read_recipe(folder / RECIPE)

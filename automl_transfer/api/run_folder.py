@@ -67,8 +67,8 @@ def claim_run_folder(store: Store, study: StudyHandle, folder: Path) -> Path | N
     check_output_folder(folder)
     aside = None
     if _is_in_the_way(store, study.name, study, folder):
-        aside = _name_aside(folder)
         try:
+            aside = _name_aside(folder)
             folder.rename(aside)
         except OSError as error:
             raise OutputError(

@@ -32,7 +32,7 @@ from automl_transfer.errors import ConfigurationError
 from automl_transfer.machine import path_of
 from automl_transfer.models.registry import source_traits
 from automl_transfer.recipes.best_strategy import Recipe
-from automl_transfer.recipes.output import check_output_folder
+from automl_transfer.recipes.output import check_output_folder, make_folder, resolved
 from automl_transfer.reporting.publish import LivePage
 from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.search.auto_sources import begun_with, is_auto, settle, with_sources
@@ -181,7 +181,7 @@ def _check(
         raise ConfigurationError(mistakes)
     Space.of_study(spec).warn_of(task.task)
     if storage.path is not None:
-        storage.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(storage.path.parent)
     return _Checked(spec, task, sources, backbones, output, race)
 
 
@@ -237,7 +237,7 @@ def create(
     """
     if artifacts is not None:
         refuse_password(artifacts, "the URL of artifacts")
-        artifacts = artifacts if is_far(artifacts) else path_of(artifacts).resolve().as_posix()
+        artifacts = artifacts if is_far(artifacts) else resolved(path_of(artifacts)).as_posix()
         ArtifactStore(artifacts)
     events = SearchEvents()
     checked = _check(spec, storage, output, device, data_root, cache_root, events)

@@ -11,7 +11,8 @@ from automl_transfer.api.search import SearchResult
 from automl_transfer.domain.spec import StudySpec
 from automl_transfer.domain.strict_json import read_json
 from automl_transfer.errors import OutputError, UserError
-from automl_transfer.recipes.output import check_output_folder, owner_of, write_json, write_text
+from automl_transfer.files import kind_at
+from automl_transfer.recipes.output import check_output_folder, make_folder, owner_of, write_json, write_text
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.search.auto_sources import is_auto
 from automl_transfer.space.suite_file import Suite
@@ -65,14 +66,14 @@ class SuiteRun:
         Raises:
             OutputError: The folder cannot be written; nothing was.
         """
-        if not (self.folder / STATE).is_file():
+        if kind_at(self.folder / STATE, "the folder of a suite", OutputError) != "file":
             check_output_folder(self.folder)
             if owner_of(self.folder) is not None:
                 raise OutputError(
                     f"the folder of a suite must not be that of a study, got {self.folder}: choose another "
                     "--output"
                 )
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_folder(self.folder)
             self._write({})
         for spec in self.suite.studies:
             if self._is_finished(spec):

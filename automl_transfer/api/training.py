@@ -32,7 +32,7 @@ from automl_transfer.recipes.best_strategy import (
     write_recipe,
 )
 from automl_transfer.recipes.model_folder import save_model
-from automl_transfer.recipes.output import check_output_folder, whole_folder, without_file
+from automl_transfer.recipes.output import check_output_folder, is_taken, whole_folder, without_file
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.scores import Confirmed, Cost, RecipeMetrics, Score
 from automl_transfer.recipes.shipped_as import ShippedAs
@@ -201,6 +201,7 @@ def training_of(
         epochs=0 if run.closed_form else horizon.epochs,
         passes=horizon.passes,
         steps=horizon.steps,
+        by_data=horizon.by_data,
         best_epoch=best_epoch,
         batch=run.batch,
         seed=seed,
@@ -262,7 +263,7 @@ def check_new_folder(output: Path) -> None:
     Raises:
         OutputError: It exists, or cannot be written.
     """
-    if output.exists() or output.is_symlink():
+    if is_taken(output):
         raise OutputError(f"the output must be a new folder, got {output}, which exists: choose another")
     check_output_folder(output)
 

@@ -73,6 +73,14 @@ def run(
             on_epoch=shown.on_epoch,
         )
     screen = console()
+    length, before = applied.recipe.training.horizon, read.training.horizon
+    if length != before:
+        screen.print(
+            f"trained for {length.text}, as suits {applied.recipe.task.splits.train:,} training images (the "
+            f"recipe's own {read.task.splits.train:,}: {before.text})",
+            markup=False,
+            soft_wrap=True,
+        )
     test = applied.recipe.metrics.test
     if test is not None:
         low, high = test.interval

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -35,7 +34,7 @@ def store_to_read(storage: str | None, storage_file: Path | None) -> AbstractCon
 
     try:
         url = resolve_storage(None, None, DEFAULT_DATABASE)
-        if url.path is not None and not os.path.exists(url.path):  # noqa: PTH110 never raises
+        if url.is_missing:
             return nullcontext()
         return open_store(None, None, create=False, read_only=True)
     except UserError as error:
@@ -118,14 +117,14 @@ def _worth(found: Comparison) -> str:
 
 
 def draw_page(profiles: Sequence[SourceProfile], path: Path) -> None:
-    """One self-contained page with the profile's figure, and the scores'.
+    """One self-contained page with the profile's figure, and the scores', in a folder that may be new.
 
     Raises:
         OutputError: It cannot be written.
     """
     import html
 
-    from automl_transfer.recipes.output import write_text
+    from automl_transfer.recipes.output import make_folder, write_text
     from automl_transfer.reporting.figures.profile import FIGURE, draw_profiles
     from automl_transfer.reporting.figures.scores import READS, TITLE, draw_scores
     from automl_transfer.reporting.suggested import suggestion
@@ -141,6 +140,7 @@ def draw_page(profiles: Sequence[SourceProfile], path: Path) -> None:
         + figure.to_html(include_plotlyjs=place == 0, full_html=False, config={"displayModeBar": False})
         for place, (title, reads, figure) in enumerate(parts)
     ]
+    make_folder(path.parent)
     write_text(path, _PAGE.format(body="\n".join(body)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -59,10 +60,11 @@ def run(
     quick: http://127.0.0.1:8080/dashboard/studies/1 (read-only; Ctrl-C ends it)
     """
     from automl_transfer.dashboard.app import AppOptions, make_dashboard
-    from automl_transfer.dashboard.guards import WILDCARDS, WRITES, page_address
+    from automl_transfer.dashboard.guards import WILDCARDS, WRITES, is_host, page_address
     from automl_transfer.dashboard.login import read_token
     from automl_transfer.dashboard.server import Server, is_loopback
     from automl_transfer.errors import ConfigurationError
+    from automl_transfer.files import kind_at
     from automl_transfer.store.trials import Trials
 
     token = read_token(token_file)
@@ -71,11 +73,20 @@ def run(
             f"a dashboard that other machines reach must ask for a token, got --host {host} without one. "
             "Add --token-file FILE, or keep to --host 127.0.0.1"
         )
-    if artifact_dir is not None and not artifact_dir.is_dir():
-        raise ConfigurationError(
-            f"--artifact-dir must be a folder, got {artifact_dir}, which is "
-            f"{'not one' if artifact_dir.exists() else 'not there'}. Leave it out to use the studies' own"
-        )
+    if artifact_dir is not None:
+        there = kind_at(artifact_dir, "--artifact-dir", ConfigurationError)
+        if there != "folder":
+            raise ConfigurationError(
+                f"--artifact-dir must be a folder, got {artifact_dir}, which is "
+                f"{'not one' if there else 'not there'}. Leave it out to use the studies' own"
+            )
+    names = allow_host or []
+    for name in names:
+        if not is_host(name):
+            raise ConfigurationError(
+                "--allow-host must be the name or the address of a host, as in board, board:8080 or fd00::5, "
+                f"got {name!r}. Leave out http:// and what follows the name"
+            )
     with open_store(
         storage, storage_file, create=False, read_only=not allow_writes, wait=wait, study=study
     ) as store:
@@ -86,7 +97,6 @@ def run(
             counts = Trials(store).counts(handle)
             if artifact_dir is None and counts.complete + counts.pruned:
                 _look_for_artifacts(handle.artifact_url)
-        names = allow_host or []
         options = AppOptions([host, *names], token, allow_writes, artifact_dir)
         app = make_dashboard(store, options)
         server = Server(app.wsgi, host, port, writable=allow_writes)
@@ -110,12 +120,17 @@ def run(
 
 
 def _look_for_artifacts(url: str) -> None:
+    from automl_transfer.errors import UserError
     from automl_transfer.store.artifacts import ArtifactStore
 
-    folder = ArtifactStore(url).local_folder
-    if folder is not None and not folder.is_dir():
-        typer.echo(
-            f"the artifacts of this study must be in {folder}, which is not a folder here: pictures of "
-            "trials will be missing. Say where they are with --artifact-dir DIR",
-            err=True,
-        )
+    try:
+        folder = ArtifactStore(url).local_folder
+    except UserError as error:
+        why = str(error)
+    else:
+        if folder is None or os.path.isdir(folder):  # noqa: PTH112 never raises
+            return
+        why = f"the artifacts of this study must be in {folder}, which is not a folder here"
+    typer.echo(
+        f"{why}: pictures of trials will be missing. Say where they are with --artifact-dir DIR", err=True
+    )

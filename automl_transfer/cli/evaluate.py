@@ -14,6 +14,7 @@ from automl_transfer.cli.options import columns_of
 from automl_transfer.cli.screen import console, print_data
 
 STDOUT = "-"
+EPS = "8/255"
 
 
 class Part(StrEnum):
@@ -51,9 +52,10 @@ def run(
         AttackKind | None, typer.Option("--attack", help="Judge them once more, changed against the model.")
     ] = None,
     eps: Annotated[
-        str, typer.Option("--eps", help="How far a pixel may move: a fraction of its range.")
-    ] = "8/255",
-    steps: Annotated[int, typer.Option("--steps", help="Of pgd.")] = 10,
+        str | None,
+        typer.Option("--eps", help="How far a pixel may move: a fraction of its range.", show_default=EPS),
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Of pgd.", show_default="10")] = None,
     batch: options.Batch = None,
     images: options.Images = None,
     columns: options.Columns = None,
@@ -77,10 +79,13 @@ def run(
 
     from automl_transfer.api.evaluating import evaluate
     from automl_transfer.domain.attack import Attack, share
+    from automl_transfer.errors import ConfigurationError
     from automl_transfer.recipes.output import check_files, write_text
     from automl_transfer.reporting.evaluation_text import EvaluationText
 
-    against = None if attack is None else Attack.of(attack.value, share(eps), steps)
+    if attack is None and (eps is not None or steps is not None):
+        raise ConfigurationError("--eps and --steps are of --attack, got them without: add --attack pgd")
+    against = None if attack is None else Attack.of(attack.value, share(EPS if eps is None else eps), steps)
     check_files(html, None if as_json in (None, STDOUT) else Path(str(as_json)))
     screen = console(stderr=True)
     parts = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -33,11 +33,12 @@ def run(
 
     from automl_transfer.errors import OutputError
     from automl_transfer.files import whole_file
+    from automl_transfer.recipes.output import is_taken
     from automl_transfer.space.study_file import preset_path, read_study
 
     if file.suffix != ".toml":
         raise OutputError(f"a study file must end in .toml, got {file.name!r}")
-    if file.exists():
+    if is_taken(file):
         raise OutputError(f"the study file must not exist yet, got {file}: choose another name or remove it")
     text = preset_path(preset).read_text(encoding="utf-8")
     text = re.sub(r"^#.*\n", f"# automl-transfer search {file.as_posix()}\n", text, count=1)

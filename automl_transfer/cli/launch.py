@@ -73,7 +73,7 @@ def run(
         )  # fmt: skip
         with (
             stop_on_signals(stop),
-            TimeKeeper(stop, SupervisorTime(WorkerTime(store, handle, None), store, handle)),
+            TimeKeeper(stop, SupervisorTime(WorkerTime(store, handle), store, handle)),
             LiveWorkers(screen) as live,
         ):
             live.watch(Trials(store), handle)

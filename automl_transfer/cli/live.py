@@ -49,8 +49,7 @@ class LiveSearch(SearchEvents):
         self._console = console
         self._spec = spec
         self._began = time.monotonic()
-        self._ended = 0
-        self._paused: set[int] = set()
+        self._ended: set[int] = set()  # roots, each strategy once: at its first pause, or its end
         self._proposed: dict[str, str] = {}
         self._best: float | None = None
         self._progress = Progress(
@@ -125,11 +124,12 @@ class LiveSearch(SearchEvents):
         )
         for line in task.account.lines() if task.account is not None else ():
             self._line(plain(line, 1000))
-        counts = trials.counts(handle)
-        self._ended = counts.complete + counts.pruned + counts.paused + counts.given_up
+        records = trials.records(handle)
+        going = {record.root for record in records if record.is_open and not record.is_paused}
+        self._ended = {record.root for record in records if record.strategy is not None} - going
         if self._ended:
             self._best = trials.best_value(handle)
-            self._line(f"going on after {self._ended} finished trials")
+            self._line(f"going on after {len(self._ended)} finished trials")
         self._show("first answers: sources are profiled on the training images")
 
     def on_profile(self, profile: ProfileRecord) -> None:
@@ -188,13 +188,12 @@ class LiveSearch(SearchEvents):
         if end.paused is not None:
             said = f"{end.value:.3f} paused {end.stop.detail}"
             self._line(f"{self._clock()}  trial {claim.number:>3}  {said}")
-            self._ended += 1
-            self._paused.add(claim.root)
+            self._ended.add(claim.root)
             return
         if end.state is TrialState.WAITING:
             self._line(f"{self._clock()}  trial {claim.number:>3}  released  {end.stop.detail}")
             return
-        self._ended += claim.root not in self._paused
+        self._ended.add(claim.root)
         if end.state is TrialState.COMPLETE and end.value is not None:
             better = self._best is None or end.value > self._best
             self._best = end.value if better else self._best
@@ -234,7 +233,8 @@ class LiveSearch(SearchEvents):
 
     def _still(self, doing: str) -> None:
         best = f", best {self._best:.3f}" if self._best is not None else ""
-        self._line(f"{self._clock()}  {doing} ({self._ended} of {self._spec.search.trials} strategies{best})")
+        done = f"{len(self._ended)} of {self._spec.search.trials} strategies"
+        self._line(f"{self._clock()}  {doing} ({done}{best})")
 
     def _show(self, now: str) -> None:
         self._pulse.doing(now or "the next strategies are prepared")
@@ -243,7 +243,7 @@ class LiveSearch(SearchEvents):
         if self._spec.search.minutes is not None:
             seconds = max(0.0, 60 * self._spec.search.minutes - (time.monotonic() - self._began))
             left = f"  {seconds:.0f} s left"
-        self._progress.update(self._bar, completed=self._ended, now=escape(f"{best}{now}{left}"))
+        self._progress.update(self._bar, completed=len(self._ended), now=escape(f"{best}{now}{left}"))
 
 
 def how_it_ended(result: SearchResult) -> str:

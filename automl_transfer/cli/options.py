@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 import time
 from collections.abc import Callable
@@ -238,7 +237,7 @@ def open_store(
     said = ""
     while True:
         try:
-            if url.path is not None and not create and not os.path.exists(url.path):  # noqa: PTH110 never raises
+            if not create and url.is_missing:
                 raise StudyError(
                     f"a study must exist, got no database at {url.path}: start one with "
                     "'automl-transfer search'"

@@ -116,15 +116,12 @@ def run(
 def _typed(image: str) -> str:
     """A name on the command line is typed by a person: one that cannot be is said before anything runs."""
     from automl_transfer.errors import DataError
+    from automl_transfer.files import kind_at
     from automl_transfer.machine import path_of
-    from automl_transfer.recipes.inputs import reason
 
-    try:
-        there = [name for name in (image, str(path_of(image))) if image == STDIN or Path(name).exists()]
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"an image file or folder must be within reach, got {image[:200]}: {reason(error)}"
-        ) from error
+    names = (image, str(path_of(image)))
+    what = "an image file or folder"
+    there = [name for name in names if image == STDIN or kind_at(Path(name), what, DataError) is not None]
     if not there:
         raise DataError(f"an image file or folder must exist, got {image}: check the path")
     return there[0]

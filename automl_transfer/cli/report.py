@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -147,7 +148,7 @@ def _train(
         try:
             bench = Workbench.open(handle, device=device, data_root=data_root, cache_root=cache)
             if confirm:
-                confirm_best(
+                runs = confirm_best(
                     store,
                     bench,
                     strategies=confirm,
@@ -157,6 +158,11 @@ def _train(
                     on_wait=lambda: say("another process trains what is left"),
                 )
                 refreshed = refresh_run(store, bench)
+                if refreshed is None and runs:
+                    say(
+                        "no shipped model of it is found here, so none was brought up to date: "
+                        f"'automl-transfer export {shlex.quote(plain(name))} --output DIR' ships the winner"
+                    )
                 best = refreshed.shipped.ranking.best if refreshed is not None else None
                 if refreshed is not None and best is not None:
                     same = best.root_trial == refreshed.before

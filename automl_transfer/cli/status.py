@@ -103,6 +103,7 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
                 handle.task.metric,
                 search.first_rung,
                 handle.task.splits.validation,
+                search.start,
             ),
         ],
         "unreadable": [row.model_dump(mode="json") for row in summary.unreadable],

@@ -148,7 +148,7 @@ def delete(
     delete quick with its 16 trials (0 running)? [y/N]: y
     deleted quick; its files are still in runs/quick/artifacts/0b9c4b1d...
     """
-    from automl_transfer.store.files import study_files
+    from automl_transfer.store.files import url_of
     from automl_transfer.store.trials import Trials
 
     with open_store(storage, storage_file, create=False) as store:
@@ -162,7 +162,7 @@ def delete(
             typer.echo("nothing was deleted")
             raise typer.Exit(1)
         store.delete(study)
-    typer.echo(f"deleted {study}; its files are still in {study_files(handle).url}")
+    typer.echo(f"deleted {visible(study)}; its files are still in {visible(url_of(handle))}")
 
 
 @app.command()

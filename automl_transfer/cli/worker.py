@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import ExitStack
@@ -54,8 +55,8 @@ def run(
     Of a study with `minutes` it runs trials for so long, or until the search that it helps has no more time
     for trials.
 
-    Ctrl-C, SIGTERM or a batch system's warning (SIGUSR1) checkpoints the trial and gives it back; a
-    second Ctrl-C or SIGTERM stops at once.
+    Ctrl-C, SIGTERM, a batch system's warning (SIGUSR1) or the end of --max-time checkpoints the trial and
+    gives it back; a second Ctrl-C or SIGTERM stops at once.
     Exit codes: 0 finished or a limit reached, 1 failed, 2 wrong usage, 130 interrupted.
 
     \b
@@ -68,7 +69,7 @@ def run(
     from automl_transfer.workers.logs import FORMATS, LogObserver, log_worker
     from automl_transfer.workers.sharing import FirstElsewhere
     from automl_transfer.workers.signals import INTERRUPTED, StopRequest, stop_on_signals
-    from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
+    from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime, asked_after
     from automl_transfer.workers.worker import Worker, WorkerOptions
 
     if log_format not in FORMATS:
@@ -84,7 +85,7 @@ def run(
             f"--beat {beat:g}"
         )
     stop = StopRequest()
-    leave = time.monotonic() + duration(max_time, "--max-time") if max_time is not None else None
+    leave = time.monotonic() + duration(max_time, "--max-time") if max_time is not None else math.inf
     options = WorkerOptions(
         beat=beat,
         grace=grace,
@@ -138,7 +139,7 @@ def run(
                 crew=team,
             )
 
-        with TimeKeeper(stop, WorkerTime(store, handle, leave)):
+        with TimeKeeper(stop, WorkerTime(store, handle)), asked_after(stop, leave - time.monotonic()):
             report = Worker(
                 store,
                 handle,

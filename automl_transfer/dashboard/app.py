@@ -166,9 +166,8 @@ def _optuna_dashboard(store: Store, options: AppOptions) -> WSGIApplication:
 
 def trouble(store: Store) -> str | None:
     """Why the database does not answer now; None where it does. Asked once, without patience."""
-    path = store.url.path
-    if path is not None and not path.exists():
-        return f"there is no file {path}"
+    if store.url.is_missing:
+        return f"there is no file {store.url.path}"
     query = sa.select(t.studies.c.study_id).limit(1)
     try:
         store.with_patience(0).read(lambda c: c.execute(query).first(), "look for the studies")

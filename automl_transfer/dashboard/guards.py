@@ -5,6 +5,7 @@ Without the first, a page anywhere could point its own name at 127.0.0.1 (DNS re
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
@@ -90,6 +91,23 @@ def host_name(header: str) -> str:
             return IPv6Address(address).compressed
         return address.lower()
     return header.partition(":")[0].lower().rstrip(".")
+
+
+def is_host(name: str) -> bool:
+    """Whether a Host header may name this: a host or an address that is opened, with or without its port.
+
+    >>> [is_host(name) for name in ("board:8080", "fd00::5", "[fd00::5]:8080", "http://board", "0.0.0.0")]
+    [True, True, True, False, False]
+    """
+    bracketed = re.fullmatch(r"\[([^\]]+)\](?::\d{1,5})?", name)
+    address = bracketed[1] if bracketed else name
+    if address in WILDCARDS:
+        return False
+    if bracketed or name.count(":") > 1:
+        with suppress(ValueError):
+            return bool(IPv6Address(address))
+        return False
+    return re.fullmatch(r"[A-Za-z0-9._-]+(?::\d{1,5})?", name) is not None
 
 
 def page_address(host: str, port: int, names: Sequence[str] = ()) -> str:

@@ -41,7 +41,7 @@ class Server:
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             listening = socket.create_server((host, port), family=family, backlog=128)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that is none
             raise ConfigurationError(_refused(error, host, port)) from None
         self.port = int(listening.getsockname()[1])
         self._server: Any = waitress.create_server(
@@ -83,9 +83,11 @@ def is_loopback(host: str) -> bool:
     return host in LOOPBACK or host.startswith("127.")
 
 
-def _refused(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
+def _refused(error: OSError | UnicodeError, host: str, port: int) -> str:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
         return f"--port must be free, got {port}, which another program uses. Choose another; 0 finds one"
-    if error.errno == errno.EACCES:
+    if number == errno.EACCES:
         return f"--port must be one that you may listen on, got {port}. Choose one above 1023"
-    return f"--host must be an address of this machine, got {host!r} ({error.strerror})"
+    why = getattr(error, "strerror", None) or error
+    return f"--host must be an address of this machine, got {host!r} ({why})"

@@ -10,6 +10,7 @@ from pathlib import Path
 from automl_transfer.data.base import some
 from automl_transfer.domain.spec import names_table
 from automl_transfer.errors import DataError
+from automl_transfer.files import kind_at
 from automl_transfer.machine import path_of
 from automl_transfer.printable import cell
 
@@ -71,7 +72,7 @@ def one_group(text: str, option: str, what: str) -> re.Pattern[str]:
 def _table(name: str, root: Path) -> dict[str, str]:
     path = path_of(name)
     candidates = [path] if path.is_absolute() else [path, root / path]
-    existing = [candidate for candidate in candidates if candidate.is_file()]
+    existing = [each for each in candidates if kind_at(each, "group_from", DataError) == "file"]
     if not existing:
         raise DataError(f"group_from must be an existing .csv, got {name!r}: there is no such file")
     groups: dict[str, str] = {}

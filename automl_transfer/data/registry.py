@@ -8,6 +8,7 @@ another package in the group `datasets` or `found`.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -126,7 +127,7 @@ def _with_images(spec: TaskSpec, far: Far) -> TaskSpec:
 def _shadowed(name: str, data_root: Path | None) -> tuple[str, ...]:
     """Said where a folder has the name of a dataset, which comes first."""
     for folder in (data_root / name if data_root is not None else None, Path(name)):
-        if folder is not None and folder.is_dir():
+        if folder is not None and os.path.isdir(folder):  # noqa: PTH112 never raises
             return (f"{name!r} is the dataset of this name, not the folder here: name that one './{name}'",)
     return ()
 

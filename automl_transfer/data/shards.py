@@ -11,6 +11,7 @@ in place.
 from __future__ import annotations
 
 import json
+import os
 import re
 import tarfile
 from collections import Counter
@@ -164,13 +165,13 @@ class Shards(DatasetKind):
 
 
 def _tars(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.tar") if path.is_file())
+    return sorted(path for path in folder.glob("*.tar") if os.path.isfile(path))  # noqa: PTH113
 
 
 def _samples(tar: Path) -> dict[str, _Sample]:
     """What a shard holds, by `SHARD/KEY`."""
     found: dict[str, _Sample] = {}
-    with tar.open("rb") as start:
+    with reading("a shard must be readable", tar.name, DataError), tar.open("rb") as start:
         todo = "unpack it (gunzip) first" if start.read(2) == b"\x1f\x8b" else "make it again"
     whole = reading("a shard must be a whole, uncompressed tar file", tar.name, DataError, todo)
     with whole, tarfile.open(tar, "r:") as stream:  # ":": not compressed, so that images are read in place

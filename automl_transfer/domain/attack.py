@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from automl_transfer.domain.strict_json import Frozen
 from automl_transfer.errors import ConfigurationError
@@ -25,12 +25,24 @@ class Attack(Frozen):
         kind: `fgsm`, one step of the whole length along the gradient's sign (Goodfellow et al. 2015, section
             4), or `pgd`, several shorter ones from a random start (Madry et al. 2018, section 2.1).
         eps: Largest change of a pixel, of pixels in [0, 1]: 8/255 is .0314.
-        steps: Of `pgd`.
+        steps: Of `pgd`; `fgsm` has one.
     """
 
     kind: Literal["fgsm", "pgd"] = "pgd"
     eps: float = Field(gt=0.0, le=1.0)
     steps: int = Field(default=PGD_STEPS, ge=1, le=1000)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_steps(cls, given: Any) -> Any:
+        one = isinstance(given, dict) and given.get("kind") == "fgsm"
+        return {"steps": 1, **given} if one else given
+
+    @model_validator(mode="after")
+    def _steps_of_its_kind(self) -> Self:
+        if self.kind == "fgsm" and self.steps != 1:
+            raise ConfigurationError(f"fgsm has one step, got {self.steps}: leave steps out, or use pgd")
+        return self
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -47,17 +59,16 @@ class Attack(Frozen):
             raise ConfigurationError(
                 f"an attack must be fgsm:EPS or pgd:EPS:STEPS, as in pgd:8/255:10, got {text!r}"
             )
-        kind = found[1]
-        steps = int(found[3]) if found[3] else PGD_STEPS
-        return cls.of(kind, share(found[2]), 1 if kind == "fgsm" else steps)
+        return cls.of(found[1], share(found[2]), int(found[3]) if found[3] else None)
 
     @classmethod
-    def of(cls, kind: str, eps: float, steps: int = PGD_STEPS) -> Self:
-        """The attack of these facts.
+    def of(cls, kind: str, eps: float, steps: int | None = None) -> Self:
+        """The attack of these facts; with the usual number of steps where none is said.
 
         Raises:
             ConfigurationError: There is none.
         """
+        steps = steps if steps is not None else 1 if kind == "fgsm" else PGD_STEPS
         if kind not in ("fgsm", "pgd"):
             raise ConfigurationError(f"an attack must be fgsm or pgd, got {kind!r}")
         if not 0.0 < eps <= 1.0 or not 1 <= steps <= 1000:
@@ -65,7 +76,7 @@ class Attack(Frozen):
                 f"an attack must have an eps in (0, 1] of pixels in [0, 1], and 1 to 1000 steps, got {eps:g} "
                 f"and {steps}: 8/255 and 10 are usual"
             )
-        return cls(kind=kind, eps=eps, steps=1 if kind == "fgsm" else steps)  # type: ignore[arg-type, unused-ignore]
+        return cls(kind=kind, eps=eps, steps=steps)  # type: ignore[arg-type, unused-ignore]
 
     def __str__(self) -> str:
         eps = f"{255 * self.eps:.3g}/255"

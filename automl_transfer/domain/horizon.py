@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 EPOCHS = 9
 """Epochs where a study names none: trials pause after a third of them."""
@@ -19,11 +19,14 @@ class Horizon:
         epochs: Times that the model is judged.
         passes: Over the training images, an epoch.
         steps: An epoch, instead of whole passes: some of one, or several.
+        by_data: Whether it was chosen by the number of images, because nobody named one. Two that are as long
+            are equal, however they came about.
     """
 
     epochs: int
     passes: int = 1
     steps: int | None = None
+    by_data: bool = field(default=False, compare=False, repr=False)
 
     @classmethod
     def of(cls, images: int, max_epochs: int | None = None, max_steps: int | None = None) -> Horizon:
@@ -44,11 +47,15 @@ Horizon(epochs=9, passes=1, steps=None), Horizon(epochs=9, passes=1, steps=67))
             return cls(epochs, steps=-(-max_steps // epochs))
         if max_epochs is not None:
             return cls(epochs)
-        return cls(epochs, passes=max(1, -(-LEAST_STEPS * LEAST_BATCH // (max(1, images) * epochs))))
+        passes = max(1, -(-LEAST_STEPS * LEAST_BATCH // (max(1, images) * epochs)))
+        return cls(epochs, passes, by_data=True)
 
     def images(self, train: int, batch: int) -> int:
-        """Images that a whole trial sees, of so many in the training split."""
-        each = self.passes * train if self.steps is None else self.steps * min(batch, train)
+        """Images that a whole trial sees, of so many in the training split.
+
+        A step has a whole batch, however few there are: it goes on into the next pass.
+        """
+        each = self.passes * train if self.steps is None else self.steps * batch
         return self.epochs * each
 
     @property

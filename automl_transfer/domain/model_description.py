@@ -15,6 +15,7 @@ from automl_transfer.domain.pixel_range import Ranged
 from automl_transfer.domain.strict_json import Frozen, read_json, validate
 from automl_transfer.domain.task import LARGEST_SIDE
 from automl_transfer.errors import ConfigurationError, SourceError
+from automl_transfer.files import kind_at
 
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
@@ -202,7 +203,7 @@ def read_description(folder: Path) -> ModelDescription:
         SourceError: The folder is not a model folder, or its description is not valid.
     """
     path = folder / DESCRIPTION
-    if not path.is_file():
+    if kind_at(path, "a model folder", SourceError) != "file":
         raise SourceError(
             f"a model folder must hold {DESCRIPTION} and {WEIGHTS}, got {folder}: "
             "give the folder `model` of a run"

@@ -8,6 +8,8 @@ of 1 x 1, as in residual adapters (Rebuffi et al. 2018, section 3).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +82,7 @@ def insert_adapters(
     Args:
         backbone: Its groups are changed.
         width: Of the bottlenecks.
-        size: Height and width in pixels of what the first group takes: by it, maps are told from tokens.
+        size: Height and width in pixels of what the first group takes: maps are told by how large they are.
         generator: Draws their first projections; None leaves them zero, for weights that are loaded.
 
     Raises:
@@ -92,15 +94,15 @@ def insert_adapters(
     for (block, name), probe in zip(places, probes, strict=True):
         setattr(block, name, probe)
     try:
-        backbone.shapes(size)
+        seen = _shapes_seen(backbone, size, probes)
     except SourceError:
         for (block, name), module in zip(places, before, strict=True):
             setattr(block, name, module)
         raise
     made = []
-    for (block, name), probe, module in zip(places, probes, before, strict=True):
-        maps = _has_maps(probe.shape)
-        adapter = Adapter(probe.shape[0] if maps else probe.shape[-1], width, maps, module)
+    for (block, name), shape, module in zip(places, seen, before, strict=True):
+        maps = _has_maps(shape)
+        adapter = Adapter(shape[0] if maps else shape[-1], width, maps, module)
         if generator is not None:
             adapter.begin(generator)
         setattr(block, name, adapter.train(block.training))
@@ -111,6 +113,24 @@ def insert_adapters(
 def adapters_in(module: nn.Module) -> list[Adapter]:
     """The adapters of a module, in order."""
     return [each for each in module.modules() if isinstance(each, Adapter)]
+
+
+def _shapes_seen(backbone: Backbone, size: int, probes: Sequence[_Probe]) -> list[tuple[int, ...]]:
+    """What passes each probe; where a map is as large as it has channels, what passes for smaller images.
+
+    Raises:
+        SourceError: The images are too small for this network.
+    """
+    backbone.shapes(size)
+    seen = [probe.shape for probe in probes]
+    if any(map(_is_cube, seen)):
+        with suppress(SourceError):  # too small for what comes last: others were passed by then
+            backbone.shapes(size // 2)
+    return [probe.shape if _is_cube(shape) else shape for shape, probe in zip(seen, probes, strict=True)]
+
+
+def _is_cube(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 3 and len(set(shape)) == 1
 
 
 def _has_maps(shape: tuple[int, ...]) -> bool:

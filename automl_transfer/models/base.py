@@ -114,9 +114,14 @@ def check_channels(in_channels: int) -> None:
 
 
 def file_sha256(path: Path) -> str:
-    """Hex digest of a file; remembered as long as its size and time stamp stay the same."""
-    state = path.stat()
-    return _digest(path, state.st_size, state.st_mtime_ns)
+    """Hex digest of a file; remembered as long as its size and time stamp stay the same.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    with files.reading("a file of weights must be readable", path, SourceError):
+        state = path.stat()
+        return _digest(path, state.st_size, state.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from automl_transfer.errors import SourceError
+from automl_transfer.files import kind_at
 from automl_transfer.models.architectures import (
     assemble,
     create_network,
@@ -30,8 +31,8 @@ class CheckpointSource(Source):
         self.architecture = architecture
         self.path = path
         split_architecture(architecture)
-        if not path.is_file():
-            what = "a folder (name a model folder as checkpoint/@FOLDER)" if path.is_dir() else "missing"
+        if (there := kind_at(path, "a checkpoint", SourceError)) != "file":
+            what = "a folder (name a model folder as checkpoint/@FOLDER)" if there == "folder" else "missing"
             raise SourceError(f"a checkpoint must be a file on this machine, {path} is {what}")
 
     def info(self) -> SourceInfo:

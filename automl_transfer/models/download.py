@@ -33,7 +33,7 @@ def torch_cache() -> Path:
 def cached_url(url: str) -> Path | None:
     """The file that this URL was downloaded to, if it is on this machine."""
     path = torch_cache() / _file_name(url)
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None  # noqa: PTH113 never raises
 
 
 def fetch_url(url: str, source: str, size_bytes: int | None, *, allow_download: bool) -> Path:
@@ -86,7 +86,7 @@ def cached_hub(repository: str, file_name: str | None) -> Path | None:
 
     for name in (file_name,) if file_name else HUB_FILES:
         found = try_to_load_from_cache(repository, name)
-        if isinstance(found, str) and Path(found).is_file():
+        if isinstance(found, str) and os.path.isfile(found):  # noqa: PTH113 never raises
             return Path(found)
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def _write(name: str, digest: str, *, must: bool = False) -> None:
         with locked(path.with_name(f"{BOOK}.lock"), timeout=PATIENCE):
             entries = _read()
             if len(entries) >= MANY:
-                entries = {key: entry for key, entry in entries.items() if Path(key).exists()}
+                entries = {key: entry for key, entry in entries.items() if os.path.exists(key)}  # noqa: PTH110
             entries[name] = {"sha256": digest, "since": time.strftime("%Y-%m-%d", time.gmtime())}
             with whole_file(path) as temporary:
                 temporary.write_text(json.dumps(entries, indent=1, ensure_ascii=True), encoding="utf-8")

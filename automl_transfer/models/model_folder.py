@@ -13,7 +13,9 @@ from automl_transfer.domain.model_description import (
     read_description,
 )
 from automl_transfer.domain.normalisation import FixedNormalisation
+from automl_transfer.domain.task import scaled
 from automl_transfer.errors import SourceError
+from automl_transfer.files import kind_at
 from automl_transfer.models.base import Source, SourceInfo, check_channels, file_sha256
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ class ModelFolderSource(Source):
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.folder = folder
-        if not (folder / DESCRIPTION).is_file():
+        if kind_at(folder / DESCRIPTION, "a model folder", SourceError) != "file":
             raise SourceError(
                 f"checkpoint/@FOLDER must name a folder with {DESCRIPTION}, {folder} has none: "
                 "a plain weights file is named checkpoint/ARCHITECTURE@PATH"
@@ -43,7 +45,7 @@ class ModelFolderSource(Source):
                 f"{self.description.adapter}: ship a model of another tune_mode, and name that folder"
             )
         self.weights = folder / WEIGHTS
-        if not self.weights.is_file():
+        if kind_at(self.weights, "a model folder's weights", SourceError) != "file":
             raise SourceError(f"a model folder must hold {WEIGHTS}, {folder} has none: export it again")
 
     def info(self) -> SourceInfo:
@@ -92,7 +94,7 @@ class ModelFolderSource(Source):
             in_channels=in_channels,
             mean=mean,
             std=std,
-            resolution=described.resolution,
+            resolution=scaled(described.resolution, described.resolution_scale),
             pretrained=True,
             prefix_tokens=whole.prefix_tokens,
             notes=(f"the head for {len(described.classes)} classes is not used", *notes),

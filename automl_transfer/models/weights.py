@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from automl_transfer.errors import SourceError
-from automl_transfer.files import reading
+from automl_transfer.files import kind_at, reading
 
 State = dict[str, Tensor]
 
@@ -72,10 +72,8 @@ def read_weights(path: Path) -> State:
     Raises:
         SourceError: Missing, empty, truncated, of another format, with pickled code, or without tensors.
     """
-    if not path.is_file():
-        raise SourceError(
-            f"a checkpoint must be a file, {path} is {'a folder' if path.is_dir() else 'missing'}"
-        )
+    if (there := kind_at(path, "a checkpoint", SourceError)) != "file":
+        raise SourceError(f"a checkpoint must be a file, {path} is {f'a {there}' if there else 'missing'}")
     with reading("a checkpoint must be whole", path, SourceError, "copy or export it again"):
         return _read(path)
 

@@ -128,6 +128,8 @@ class RecipeTraining(Frozen):
         epochs: Horizon of the schedule; training may end before it.
         passes: Over the training images, an epoch.
         steps: An epoch, instead of whole passes.
+        by_data: Whether epochs and passes were chosen by the number of training images, because nobody named
+            any; None in files of versions that did not say (`Recipe.by_data`).
         best_epoch: The epoch whose weights were kept.
         refit: Whether the validation images were trained on as well.
         weights_sha256: Hash over the trained model's tensors.
@@ -138,6 +140,7 @@ class RecipeTraining(Frozen):
     epochs: int = Field(ge=0)
     passes: int = Field(default=1, ge=1, exclude_if=lambda value: value == 1)
     steps: int | None = Field(default=None, ge=1, exclude_if=unsaid)
+    by_data: bool | None = Field(default=None, exclude_if=unsaid)
     best_epoch: int | None = Field(default=None, ge=0)
     batch: int = Field(ge=1)
     seed: Seed
@@ -148,7 +151,7 @@ class RecipeTraining(Frozen):
     @property
     def horizon(self) -> Horizon:
         """Of the schedule."""
-        return Horizon(max(1, self.epochs), self.passes, self.steps)
+        return Horizon(max(1, self.epochs), self.passes, self.steps, by_data=bool(self.by_data))
 
 
 class Environment(Frozen):
@@ -252,6 +255,18 @@ class Recipe(Frozen):
     def kind(self) -> Kind:
         """What the model is."""
         return "winner" if self.shipped_as is None else self.shipped_as.kind
+
+    @property
+    def by_data(self) -> bool:
+        """Whether the length of the training was chosen by the number of images, because nobody named one.
+
+        A file that does not say is taken so where it states what only that rule gives, several passes an
+        epoch, or what the rule gives for its data.
+        """
+        training = self.training
+        if training.by_data is not None:
+            return training.by_data
+        return training.passes > 1 or training.horizon == Horizon.of(self.task.splits.train)
 
     def to_json(self) -> str:
         """The file's text: keys in a fixed order, equal recipes give equal bytes."""

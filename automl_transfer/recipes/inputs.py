@@ -16,6 +16,7 @@ from automl_transfer.data.walk import Left, suffix_of, walk
 from automl_transfer.domain.account import Reason
 from automl_transfer.domain.pixel_range import PixelRange
 from automl_transfer.errors import DataError
+from automl_transfer.files import kind_at
 
 Inputs = str | PathLike[str] | Iterable[str | PathLike[str]] | npt.NDArray[Any]
 Pixels = npt.NDArray[np.uint8]
@@ -38,7 +39,7 @@ def named_files(
         left_out: Counts here, by kind, the files in folders that are no images.
 
     Raises:
-        DataError: The one folder that was given holds no images.
+        DataError: The one folder that was given holds no images, or the one path is out of reach.
     """
     if isinstance(inputs, str | PathLike):
         return iter(_files(inputs, left_out))
@@ -97,7 +98,7 @@ def checked_array(images: npt.NDArray[Any], pixels: PixelRange) -> npt.NDArray[A
 
 def _files(given: str | PathLike[str], left_out: Counter[str]) -> list[Named]:
     path = Path(given)
-    if not path.is_dir():
+    if kind_at(path, "an image file or folder", DataError) != "folder":
         return [(str(given), path)]
     found = walk(path)
     failed = [left for left in found.left if left.reason in _FAILED]

@@ -17,7 +17,7 @@ from automl_transfer.domain.model_description import (
 from automl_transfer.domain.normalisation import Constants, facts
 from automl_transfer.domain.pixel_range import Fit, PixelRange
 from automl_transfer.errors import OutputError, SourceError
-from automl_transfer.files import file_sha256, reading, save_tensors
+from automl_transfer.files import file_sha256, kind_at, reading, save_tensors
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.model_card import model_card
 from automl_transfer.recipes.output import whole_folder, write_text
@@ -123,9 +123,10 @@ def check_model_folder(folder: Path) -> None:
     Raises:
         OutputError: There is something else.
     """
-    if not folder.exists():
+    there = kind_at(folder, "the output", OutputError)
+    if there is None:
         return
-    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {"a file"}
+    names = {entry.name for entry in folder.iterdir()} if there == "folder" else {"a file"}
     others = sorted(name for name in names - FILES if not name.startswith("."))
     if others:
         raise OutputError(

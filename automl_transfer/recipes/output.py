@@ -13,7 +13,7 @@ from typing import Any
 
 from automl_transfer.domain.strict_json import read_json
 from automl_transfer.errors import ConfigurationError, OutputError
-from automl_transfer.files import free_bytes, is_under_way, whole_file
+from automl_transfer.files import free_bytes, is_under_way, kind_at, whole_file
 
 MARKER = "run.json"
 MARKER_SCHEMA = "automl-transfer/run/2"
@@ -46,7 +46,7 @@ def check_output_folder(folder: Path, need_bytes: int = MIN_FREE_BYTES) -> None:
             disk has less than `need_bytes` free.
     """
     existing = nearest_existing(folder)
-    if not existing.is_dir():
+    if kind_at(existing, "the output", OutputError) != "folder":
         raise OutputError(f"the output must be a folder, got the file {existing}: choose another --output")
     if existing == folder:
         _check_content(folder)
@@ -66,11 +66,16 @@ def check_files(*files: Path | None, makes_folders: bool = False) -> None:
         makes_folders: Their folders need not exist yet.
 
     Raises:
-        OutputError: One is a folder, or lies in none that exists; or two are the same.
+        OutputError: One is a folder, lies in none that exists, or has a name that none can have; or two are
+            the same.
     """
     given = [file for file in files if file is not None]
     for file in given:
-        if file.is_dir() or not (makes_folders or file.absolute().parent.is_dir()):
+        nearest_existing(file)  # a path that nobody can use is said as one
+        folder = file.absolute().parent
+        place = nearest_existing(folder) if makes_folders else folder
+        there, beside = (kind_at(path, "the output", OutputError) for path in (file, place))
+        if there == "folder" or beside != "folder":
             raise OutputError(
                 f"the output must be a file in a folder that exists, got {file}: choose another"
             )
@@ -99,12 +104,21 @@ def check_writable(existing: Path, wanted: Path | None = None) -> None:
         ) from error
 
 
-def mark_output_folder(folder: Path, owner: Owner) -> None:
-    """Create the folder where it is missing, and say whose it is, so that a rerun may write there again."""
+def make_folder(folder: Path) -> None:
+    """Create a folder for results, and those above it, where they are missing.
+
+    Raises:
+        OutputError: It cannot be created.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"cannot create the output folder {folder}: {error.strerror}") from error
+        raise OutputError(f"cannot create the folder {folder}: {error.strerror}") from error
+
+
+def mark_output_folder(folder: Path, owner: Owner) -> None:
+    """Create the folder where it is missing, and say whose it is, so that a rerun may write there again."""
+    make_folder(folder)
     write_json(folder / MARKER, {"schema": MARKER_SCHEMA, **asdict(owner)})
 
 
@@ -150,9 +164,9 @@ def whole_folder(target: Path, replace: bool = False) -> Iterator[Path]:
     leads to a whole folder, but for the instant between two renames.
 
     Raises:
-        OutputError: `target` exists and `replace` is False, or the disk refuses.
+        OutputError: `target` exists and `replace` is False, it can be no name, or the disk refuses.
     """
-    if not replace and (target.exists() or target.is_symlink()):
+    if not replace and is_taken(target):
         raise OutputError(f"a new folder must not exist yet, got {target}: remove it or choose another")
     tag = secrets.token_hex(6)
     temporary = target.with_name(f".{target.name[:80]}.{tag}.tmp")
@@ -202,10 +216,30 @@ def nearest_existing(folder: Path) -> Path:
             continue
         except (OSError, ValueError) as error:  # too long, or with a null character
             raise OutputError(
-                f"the output must be a usable path, got {str(folder)[:200]!r} ({error}): choose another"
+                f"the output must be a usable path, got {str(folder)[:200]!r} "
+                f"({getattr(error, 'strerror', None) or error}): choose another"
             ) from error
         return place
     raise OutputError(f"the output must be a usable path, got {folder}")
+
+
+def is_taken(path: Path) -> bool:
+    """Whether something has this name, a link that leads nowhere included.
+
+    Raises:
+        OutputError: The path cannot be used.
+    """
+    return nearest_existing(path) == path
+
+
+def resolved(path: Path) -> Path:
+    """The full path of an output, without links.
+
+    Raises:
+        OutputError: The path cannot be used.
+    """
+    nearest_existing(path)
+    return path.resolve()
 
 
 def _check_content(folder: Path) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from automl_transfer.errors import AutomlTransferError, OutputError
+from automl_transfer.files import kind_at
 from automl_transfer.recipes.model_folder import load_model
-from automl_transfer.recipes.output import check_writable
+from automl_transfer.recipes.output import check_writable, is_taken
 from automl_transfer.recipes.packaging.base import Answers, example_images
 from automl_transfer.recipes.packaging.description import PackageDescription, describe
 from automl_transfer.recipes.packaging.registry import get_format
@@ -154,17 +155,17 @@ def compare_latency(
 
 
 def _target(folder: Path, suffix: str, output: str | PathLike[str] | None) -> Path:
-    if output is not None and Path(output).is_dir():
+    if output is not None and kind_at(Path(output), "the output", OutputError) == "folder":
         raise OutputError(f"the output must be a new file, got the folder {output}: name a file in it")
     beside = folder if folder.name not in ("", "..") else folder.resolve()
     target = Path(output) if output is not None else beside
     if output is None or target.suffix != suffix:
         target = target.parent / f"{target.name}{suffix}"
-    if target.exists() or target.is_symlink():
+    if is_taken(target):
         raise OutputError(
             f"the output must be a new file, got {target}, which exists: choose another --output"
         )
-    if not target.parent.is_dir():
+    if kind_at(target.parent, "the output's folder", OutputError) != "folder":
         raise OutputError(
             f"the output's folder must exist, got {target.parent}: create it, or choose another"
         )

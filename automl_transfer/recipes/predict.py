@@ -19,8 +19,8 @@ from automl_transfer.domain.attack import Attack
 from automl_transfer.domain.model_description import ModelDescription
 from automl_transfer.domain.normalisation import constants
 from automl_transfer.domain.pixel_range import EIGHT_BITS, PixelRange
-from automl_transfer.errors import ConfigurationError, DataError
-from automl_transfer.files import file_sha256
+from automl_transfer.errors import ConfigurationError, DataError, SourceError
+from automl_transfer.files import file_sha256, kind_at
 from automl_transfer.recipes.inputs import Inputs, Named, Pixels, checked_array, named_files, reason
 from automl_transfer.recipes.model_folder import load_model
 from automl_transfer.recipes.packaging.description import as_model
@@ -69,7 +69,7 @@ class Predictor:
             SourceError: It is neither, or is damaged.
         """
         path = Path(model)
-        if path.is_file() and path.suffix == SafetensorsFile.suffix:
+        if path.suffix == SafetensorsFile.suffix and kind_at(path, "a model", SourceError) == "file":
             packaged, described = load_packaged(path, device)
             return cls(packaged, as_model(described, file_sha256(path)), device)
         return cls(*load_model(path, device), device)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from automl_transfer.reporting.effects import Effect, effects, family_of
-from automl_transfer.reporting.plain import plain
+from automl_transfer.reporting.plain import labels, plain
 from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.statistics import Interval
 from automl_transfer.reporting.study_report import StudyReport
@@ -213,9 +213,10 @@ def _shared(reports: Sequence[StudyReport]) -> tuple[tuple[str, Mapping[int, int
 def _names(reports: Sequence[StudyReport]) -> tuple[str, ...]:
     """The datasets' names; with the study's where two studies share a dataset."""
     tasks = [plain(report.ranking.task.name, 40) for report in reports]
+    studies = labels([report.study for report in reports], 40)
     return tuple(
-        task if tasks.count(task) == 1 else f"{task} ({plain(report.study, 40)})"
-        for task, report in zip(tasks, reports, strict=True)
+        task if tasks.count(task) == 1 else f"{task} ({study})"
+        for task, study in zip(tasks, studies, strict=True)
     )
 
 

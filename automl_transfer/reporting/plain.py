@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from rich.text import Text
 
 from automl_transfer.printable import UNSAFE
@@ -14,6 +17,32 @@ def plain(text: str, limit: int = 300) -> str:
     flat = " ".join(text.split())
     safe = UNSAFE.sub(REPLACEMENT, flat)
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."
+
+
+def labels(texts: Sequence[str], limit: int) -> list[str]:
+    """The texts as `plain` shows them, no two alike: on an axis, what has one label is one line.
+
+    Those that begin alike lose their middle, and what is alike all the same is counted.
+
+    >>> labels(["network-of-2023-small", "network-of-2023-large", "network"], 15)
+    ['networ...-small', 'networ...-large', 'network']
+    """
+    shown = [plain(text, limit) for text in texts]
+    often = Counter(shown)
+    found: dict[str, None] = {}
+    for text, begun in zip(texts, shown, strict=True):
+        label = alone = begun if often[begun] == 1 else _without_middle(text, limit)
+        number = 1
+        while label in found:
+            number += 1
+            label = f"{alone} ({number})"
+        found[label] = None
+    return list(found)
+
+
+def _without_middle(text: str, limit: int) -> str:
+    whole, end = plain(text, len(text)), (limit - 3) // 2
+    return whole if len(whole) <= limit else f"{whole[: limit - 3 - end]}...{whole[-end:]}"
 
 
 def cell(text: str, style: str = "") -> Text:

@@ -118,8 +118,9 @@ def warm_start(report: StudyReport) -> Iterator[str]:
         return
     search = report.spec.search
     images = None if report.task is None else report.task.splits.validation
-    yield from list(beginning(report.begun, search.start))[:1]
-    yield from outcome(report.begun, report.records, report.first, report.metric, search.first_rung, images)
+    rung, start = search.first_rung, search.start
+    yield from list(beginning(report.begun, start))[:1]
+    yield from outcome(report.begun, report.records, report.first, report.metric, rung, images, start)
 
 
 def _confirmation(report: StudyReport) -> Iterator[str]:

@@ -11,14 +11,17 @@ from automl_transfer.domain.warm import HERE, SHIPPED, WarmStart, verdict
 from automl_transfer.errors import UnreadableRowError
 from automl_transfer.reporting.plain import plain
 
+Start = Literal["warm", "cold"]
 NAMED = 3
 """Studies that are named."""
 
 
-def beginning(begun: WarmStart, start: Literal["warm", "cold"] = "warm") -> Iterator[str]:
-    """What earlier tasks propose to a study, and why these."""
+def beginning(begun: WarmStart, start: Start = "warm") -> Iterator[str]:
+    """What earlier tasks propose to a study that goes on so, and why these."""
     if start == "cold":
-        yield "Cold start, as was asked for: nothing of earlier tasks is used."
+        once = "what earlier tasks propose is not tried any more"
+        what = once if begun.proposals else "nothing of earlier tasks is used"
+        yield f"Cold start, as was asked for: {what}."
         return
     known = sum(begun.tasks.values())
     if not known:
@@ -71,6 +74,7 @@ def outcome(
     metric: str,
     first_rung: int,
     images: int | None = None,
+    start: Start = "warm",
 ) -> Iterator[str]:
     """What a warm start brought, as far as its trials are known.
 
@@ -81,6 +85,7 @@ def outcome(
         metric: By which it ranks.
         first_rung: Epochs to its first rung.
         images: That validate.
+        start: How the study goes on.
     """
     if begun is None or not begun.proposals:
         return
@@ -93,7 +98,8 @@ def outcome(
     ]  # fmt: skip
     curves = {root: _curve(r, metric) for root, r in latest.items()}
     if not any(curves[r.root] for r in tried):
-        yield "Warm start: none of the strategies that earlier tasks propose has been trained yet."
+        if start == "warm":
+            yield "Warm start: none of the strategies that earlier tasks propose has been trained yet."
         return
     best = max(tried, key=lambda r: (max(curves[r.root].values(), default=0.0), -r.root))
     cold = [curves[number] for number in first if number in curves]

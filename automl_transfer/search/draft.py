@@ -79,7 +79,7 @@ def _distribution(dimension: Dimension) -> BaseDistribution:
     if dimension.kind == "categorical":
         return CategoricalDistribution(dimension.choices)
     if dimension.kind == "int":
-        return IntDistribution(int(dimension.low), int(dimension.high))
+        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
     return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 

@@ -87,6 +87,22 @@ def asked_for_more(trials: Trials, before: StudyHandle | None, spec: StudySpec) 
     return spec.model_copy(update={"search": now.model_copy(update={"stop_when": "budget"})})
 
 
+def raised_budget(trials: Trials, began: StudyHandle, now: StudyHandle) -> str | None:
+    """What a worker says that began with a smaller budget than its study has `now`; None where it did not."""
+    then, search = began.spec.search, now.spec.search
+    more = search.trials > then.trials or (then.stop_when == "noise" and search.stop_when == "budget")
+    if not more or trials.is_full(now, search.trials) or search_is_over(trials, now):
+        return None
+    return (
+        f"the study may try more by now ({_budget(now)}) than this worker knew when it began "
+        f"({_budget(began)}): start another one, which goes on"
+    )
+
+
+def _budget(study: StudyHandle) -> str:
+    return f"search.trials={study.spec.search.trials}, search.stop_when={study.spec.search.stop_when}"
+
+
 def why_finished(trials: Trials, study: StudyHandle, *, nothing_new: bool = False) -> str:
     """Why a study is finished of which nothing is open, in words; `nothing_new` is drawn any more."""
     counts = trials.counts(study)

@@ -98,9 +98,16 @@ class Warm:
 
     @classmethod
     def of_study(cls, store: Store, study: StudyHandle, space: Space) -> Warm:
-        """Of a study in a store."""
+        """Of a study in a store. One that is cold now has what comes after proposals, and none of these."""
+
+        def read() -> WarmStart | None:
+            begun = read_warm_start(store, study)
+            if begun is None or study.spec.search.start == "warm":
+                return begun
+            return begun.model_copy(update={"proposals": ()})
+
         return cls(
-            lambda: read_warm_start(store, study),
+            read,
             space,
             study.spec.search.first_rung,
             functools.cache(lambda: frozenset(first_answers(store, study))),

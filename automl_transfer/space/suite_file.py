@@ -105,6 +105,15 @@ def _study(
             part = said.get(table, {})
             if not isinstance(part, dict):
                 raise ConfigurationError(f"{table}: must be a table, got {part!r}")
-            document.setdefault(table, {}).update(copy.deepcopy(part))
+            document[table] = _over(document.get(table, {}), part)
     document["name"] = entry.get("name", derived_name(str(dataset), str(preset), data_root))
     return checked_study(document, overrides, {"task__dataset": dataset})
+
+
+def _over(table: Mapping[str, Any], part: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with what `part` says instead, key by key in the tables within it, too; neither changes."""
+    found = copy.deepcopy({**table, **part})
+    for key in table.keys() & part.keys():
+        if isinstance(table[key], dict) and isinstance(part[key], dict):
+            found[key] = _over(table[key], part[key])
+    return found

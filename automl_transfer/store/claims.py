@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -50,7 +52,8 @@ class Claims:
 
     Args:
         worker: Who holds them, as others judge whether it still lives.
-        grace: Age of a beat in seconds after which anybody may take the work over.
+        grace: Age of a beat in seconds after which anybody may take the work over who has watched half of
+            that silence: when a database or a machine comes back, the living beat again first.
         is_dead: Whether a worker is known to live no more; its work is taken over at once.
         token: Of what it holds already; None for a new one.
     """
@@ -71,6 +74,7 @@ class Claims:
         self._grace = grace
         self._is_dead = is_dead
         self._token = token or new_token()
+        self._silent: dict[tuple[str, float], float] = {}
 
     def take(self, work: str) -> bool:
         """Take a piece of work on; False while another living process has it. Repeated, it does nothing.
@@ -83,11 +87,10 @@ class Claims:
         def step(connection: sa.Connection) -> bool:
             if not rows.lock_study(connection, study_id):
                 raise StudyError(f"study {self._study.name!r} must still be in the store, it was deleted")
-            query = sa.select(table.c.token, table.c.worker, (now() - table.c.beat).label("age")).where(
-                table.c.study_id == study_id, table.c.work == work
-            )
+            query = sa.select(table, (now() - table.c.beat).label("age"))
+            query = query.where(table.c.study_id == study_id, table.c.work == work)
             row = connection.execute(query).first()
-            if row is not None and row.token != self._token and not self._is_lost(row.worker, row.age):
+            if row is not None and row.token != self._token and not self._is_lost(row):
                 return False
             write_claim(connection, study_id, work, self._worker, self._token)
             return True
@@ -118,15 +121,15 @@ class Claims:
     def held(self) -> list[Held]:
         """What living processes hold, this one included. Reads only."""
         table = t.at_claims
-        query = sa.select(
-            table.c.work,
-            table.c.worker,
-            (now() - table.c.beat).label("age"),
-            (table.c.ends - now()).label("left"),
-        ).where(table.c.study_id == self._study.study_id)
+        age, left = (now() - table.c.beat).label("age"), (table.c.ends - now()).label("left")
+        query = sa.select(table, age, left).where(table.c.study_id == self._study.study_id)
         found = self._store.read(lambda c: c.execute(query).all(), "look who works")
-        every = [Held(row.work, row.worker, row.age, row.left) for row in found]
-        return [each for each in every if not self._is_lost(each.worker, each.age)]
+        return [Held(row.work, row.worker, row.age, row.left) for row in found if not self._is_lost(row)]
 
-    def _is_lost(self, worker: str, age: float) -> bool:
-        return age >= self._grace or self._is_dead(worker)
+    def _is_lost(self, row: sa.Row[Any]) -> bool:
+        if self._is_dead(row.worker):
+            return True
+        if row.age < self._grace / 2:
+            return False
+        seen = self._silent.setdefault((row.token, row.beat), time.monotonic())
+        return bool(row.age >= self._grace and time.monotonic() - seen >= self._grace / 2)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from optuna.distributions import (
     BaseDistribution,
     CategoricalDistribution,
+    IntDistribution,
     check_distribution_compatibility,
 )
 
@@ -66,12 +67,15 @@ def as_begun(
 ) -> BaseDistribution:
     """A parameter's distribution as the study has had it, where a newer program only knows more choices.
 
-    Where `values` are given, only if it has them.
+    Where `values` are given, only if it has them. Whole numbers, which earlier versions drew evenly whatever
+    their scale, stay on the study's.
     """
-    kind = CategoricalDistribution
-    if isinstance(known, kind) and isinstance(distribution, kind):
+    if isinstance(known, CategoricalDistribution) and isinstance(distribution, CategoricalDistribution):
         grown = set(known.choices) < set(distribution.choices)
         return known if grown and set(values) <= set(known.choices) else distribution
+    if isinstance(known, IntDistribution) and isinstance(distribution, IntDistribution):
+        ends = ((each.low, each.high, each.step) for each in (known, distribution))
+        return known if len(set(ends)) == 1 else distribution
     return distribution
 
 

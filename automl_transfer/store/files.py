@@ -31,7 +31,16 @@ def study_files(study: StudyHandle) -> ArtifactStore:
 
 def files_below(url: str, identity: str) -> ArtifactStore:
     """The files of the study of this identity, where artifacts lie under this URL."""
-    return ArtifactStore(f"{url.rstrip('/')}/{identity}")
+    return ArtifactStore(_below(url, identity))
+
+
+def url_of(study: StudyHandle) -> str:
+    """Where the files of a study lie, in words: nothing is opened, and no driver asked for."""
+    return _below(study.artifact_url, study.identity)
+
+
+def _below(url: str, identity: str) -> str:
+    return f"{url.rstrip('/')}/{identity}"
 
 
 def earlier_files(study: StudyHandle) -> ArtifactStore:

@@ -201,9 +201,8 @@ class Rungs:
         Returns:
             Their roots, whose checkpoints nothing needs any more.
         """
-        r, c = t.at_rungs, t.at_checkpoints
-        size = sa.select(sa.func.sum(c.c.bytes)).where(c.c.trial_id == r.c.trial_id).scalar_subquery()
-        query = sa.select(r, size.label("bytes"))
+        r = t.at_rungs
+        query = sa.select(r, _size().label("bytes"))
         query = query.where(r.c.study_id == self._study.study_id, r.c.taken.is_(None))
 
         def step(connection: sa.Connection) -> list[int]:
@@ -225,9 +224,16 @@ class Rungs:
         return self._store.write(step, "end paused trials")
 
 
-def _bytes(connection: sa.Connection, study: StudyHandle) -> int:
+def _size() -> sa.ScalarSelect[int]:
+    """Bytes of a trial's newest checkpoint. Older programs left rows of those before, without their files."""
     r, c = t.at_rungs, t.at_checkpoints
-    query = sa.select(sa.func.sum(c.c.bytes)).join(r, r.c.trial_id == c.c.trial_id)
+    query = sa.select(c.c.bytes).where(c.c.trial_id == r.c.trial_id).order_by(c.c.epoch.desc()).limit(1)
+    return query.correlate(r).scalar_subquery()
+
+
+def _bytes(connection: sa.Connection, study: StudyHandle) -> int:
+    r = t.at_rungs
+    query = sa.select(sa.func.sum(_size())).select_from(r)
     query = query.where(r.c.study_id == study.study_id, r.c.taken.is_(None))
     return int(connection.execute(query).scalar() or 0)
 

@@ -21,6 +21,7 @@ from automl_transfer.errors import (
     StoreURLError,
     StudyError,
 )
+from automl_transfer.files import kind_at
 from automl_transfer.store import tables as t
 from automl_transfer.store.engine import READ_ONLY, make_engine, now
 from automl_transfer.store.retry import (
@@ -370,11 +371,11 @@ def _check_path(url: StoreURL) -> None:
     if url.path is None:
         return
     folder = url.path.parent
-    if not folder.is_dir():
+    if kind_at(folder, "the folder of a SQLite store", StoreURLError) != "folder":
         raise StoreURLError(
             f"the folder of a SQLite store must exist, got {folder}. Create it, or choose another --storage"
         )
-    if url.path.is_dir():
+    if kind_at(url.path, "a SQLite store", StoreURLError) == "folder":
         raise StoreURLError(f"a SQLite store must be a file, got the folder {url.path}")
     effective = os.access in os.supports_effective_ids
     for path in (folder, url.path):

@@ -224,6 +224,8 @@ class Trials:
     def save_checkpoint_ref(self, claim: Claim, checkpoint: CheckpointRef) -> None:
         """Note a checkpoint that is whole in the artifact store; counts as a beat. A repeat overwrites.
 
+        It takes the place of those of earlier epochs.
+
         Raises:
             TrialLostError: The claim is lost.
         """
@@ -239,6 +241,9 @@ class Trials:
         def step(connection: sa.Connection, _repeat: bool) -> None:
             leases.fence(connection, claim)
             rows.upsert(connection, t.at_checkpoints, ("trial_id", "epoch"), row)
+            c = t.at_checkpoints.c
+            earlier = sa.and_(c.trial_id == claim.trial_id, c.epoch < checkpoint.epoch)
+            connection.execute(sa.delete(t.at_checkpoints).where(earlier))
 
         self.store.write_once(step, "note a checkpoint")
 

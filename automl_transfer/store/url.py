@@ -79,7 +79,7 @@ class StoreURL:
     @property
     def is_missing(self) -> bool:
         """Whether it is a SQLite file that is not there: opening the store would make it."""
-        return self.path is not None and not self.path.exists()
+        return self.path is not None and not os.path.exists(self.path)  # noqa: PTH110 never raises
 
     def fingerprint(self, schema: str = PUBLIC) -> str:
         """12 hex digits that tell stores apart: of the file, or of server, database and schema."""

@@ -182,8 +182,8 @@ def words_of(trouble: Exception | None) -> str:
 
 
 def raise_together(trouble: Exception | None, said: str) -> None:
-    """Raise what is wrong here or, where only another member `said` something, that."""
-    if trouble is not None:
+    """Raise what all members heard (`Crew.agree`): as it is where it is wrong here, else in words."""
+    if trouble is not None and said == words_of(trouble):
         raise trouble
     if said:
-        raise RuntimeError(f"{said}, on another device")
+        raise RuntimeError(f"{said}, on another device") from trouble

@@ -13,11 +13,18 @@ from automl_transfer.domain.attack import attack_of
 from automl_transfer.domain.evidence import pack_bits
 from automl_transfer.domain.measured import MEASURED, Measured, load_metric
 from automl_transfer.domain.records import MOST_BITS
-from automl_transfer.errors import ConfigurationError
+from automl_transfer.errors import ConfigurationError, OutOfMemoryError
 from automl_transfer.models.heads import TargetModel
 from automl_transfer.models.network import evaluating
 from automl_transfer.training.calibration import log_likelihood
-from automl_transfer.transfer.features import batch_for, forward_rows, pixel_elements, read_pixels
+from automl_transfer.transfer.features import (
+    batch_for,
+    forward_rows,
+    give_back_memory,
+    is_out_of_memory,
+    pixel_elements,
+    read_pixels,
+)
 from automl_transfer.transfer.pixels import Normaliser
 from automl_transfer.transfer.together import Ensemble
 
@@ -119,13 +126,42 @@ def measure_latency(
     batch: int = 32,
     repeats: int = 5,
 ) -> float:
-    """Milliseconds to predict one image, from stored pixels to logits: median over a few batches."""
+    """Milliseconds to predict one image, from stored pixels to logits: median over a few batches.
+
+    These have `batch` images, or as many as go well through the model at once, or fit in memory.
+
+    Raises:
+        OutOfMemoryError: Not even one image fits in memory.
+    """
     device = torch.device(device)
-    pixels = read_pixels(images, np.arange(batch) % len(images))
-    taken = []
+    elements = pixel_elements(images.shape[1:3], scale=model.resolution_scale)
+    batch = min(batch, batch_for(elements, device))
     with evaluating(model.to(device)):
-        for _ in range(repeats + 1):
-            start = time.perf_counter()
-            model(normalise(pixels)).cpu()
-            taken.append(time.perf_counter() - start)
-    return float(np.median(taken[1:]) * 1000.0 / batch)
+        while True:
+            pixels = read_pixels(images, np.arange(batch) % len(images))
+            try:
+                seconds = _seconds_of_a_pass(model, pixels, normalise, repeats)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                if batch == 1:
+                    raise OutOfMemoryError(
+                        "a prediction must fit in memory for one image, it did not: choose a smaller "
+                        "source or a lower resolution"
+                    ) from error
+            else:
+                return seconds * 1000.0 / batch
+            batch = -(-batch // 2)
+            give_back_memory(device)
+
+
+def _seconds_of_a_pass(
+    model: TargetModel | Ensemble, pixels: torch.Tensor, normalise: Normaliser, repeats: int
+) -> float:
+    """The median; the first pass, which warms up, does not count."""
+    taken = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        model(normalise(pixels)).cpu()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken[1:]))

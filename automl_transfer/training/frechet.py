@@ -32,7 +32,7 @@ EfficientNet-Lite0: 1.270 on 32 images, 1.278 on 64, 1.276 on 400.)"""
 
 
 class _Moments:
-    """Sums over what a norm is given, by channel."""
+    """Sums over what a norm is given, by channel; on the CPU, as not every device has 64 bits."""
 
     def __init__(self, norm: BatchNorm) -> None:
         self._norm = norm
@@ -41,7 +41,7 @@ class _Moments:
         self._squares: Tensor | float = 0.0
 
     def __call__(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
-        x = given[0].transpose(0, 1).flatten(1).double()
+        x = given[0].transpose(0, 1).flatten(1).cpu().double()
         self._count += x.shape[1]
         self._sum = self._sum + x.sum(1)
         self._squares = self._squares + x.square().sum(1)
@@ -54,8 +54,8 @@ class _Moments:
         assert self._norm.running_var is not None
         mean = self._sum / self._count
         std = (self._squares / self._count - mean.square()).clamp_min(0.0).sqrt()
-        was = (self._norm.running_var.double() + self._norm.eps).sqrt()
-        apart = (mean - self._norm.running_mean.double()).square() + (std - was).square()
+        was = (self._norm.running_var.cpu().double() + self._norm.eps).sqrt()
+        apart = (mean - self._norm.running_mean.cpu().double()).square() + (std - was).square()
         return float((apart / was.square()).mean())
 
 

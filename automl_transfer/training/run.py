@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from automl_transfer.aborting import Aborted
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.dimensions import CLOSED_FORM
 from automl_transfer.domain.records import EpochResult, best_of
@@ -123,7 +122,7 @@ class TrainingRun:
 
     def _enter(self, number: int) -> None:
         """Begin a phase: what trains, its optimiser, its inputs. Weights stay as they are."""
-        self._phase, phase = number, self._phases[number]
+        phase = self._phases[number]
         self._schedule = schedule_of(self._phases, number)
         self.plan.enter(phase)
         self._live = live_tensors(self.model)
@@ -141,6 +140,7 @@ class TrainingRun:
         self._effective = max(self._wanted, self._smallest)
         self._least_part = min(NORM_BATCH, self._effective) if norms_follow else 1
         self._use_batch(self._at_once)
+        self._phase = number  # not before: one that was interrupted is entered anew
 
     def _enter_phase_of(self, epoch: int) -> None:
         """Enter the phase that an epoch (from 1) belongs to, if it is another one."""
@@ -161,17 +161,13 @@ class TrainingRun:
         Raises:
             NotANumberError: The loss became NaN or infinite.
             OutOfMemoryError: No batch was small enough.
-            Aborted: That was asked for (`aborting`); the run stands after its last finished epoch.
+            Aborted: That was asked for (`aborting`).
             TrialDataError: Images could not be read.
+
+        Whatever is raised, also an interrupt: the run stands after its last finished epoch, and can go on.
         """
         while not self.finished:
-            result = self._next_epoch()
-            self.epoch = result.epoch
-            if self.best is None or best_of((self.best, result), self.task.task.metric) is result:
-                self.best = result
-                with showing(self.plan.terms, self._moves):
-                    self._best_tensors = clone(self._moves)
-            yield result
+            yield self._next_epoch()
 
     def follow(self) -> None:
         """Train along with the first member of the crew, which judges, until it ends the trial.
@@ -276,19 +272,26 @@ class TrainingRun:
     def _next_epoch(self) -> EpochResult:
         start, epoch = time.perf_counter(), self.epoch + 1
         if self.closed_form:
-            train_loss, rate = None, 0.0
-            logits, found = self._judge(epoch)
-        else:
-            self._crew.hand_out(epoch)  # who follows waits for that, see `follow`
-            self._enter_phase_of(epoch)
-            before = self._state()
-            train_loss, rate = self._train_until_it_fits(epoch, before)
-            try:
-                logits, found = self._judge(epoch)
-            except Aborted:  # the weights have moved on
-                self._go_back(before)
-                raise
-        return result_of(epoch, logits, found, self.task, train_loss, rate, time.perf_counter() - start)
+            return self._end_epoch(epoch, None, 0.0, start)
+        self._crew.hand_out(epoch)  # who follows waits for that, see `follow`
+        self._enter_phase_of(epoch)
+        before = self._state()
+        train_loss, rate = self._train_until_it_fits(epoch, before)
+        try:
+            return self._end_epoch(epoch, train_loss, rate, start)
+        except BaseException:  # the weights have moved on
+            self._go_back(before)
+            raise
+
+    def _end_epoch(self, epoch: int, train_loss: float | None, rate: float, start: float) -> EpochResult:
+        logits, found = self._judge(epoch)
+        result = result_of(epoch, logits, found, self.task, train_loss, rate, time.perf_counter() - start)
+        best, tensors = self.best, self._best_tensors
+        if best is None or best_of((best, result), self.task.task.metric) is result:
+            with showing(self.plan.terms, self._moves):
+                best, tensors = result, clone(self._moves)
+        self.epoch, self.best, self._best_tensors = epoch, best, tensors
+        return result
 
     def _judge(self, epoch: int) -> tuple[np.ndarray, Scores]:
         inputs, normalise = self._inputs(), self.plan.normaliser(self.device)
@@ -308,26 +311,27 @@ class TrainingRun:
         return clone(self._live), optimizer, clone(pack_terms(self.plan.terms)), scale
 
     def _train_until_it_fits(self, epoch: int, before: State) -> tuple[float, float]:
-        """Train one epoch; out of memory halves the batch and begins the epoch again, from `before`."""
+        """Train one epoch; out of memory halves the batch and begins the epoch again, from `before`.
+
+        Whatever else ends it, the run is back there.
+        """
         while True:
             try:
                 with reproducible(self.seed, epoch, self.device, self._crew.rank):
                     return self._train_epoch(epoch)
-            except Aborted:
-                self._go_back(before)
-                raise
-            except (RuntimeError, MemoryError) as error:
+            except BaseException as error:
                 if not is_out_of_memory(error):
+                    self._go_back(before)
                     raise
                 reason = f"{type(error).__name__}: {error}"
             # Outside of the handler, where the failed step's tensors are gone.
+            self._go_back(before)
             if self.batch <= self._least_part:
                 raise OutOfMemoryError(
                     f"training must fit in memory at a batch of {self.batch}, it did not in epoch {epoch} "
                     f"({reason[:300]}): choose a smaller source, a lower resolution or fewer trained groups"
                 )
             self._use_batch(-(-self.batch // 2))
-            self._go_back(before)
             give_back_memory(self.device)
 
     def _use_batch(self, batch: int) -> None:

@@ -124,7 +124,13 @@ class Stepper:
         x: torch.Tensor | None = None
         trouble: Exception | None = None
         for number, step in enumerate(steps):
-            asked = abort_is_asked()
+            asked = False
+            try:
+                asked = abort_is_asked()
+            except Exception as error:  # the trial is lost: the others have to know, they wait in this step
+                if self._crew.size == 1:
+                    raise
+                trouble = error
             if asked and self._crew.size == 1:
                 raise Aborted
             factor = rate_factor(strategy.schedule, done + number, total_steps, strategy.warmup)

@@ -78,7 +78,8 @@ def build_plan(
     Raises:
         ConfigurationError: The strategy names a method that is not installed (lists those that are), or
             wants adapters in a network without residual blocks.
-        SourceError: The backbone takes other channels than the task has, or larger images.
+        SourceError: The backbone takes other channels than the task has, or larger images than are judged or
+            trained on.
         DataError: A head cannot be solved from these images.
         OutOfMemoryError: The strategy enlarges the images beyond what a model may be given.
         OutputError: It reads larger images, and these cannot be kept.
@@ -112,7 +113,11 @@ def build_plan(
         _adapt(body, backbone, strategy.adapter_width, size, generator)
     shapes = body.shapes(size)[-strategy.taps :]
     head = PooledHead(shapes, len(task.task.classes), strategy.pool, body.prefix_tokens)
-    model = TransferModel(body.groups, head, task.still(strategy.resolution_scale)).to(device)  # type: ignore[no-untyped-call, unused-ignore]
+    still = task.still(strategy.resolution_scale)
+    draw = Draw.of(strategy, seed, task.task, still)
+    if draw is not None and (side := draw.side(task.side)) < task.side:
+        _prove(body, scaled(side, still), strategy.train_scale)
+    model = TransferModel(body.groups, head, still).to(device)  # type: ignore[no-untyped-call, unused-ignore]
     model = model.to(memory_format=torch.channels_last)
     model.adapter = strategy.adapter_width if strategy.tune_mode == "adapter" else 0
     freeze(model, strategy, selection.transferred, strategy.tune_mode, selection.frozen)
@@ -199,7 +204,7 @@ def build_plan(
         mean=mean,
         std=std,
         augment=augment,
-        draw=Draw.of(strategy, seed, task.task),
+        draw=draw,
         reconstructions=prepared.reconstructions,
     )
 
@@ -212,6 +217,16 @@ def _adapt(body: Backbone, source: Backbone, width: int, size: int, generator: t
             f"{source.architecture}: take another tune_mode, such as lora, or another source"
         )
     insert_adapters(body, width, size, generator)
+
+
+def _prove(body: Backbone, size: int, scale: float) -> None:
+    """Crops that are smaller than what is judged must be large enough, too."""
+    try:
+        body.shapes(size)
+    except SourceError as error:
+        raise SourceError(
+            f"train_scale must leave crops that the network can take, got {scale:g}: {error}"
+        ) from error
 
 
 ALONE: tuple[tuple[str, type[Term]], ...] = (

@@ -25,7 +25,7 @@ ERASED, ERASED_SQUEEZE = (0.02, 0.33), 1 / 0.3
 """Share of the image that is erased, and most that its rectangle is stretched (Zhong et al. 2020, 3.2)."""
 TRIES = 10
 LEAST_SIDE = 32
-"""No smaller side is drawn than this, or than the images': networks halve them five times."""
+"""Networks are shown no smaller side than this, or than the images': they halve them five times."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Draw:
         erasing: Probability that a rectangle is filled with noise.
         seed: Of all that is drawn.
         upright: Whether images must not be turned by much.
+        resized: By which factor the network resizes what it is shown.
     """
 
     crop: float
@@ -51,9 +52,10 @@ class Draw:
     erasing: float
     seed: int
     upright: bool
+    resized: float = 1.0
 
     @classmethod
-    def of(cls, strategy: Strategy, seed: int, task: Task) -> Draw | None:
+    def of(cls, strategy: Strategy, seed: int, task: Task, resized: float) -> Draw | None:
         """What a strategy asks for; None where training images stay as they are."""
         active = strategy.active()
         found = cls(
@@ -65,9 +67,14 @@ class Draw:
             erasing=active.get("erasing", 0.0),
             seed=seed,
             upright=not task.may("rotate"),
+            resized=resized,
         )
         changes = found.crop < 1.0 or found.mirror or found.distort != "none" or found.erasing > 0.0
         return found if changes else None
+
+    def side(self, of: int) -> int:
+        """The side at which images of side `of` are drawn."""
+        return max(min(of, math.ceil(LEAST_SIDE / self.resized)), round(self.scale * of))
 
     def __call__(self, pixels: np.ndarray, row: int, number: int, side: int, distort: Distort) -> np.ndarray:
         """One uint8 (H, W, C) image as pass `number` sees it: (side, side, C)."""
@@ -122,8 +129,7 @@ class Drawn:
         self._draw = draw
         self._distort: Distort = methods.get("distort", draw.distort)
         self._rows = images.shape[0]
-        side = images.shape[1]
-        self._side = max(min(side, LEAST_SIDE), round(draw.scale * side))
+        self._side = draw.side(images.shape[1])
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,7 +71,13 @@ class HeadInput:
 
 
 MOST_VALUES = 20_000_000
-"""Most feature values (rows x features) in memory at a time: ridge adds more rows in parts, others thin."""
+"""Most feature values (rows x features) that are computed with at a time: a ridge head takes more rows in
+parts, others thin."""
+MOST_KEPT = 100_000_000
+"""Most feature values that lie in memory, as they were read, for a ridge head of more features than rows."""
+MOST_SQUARE = 30_000_000
+"""Most values of the matrix that is solved for a ridge head, features x features or rows x rows. In float64
+there are up to three of it at a time, of 240 MB each."""
 
 _ABSENT_LOGIT = -30.0
 _NOTHING = 1e-12
@@ -213,26 +220,48 @@ def initialise_head(
     if len(indices) < 2:
         raise DataError(f"a solved head needs at least 2 training images, got {len(indices)}")
 
-    def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor, Counting]:
+    def read_finite(rows: np.ndarray) -> Tensor:
         found = read(rows)
         if not bool(torch.isfinite(found).all()):
             raise DataError(
                 f"features must be finite to solve a {strategy.head_init} head, got NaN or infinity: "
                 "choose a smaller weight_scale, another rest_init or another head_init"
             )
-        there = counts.at(np.searchsorted(indices, rows))
-        return found, torch.from_numpy(labels[rows].repeat(views)), there
+        return found
 
-    most = max(2, MOST_VALUES // linear.in_features // views)
-    classes = linear.out_features
-    if strategy.head_init == "ridge" and len(indices) > most:
+    size, classes = linear.in_features, linear.out_features
+    most = max(2, MOST_VALUES // size // views)
+
+    def features_of(rows: np.ndarray) -> tuple[Tensor, Tensor, Counting]:
+        there = counts.at(np.searchsorted(indices, rows))
+        return _read_in_parts(read_finite, rows, most), torch.from_numpy(labels[rows].repeat(views)), there
+
+    many, side = strategy.head_init == "ridge" and len(indices) > most, math.isqrt(MOST_SQUARE)
+    if many and size <= min(len(indices) * views, side):
         order = counts.order(np.random.default_rng(len(indices)).permutation(len(indices)))
         weight, bias = _ridge_in_parts(features_of, indices[order], most, classes, strategy, views)
     else:
-        features, targets, there = features_of(thin(indices, most))
+        # A ridge head of more features than rows is solved by a matrix of rows x rows.
+        kept = max(most, min(MOST_KEPT // size, side) // views) if many else most
+        features, targets, there = features_of(thin(indices, kept))
         weight, bias = _SOLVERS[strategy.head_init](features, targets, classes, strategy, views, there)
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
+
+
+def _read_in_parts(read: Reader, rows: np.ndarray, most: int) -> Tensor:
+    """What `read` gives of these rows, at most so many at once: it may need several times as much memory."""
+    first = read(rows[:most])
+    if len(rows) <= most:
+        return first
+    found = first.new_empty((len(first) // most, len(rows), first.shape[1])).flatten(0, 1)
+    at = len(first)
+    found[:at] = first
+    for start in range(most, len(rows), most):
+        part = read(rows[start : start + most])
+        found[at : at + len(part)] = part
+        at += len(part)
+    return found
 
 
 def _ridge_in_parts(

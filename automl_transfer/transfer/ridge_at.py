@@ -5,7 +5,8 @@ them are left out together, or an image's other views would tell its label; and 
 together (`transfer.counting`). Only the first row of an image calibrates: it is the image as it is. The
 penalty is multiplied by the views, so that lambda means the same for any number of them. Where there are more
 rows than features, only sums over rows are kept (the normal equations), so that any number of images can be
-added in parts, in constant memory.
+added in parts, in memory that grows with the features alone. Where there are fewer, the dual is solved, by
+the inner products of rows, which are added up over parts of the features.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from automl_transfer.transfer.counting import ALIKE, Counting
 from automl_transfer.transfer.ridge import calibrate, floored, fold, left_out, mean_of, rooted, unexplained_by
 
 _CHUNK = 1024
+_BLOCK = 5_000_000
+"""Most feature values that the dual has in float64 at a time."""
 
 
 class NormalEquations:
@@ -77,7 +80,8 @@ class NormalEquations:
         gram = torch.addr(self._gram, centre, centre, alpha=-self.n)
         scale = floored((gram.diagonal() / self.n).clamp_min(0.0).sqrt())
         prior = self._counts / self.n
-        gram /= torch.outer(scale, scale)
+        for rows, own in zip(torch.split(gram, _CHUNK), torch.split(scale, _CHUNK), strict=True):
+            rows /= torch.outer(own, scale)
         gram.diagonal().add_(ridge_lambda * len(scale) * views)
         cross = (self._cross - torch.outer(centre, self._counts)) / scale[:, None]
         factor = torch.linalg.cholesky(gram)
@@ -117,16 +121,26 @@ def ridge_head(
 def _dual(
     features: Tensor, labels: Tensor, classes: int, ridge_lambda: float, views: int, counts: Counting
 ) -> tuple[Tensor, Tensor]:
-    size, weights = features.shape[1], counts.of_views(views)
-    x = features.double()
-    mean = mean_of(x, weights)
-    x -= mean
-    scale = floored(mean_of(x.square(), weights).sqrt())
-    x = rooted(x / scale, weights) if weights is not None else x.div_(scale)
+    (n, size), weights = features.shape, counts.of_views(views)
+    width = max(1, _BLOCK // n)
+    blocks = [slice(start, start + width) for start in range(0, size, width)]
+    mean = torch.cat([mean_of(features[:, block].double(), weights) for block in blocks])
+
+    def centred(block: slice) -> Tensor:
+        return features[:, block].double() - mean[block]
+
+    scale = floored(torch.cat([mean_of(centred(block).square(), weights) for block in blocks]).sqrt())
+
+    def standardised(block: slice) -> Tensor:
+        return rooted(centred(block).div_(scale[block]), weights)
+
     targets = torch.nn.functional.one_hot(labels, classes).double()
     prior = mean_of(targets, weights)
     penalty = ridge_lambda * size * views
-    kernel = x @ x.T
+    kernel = torch.zeros(n, n, dtype=torch.float64)
+    for block in blocks:
+        x = standardised(block)
+        kernel.addmm_(x, x.T)
     kernel.diagonal().add_(penalty)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(kernel))
     dual = inverse @ rooted(targets - prior, weights)
@@ -140,7 +154,8 @@ def _dual(
 
     total = float(len(labels)) if weights is None else float(weights.sum())
     beta = _calibrated(labels, classes, views, counts, total, residuals)
-    return fold(beta * (x.T @ dual).T, beta * prior, mean, scale)
+    weight = torch.cat([standardised(block).T @ dual for block in blocks])
+    return fold(beta * weight.T, beta * prior, mean, scale)
 
 
 def _calibrated(

@@ -27,6 +27,8 @@ FIRST = "first answers"
 """The profile, and enqueueing what follows from it."""
 SHIP = "ship"
 """Choosing and shipping the winner."""
+BEAT = 5.0
+"""Seconds between two beats for what is held."""
 SEARCH = "search "
 """Prefix of a search whose time is limited; workers that join it leave when it ends."""
 
@@ -72,13 +74,14 @@ class SharedWork(Repeated):
         grace: float = 60.0,
         poll: float = 0.25,
     ) -> None:
-        super().__init__("beat for shared work", 5.0)
+        super().__init__("beat for shared work", BEAT)
         self.worker_id = founder.worker_id if founder else new_worker_id()
         token = founder.token if founder else None
         self._claims = Claims(store, study, self.worker_id, grace=grace, is_dead=is_dead, token=token)
         self._poll = poll
         # Where the study was there before, it beats for nothing.
         self._held: set[str] = {FIRST} if founder else set()
+        self._ends: float | None = None
         self._at_work = at_work(self.worker_id)
 
     def __enter__(self) -> Self:
@@ -144,10 +147,14 @@ class SharedWork(Repeated):
         self._held.discard(work)
 
     def ends_in(self, seconds: float) -> None:
-        """Say when the search of this process ends, to workers that run its trials."""
+        """Say when the search of this process ends, to workers that run its trials; again with each beat."""
+        self._ends = time.monotonic() + seconds
+        self._tell_end(self._ends)
+
+    def _tell_end(self, ends: float) -> None:
         work = f"{SEARCH}{self.worker_id}"
         if work in self._held or self.take(work):
-            self._claims.ends_in(work, seconds)
+            self._claims.ends_in(work, ends - time.monotonic())
 
     def others(self) -> list[Held]:
         """What living processes hold, this one included."""
@@ -155,6 +162,8 @@ class SharedWork(Repeated):
 
     def step(self) -> None:
         """Beat for what is held."""
+        if self._ends is not None:  # the database's clock goes on while a machine sleeps, its own does not
+            self._tell_end(self._ends)
         if self._held:
             self._claims.beat()
 

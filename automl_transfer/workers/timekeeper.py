@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from automl_transfer.store.claims import Claims
@@ -14,11 +16,12 @@ from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import StudyHandle
 from automl_transfer.workers.identity import is_dead
 from automl_transfer.workers.repeated import Repeated
-from automl_transfer.workers.sharing import SEARCH
+from automl_transfer.workers.sharing import BEAT, SEARCH
 from automl_transfer.workers.signals import StopRequest
 
 log = logging.getLogger(__name__)
 
+MAX_TIME = "its --max-time is over"
 LEAVING = 8.0
 """Seconds that workers get to leave by themselves when the time for trials is up, before they are asked."""
 
@@ -71,22 +74,33 @@ class SupervisorTime:
         return at + LEAVING if self._trials.counts(self._study).complete else math.inf
 
 
+@contextmanager
+def asked_after(stop: StopRequest, seconds: float) -> Iterator[None]:
+    """Within the block, stopping is asked for after so many seconds (`--max-time`).
+
+    As by a batch system's warning: the time of the search goes on, so this worker owes it no answer.
+    """
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop.ask, (MAX_TIME,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 class WorkerTime:
-    """The deadline of a worker: that of the search whose trials it runs, else its own.
+    """When the time is up for a worker: with that of the search whose trials it runs, else by the study.
 
     A study with `minutes` gives a worker so many from its own start. Where a search of the study runs, the
     worker leaves with the last of these searches, so that they confirm and ship what is there.
-
-    Args:
-        own: The worker's own deadline, on the clock of `time.monotonic()`; None for none.
     """
 
-    def __init__(self, store: Store, study: StudyHandle, own: float | None) -> None:
+    def __init__(self, store: Store, study: StudyHandle) -> None:
         self._claims = Claims(store.with_patience(0), study, "", grace=60.0, is_dead=is_dead)
         minutes = study.spec.search.minutes
         began = time.monotonic()
         self._alone = None if minutes is None else began + 60.0 * minutes
-        self._own = own
         self._limited = minutes is not None
         self._searches: float | None = None
 
@@ -97,13 +111,13 @@ class WorkerTime:
                 self._searches = self._look() or self._searches
             except Exception as error:  # the store is away: what was known stays
                 log.debug("the end of the search was not looked up: %s", error)
-        found = [self._own, self._searches if self._searches is not None else self._alone]
-        return min((at for at in found if at is not None), default=None)
+        return self._searches if self._searches is not None else self._alone
 
     def _look(self) -> float | None:
+        # What was told before an outage, or before a machine slept, is told anew with the next beat.
         ends = [
             time.monotonic() + each.left
             for each in self._claims.held()
-            if each.work.startswith(SEARCH) and each.left is not None
+            if each.work.startswith(SEARCH) and each.left is not None and each.age < 3 * BEAT
         ]
         return max(ends, default=None)

@@ -15,18 +15,18 @@ from typing import Protocol
 
 from automl_transfer.aborting import Aborted, abortable
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState, classify
-from automl_transfer.errors import AutomlTransferError, OutputError, TrialLostError
+from automl_transfer.errors import AutomlTransferError, ConfigurationError, OutputError, TrialLostError
 from automl_transfer.files import free_bytes
 from automl_transfer.search.beginning import Beginning
 from automl_transfer.search.checkpoints import Checkpoints
-from automl_transfer.search.noise import why_finished
+from automl_transfer.search.noise import raised_budget, why_finished
 from automl_transfer.search.objective import Objective, TrialEnd
 from automl_transfer.search.promoting import Ended, Promotion
 from automl_transfer.search.proposals import Proposals
 from automl_transfer.search.samplers import make_pruner, make_sampler, worker_seed
 from automl_transfer.search.warm import Warm, claim_proposal
 from automl_transfer.search.workbench import Workbench
-from automl_transfer.space.space import Space
+from automl_transfer.space.space import Space, unknown_methods
 from automl_transfer.store.files import study_files
 from automl_transfer.store.sampling import SamplerHistory
 from automl_transfer.store.spent import SpentNews
@@ -57,7 +57,7 @@ class WorkerOptions:
             outage of the database that is to be survived, plus two beats.
         checkpoint: Training time that a crash may cost.
         finish_epoch: How long an epoch under way may take to end once stopping was asked for.
-        max_trials: Trials that this worker runs at most.
+        max_trials: Trials that this worker runs at most, to their end or to a pause.
         idle_exit: Leave after this long without anything to do; None waits for the study's end.
         min_free_bytes: Refuse new trials where the disk has less.
     """
@@ -173,6 +173,7 @@ class Worker:
             lambda fits: claim_proposal(warm, trials, history, self.worker_id, fits),
         )  # fmt: skip
         done, late = 0, 0
+        ran: set[int] = set()
         idle_since: float | None = None
         deliver = partial(self._spool.deliver, trials, study)
         with (
@@ -212,6 +213,8 @@ class Worker:
                         if self._promotion.waits(self._seconds_left()):
                             continue
                         finished = not self._promotion.waits()  # else it lacks the time alone
+                        if finished and (more := raised_budget(trials, study, self._store.again(study))):
+                            return WorkerReport(self.worker_id, done, more, finished=False)
                         if finished:
                             self._observer.on_paused_ended(self._promotion.end())
                         why = why_finished(trials, study, nothing_new=beginning.exhausted)
@@ -228,7 +231,9 @@ class Worker:
                 idle_since = None
                 heartbeat.holds(claim)
                 try:
-                    done += self._run_one(claim, history, heartbeat)
+                    if self._run_one(claim, history, heartbeat):
+                        ran.add(claim.trial_id)  # one that paused and went on is one trial
+                        done = len(ran)
                     if self._bench is not None and self._bench.crew is not None and self._bench.crew.lost:
                         said = "another device's process is gone"
                         return WorkerReport(self.worker_id, done, said, finished=False)
@@ -262,7 +267,7 @@ class Worker:
         self._observer.on_end(claim, end)
         if end.state.finished or end.paused is not None:
             self._after_trial()
-        return end.state is not TrialState.WAITING
+        return end.state is not TrialState.WAITING or end.paused is not None
 
     def _give_back(self, claim: Claim, error: BaseException, *, ready: bool) -> None:
         """End a claim on the way out, unless its end is in the spool. Never raises.
@@ -330,6 +335,8 @@ class Worker:
     def _opened(self) -> Workbench:
         # Data and networks are loaded only now: a worker that finds nothing to do never imports torch.
         if self._bench is None:
+            if mistakes := unknown_methods(self._handle.spec.space):  # each of its trials would fail for good
+                raise ConfigurationError(mistakes, where=f"study {self._handle.name}")
             self._bench = self._open_bench()
         return self._bench
 

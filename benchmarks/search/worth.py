@@ -14,7 +14,7 @@ gently) the best is taken from the search's own store, and of the recipes the be
 run meanwhile. Cells with other `--minutes` or `--max-steps` are kept apart, in `data/`.
 
 What ships is trained on the validation images too, which first answers and recipes are not: "alone" is the
-search's best trial as it was before that, for a comparison of strategies and nothing else.
+trial that shipped as it was before that, for a comparison of strategies and nothing else.
 
 Wasted is the share of the trials' seconds that went into strategies which ended outside the set of the best
 ("a" in `ranking.json`) and had not been promoted: they came to their first rung, or to their end, and no further.
@@ -174,8 +174,11 @@ class Row:
 
 
 def alone(cell: Mapping[str, Any]) -> float:
-    """Test accuracy of a search's best trial by validation, before anything was trained on more images."""
-    return float([point["test"] for point in cell["curve"] if point["strategy"] != "what was shipped"][-1])
+    """Test accuracy of the trial that shipped, before anything was trained on more images."""
+    tried = [point for point in cell["curve"] if point["strategy"] != "what was shipped"]
+    # Confirmation may prefer one that was the best by validation earlier.
+    own = [point for point in tried if point["validation"] == cell["validation"]]
+    return float((own or tried)[-1]["test"])
 
 
 def best_recipe(cells: Sequence[dict[str, Any]]) -> dict[str, Any]:

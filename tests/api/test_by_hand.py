@@ -255,6 +255,40 @@ def test_an_interrupted_refit_begins_anew_from_what_was_judged(tmp_path: Path, c
     assert one.recipe.training.weights_sha256 == other.recipe.training.weights_sha256
 
 
+def test_an_interrupted_fit_goes_on_as_if_nothing_had_been(tmp_path: Path, cache: Path) -> None:
+    """It went on from half of an epoch, and told the seconds of its second call as those of all."""
+
+    def made() -> ModelMigration:
+        migration = ModelMigration("scratch", epochs=3, device="cpu", cache_root=cache)
+        migration.explore_data(DIGITS)
+        migration.generate_target_model(tune_mode="head", head_init="zero", learning_rate=1e-2, batch=32)
+        return migration
+
+    steps = 0
+
+    def interrupt(model: Any, _: object) -> None:
+        nonlocal steps
+        steps += model.training
+        if steps == 7 + 3:  # of the second epoch
+            steps += 1
+            raise KeyboardInterrupt
+
+    straight, interrupted = made(), made()
+    straight.fit()
+    assert interrupted._run is not None
+    interrupted._run.model.register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit()
+    assert [each.epoch for each in interrupted.history] == [1]
+    interrupted.fit()
+    assert [each.epoch for each in interrupted.history] == [1, 2, 3]
+    one, other = (each.save(tmp_path / name).recipe for each, name in ((straight, "a"), (interrupted, "b")))
+    assert one.training.best_epoch == other.training.best_epoch == 3
+    assert one.training.weights_sha256 == other.training.weights_sha256
+    assert other.cost is not None
+    assert other.cost.train_seconds == pytest.approx(sum(each.seconds for each in interrupted.history))
+
+
 def test_a_source_without_weights_has_no_profile_and_migrates_too(cache: Path) -> None:
     migration = ModelMigration("scratch", steps=4, device="cpu", cache_root=cache)
     migration.explore_data(DIGITS)

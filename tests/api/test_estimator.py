@@ -18,7 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from automl_transfer.api import TransferClassifier
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.errors import ConfigurationError
+from automl_transfer.errors import ConfigurationError, UserError
 
 SMALL = Strategy(truncation=2, pool=4, tune_mode="closed_form")
 DIGITS = load_digits()
@@ -158,6 +158,26 @@ def test_colour_images_and_their_classes() -> None:
     assert found.score(images, np.arange(40) % 2) == 1.0
     with pytest.raises(ValueError, match=r"images of the shape \(20, 24, 3\) as in fit, got \(20, 20, 3\)"):
         found.predict(images[:, :, :20])
+
+
+def test_a_fit_that_fails_leaves_the_one_before() -> None:
+    """Classes of the later fit were the labels of the earlier network's answers."""
+    fitted = TransferClassifier(SMALL, random_state=0).fit(IMAGES, np.where(LABELS < 5, "a", "b"))
+    before = fitted.predict(LATER)
+    fitted.set_params(strategy="profile", source="no/such")
+    with pytest.raises(UserError, match="no/such"):
+        fitted.fit(IMAGES.reshape(-1, 64), np.where(LABELS < 3, "c", "d"))
+    assert np.array_equal(fitted.predict(LATER), before)
+    assert fitted.n_features_in_ == 8
+    assert fitted.strategy_ == SMALL
+
+
+def test_a_strategy_that_the_source_cannot_take_is_refused() -> None:
+    """It was trained without an effect: norm layers follow every weight."""
+    vain = TransferClassifier({"tune_mode": "full", "weight_scale": 0.5, "source": "efficientnet-lite0"})
+    for door in (vain.fit, vain.generate_target_model):
+        with pytest.raises(ConfigurationError, match=r"weight_scale.* efficientnet-lite0"):
+            door(IMAGES, LABELS)
 
 
 def test_the_data_are_explored_before_anything_is_trained() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 from watched import Watched
 
 from automl_transfer.aborting import Aborted, abortable
@@ -18,11 +20,13 @@ from automl_transfer.api.evidence import audit_pruned, audited, confirm_best
 from automl_transfer.api.finish import finish_search
 from automl_transfer.api.report import ERRORS, PAGE, read_report
 from automl_transfer.api.training import RECIPE
+from automl_transfer.cli.main import app
 from automl_transfer.data.folds import resplit_rows
 from automl_transfer.domain.evidence import ExtraRun
 from automl_transfer.domain.records import StopKind, StopReason, TrialState
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
 from automl_transfer.recipes.best_strategy import read_recipe
+from automl_transfer.recipes.output import Owner, mark_output_folder
 from automl_transfer.reporting.figures.pruning_audit import audit
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store import tables as t
@@ -149,6 +153,38 @@ def test_the_winner_ships_with_its_errors_and_a_page(study: Study) -> None:
     (study.out / ERRORS).write_text(other, encoding="utf-8")
     assert read_report(study.store, SPEC.name).winner is None
     (study.out / ERRORS).write_text(text, encoding="utf-8")
+
+
+def test_a_model_that_is_not_found_is_said_not_to_be_up_to_date(
+    study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `study create --artifacts` the folder around these was taken for the run's, and nothing was said."""
+
+    def confirmed() -> str:
+        line = ["report", SPEC.name, "--confirm", "1", "--storage", str(study.url), "--device", "cpu"]
+        result = CliRunner().invoke(app, line)
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    search(SPEC, storage=study.url, output=study.out, device="cpu")
+    monkeypatch.chdir(tmp_path)
+    shared = tmp_path / "shared"
+    mark_output_folder(shared, Owner("another", "0" * 32, study.store.fingerprint))
+    shutil.copy(study.out / ERRORS, shared / ERRORS)
+    with study.store.engine.begin() as connection:
+        connection.execute(t.at_studies.update().values(artifact_url=str(shared / "artifacts")))
+    try:
+        assert "so none was brought up to date: 'automl-transfer export evidence --output DIR'" in confirmed()
+        assert read_report(study.store, SPEC.name).winner is None
+        assert {path.name for path in shared.iterdir()} == {"run.json", ERRORS}
+        # Where search writes by default it is looked for, too.
+        aside = shutil.ignore_patterns("artifacts")
+        shutil.copytree(study.out, tmp_path / "runs" / SPEC.name, ignore=aside)
+        assert f"runs/{SPEC.name}/ is up to date" in confirmed()
+        assert read_report(study.store, SPEC.name).winner is not None
+    finally:
+        with study.store.engine.begin() as connection:
+            connection.execute(t.at_studies.update().values(artifact_url=study.handle.artifact_url))
 
 
 def test_stored_weights_ship_without_a_pass_over_the_training_images(

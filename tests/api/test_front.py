@@ -87,9 +87,29 @@ def test_what_is_said_twice_or_wrongly() -> None:
         search("digits", name="a", settings={"name": "b"})
     with pytest.raises(ConfigurationError, match=r"name: must be .*got 'a b/'"):
         search("digits", settings={"name": "a b/"})
+    with pytest.raises(ConfigurationError, match="got them twice"):
+        search(spec, preset="best")
+    for tables, said in (
+        ({"search": {"minutes": 2}}, r"search\.minutes must be said once, got it as an argument and as 2"),
+        ({"search": {"trials": 2}, "search.trials": 3}, r"search\.trials must be said once, got 2 and 3 in"),
+        ({"task": {"dataset": "textures"}}, r"task\.dataset must be said once"),
+        ({"search": {"trials": 0}}, r"search\.trials: .*got 0"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            search("digits", minutes=3, settings=tables)
+    with pytest.raises(ConfigurationError, match=r"search\.minutes: .*got 0"):  # is not lost beside a table
+        search("digits", minutes=0, settings={"search": {"trials": 3}})
+    for what in (search, train):
+        for table in ({"task": {"columns": {"label": "b"}}}, {"task.columns": {"label": "b"}}):
+            with pytest.raises(
+                ConfigurationError, match=r"task\.columns\.label must be said once, .* as 'b'"
+            ):
+                what("labels.csv", columns={"label": "a"}, settings=table)
     Path("labels.csv").write_text("file,label\na.png,cat\nb.png,dog\n")
     with pytest.raises(DataError, match="nowhere"):  # images that only settings name are looked for
         search("labels.csv", settings={"task.images": "nowhere"})
+    with pytest.raises(DataError, match="nowhere"):  # a table of settings hides no argument
+        search("labels.csv", images="nowhere", settings={"task": {"resolution": 32}})
     assert not Path("runs").exists()
 
 

@@ -306,7 +306,9 @@ def test_a_study_says_what_ships_and_its_parts_are_refitted(task: LoadedTask, tm
     assert search(asked, storage=place, output=output, device="cpu").recipe.shipped_as is None
 
 
-def test_what_is_asked_for_by_name_stays_until_another_is(tmp_path: Path) -> None:
+def test_what_is_asked_for_by_name_stays_until_another_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     def ships(kind: ShipAs) -> StudySpec:
         return SPEC.model_copy(update={"search": SPEC.search.model_copy(update={"ship_as": kind})})
 
@@ -343,6 +345,23 @@ def test_what_is_asked_for_by_name_stays_until_another_is(tmp_path: Path) -> Non
     assert exported(kind="winner").provenance.asked == AskedFor(rule="winner", by_name=True)
     assert searched("ensemble").shipped_as is None
     assert searched("ensemble", by_rule=True).shipped_as is not None
+    assert exported(kind="soup").kind == "soup"
+    assert searched("winner", refit=True).kind == "soup"
+    assert "the soup that was exported by name, which is not refitted" in caplog.text
+
+
+def test_a_soup_that_the_study_ships_is_not_refitted_either(made: Made, tmp_path: Path) -> None:
+    """`export --refit` of such a study was as if nobody had said it."""
+    spec = SPEC.model_copy(
+        update={"name": "souped", "search": SPEC.search.model_copy(update={"ship_as": "soup"})}
+    )
+    with Store.open(StoreURL.parse(made.storage)) as store:
+        task = store.study("offers").task
+        store.create_study(spec, task, artifact_url=str(tmp_path / "artifacts"), sources={})
+        with pytest.raises(ConfigurationError, match="got --refit for a soup"):
+            export_from(store, "souped", tmp_path / "out", Offer(), refit=True, device="cpu")
+        with pytest.raises(StudyError, match="must have a complete trial"):
+            export_from(store, "souped", tmp_path / "out", Offer("ensemble"), refit=True, device="cpu")
 
 
 def test_a_look_that_the_store_cannot_keep_is_told_all_the_same(

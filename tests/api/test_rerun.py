@@ -13,9 +13,10 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import save_file
+from typer.testing import CliRunner
 
 from automl_transfer.errors import SourceError
-from automl_transfer.recipes.best_strategy import read_recipe
+from automl_transfer.recipes.best_strategy import Recipe, read_recipe, write_recipe
 
 DIGITS = "digits?per_class=20"
 TINY = {
@@ -169,6 +170,42 @@ def test_the_same_from_python(recipe: Path, tmp_path: Path) -> None:
     assert [len(prediction.top) for prediction in found] == [2, 2, 2]
     own = task_of(applied.recipe, None)
     assert verify(applied.recipe, own, device="cpu", cache_root=tmp_path / "cache").word == "identical"
+
+
+def test_other_data_are_trained_on_for_as_long_as_suits_them_where_nobody_named_a_length(
+    tmp_path: Path,
+) -> None:
+    """A recipe of many images gave few ones a fraction of the steps that they want; of few ones, many too many."""
+    from automl_transfer.api import apply, train
+    from automl_transfer.cli.main import app
+
+    def length(recipe: Recipe) -> tuple[int, int, bool | None]:
+        return recipe.training.epochs, recipe.training.passes, recipe.training.by_data
+
+    def with_length(**changes: Any) -> Recipe:
+        return made.model_copy(update={"training": made.training.model_copy(update=changes)})
+
+    other, cache = "digits?per_class=40", tmp_path / "cache"
+    head = {"source": "scratch/torchvision/squeezenet1_1", "truncation": 2, "tune_mode": "head"}
+    made = train(
+        DIGITS, settings=head | {"head_init": "zero"}, output=tmp_path / "own", refit=False, device="cpu",
+        cache_root=cache,
+    ).recipe  # fmt: skip
+    assert length(made) == (9, 9, True)
+
+    of_before = with_length(by_data=None)
+    again = apply(of_before, None, tmp_path / "same", device="cpu", cache_root=cache).recipe
+    assert again.training == made.training
+    file = tmp_path / "before.json"
+    write_recipe(file, of_before)
+    arguments = ("apply", file, "--dataset", other, "-o", tmp_path / "other", "--cache", cache)
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert "trained for 9 epochs of 5 passes, as suits 400 training images" in done.output
+    assert "(the recipe's own 200: 9 epochs of 9 passes)" in done.output
+    assert length(read_recipe(tmp_path / "other" / "best_strategy.json")) == (9, 5, True)
+
+    named = with_length(epochs=2, passes=1, by_data=False)
+    assert length(apply(named, other, tmp_path / "n", device="cpu", cache_root=cache).recipe) == (2, 1, False)
 
 
 def test_a_recipe_that_mirrors_says_so_where_that_may_be_wrong(

@@ -10,6 +10,7 @@ every fault happened. Workers come from the forge that `FORGE` names, where it n
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import signal
@@ -41,8 +42,8 @@ from automl_transfer.workers.heartbeat import reap_lost  # noqa: E402
 from automl_transfer.workers.signals import StopRequest  # noqa: E402
 from automl_transfer.workers.worker import Worker  # noqa: E402
 
-ATTEMPTS, GRACE, BEAT = 10, 4.0, 0.5
-OUTAGES = (5.0, 7.0)  # seconds; the second one is longer than the grace period
+ATTEMPTS, BEAT = 10, 0.5
+OUTAGES = (1.0, 3.0)  # seconds beyond the grace period
 SECRET = "Zq7Tr0ub4dor-Xk"
 ARMED = ("reap", "beat", "tell")
 FAULTS = ["kill"] * 20 + ["reap"] * 2 + ["beat", "tell"] + ["term"] * 2 + ["outage"] * 2
@@ -70,9 +71,16 @@ class Chaos:
     """
 
     def __init__(
-        self, study: TinyStudy, folder: Path, workers: int, outage: Callable[[float], None], say: Any
+        self,
+        study: TinyStudy,
+        folder: Path,
+        workers: int,
+        grace: float,
+        outage: Callable[[float], None],
+        say: Any,
     ) -> None:
         self.study, self.folder, self.workers, self.outage, self.say = study, folder, workers, outage, say
+        self.grace = grace
         self.random = random.Random(0)
         self.forged = "FORGE" in os.environ
         self.processes: list[subprocess.Popen[bytes] | forge.Forged] = []
@@ -88,7 +96,7 @@ class Chaos:
         machine = f"machine-{self.started}" if away else socket.gethostname()
         clock = (3600.0 if self.started % 4 else -3600.0) if away else 0.0
         marker = self.folder / f"fired-{self.started}"
-        options = ["--threads", "1", "--grace", str(GRACE), "--beat", str(beat), "--checkpoint", "0.5"]
+        options = ["--threads", "1", "--grace", str(self.grace), "--beat", str(beat), "--checkpoint", "0.5"]
         program = [str(HERE / "faulty_worker.py"), point, str(marker), machine, str(clock)]
         program += ["tiny", *options, "--device", "cpu"]
         environment = {**os.environ, "AUTOML_TRANSFER_STORAGE": self.study.url}
@@ -142,7 +150,7 @@ class Chaos:
             except subprocess.TimeoutExpired:
                 process.kill()
         waiting += self.fired() + [point for point, _ in self.armed.values()]
-        reap_lost(self.study.trials, self.study.handle, grace=GRACE)
+        reap_lost(self.study.trials, self.study.handle, grace=self.grace)
         self.say(f"{time.monotonic() - began:6.0f} s ended; faults {dict(self.done)}, not done {waiting}")
         return waiting
 
@@ -168,7 +176,7 @@ class Chaos:
         if not all(marker.with_suffix(".ready").exists() for marker in self.armed):
             return False
         if fault == "outage":
-            self.outage(OUTAGES[self.done["outage"] % 2])
+            self.outage(self.grace + OUTAGES[self.done["outage"] % 2])
             self.done[fault] += 1
             return True
         safe = {process.pid for _, process in self.armed.values()}
@@ -258,6 +266,10 @@ def main() -> int:
     parser.add_argument("--long-every", type=int, default=10)
     parser.add_argument("--faults", nargs="+", default=FAULTS, choices=sorted(set(FAULTS)), metavar="FAULT")
     parser.add_argument("--pruner", choices=["none", "promote"], default="none", help="promote: with rungs")
+    parser.add_argument(
+        "--grace", type=float, default=4.0, help="seconds of silence after which a worker is lost"
+    )
+    parser.add_argument("--undisturbed", type=Path, help="what the strategies come to: read, or else written")
     parser.add_argument("--limit", type=float, default=540.0, help="seconds")
     parser.add_argument("--progress", type=Path, default=Path("chaos-progress.txt"))
     options = parser.parse_args()
@@ -271,7 +283,13 @@ def main() -> int:
 
         folder = Path(place)
         items = strategies(options.trials, options.long_every)
-        expected = undisturbed(folder / "undisturbed", items, options.epochs)
+        known = options.undisturbed
+        if known is not None and known.exists():
+            expected = {key: tuple(pair) for key, pair in json.loads(known.read_text()).items()}
+        else:
+            expected = undisturbed(folder / "undisturbed", items, options.epochs)
+            if known is not None:
+                known.write_text(json.dumps(expected))
         say(f"undisturbed: {len(expected)} strategies")
         if options.database == "sqlite":
             url = f"sqlite:///{folder / 'chaos.db'}"
@@ -293,7 +311,7 @@ def main() -> int:
                         time.sleep(seconds)
                         server.start()
 
-                chaos = Chaos(study, folder, options.workers, outage, say)
+                chaos = Chaos(study, folder, options.workers, options.grace, outage, say)
                 try:
                     missing = chaos.run(options.faults, options.limit)
                 except StoreUnavailableError as error:

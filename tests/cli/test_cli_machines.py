@@ -8,7 +8,6 @@ import logging
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import forge
@@ -123,14 +122,15 @@ def test_package_into_a_folder_that_cannot_be_written(finished: tuple[Path, str]
 )
 def test_no_password_in_any_error(storage: str, tmp_path: Path) -> None:
     """D14, E8: whatever way it is given, and whatever the driver says of it."""
-    code = (
-        "import sys; from automl_transfer.store import store\n"
+    script = tmp_path / "status.py"
+    script.write_text(
+        "from automl_transfer.store import store\n"
         "opened = store.Store.open.__func__\n"
         "store.Store.open = classmethod(lambda cls, url, **o: opened(cls, url, **{**o, 'wait_seconds': 0.1}))\n"
         "from automl_transfer.cli.main import main; main(['-v', 'status', 's'])\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [forge.command(), str(script)],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import forge
 import numpy as np
 import pytest
 import yaml
@@ -87,7 +87,7 @@ def test_what_pods_run_searches_a_folder_and_gives_back_when_asked(postgres_url:
         for mount, path in mounts.items():
             arguments = [a.replace(mount, str(path), 1) if a.startswith(mount) else a for a in arguments]
         return subprocess.Popen(
-            [sys.executable, "-m", "automl_transfer", *arguments, *more],
+            [forge.command(), *arguments, *more],
             env={**os.environ, ENVIRONMENT_VARIABLE: postgres_url}, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import uuid
@@ -18,6 +19,7 @@ from waiting import until
 
 from automl_transfer.cli.main import main
 from automl_transfer.dashboard.guards import page_address
+from automl_transfer.store import tables as t
 from automl_transfer.store.roles import READER, RoleLogin, apply_roles
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL
@@ -54,6 +56,25 @@ def test_a_taken_port(refused: Refused) -> None:
         assert refused("--port", str(port)) == (
             f"error: --port must be free, got {port}, which another program uses. Choose another; 0 finds one\n"
         )
+
+
+def test_a_study_whose_files_cannot_be_reached_is_opened(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was refused for want of a driver. Here the port is what ends it, which comes later."""
+    shutil.copy(finished.folder / "store.db", tmp_path / "store.db")
+    with Store.open(StoreURL.parse(str(tmp_path / "store.db"))) as store, store.engine.begin() as connection:
+        connection.execute(t.at_studies.update().values(artifact_url="gopher://x"))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        with pytest.raises(SystemExit):
+            main(["dashboard", "shown", "--port", port, "--storage", str(tmp_path / "store.db")])
+    said = capsys.readouterr().err
+    assert "'gopher://x'" in said
+    assert "pictures of trials will be missing. Say where they are with --artifact-dir DIR" in said
+    assert "--port must be free" in said
 
 
 def test_a_study_that_does_not_exist(refused: Refused) -> None:
@@ -117,6 +138,17 @@ def test_the_address_that_is_printed_opens(
     assert "shown" in asked.stdout
     said = (tmp_path / "stderr").read_text()
     assert ("--allow-host NAME" in said) == (host == "0.0.0.0")
+
+
+@pytest.mark.parametrize(
+    "name", ["http://board:8080", "board/dashboard", "*", "0.0.0.0", "::", "board:x", ""]
+)
+def test_a_name_that_no_browser_sends_is_refused(refused: Refused, name: str) -> None:
+    """`--allow-host http://board:8080` let nobody in, and printed an address that nothing opens."""
+    named = [
+        part for each in ("board:8080", "fd00::5", "[fd00::5]:80", name) for part in ("--allow-host", each)
+    ]
+    assert f"as in board, board:8080 or fd00::5, got {name!r}. Leave out http://" in refused(*named)
 
 
 def test_the_address_of_a_dashboard_for_other_machines_is_the_one_that_they_open() -> None:

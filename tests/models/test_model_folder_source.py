@@ -73,6 +73,13 @@ def test_earlier_model_is_a_source(model: TargetModel, tmp_path: Path) -> None:
     assert torch.allclose(in_colour, expected, atol=1e-4 * float(expected.abs().max()))
 
 
+def test_its_own_size_is_the_one_that_its_weights_were_trained_for(
+    model: TargetModel, tmp_path: Path
+) -> None:
+    """It was the size of the task's images, which the network had enlarged: the profile never looked there."""
+    assert get_source(write(tmp_path / "m", model, resolution_scale=2.0)).load(1).resolution == 64
+
+
 def test_per_image_normalisation_is_said(model: TargetModel, tmp_path: Path) -> None:
     backbone = get_source(write(tmp_path / "m", model, normalisation={"kind": "per_image"})).load(1)
     assert any("normalised by itself" in note for note in backbone.notes)

@@ -24,11 +24,11 @@ Open = Callable[..., Any]
 HOSTILE = "<img src=x onerror=alert(1)>\x1b[2J"
 
 
-def by_hand(classes: int, images: int = 300, hostile: str = "") -> Evaluation:
+def by_hand(classes: int, images: int = 300, hostile: str = "", better: float = 3.0) -> Evaluation:
     rng = np.random.default_rng(0)
     names = tuple(f"{hostile}class {label}" for label in range(classes))
     truth = rng.integers(0, classes, images)
-    logits = rng.normal(0, 1, (images, classes)) + 3 * np.eye(classes)[truth]
+    logits = rng.normal(0, 1, (images, classes)) + better * np.eye(classes)[truth]
     p = softmax(logits)
     with Answers(images, names) as answers:
         answers.add(
@@ -85,6 +85,16 @@ def test_numbers_on_cells_without_a_colour_are_read_in_both_themes(open_page: Op
         assert len(inks) >= 4
         assert all((min(ink) > 150) is dark for ink in inks), (dark, inks)
         opened.page.click(".toggle")
+
+
+def test_a_model_of_many_classes_that_errs_nowhere_has_a_page() -> None:
+    """It was a traceback: there is no mistake to draw."""
+    found = by_hand(30, better=100.0)
+    assert found.wrong == 0
+    page = evaluation_page(found)
+    assert "100.00%" in page
+    assert 'id="plot-calibration"' in page
+    assert 'id="plot-confusion"' not in page
 
 
 def test_names_are_text(open_page: Open) -> None:

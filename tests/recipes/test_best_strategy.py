@@ -9,8 +9,15 @@ from jsonschema import Draft202012Validator
 from recipes_by_hand import make_task, recipe
 
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.domain.task import SplitSizes
 from automl_transfer.errors import ConfigurationError, OutputError
-from automl_transfer.recipes.best_strategy import Environment, RecipeSource, read_recipe, write_recipe
+from automl_transfer.recipes.best_strategy import (
+    Environment,
+    RecipeSource,
+    RecipeTraining,
+    read_recipe,
+    write_recipe,
+)
 from automl_transfer.recipes.schemas import generated, recipe_schema
 
 OLD = Path(__file__).parent / "old"
@@ -274,6 +281,31 @@ def test_a_file_of_the_first_version_is_read() -> None:
     assert new["strategy"] == Strategy().model_dump(mode="json") | old["strategy"]
     for part in ("task", "source", "training", "metrics", "provenance"):
         assert new[part] == old[part], part
+
+
+@pytest.mark.parametrize(
+    ("images", "length", "by_data"),
+    [
+        (4000, {"epochs": 9}, True),  # what the rule gives, most probably by it
+        (60, {"epochs": 9, "passes": 30}, True),
+        (4000, {"epochs": 9, "passes": 30}, True),  # applied by a version that kept to it
+        (60, {"epochs": 9}, False),
+        (4000, {"epochs": 27}, False),
+        (4000, {"epochs": 9, "steps": 10}, False),
+        (4000, {"epochs": 9, "by_data": False}, False),
+        (60, {"epochs": 5, "by_data": True}, True),
+    ],
+)
+def test_whether_somebody_named_the_length_of_the_training(
+    tmp_path: Path, images: int, length: dict[str, Any], by_data: bool
+) -> None:
+    """Files of earlier versions do not say: then it is told by what the rule gives."""
+    splits = SplitSizes(train=images, validation=20, test=20)
+    training = RecipeTraining(batch=64, seed=0, **length)
+    write_recipe(tmp_path / "r.json", recipe(task=make_task(splits=splits), training=training))
+    written = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["training"]
+    assert written.get("by_data") is length.get("by_data")
+    assert read_recipe(tmp_path / "r.json").by_data is by_data
 
 
 def test_a_field_of_a_later_version_is_unknown_in_an_earlier_one(tmp_path: Path) -> None:

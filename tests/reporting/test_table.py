@@ -1,11 +1,14 @@
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from studies_by_hand import make_study
 from trials_by_hand import CRASH, HOSTILE, make_task, trial
 
+from automl_transfer.api.report import look_into
 from automl_transfer.domain.records import StopKind, StopReason, TrialRecord, TrialState
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.task import Task
@@ -81,6 +84,19 @@ def test_what_is_paused_is_told_from_what_was_stopped() -> None:
     text = " ".join(show(records, TASK).split())
     assert "4 trials: 1 complete, 1 pruned, 1 running, 1 paused." in text
     assert "1 of the strategies is paused at a rung, checkpoint kept" in text
+
+
+def test_lines_of_another_study_are_no_failures_of_this_one(tmp_path: Path) -> None:
+    """Workers of several studies may log into one folder."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "w.log").write_text(
+        "10:00:00 info study=other trial=17 root=17 attempt=0 epoch 1\n"
+        "10:00:01 info study=by hand trial=17 root=17 attempt=0 epoch 2\n"
+        "10:00:02 info study=not by hand trial=17 root=17 attempt=0 epoch 3\n"
+        "10:00:03 info study=by hand trial=170 root=170 attempt=0 epoch 4\n"
+    )
+    line = "10:00:01 info study=by hand trial=17 root=17 attempt=0 epoch 2"
+    assert look_into(make_study(), tmp_path).logs == {17: (line,)}
 
 
 def test_failures_are_grouped_and_continuations_counted() -> None:

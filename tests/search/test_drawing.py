@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import IntDistribution
 from optuna.study import StudyDirection
 from search_helpers import DONE, NARROW, digits, epoch, open_study
 
@@ -101,6 +102,34 @@ def test_a_study_keeps_the_choices_that_it_began_with(tmp_path: Path, task: Load
         assert {params["anchor"] for params in [*before, *after]} == {"none", "l2sp"}
         answer = fixed_draft(Strategy(tune_mode="full", anchor="l2sp"), Space.from_settings(whole), "by hand")
         assert Trials(store).create(study, answer, "w") is not None
+
+
+def test_whole_numbers_are_drawn_on_their_scale(tmp_path: Path, task: LoadedTask) -> None:
+    """Evenly, nine of ten widths of adapters lay above 10 of 4 to 64."""
+    adapted: dict[str, Any] = {"tune_mode": "adapter", "adapter_width": "search", "learning_rate": "search"}
+    store, study = open_study(tmp_path, task, adapted, sampler="random")
+    with store:
+        widths = [params["adapter_width"] for params in run(store, study, 60, seed=0)]
+    assert min(widths) >= 4
+    assert max(widths) <= 64
+    assert 10 <= sorted(widths)[30] <= 24  # the middle of the scale is 16
+
+
+def test_a_study_that_drew_whole_numbers_evenly_goes_on_so(tmp_path: Path, task: LoadedTask) -> None:
+    adapted: dict[str, Any] = {"tune_mode": "adapter", "adapter_width": "search", "learning_rate": "search"}
+    store, study = open_study(tmp_path, task, adapted, startup_trials=3)
+    evenly = IntDistribution(4, 64)
+    with store:
+        trials, space = Trials(store), Space.from_settings(adapted)
+        first = fixed_draft(Strategy(tune_mode="adapter"), space, "")
+        begun = dataclasses.replace(first, distributions={**first.distributions, "adapter_width": evenly})
+        assert trials.create(study, begun, "w") is not None
+        run(store, study, 6, seed=1)
+        answer = fixed_draft(Strategy(tune_mode="adapter", adapter_width=5), space, "by hand")
+        assert Trials(store).create(study, answer, "w") is not None
+        seen = SamplerHistory(store, study).trials()
+        assert len(seen) == 8
+        assert {trial.distributions["adapter_width"] for trial in seen} == {evenly}
 
 
 def dump(path: Path) -> str:

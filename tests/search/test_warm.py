@@ -179,6 +179,29 @@ def test_a_cold_study_has_no_proposals_and_says_so(tmp_path: Path, task: LoadedT
         ]
 
 
+def test_a_study_that_began_warm_goes_on_cold_where_that_is_asked(
+    opened: tuple[Store, StudyHandle], task: LoadedTask
+) -> None:
+    """`search --cold` said that nothing of earlier tasks is used, and went on with their proposals."""
+    store, study = opened
+    told = " ".join(outcome(read_warm_start(store, study), [], {}, "accuracy", RUNG, start="cold"))
+    assert told == ""
+    search = study.spec.search.model_copy(update={"start": "cold"})
+    spec = study.spec.model_copy(update={"search": search})
+    cold = store.create_study(spec, task.task, artifact_url=study.artifact_url, sources=study.sources)
+    its, history = warm(store, cold), SamplerHistory(store, cold)
+    claim = claim_proposal(its, Trials(store), history, "w")
+    assert claim is not None
+    assert claim.label == "default"
+    assert claim_proposal(its, Trials(store), history, "w") is None
+    assert its.recipes(history.trials()) == []
+    begun = read_warm_start(store, cold)
+    assert begun is not None
+    assert list(beginning(begun, cold.spec.search.start)) == [
+        "Cold start, as was asked for: what earlier tasks propose is not tried any more."
+    ]
+
+
 def test_a_study_of_the_same_store_counts_as_an_earlier_one(tmp_path: Path, task: LoadedTask) -> None:
     store, study = open_study(tmp_path, task, SPACE)
     with store:

@@ -80,3 +80,28 @@ def test_mistakes_of_all_studies_come_together(tmp_path: Path) -> None:
     assert any("study 2 (textures?patch=16): search.sampler" in mistake for mistake in raised.value.mistakes)
     with pytest.raises(ConfigurationError, match="study file must exist"):
         read_suite(tmp_path / "none.toml")
+
+
+def test_a_study_that_says_one_key_of_a_table_keeps_the_others(tmp_path: Path) -> None:
+    """Its label column took the place of all of them, and groups were split without a word."""
+    text = """
+[task.columns]
+group = "patient"
+label = "kind"
+[task.splits]
+train = 0.7
+validation = 0.2
+test = 0.1
+[[study]]
+dataset = "a.csv"
+task.columns.label = "grade"
+task.splits.validation = 0.1
+task.splits.test = 0.2
+[[study]]
+dataset = "b.csv"
+"""
+    first, second = read_suite(written(tmp_path, text)).studies
+    assert (first.task.columns.group, first.task.columns.label) == ("patient", "grade")
+    assert (second.task.columns.group, second.task.columns.label) == ("patient", "kind")
+    assert (first.task.splits.train, first.task.splits.validation, first.task.splits.test) == (0.7, 0.1, 0.2)
+    assert second.task.splits.validation == 0.2

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import sqlalchemy as sa
+import waiting
 from store_helpers import open_study, outputs, start
 
 from automl_transfer.errors import StudyError
+from automl_transfer.store import tables as t
 from automl_transfer.store.claims import Claims
 from automl_transfer.store.store import Store
 from automl_transfer.store.values import StudyHandle
@@ -39,6 +42,24 @@ def test_work_of_the_dead_and_of_the_silent_is_taken_over(database_url: str) -> 
     dead.give_back()  # it is another's now
     assert [held.worker for held in claims(store, study, "c").held()] == ["b"]
     assert claims(store, study, "c", grace=0.0).take("profile")
+    store.close()
+
+
+def test_after_an_outage_the_living_keep_their_work(database_url: str) -> None:
+    """All beats are older than the grace then, and whoever looks first took everything over."""
+    store, study = open_study(database_url)
+    one, other = claims(store, study, "one"), claims(store, study, "other")
+    assert one.take("ship")
+    with store.engine.begin() as connection:
+        connection.execute(sa.update(t.at_claims).values(beat=t.at_claims.c.beat - 100.0))
+    assert not other.take("ship")
+    assert [held.worker for held in other.held()] == ["one"]
+    hasty = claims(store, study, "hasty", grace=0.5)
+    assert not hasty.take("ship")
+    one.beat()
+    assert not hasty.take("ship")
+    assert not other.take("ship")
+    waiting.until(lambda: hasty.take("ship"))  # nobody beats any more: half of its grace was watched
     store.close()
 
 

@@ -229,6 +229,28 @@ def test_the_least_promising_end_where_checkpoints_take_too_much(opened: tuple[S
     assert states == {0: False, 1: True, 2: True}
 
 
+def test_only_the_newest_checkpoint_of_a_trial_takes_room(opened: tuple[Store, StudyHandle]) -> None:
+    """Files of those before are dropped at once."""
+    store, study = opened
+    checkpoints = t.at_checkpoints
+    trials, claims = Trials(store), [begun(store, study, number) for number in range(2)]
+    for claim in claims:
+        key = state_key(claim.root, claim.attempt, 3)
+        trials.save_checkpoint_ref(claim, CheckpointRef(3, key, "c" * 64, 1000))
+    kept = sa.select(checkpoints.c.trial_id, checkpoints.c.epoch).order_by(checkpoints.c.trial_id)
+    found = store.read(lambda c: c.execute(kept).all(), "look")
+    assert [tuple(row) for row in found] == [(claim.trial_id, 3) for claim in claims]
+    for claim in claims:
+        Rungs(store, study).pause(claim, mark(claim, 0.5, 3), WAITS, OUTCOME)
+        for before in (1, 2):  # as older programs left them
+            row = {"trial_id": claim.trial_id, "epoch": before, "uri": "", "sha256": "", "conditions": "{}"}
+            with store.engine.begin() as connection:
+                connection.execute(sa.insert(checkpoints).values(row | {"bytes": 9000}))
+    rungs = Rungs(store, study)
+    assert rungs.end("room", keep_bytes=2000) == []
+    assert rungs.end("room", keep_bytes=1500) == [claims[1].root]
+
+
 def test_one_that_went_on_meanwhile_does_not_end(opened: tuple[Store, StudyHandle]) -> None:
     """Between looking for the least promising one and ending it, another worker took it, and gave it back."""
     store, study = opened

@@ -41,6 +41,7 @@ CHANGED = {
     "batch": (64, 128, 256),
     "views": (2, 3),
     "learning_rate": (1e-5, 1e-3),
+    "prepare_steps": (4, 8),
 }
 """Narrower than the space, to be quick and to stay finite."""
 

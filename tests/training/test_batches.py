@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from automl_transfer.domain.horizon import Horizon
 from automl_transfer.training.batches import epoch_order, read_ahead, split_batches, split_micro
+from automl_transfer.training.seen import Seen
+from automl_transfer.transfer.views import NO_VIEWS, Views
 
 
 @given(n=st.integers(1, 200), batch=st.integers(1, 70), smallest=st.integers(1, 2))
@@ -28,6 +31,15 @@ def test_parts_of_a_batch_hold_all_of_it(n: int, micro: int, smallest: int) -> N
     assert np.concatenate(parts).tolist() == list(range(n))
     assert all(len(rows) >= min(smallest, n) for rows in parts)
     assert max(len(rows) for rows in parts) <= max(micro, 2 * smallest - 1)
+
+
+@pytest.mark.parametrize("horizon", [Horizon(2, steps=3), Horizon(2, passes=3), Horizon(3)])
+@pytest.mark.parametrize("batch", [16, 256])
+def test_a_trial_sees_as_many_images_as_its_cost_counts(horizon: Horizon, batch: int) -> None:
+    images = Views(np.zeros((50, 2, 2, 1), np.uint8), NO_VIEWS)
+    seen = Seen(images, np.arange(50), 0, horizon.epochs, horizon.passes, horizon.steps)
+    trained = [part for epoch in range(1, horizon.epochs + 1) for part in seen.in_epoch(epoch, batch)]
+    assert sum(map(len, trained)) == horizon.images(50, batch)
 
 
 def test_the_order_depends_on_seed_and_epoch_only() -> None:

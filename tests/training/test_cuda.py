@@ -20,9 +20,11 @@ from automl_transfer.domain.spec import Precision, TaskSpec
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.activation_cache import MemoryCache
 from automl_transfer.training.evaluate import predict_logits
+from automl_transfer.training.frechet import frechet_distance
 from automl_transfer.training.profile import Profiler, strategy_of
 from automl_transfer.training.run import TrainingRun
 from automl_transfer.training.team import Team
+from automl_transfer.transfer.pixels import Normaliser
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
 
@@ -48,7 +50,16 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "half": {**STILL, "transfer_depth": 4, "rest_init": "orthogonal"},
     "shrunk, pruned": {**STILL, "shrink": 0.8, "perturb": 1e-3, "source_prune": 0.2},
     "against attacks": {**STILL, "adversarial": 0.01},
+    "whitened": {**STILL, "prepare": "whiten", "head_init": "ridge", "head_lr_mult": 0.01},
+    "denoised": {**STILL, "prepare": "denoise", "prepare_steps": 8},
+    "masked": {**STILL, "prepare": "masked", "prepare_steps": 8},
+    "co-tuning": {**STILL, "anchor": "co_tuning", "anchor_weight": 0.01},
+    "norms adapted": {"norm_policy": "adapt"},
+    "norms by chance": {"stoch_norm": 0.5, "optimizer": "sgd", "learning_rate": 0.05},
+    "noise": {**STILL, "input_noise": 0.1},
 }
+DRAWN_THERE: dict[str, dict[str, Any]] = {"dropout": {"dropout": 0.2}, "drop path": {"drop_path": 0.2}}
+"""What draws on the device: other numbers than a processor's."""
 
 
 def losses(run: TrainingRun) -> list[list[float]]:
@@ -65,9 +76,9 @@ def assert_near(found: list[list[float]], expected: list[list[float]], rel: floa
 def test_it_trains_as_a_processor_does(task: LoadedTask, name: str) -> None:
     """Convolutions of 32 bits have mantissas of 10 on these devices (TF32)."""
     found, expected = (
-        make_run(task, backbone=small_backbone(residual=True), device=device, **STRATEGIES[name])
+        make_run(task, backbone=small_backbone(residual=True, source_classes=5), device=device, **STRATEGIES[name])
         for device in (GPU, CPU)
-    )
+    )  # fmt: skip
     assert_near(losses(found), losses(expected), rel=0.03)
     assert {parameter.device.type for parameter in found.model.parameters()} == {"cuda"}
     rows = task.indices["validation"]
@@ -76,6 +87,33 @@ def test_it_trains_as_a_processor_does(task: LoadedTask, name: str) -> None:
         for run, device in ((found, GPU), (expected, CPU))
     )
     assert np.mean(ours.argmax(1) == theirs.argmax(1)) > 0.9
+
+
+@pytest.mark.parametrize("changes", DRAWN_THERE.values(), ids=DRAWN_THERE)
+def test_what_leaves_things_out_trains(task: LoadedTask, changes: dict[str, Any]) -> None:
+    found = losses(make_run(task, backbone=small_backbone(residual=True), device=GPU, **STILL, **changes))
+    assert found[-1] < found[0]
+
+
+def test_the_distance_from_a_sources_images_is_a_processors_and_asks_no_64_bits_of_the_device(
+    task: LoadedTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Apple's have none."""
+    double = torch.Tensor.double
+
+    def narrow(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.device.type != "cpu":
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return double(tensor)
+
+    monkeypatch.setattr(torch.Tensor, "double", narrow)
+    ours, theirs = (
+        frechet_distance(
+            small_backbone().to(at), task, Normaliser((0.5,), (0.25,), at), task.indices["train"]
+        )
+        for at in (GPU, CPU)
+    )
+    assert ours == pytest.approx(theirs, rel=0.01)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small_runs import CPU, Limited, make_run, small_backbone
@@ -13,9 +14,18 @@ from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.errors import OutOfMemoryError
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.activation_cache import MemoryCache
-from automl_transfer.training.evaluate import predict_logits
+from automl_transfer.training.evaluate import measure_latency, predict_logits
 from automl_transfer.training.inputs import StoredInputs
 from automl_transfer.transfer.features import batch_for, pixel_elements
+
+
+class Small(Limited):
+    """The same whether it trains or not."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("too many")
+        return x
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError, MemoryError])
@@ -61,12 +71,6 @@ def test_other_runtime_errors_are_not_taken_for_a_shortage(task: LoadedTask) -> 
 
 
 def test_prediction_halves_its_batch_too(task: LoadedTask) -> None:
-    class Small(Limited):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            if len(x) > self.most:
-                raise torch.OutOfMemoryError("too many")
-            return x
-
     rows = task.indices["validation"]
     run, plain = make_run(task, backbone=small_backbone(extra=Small(5))), make_run(task)
     normalise = plain.plan.normaliser(CPU)
@@ -77,6 +81,24 @@ def test_prediction_halves_its_batch_too(task: LoadedTask) -> None:
             module.most = 0
     with pytest.raises(OutOfMemoryError, match="must fit in memory for one image"):
         predict_logits(run.model, task.images, rows, normalise)
+
+
+def test_what_a_prediction_takes_is_measured_in_batches_that_fit(task: LoadedTask) -> None:
+    """32 images went through the model at once, and a trial that had trained to its end was lost by that."""
+    run = make_run(task, backbone=small_backbone(extra=Small(4)))
+    normalise = run.plan.normaliser(CPU)
+    assert measure_latency(run.model, task.images, normalise) > 0.0
+    for module in run.model.modules():
+        if isinstance(module, Small):
+            module.most = 0
+    with pytest.raises(OutOfMemoryError, match="must fit in memory for one image"):
+        measure_latency(run.model, task.images, normalise)
+
+    images, sizes = np.zeros((3, 256, 256, 1), np.uint8), set()
+    plain = make_run(task)
+    plain.model.register_forward_pre_hook(lambda _, args: sizes.add(len(args[0])))
+    measure_latency(plain.model, images, normalise, repeats=1)
+    assert sizes == {batch_for(pixel_elements((256, 256)), CPU)} == {8}
 
 
 def test_large_images_go_through_in_small_batches_and_steps_stay_whole(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
+import forge
 import numpy as np
 import pytest
 import torch
@@ -87,8 +87,9 @@ def test_an_interrupted_run_continues_in_another_process_to_the_same_weights(
             break
     folder = tmp_path / "state"
     interrupted.save(folder)
-    code = CONTINUE.format(tests=str(Path(__file__).parent), values=values, folder=str(folder))
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    script = tmp_path / "continue.py"
+    script.write_text(CONTINUE.format(tests=str(Path(__file__).parent), values=values, folder=str(folder)))
+    done = subprocess.run([forge.command(), str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == straight.weights_sha256()
 

@@ -489,6 +489,43 @@ def test_a_run_that_is_aborted_while_it_is_judged_stands_before_that_epoch(
     assert run.weights_sha256() == undisturbed.weights_sha256()
 
 
+class Interrupted(nn.Module):
+    """A layer in which somebody presses Ctrl-C, once."""
+
+    def __init__(self, training: bool) -> None:
+        super().__init__()
+        self.on, self.left = training, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.left -= self.training == self.on
+        if self.left == 0 and self.training == self.on:
+            raise KeyboardInterrupt
+        return x
+
+
+@pytest.mark.parametrize(("training", "call"), [(True, 10), (False, 2)], ids=["training", "judging"])
+def test_a_run_that_is_interrupted_goes_on_from_its_last_epoch(
+    task: LoadedTask, training: bool, call: int
+) -> None:
+    """It went on from half of an epoch, whose steps were taken once more."""
+    run = make_run(task, max_epochs=3, backbone=small_backbone(extra=Interrupted(training)), ema=0.9)
+    (layer,) = (module for module in run.model.modules() if isinstance(module, Interrupted))
+    layer.left = call  # in the second epoch: it has 7 steps, and one batch of validation images
+    epochs = run.epochs()
+    next(epochs)
+    after, best = run.weights_sha256(), run.best
+    with pytest.raises(KeyboardInterrupt):
+        next(epochs)
+    assert (run.epoch, run.weights_sha256(), run.best) == (1, after, best)
+    undisturbed = make_run(task, max_epochs=3, ema=0.9)
+    list(undisturbed.epochs())
+    assert [result.epoch for result in run.epochs()] == [2, 3]
+    assert run.weights_sha256() == undisturbed.weights_sha256()
+    for each in (run, undisturbed):
+        each.load_best()
+    assert run.weights_sha256() == undisturbed.weights_sha256()
+
+
 def test_results_never_hold_what_json_cannot(task: LoadedTask) -> None:
     for result in make_run(task, max_epochs=1).epochs():
         assert all(math.isfinite(v) for v in result.model_dump().values() if isinstance(v, float))

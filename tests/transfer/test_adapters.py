@@ -18,8 +18,9 @@ from automl_transfer.domain.dimensions import ALL_TRAITS
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import DIMENSIONS, Strategy
 from automl_transfer.errors import ConfigurationError, SourceError
-from automl_transfer.models.adapters import Adapter, adapters_in
+from automl_transfer.models.adapters import Adapter, adapters_in, insert_adapters
 from automl_transfer.models.architectures import build_architecture, create_network
+from automl_transfer.models.grouping import Layout
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.recipes.model_folder import load_model
@@ -114,6 +115,34 @@ def test_the_formula_by_hand(maps: bool) -> None:
     wanted = rows + hidden @ up.T + u
     got = adapter(branch).detach()
     np.testing.assert_allclose((got.movedim(1, -1) if maps else got).numpy(), wanted, atol=1e-5)
+
+
+class _Branch(nn.Module):
+    """A residual block on (B, C, H, W) maps or, as Swin's, on (B, H, W, C)."""
+
+    def __init__(self, channels: int, maps: bool) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(channels, channels, 1) if maps else nn.Linear(channels, channels)
+        self.drop_path = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        branch: torch.Tensor = self.drop_path(self.layer(x))
+        return x + branch
+
+
+@pytest.mark.parametrize("maps", [True, False])
+@pytest.mark.parametrize("side", [8, 16])
+def test_adapters_find_the_channels_of_maps_as_large_as_these_are_many(maps: bool, side: int) -> None:
+    """Swin-T at 384 pixels has maps of 96 x 96 with 96 channels; here eight channels meet eight places."""
+    inside = [_Branch(8, maps)] if maps else [Layout(0, 2, 3, 1), _Branch(8, maps), Layout(0, 3, 1, 2)]
+    backbone = Backbone(
+        "small", [nn.Sequential(nn.Conv2d(1, 8, 4, stride=4), *inside), nn.Conv2d(8, 12, side // 2 + 1)], ("a", "b"),
+        in_channels=1, mean=(0.5,), std=(0.25,), resolution=4 * side, pretrained=False,
+    )  # fmt: skip
+    (adapter,) = insert_adapters(backbone, 2, 4 * side)
+    assert isinstance(adapter.down, nn.Conv2d if maps else nn.Linear)
+    assert adapter.down.weight.shape[:2] == (2, 8)
+    assert backbone(torch.zeros(1, 1, 4 * side, 4 * side)).shape[1] == 12
 
 
 @pytest.mark.parametrize("family", ["mobilenetv2_035", "test_vit"])

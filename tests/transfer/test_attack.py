@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from small_plans import CPU, plan
 from torch import Tensor, nn
 
+from automl_transfer.cli.main import main
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.attack import Attack, attack_of, share
 from automl_transfer.domain.measured import check_metric
+from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.training.loss import Loss, generalised
 from automl_transfer.training.robustness import withstands
@@ -119,7 +122,7 @@ def test_what_withstands_is_what_the_formula_says_of_a_linear_model(kind: str) -
     normalise = Normaliser((0.5,), (1 / 255,))
     z = ((images.reshape(6, -1) - 127.5) * 0.02).sum(1)
     for eps in (0.4 / 255, 0.6 / 255, 4 / 255):
-        attack = Attack.of(kind, eps, 5)
+        attack = Attack.of(kind, eps, 5 if kind == "pgd" else None)
         found = withstands(model, images, np.arange(6), labels, normalise, attack)  # type: ignore[arg-type]
         assert found.tolist() == ((z - 16 * 0.02 * 255 * eps > 0) & (labels == 0)).tolist()
     model.train()
@@ -169,6 +172,39 @@ def test_attacks_are_written_and_shown(text: str, shown: str) -> None:
 def test_what_is_no_attack_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"attack must|eps must"):
         Attack.parse(text)
+
+
+def test_fgsm_has_one_step_whoever_makes_it() -> None:
+    """More were cut to one in silence, or taken by an attack that was called FGSM."""
+    found = [Attack(kind="fgsm", eps=0.1), Attack.of("fgsm", 0.1), Attack.parse("fgsm:.1:1")]
+    assert [attack.steps for attack in found] == [1, 1, 1]
+    for make in (
+        lambda: Attack(kind="fgsm", eps=0.1, steps=20),
+        lambda: Attack.of("fgsm", 0.1, 20),
+        lambda: Attack.parse("fgsm:.1:20"),
+    ):
+        with pytest.raises(ConfigurationError, match="fgsm has one step, got 20"):
+            make()
+    with pytest.raises(ValidationError, match="fgsm has one step, got 20"):
+        SearchSpec(attack="fgsm:.1:20")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--eps 4/255", "--eps and --steps are of --attack"),
+        ("--steps 20", "--eps and --steps are of --attack"),
+        ("--attack fgsm --steps 20", "fgsm has one step, got 20"),
+        ("--attack pgd --eps=", "eps must be a number"),
+    ],
+)
+def test_options_of_an_attack_that_would_do_nothing_are_refused(
+    options: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", "m", "digits", *options.split()])
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 def test_the_metric_of_an_attack() -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain.strategy import Strategy
-from automl_transfer.transfer import heads
+from automl_transfer.transfer import heads, ridge_at
 from automl_transfer.transfer.counting import Counting, counting
-from automl_transfer.transfer.heads import initialise_head, solve_ncm
+from automl_transfer.transfer.heads import initialise_head, solve_ncm, thin
 from automl_transfer.transfer.ridge import Ridge, standardisation, standardised
 from automl_transfer.transfer.ridge_at import ridge_head
 
@@ -127,6 +127,51 @@ def test_a_head_that_is_solved_in_parts_keeps_blocks_whole(monkeypatch: pytest.M
     order = counts.order(np.random.default_rng(0).permutation(120))
     assert np.array_equal(np.sort(order), np.arange(120))
     assert len(np.flatnonzero(np.diff(blocks.numpy()[order]))) == 29
+
+
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize(
+    ("features", "kept", "limits"),
+    [
+        (90, 40, {}),
+        (90, 20, {"MOST_KEPT": 90 * 20}),
+        (90, 20, {"MOST_SQUARE": 20**2}),
+        (25, 20, {"MOST_SQUARE": 20**2}),
+    ],
+    ids=["all", "values are few", "rows are few", "features are many, but fewer than rows"],
+)
+def test_a_head_of_many_features_never_has_a_matrix_of_features_by_features(
+    monkeypatch: pytest.MonkeyPatch, views: int, features: int, kept: int, limits: dict[str, int]
+) -> None:
+    """Its size is that of all rows which may be kept, read in parts, as if they were solved at once."""
+    x, labels, weights, blocks = sample(40, features * views)
+    x, counts = x.reshape(40 * views, features), Counting(weights, blocks)
+    rows = thin(np.arange(40), kept if kept == 40 else kept // views)
+    own = (views * torch.from_numpy(rows)[:, None] + torch.arange(views)).flatten()
+    penalty = Strategy().ridge_lambda
+    expected = ridge_head(
+        x[own], labels[rows].repeat_interleave(views), 3, penalty, views, counts.at(rows)
+    )  # fmt: skip
+    read = []
+
+    def reader(asked: np.ndarray) -> Tensor:
+        read.append(len(asked))
+        return x.view(40, views, features)[asked].flatten(0, 1)
+
+    def refuse(*given: object) -> None:
+        pytest.fail("sums of features by features were begun")
+
+    for name, value in {"MOST_VALUES": features * views * 8, **limits}.items():
+        monkeypatch.setattr(heads, name, value)
+    monkeypatch.setattr(ridge_at, "_BLOCK", 7 * 40)
+    monkeypatch.setattr(ridge_at.NormalEquations, "add", refuse)
+    linear = torch.nn.Linear(features, 3)
+    initialise_head(
+        linear, Strategy(), labels.numpy(), np.arange(40), reader, torch.Generator(), views, counts
+    )  # fmt: skip
+    assert max(read) == 8
+    torch.testing.assert_close(linear.weight, expected[0].float())
+    torch.testing.assert_close(linear.bias, expected[1].float())
 
 
 def test_what_a_task_says_its_images_count(task: LoadedTask) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from small_plans import CPU, plan, small_backbone, strategy
+from small_plans import CPU, plan, small_backbone, small_task, strategy
+from torch import nn
 
 from automl_transfer.data.task import LoadedTask
 from automl_transfer.domain import methods
 from automl_transfer.domain.horizon import Horizon
+from automl_transfer.errors import SourceError
+from automl_transfer.models.network import Backbone
 from automl_transfer.training.making import make_run
 from automl_transfer.transfer.drawn import Draw, Drawn
 from automl_transfer.transfer.views import Augment, Views
@@ -138,6 +142,28 @@ def test_crops_may_be_smaller_than_the_images_that_are_judged() -> None:
     assert judged[np.arange(9)].shape == (9, 40, 40, 3)
     few = Drawn(np.zeros((9, 36, 36, 3), np.uint8), larger, replace(draw, scale=0.5))
     assert few[numbers].shape == (9, 32, 32, 3)  # large enough for every network
+    for resized, side in ((0.5, 64), (1.25, 26)):  # what the network is shown, after it has resized that
+        shown = Drawn(np.zeros((9, 80, 80, 3), np.uint8), larger, replace(draw, scale=0.25, resized=resized))
+        assert shown[numbers].shape == (9, side, side, 3)
+
+
+@pytest.mark.parametrize("resized", [1.0, 0.5])
+def test_crops_that_are_too_small_for_the_network_are_refused_before_anything_is_trained(
+    tmp_path: Path, resized: float
+) -> None:
+    """The last pooling failed in the first step, in torch's words: only what is judged had been proved."""
+    pixels = round(64 / resized)
+    task = small_task(tmp_path, "digits?per_class=2", pixels)
+    body = small_backbone()
+    pooled = [nn.MaxPool2d(3, 2) for _ in range(5)]  # 64, 31, 15, 7, 3, 1
+    poolings = Backbone(
+        "pooling", [body.groups[0], *pooled], ["stem", *["pooling"] * 5],
+        in_channels=1, mean=body.mean, std=body.std, resolution=64, pretrained=True,
+    )  # fmt: skip
+    crops = {"tune_mode": "full", "crop": 0.5, "resolution_scale": resized}
+    plan(task, backbone=poolings, **crops)
+    with pytest.raises(SourceError, match=r"train_scale must leave crops .*, got 0\.8: .*got 51 pixels"):
+        plan(task, backbone=poolings, train_scale=0.8, **crops)
 
 
 def test_a_network_trains_on_small_crops_and_is_judged_on_larger_images(task: LoadedTask) -> None:

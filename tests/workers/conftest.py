@@ -15,8 +15,8 @@ Start = Callable[..., Process]
 def start(tmp_path: Path) -> Iterator[Start]:
     started: list[Process] = []
 
-    def run(url: str, *arguments: str) -> Process:
-        process = Process(url, *arguments, log=tmp_path / f"process-{len(started)}.log")
+    def run(url: str, *arguments: str, afresh: bool = False) -> Process:
+        process = Process(url, *arguments, log=tmp_path / f"process-{len(started)}.log", afresh=afresh)
         started.append(process)
         return process
 

@@ -13,11 +13,18 @@ CHAOS = Path(__file__).parents[1] / "chaos" / "chaos.py"
 FAULTS = ["kill", "kill", "reap", "beat", "tell", "term", "outage"]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the strategies come to when nothing happens, which is the same on either database."""
+    return tmp_path_factory.mktemp("undisturbed") / "undisturbed.json"
+
+
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
+def test_nothing_is_lost(tmp_path: Path, database: str, undisturbed: Path) -> None:
     done = subprocess.run(
         [forge.command(), str(CHAOS), "--database", database, "--trials", "12", "--workers", "3",
-         "--epochs", "200", "--long-every", "2", "--progress", str(tmp_path / "progress.txt"), "--faults", *FAULTS],
+         "--epochs", "200", "--long-every", "2", "--grace", "2", "--undisturbed", str(undisturbed),
+         "--progress", str(tmp_path / "progress.txt"), "--faults", *FAULTS],
         capture_output=True, text=True, env={**os.environ, "FORGE": forge.command()},
     )  # fmt: skip
     assert done.stdout.splitlines()[-1:] == ["LOST 0 DUPLICATE 0 STUCK 0 UNEXPLAINED 0"], (

@@ -75,6 +75,16 @@ def test_it_gives_back_and_one_device_goes_on(tmp_path: Path, start: Start, shar
     assert [epoch.epoch for epoch in record.epochs] == list(range(1, 61))
 
 
+def member_of(url: str, rank: str) -> psutil.Process:
+    """The process that was started for a member; whoever kills it kills what it stands for."""
+    (found,) = [
+        each for each in psutil.process_iter(["environ"])
+        if (variables := each.info["environ"] or {}).get("RANK") == rank
+        and variables.get("AUTOML_TRANSFER_STORAGE") == url
+    ]  # fmt: skip
+    return found
+
+
 @SHARD
 def test_a_device_that_dies_fails_the_trial_which_is_tried_again(
     tmp_path: Path, start: Start, shard: str
@@ -85,11 +95,7 @@ def test_a_device_that_dies_fails_the_trial_which_is_tried_again(
             url, "launch", "tiny", "-n", "1", "--devices", "2", "--shard", shard, "--threads", "2", "--device", "cpu"
         )  # fmt: skip
         until(lambda: study.epoch_of() >= 3, launch)
-        (other,) = [
-            each for each in psutil.Process(launch.process.pid).children(recursive=True)
-            if each.environ().get("RANK") == "1"
-        ]  # fmt: skip
-        other.kill()
+        member_of(url, "1").kill()
         assert launch.wait() == 0, launch.said()
         lost, child = study.records()
     assert (lost.state, child.state) == (TrialState.FAIL, TrialState.COMPLETE)

@@ -86,9 +86,7 @@ def test_a_node_is_killed_and_nothing_is_lost(
         assert [epoch.epoch for epoch in record.epochs] == list(range(1, 401))
     logs = brought_home(tmp_path)
     assert len(logs) == 2
-    begun = [
-        line for text in logs for line in text.splitlines() if "starts" in line or "goes on" in line
-    ]
+    begun = [line for text in logs for line in text.splitlines() if "starts" in line or "goes on" in line]
     assert len(begun) == 4, logs  # three strategies, and once more the one that the node took with it
 
 

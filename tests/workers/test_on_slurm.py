@@ -41,7 +41,7 @@ def job_of(launch: Process) -> psutil.Process:
 
 def test_a_job_that_is_warned_gives_its_trial_back_and_is_requeued(tmp_path: Path, start: Start) -> None:
     url = f"sqlite:///{tmp_path / 's.db'}"
-    with tiny_study(url, tmp_path, [strategy()], max_epochs=300) as study:
+    with tiny_study(url, tmp_path, [strategy()], max_epochs=150) as study:
         launch = start(
             url, "launch", "tiny", "--launcher", "slurm", "--launcher-set", "cluster=local", "-n", "1",
             "--threads", "1",
@@ -51,7 +51,7 @@ def test_a_job_that_is_warned_gives_its_trial_back_and_is_requeued(tmp_path: Pat
         assert launch.wait() == 0, launch.said()
         (record,) = study.records()
     assert (record.state, record.attempt) == (TrialState.COMPLETE, 0)
-    assert [epoch.epoch for epoch in record.epochs] == list(range(1, 301))
+    assert [epoch.epoch for epoch in record.epochs] == list(range(1, 151))
     (log,) = tmp_path.rglob("worker-0.log")
     assert "SIGUSR1 received" in log.read_text(), log.read_text()
     assert "goes on after epoch" in log.read_text()

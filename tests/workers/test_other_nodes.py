@@ -19,7 +19,7 @@ from automl_transfer.workers.on_ray import OnNode
 
 Start = Callable[..., Process]
 
-LONG = 400
+LONG = 150
 OFF_BY = """
     import datetime, time
     OFF = {off}
@@ -60,7 +60,7 @@ def test_a_node_whose_clock_is_an_hour_off(
     with tiny_study(database_url, tmp_path, [strategy()], max_epochs=LONG) as study:
         begun = datetime.now(UTC)
         customised(tmp_path / "node", OFF_BY.format(off=off), monkeypatch)
-        worker = start(database_url, "worker", "tiny", "--threads", "1", "--beat", "0.1")
+        worker = start(database_url, "worker", "tiny", "--threads", "1", "--beat", "0.1", afresh=True)
         until(lambda: study.epoch_of() >= 3, worker)
         (held,) = study.trials.workers(study.handle)
         assert 0 <= held.beat_age < 60
@@ -117,7 +117,7 @@ def test_an_extra_that_is_not_installed(
 ) -> None:
     with tiny_study(postgres_url, tmp_path, [strategy()]) as study:
         customised(tmp_path / "node", WITHOUT.format(name=package), monkeypatch)
-        launch = start(postgres_url, "launch", "tiny", "--launcher", launcher)
+        launch = start(postgres_url, "launch", "tiny", "--launcher", launcher, afresh=True)
         assert launch.wait() == 2, launch.said()
         assert f"pip install 'automl-transfer[{launcher}]'" in launch.said()
         assert [record.state for record in study.records()] == [TrialState.WAITING]

@@ -77,7 +77,7 @@ def test_the_best_third_goes_on_and_ends_as_if_it_had_never_paused(
     with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
         observer, report = run(study)
         records = study.records()
-        assert report.finished
+        assert (report.finished, report.trials) == (True, 9)
         assert max(observer.seen.values()) == 1  # no epoch is trained twice
         whole = {r.root for r in records if r.state is TrialState.COMPLETE}
         assert {r.root for r in records if r.state is TrialState.PRUNED} == set(range(9)) - whole
@@ -229,6 +229,38 @@ def test_a_search_whose_time_is_too_short_for_what_waits_keeps_it(tmp_path: Path
         done = [r.root for r in study.records() if r.state is TrialState.COMPLETE]
         assert 3 in done
         assert study.trials.counts(study.handle).paused == 0
+
+
+def test_a_worker_that_began_with_a_smaller_budget_leaves_what_is_paused(tmp_path: Path) -> None:
+    """The budget was raised while it ran: it ended all that waited, and dropped the checkpoints."""
+    items = [strategy(rate) for rate in RATES[:4]]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
+        for value in (0.5, 0.6, 0.7, 0.8):
+            at_rung(study, value, 1.0)
+        spec = study.handle.spec
+        more = spec.model_copy(update={"search": spec.search.model_copy(update={"trials": 5})})
+        raised = study.store.create_study(
+            more, study.task.task, artifact_url=study.handle.artifact_url, sources=study.handle.sources
+        )
+        observer, report = run(study)
+        assert set(observer.order) == {2, 3}  # the best third, rounded up
+        assert (report.trials, report.finished) == (2, False)
+        assert "more by now (search.trials=5, " in report.reason
+        assert study.trials.counts(study.handle).paused == 2
+        study.handle = raised
+        _, report = run(study)
+        assert report.finished
+        counts = study.trials.counts(study.handle)
+        assert (counts.roots, counts.paused) == (5, 0)
+
+
+def test_a_pause_is_one_of_the_trials_after_which_a_worker_leaves(tmp_path: Path) -> None:
+    items = [strategy(rate) for rate in RATES[:4]]
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, items, **STUDY) as study:
+        observer, report = run(study, max_trials=1)
+        assert (observer.order, report.trials) == ([0], 1)
+        assert report.reason == "its number of trials is reached"
+        assert [r.is_paused for r in study.records()] == [True, False, False, False]
 
 
 def test_what_another_worker_pauses_in_the_last_moment_still_goes_on(tmp_path: Path) -> None:

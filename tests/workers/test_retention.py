@@ -11,6 +11,7 @@ from worker_helpers import TinyStudy, strategy, tiny_study
 from automl_transfer.cli.main import app
 from automl_transfer.domain.evidence import ExtraRun, pack_bits
 from automl_transfer.domain.records import EpochResult, StopKind, StopReason, TrialState
+from automl_transfer.store import tables as t
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.workers.signals import StopRequest
 from automl_transfer.workers.worker import Worker
@@ -114,6 +115,16 @@ def test_studies_are_listed_renamed_and_deleted(tmp_path: Path) -> None:
         command(study, "rename", "tiny", "smaller")
         assert "smaller" in command(study, "list")
         command(study, "delete", "smaller", "--yes")
+        assert "no studies yet" in command(study, "list")
+
+
+def test_a_study_is_deleted_where_its_files_cannot_be_reached(tmp_path: Path) -> None:
+    """It was deleted, and then an error said that a driver is missing."""
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [strategy()]) as study:
+        with study.store.engine.begin() as connection:
+            connection.execute(t.at_studies.update().values(artifact_url="gopher://x"))
+        told = command(study, "delete", "tiny", "--yes")
+        assert told == f"deleted tiny; its files are still in gopher://x/{study.handle.identity}\n"
         assert "no studies yet" in command(study, "list")
 
 

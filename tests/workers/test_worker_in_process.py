@@ -13,7 +13,8 @@ from worker_helpers import SPACE, TASK, TinyStudy, strategy, tiny_study
 from automl_transfer.api.search import SearchEvents, run_study
 from automl_transfer.domain.records import EpochResult, StopKind, TrialState
 from automl_transfer.domain.spec import StudySpec
-from automl_transfer.errors import OutputError, StoreUnavailableError, StudyError
+from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import ConfigurationError, OutputError, StoreUnavailableError, StudyError
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store import engine
 from automl_transfer.store.store import Store
@@ -122,6 +123,17 @@ def test_a_worker_that_cannot_begin_gives_its_claim_back(tmp_path: Path) -> None
     assert record.stop is not None
     assert record.stop.kind is StopKind.RELEASED
     assert "the data differ" in record.stop.detail
+
+
+def test_a_worker_that_lacks_a_method_of_the_study_gives_its_claim_back(tmp_path: Path) -> None:
+    """Each strategy failed for good, one after the other, and the budget was used up."""
+    plugin = {"transfer_depth": 2, "rest_init": "nowhere"}
+    item = Strategy.model_validate({**strategy().model_dump(), **plugin}).canonical()
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, [item], extra_space=plugin) as study:
+        with pytest.raises(ConfigurationError, match=r"study tiny: space.rest_init: .* got 'nowhere'"):
+            run(study)
+        (record,) = study.records()
+    assert (record.state, record.attempt) == (TrialState.WAITING, 0)
 
 
 def test_no_trial_starts_on_a_full_disk(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
@@ -37,6 +38,12 @@ SPACE = {
 
 def strategy(learning_rate: float = 1e-3) -> Strategy:
     return Strategy(truncation=3, tune_mode="head", head_init="he", learning_rate=learning_rate).canonical()
+
+
+@functools.cache
+def _digits() -> LoadedTask:
+    """Read once: nobody changes it."""
+    return load_task(TASK)
 
 
 @dataclass
@@ -88,7 +95,7 @@ def tiny_study(
     }
     space = {**SPACE, **(extra_space or {})}
     spec = StudySpec.model_validate({"name": "tiny", "task": TASK, "search": settings, "space": space})
-    loaded = load_task(TASK)
+    loaded = _digits()
     with Store.open(StoreURL.parse(url), patience=patience) as store:
         handle = store.create_study(
             spec, loaded.task, artifact_url=str(folder / "artifacts"), sources=source_digests(spec)
@@ -101,15 +108,15 @@ def tiny_study(
 class Process:
     """A command of ours as a real process; killed with the test if it has not ended.
 
-    A worker comes from the forge, unless it starts others itself.
+    It comes from the forge, unless what happens on starting matters (`afresh`).
     """
 
-    def __init__(self, url: str, *arguments: str, log: Path) -> None:
+    def __init__(self, url: str, *arguments: str, log: Path, afresh: bool = False) -> None:
         self.log = log
         environment = {**os.environ, "AUTOML_TRANSFER_STORAGE": url, "OMP_NUM_THREADS": "1"}
         self.process: subprocess.Popen[bytes] | forge.Forged
         with log.open("wb") as stream:
-            if arguments[0] == "worker" and "--devices" not in arguments:
+            if not afresh:
                 self.process = forge.start(arguments, environment, stream)
                 return
             self.process = subprocess.Popen(

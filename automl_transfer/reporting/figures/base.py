@@ -71,6 +71,8 @@ class FigureSpec:
             raise ValueError(f"section must be one of {', '.join(SECTIONS)}, got {self.section!r}")
 
 
+LONGEST = 48
+"""Characters of a family's label beside an axis."""
 GRID = "rgba(128,128,128,.22)"
 """The colour of grid lines, on light and on dark paper."""
 

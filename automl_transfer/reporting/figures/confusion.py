@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import plotly.graph_objects as go
 
 from automl_transfer.reporting.figures.base import VERMILLION, FigureSpec, figure
-from automl_transfer.reporting.plain import plain
+from automl_transfer.reporting.plain import labels
 from automl_transfer.reporting.study_report import StudyReport
 
 MOST_CLASSES = 25
@@ -20,7 +20,8 @@ Cell = tuple[int, int, int]
 
 def pairs_of(classes: Sequence[str], cells: Iterable[Cell]) -> list[tuple[int, str, str]]:
     """(images, truth, answer) of mistakes, the most frequent first."""
-    found = [(n, plain(classes[t], 40), plain(classes[a], 40)) for t, a, n in cells if t != a]
+    names = labels(classes, 40)
+    found = [(n, names[t], names[a]) for t, a, n in cells if t != a]
     return sorted(found, key=lambda pair: (-pair[0], pair[1:]))
 
 
@@ -51,7 +52,7 @@ def draw_cells(classes: Sequence[str], cells: Sequence[Cell]) -> go.Figure | Non
     """The same of the cells themselves."""
     if len(classes) > MOST_CLASSES:
         return _bars(pairs_of(classes, cells)[:MOST_PAIRS])
-    names = [html.escape(plain(name, 18)) for name in classes]
+    names = [html.escape(name) for name in labels(classes, 18)]
     small = len(names) <= 15
     ticks = list(range(len(names)))
     counts = [[0 for _ in ticks] for _ in ticks]

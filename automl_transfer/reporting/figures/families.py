@@ -7,8 +7,8 @@ import html
 import plotly.graph_objects as go
 
 from automl_transfer.reporting.effects import effects, outcomes
-from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, VERMILLION, FigureSpec, figure
-from automl_transfer.reporting.plain import plain
+from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, LONGEST, VERMILLION, FigureSpec, figure
+from automl_transfer.reporting.plain import labels, plain
 from automl_transfer.reporting.study_report import StudyReport
 
 
@@ -37,11 +37,11 @@ def draw(report: StudyReport) -> go.Figure | None:
     found = effects(report)
     if not found:
         return None
-    labels = [f"{html.escape(plain(e.choice))}: {html.escape(plain(e.level, 32))}" for e in found]
+    names = [html.escape(label) for label in labels([f"{e.choice}: {e.level}" for e in found], LONGEST)]
     fig = figure(height=110 + 30 * len(found), showlegend=False)
     fig.add_vline(x=0, line={"color": GRAY, "width": 1})
     colors = [GREEN if e.interval[0] > 0 else VERMILLION if e.interval[1] < 0 else BLUE for e in found]
-    for e, label, color in zip(found, labels, colors, strict=True):
+    for e, label, color in zip(found, names, colors, strict=True):
         low, high = e.interval
         fig.add_trace(
             go.Scatter(
@@ -55,7 +55,7 @@ def draw(report: StudyReport) -> go.Figure | None:
     fig.add_trace(
         go.Scatter(
             x=[round(100 * e.difference, 3) for e in found],
-            y=labels,
+            y=names,
             mode="markers",
             marker={"color": colors, "size": 10},
             customdata=[

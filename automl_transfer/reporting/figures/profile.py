@@ -20,7 +20,7 @@ from automl_transfer.reporting.figures.base import (
     percent,
     trial_points,
 )
-from automl_transfer.reporting.plain import plain, seconds
+from automl_transfer.reporting.plain import labels, plain, seconds
 from automl_transfer.reporting.ranking import ranked_epoch
 from automl_transfer.reporting.study_report import StudyReport
 
@@ -71,7 +71,7 @@ def draw(report: StudyReport) -> go.Figure | None:
 def draw_profiles(profiles: Sequence[ProfileRecord]) -> go.Figure:
     """Accuracy of solved heads over the cuts of each source."""
     fig = figure()
-    several = len(profiles) > 1
+    sources = labels([profile.source for profile in profiles], 30)
     for at, profile in enumerate(profiles):
         scales = sorted({cut.resolution_scale for cut in profile.cuts})
         for (grid, color), scale in itertools.product(GRIDS.items(), scales):
@@ -88,7 +88,7 @@ def draw_profiles(profiles: Sequence[ProfileRecord]) -> go.Figure:
                         x=[cut.cut for cut in cuts],
                         y=[round(cut.loo_accuracy, 5) for cut in cuts],
                         mode="lines+markers",
-                        name=f"{plain(profile.source, 30)}: {name}" if several else name,
+                        name=f"{sources[at]}: {name}" if len(sources) > 1 else name,
                         line={"color": color, "width": 2, "dash": dash},
                         customdata=[cut.features for cut in cuts],
                         hovertemplate="<b>%{y:.2%}</b> by leave-one-out after group %{x}<br>"

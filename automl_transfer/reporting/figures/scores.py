@@ -19,7 +19,7 @@ from automl_transfer.reporting.figures.base import (
     VERMILLION,
     figure,
 )
-from automl_transfer.reporting.plain import plain
+from automl_transfer.reporting.plain import labels, plain
 
 COLORS = (BLUE, ORANGE, GREEN, PURPLE, VERMILLION, SKY)
 DASHES = ("solid", "dash", "dot")
@@ -37,7 +37,7 @@ def draw_scores(profiles: Sequence[ProfileRecord]) -> go.Figure | None:
     names = list(dict.fromkeys(name for profile in profiles for cut in profile.cuts for name in cut.scores))
     if not names:
         return None
-    columns = min(COLUMNS, len(names))
+    columns, sources = min(COLUMNS, len(names)), labels([profile.source for profile in profiles], 40)
     rows = -(-len(names) // columns)
     fig = make_subplots(
         rows,
@@ -50,7 +50,7 @@ def draw_scores(profiles: Sequence[ProfileRecord]) -> go.Figure | None:
     for place, name in enumerate(names):
         row, column = place // columns + 1, place % columns + 1
         for at, profile in enumerate(profiles):
-            _draw_line(fig, profile, name, at, row, column, legend=place == 0)
+            _draw_line(fig, profile, sources[at], name, at, row, column, legend=place == 0)
     small: dict[str, Any] = {"gridcolor": GRID, "zeroline": False, "tickfont": {"size": 12}}
     fig.update_yaxes(**small, automargin="width")
     fig.update_xaxes(**small, range=[0, 1.05], tickformat=".0%")
@@ -63,7 +63,15 @@ def draw_scores(profiles: Sequence[ProfileRecord]) -> go.Figure | None:
 
 
 def _draw_line(
-    fig: go.Figure, profile: ProfileRecord, name: str, at: int, row: int, column: int, *, legend: bool
+    fig: go.Figure,
+    profile: ProfileRecord,
+    source: str,
+    name: str,
+    at: int,
+    row: int,
+    column: int,
+    *,
+    legend: bool,
 ) -> None:
     cuts = sorted((cut for cut in profile.cuts if name in cut.scores), key=lambda cut: cut.cut)
     if not cuts:
@@ -77,7 +85,7 @@ def _draw_line(
             x=x,
             y=[round(value, 5) for value in y],
             mode="lines+markers",
-            name=plain(profile.source, 40),
+            name=source,
             legendgroup=str(at),
             showlegend=legend,
             line={"color": color, "width": 2, "dash": dash},

@@ -10,9 +10,17 @@ import plotly.graph_objects as go
 from automl_transfer import __version__
 from automl_transfer.reporting.comparison import Comparison, compare, headline, never_ruled_out, score_of
 from automl_transfer.reporting.effects import family_of
-from automl_transfer.reporting.figures.base import BLUE, FAMILIES, GRAY, figure, percent, share_format
+from automl_transfer.reporting.figures.base import (
+    BLUE,
+    FAMILIES,
+    GRAY,
+    LONGEST,
+    figure,
+    percent,
+    share_format,
+)
 from automl_transfer.reporting.html.document import ShownFigure, page, shown
-from automl_transfer.reporting.plain import plain
+from automl_transfer.reporting.plain import labels, plain
 from automl_transfer.reporting.study_report import StudyReport
 
 
@@ -130,15 +138,15 @@ def _ranks(found: Comparison) -> ShownFigure | None:
 
 
 def _effects(found: Comparison) -> ShownFigure | None:
-    labels = list(dict.fromkeys((e.choice, e.level) for each in found.effects for e in each))
-    if not labels:
+    families = list(dict.fromkeys((e.choice, e.level) for each in found.effects for e in each))
+    if not families:
         return None
     by_study = [{(e.choice, e.level): e for e in each} for each in found.effects]
     values, texts, clear = [], [], 0
-    for label in labels:
+    for family in families:
         row, words = [], []
         for each in by_study:
-            effect = each.get(label)
+            effect = each.get(family)
             row.append(None if effect is None else round(100 * effect.difference, 2))
             sure = effect is not None and (effect.interval[0] > 0 or effect.interval[1] < 0)
             clear += sure
@@ -146,11 +154,11 @@ def _effects(found: Comparison) -> ShownFigure | None:
         values.append(row)
         texts.append(words)
     widest = max(abs(value) for row in values for value in row if value is not None) or 1.0
-    fig = figure(height=110 + 28 * len(labels))
+    fig = figure(height=110 + 28 * len(families))
     fig.add_trace(
         go.Heatmap(
             x=[html.escape(name) for name in found.names],
-            y=[html.escape(f"{plain(choice)}: {plain(level, 32)}") for choice, level in labels],
+            y=[html.escape(name) for name in labels([": ".join(each) for each in families], LONGEST)],
             z=values,
             text=texts,
             texttemplate="%{text}",
@@ -171,7 +179,7 @@ def _effects(found: Comparison) -> ShownFigure | None:
         "Mean score of a family's trials minus that of all others, in points, at the deepest epoch that "
         "most trials "
         "of the dataset reached. A star: the 95% interval of this one comparison leaves zero out.",
-        f"{len(labels)} families on {len(found.names)} datasets; {clear} differences have an interval "
+        f"{len(families)} families on {len(found.names)} datasets; {clear} differences have an interval "
         "without zero, "
         f"about {0.05 * sum(map(len, found.effects)):.0f} would by chance.",
         fig,

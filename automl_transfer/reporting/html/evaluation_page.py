@@ -39,7 +39,7 @@ def evaluation_page(found: Evaluation) -> str:
         more_classes=max(0, len(classes) - MOST_CLASSES),
         others=sum(found.not_judged.other_classes.values()),
         dash=percent_or_dash,
-        figures=figures,
+        figures={name: figures.get(name) for name in ("confusion", "calibration")},
         version=__version__,
     )
 

@@ -49,7 +49,8 @@ class Whitening:
 
     def fold(self, linear: nn.Linear) -> None:
         """Turn a layer on z into the one on x that gives the same, in place."""
-        weight, bias = linear.weight.double(), linear.bias.double()
+        # Features, and what was found of them, lie on the CPU, whatever device the layer is on.
+        weight, bias = linear.weight.detach().cpu().double(), linear.bias.detach().cpu().double()
         # A is symmetric, so rows of weights turn as rows of features do.
         folded = fold(self._turned(weight), bias, self.mean, self.scale)
         with torch.no_grad():
