@@ -27,9 +27,12 @@ def cells(task: str, seed: int, search: float, first: float, recipes: list[float
     found: dict[Any, Any] = {
         (task, SEARCH, seed): {
             "test": search, "first": {"test": first}, "wasted": 0.4, "confirmed": search + 0.002, "trials": 9,
+            "validation": 0.9,
             "curve": [
-                {"test": 0.5, "strategy": "a first one"}, {"test": search - 0.04, "strategy": "the best one"},
-                {"test": search, "strategy": "what was shipped"},
+                {"test": 0.5, "validation": 0.8, "strategy": "a first one"},
+                {"test": search - 0.04, "validation": 0.9, "strategy": "the one that confirmation preferred"},
+                {"test": 0.4, "validation": 0.95, "strategy": "the best by validation"},
+                {"test": search, "validation": 0.9, "strategy": "what was shipped"},
             ],
         }
     }  # fmt: skip
