@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forge
 import pytest
 from waitress import wasyncore
 
@@ -130,7 +130,7 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Running]]:
 
         with (tmp_path / "stderr").open("w") as stderr:
             process = subprocess.Popen(
-                [sys.executable, "-m", "automl_transfer", "dashboard", "--port", "0", *map(str, arguments)],
+                [forge.command(), "dashboard", "--port", "0", *map(str, arguments)],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,

@@ -103,7 +103,7 @@ def test_whoever_asks_for_more_trials_gets_more(tmp_path: Path) -> None:
 
 def test_where_nothing_is_left_to_gain_no_dear_strategy_is_confirmed(tmp_path: Path) -> None:
     easy = spec(profile=True, trials=4, confirm=3, confirm_runs=2, max_epochs=1)
-    easy = easy.model_copy(update={"space": {}})
+    easy = easy.model_copy(update={"space": {"resolution_scale": 1.0}})
     url, out = StoreURL.parse(str(tmp_path / "study.db")), tmp_path / "out"
 
     def confirmed(report: StudyReport) -> set[int]:
