@@ -44,6 +44,8 @@ asked = json.dumps([line, os.getcwd(), dict(os.environ), apart]).encode("utf-8",
 socket.send_fds(there, [len(asked).to_bytes(8, "big")], [0, 1, 2])
 there.sendall(asked)
 child = int.from_bytes(there.recv(4, socket.MSG_WAITALL), "big")
+if not child:
+    os._exit(70)
 def hand_on(number, frame):
     try:
         os.kill(child, number)

@@ -95,7 +95,7 @@ def search(
     _refuse_twice(settings, arguments | _of_table(images, columns))
     name = settings.pop("name", name)
     if is_frame(what):
-        images = settings.pop("task.images", images)
+        images, columns = _said_of_table(settings, images, columns)
         table = kept(cast(Frame, what), images, columns)
         name = name or f"{Path(table['dataset']).stem}-table-{preset or PRESETS[0]}"
         images, columns, what = table["images"], table["columns"], str(table["dataset"])
@@ -220,7 +220,7 @@ def train(
     settings = _dotted(settings or {})
     _refuse_twice(settings, _of_table(images, columns))
     if is_frame(dataset):
-        images = settings.pop("task.images", images)
+        images, columns = _said_of_table(settings, images, columns)
     start = Strategy() if strategy is None else strategy_of_any(strategy)
     with stated(dataset, images, columns) as fields:
         hand = by_hand(fields, settings, start, max_epochs=epochs, max_steps=steps, seed=seed)
@@ -276,3 +276,12 @@ def _refuse_twice(settings: Mapping[str, object], arguments: Mapping[str, object
                 f"{key} must be said once, got it as an argument and as {value!r} in settings: leave one of "
                 "them out"
             )
+
+
+def _said_of_table(
+    settings: dict[str, Any], images: str | PathLike[str] | None, columns: Mapping[str, str] | None
+) -> tuple[str | PathLike[str] | None, Mapping[str, str] | None]:
+    """Images and columns of a data frame, with what settings say of them, which is taken out."""
+    roles = {key: key.removeprefix("task.columns.") for key in settings if key.startswith("task.columns.")}
+    said = {role: settings.pop(key) for key, role in roles.items()}
+    return settings.pop("task.images", images), {**(columns or {}), **said} or columns

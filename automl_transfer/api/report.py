@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict, deque
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -32,14 +34,20 @@ def read_report(store: Store, name: str) -> StudyReport:
     report = read_study_report(store, name)
     if report.task is None:
         return report
-    place = run_folder(store, name)
-    return report if place is None else look_into(report, place)
+    return look_into(report, run_folder(store, name), _around_artifacts(store.study(name)))
 
 
-def look_into(report: StudyReport, folder: Path) -> StudyReport:
-    """The report with what the run's folder knows: the winner's errors, and logs of failed trials."""
+def look_into(report: StudyReport, folder: Path | None, more: Path | None = None) -> StudyReport:
+    """The report with what the run's folder knows: the winner's errors, and logs of failed trials.
+
+    Workers of a launch write their logs beside the artifacts, which may be elsewhere (`more`).
+    """
     failed = {r.number for r in report.records if r.state is TrialState.FAIL or (r.stop and r.attempt)}
-    return with_run_folder(report, _winner(folder, report), _logs(folder, report.study, failed))
+    owner = None if folder is None else owner_of(folder)
+    names = {report.study} | (set() if owner is None else {owner.study})  # it may have been renamed since
+    places = list(dict.fromkeys(place for place in (folder, more) if place is not None))
+    winner = None if folder is None else _winner(folder, report)
+    return with_run_folder(report, winner, _logs(places, names, failed))
 
 
 def run_folder(store: Store, name: str) -> Path | None:
@@ -49,10 +57,14 @@ def run_folder(store: Store, name: str) -> Path | None:
     whose `run.json` names this study.
     """
     study = store.study(name)
-    url, places = study.artifact_url, [RUNS / study.name]
-    if "://" not in url or url.startswith("file://"):
-        places.insert(0, Path(url.removeprefix("file://")).parent)
-    return next((place for place in places if _is_of(study, place)), None)
+    places = [_around_artifacts(study), RUNS / study.name]
+    return next((place for place in places if place is not None and _is_of(study, place)), None)
+
+
+def _around_artifacts(study: StudyHandle) -> Path | None:
+    url = study.artifact_url
+    local = "://" not in url or url.startswith("file://")
+    return Path(url.removeprefix("file://")).parent if local else None
 
 
 def _is_of(study: StudyHandle, folder: Path) -> bool:
@@ -75,13 +87,20 @@ def _winner(folder: Path, report: StudyReport) -> WinnerErrors | None:
     return found if same else None
 
 
-def _logs(folder: Path, study: str, trials: set[int]) -> dict[int, tuple[str, ...]]:
-    """The last lines about each of these trials in the logs here, which other studies may share."""
+def _logs(places: Iterable[Path], names: Iterable[str], trials: set[int]) -> dict[int, tuple[str, ...]]:
+    """The last lines about each of these trials in the logs here, which other studies may share.
+
+    Args:
+        places: Folders with logs, or with a folder `logs`.
+        names: What the study is and was called.
+        trials: Their numbers.
+    """
     found: dict[int, deque[str]] = defaultdict(lambda: deque(maxlen=LOG_LINES))
     if not trials:
         return {}
-    about = re.compile(rf"\bstudy={re.escape(study)} trial=(\d+)\b")
-    for path in sorted(folder.glob("logs/*.log")) + sorted(folder.glob("*.log")):
+    about = re.compile(rf"\bstudy=(?:{'|'.join(map(re.escape, names))}) trial=(\d+)\b")
+    logs = [sorted(folder.glob(kind)) for folder in places for kind in ("logs/*.log", "*.log")]
+    for path in chain.from_iterable(logs):
         try:
             with path.open("rb") as stream:
                 stream.seek(max(0, os.fstat(stream.fileno()).st_size - LOG_BYTES))

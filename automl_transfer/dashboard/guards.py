@@ -96,12 +96,12 @@ def host_name(header: str) -> str:
 def is_host(name: str) -> bool:
     """Whether a Host header may name this: a host or an address that is opened, with or without its port.
 
-    >>> [is_host(name) for name in ("board:8080", "fd00::5", "[fd00::5]:8080", "http://board", "0.0.0.0")]
+    >>> [is_host(name) for name in ("board:8080", "fd00::5", "[fd00::5]:8080", "http://board", "0.0.0.0:80")]
     [True, True, True, False, False]
     """
     bracketed = re.fullmatch(r"\[([^\]]+)\](?::\d{1,5})?", name)
     address = bracketed[1] if bracketed else name
-    if address in WILDCARDS:
+    if host_name(name) in WILDCARDS:
         return False
     if bracketed or name.count(":") > 1:
         with suppress(ValueError):

@@ -79,7 +79,8 @@ def finetuned_from(
     study does not let the whole network train, or the images are too few or too small for it.
     """
     # Passing over few images many times makes them no more.
-    steps = replace(horizon, passes=1).images(task.splits.train, FINETUNED["batch"]) // FINETUNED["batch"]
+    seen = replace(horizon, passes=1).images(task.splits.train, min(FINETUNED["batch"], task.splits.train))
+    steps = seen // FINETUNED["batch"]
     large = task.resolution >= LARGE_SIDE and steps >= LARGE_STEPS
     if not large and steps < MANY_STEPS:
         return None

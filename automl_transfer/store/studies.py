@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from automl_transfer.errors import ConfigurationError, StudyError, UnreadableRow
 from automl_transfer.store import parsing
 from automl_transfer.store import tables as t
 from automl_transfer.store.values import StudyHandle
+
+_FGSM_STEPS = re.compile(r'("attack": ?"\s*fgsm:[^:"]+):[0-9]+', re.IGNORECASE)
 
 
 def deleted(study: StudyHandle) -> StudyError:
@@ -44,7 +47,7 @@ def handle_of(row: sa.Row[Any]) -> StudyHandle:
         StudyError: This program cannot read it.
     """
     try:
-        spec = parsing.model(StudySpec, row.spec, "specification")
+        spec = parsing.model(StudySpec, _as_it_ran(row.spec), "specification")
         task = parsing.model(Task, row.task, "task")
         sources = parse_json(row.sources, "its sources")
     except (UnreadableRowError, ConfigurationError) as error:
@@ -53,6 +56,11 @@ def handle_of(row: sa.Row[Any]) -> StudyHandle:
             "Upgrade automl-transfer, or choose another --study-name"
         ) from None
     return StudyHandle(row.study_id, row.study_name, spec, task, row.artifact_url, sources, row.identity)
+
+
+def _as_it_ran(spec: Any) -> Any:
+    """The JSON of a specification: an attack by FGSM has the one step that it had when more were taken."""
+    return _FGSM_STEPS.sub(r"\1", spec) if isinstance(spec, str) else spec
 
 
 def resume(

@@ -128,14 +128,12 @@ def measure_latency(
 ) -> float:
     """Milliseconds to predict one image, from stored pixels to logits: median over a few batches.
 
-    These have `batch` images, or as many as go well through the model at once, or fit in memory.
+    These have `batch` images, or as many as fit in memory.
 
     Raises:
         OutOfMemoryError: Not even one image fits in memory.
     """
     device = torch.device(device)
-    elements = pixel_elements(images.shape[1:3], scale=model.resolution_scale)
-    batch = min(batch, batch_for(elements, device))
     with evaluating(model.to(device)):
         while True:
             pixels = read_pixels(images, np.arange(batch) % len(images))

@@ -76,8 +76,11 @@ parts, others thin."""
 MOST_KEPT = 100_000_000
 """Most feature values that lie in memory, as they were read, for a ridge head of more features than rows."""
 MOST_SQUARE = 30_000_000
-"""Most values of the matrix that is solved for a ridge head, features x features or rows x rows. In float64
-there are up to three of it at a time, of 240 MB each."""
+"""Most values of the matrix of rows x rows that is solved for a ridge head of more features than rows. In
+float64 there are up to three of it at a time, of 240 MB each."""
+MOST_GRAM = 150_000_000
+"""Most values of that of features x features (12,247 of them), which is solved for all rows, however many. In
+float64 there are two of it at a time, of 1.2 GB each."""
 
 _ABSENT_LOGIT = -30.0
 _NOTHING = 1e-12
@@ -237,13 +240,14 @@ def initialise_head(
         return _read_in_parts(read_finite, rows, most), torch.from_numpy(labels[rows].repeat(views)), there
 
     many, side = strategy.head_init == "ridge" and len(indices) > most, math.isqrt(MOST_SQUARE)
-    if many and size <= min(len(indices) * views, side):
+    rows_here = len(indices) * views
+    if many and size <= math.isqrt(MOST_GRAM) and (size <= rows_here or rows_here > side):
         order = counts.order(np.random.default_rng(len(indices)).permutation(len(indices)))
         weight, bias = _ridge_in_parts(features_of, indices[order], most, classes, strategy, views)
     else:
         # A ridge head of more features than rows is solved by a matrix of rows x rows.
         kept = max(most, min(MOST_KEPT // size, side) // views) if many else most
-        features, targets, there = features_of(thin(indices, kept))
+        features, targets, there = features_of(_thin_classes(indices, labels, kept))
         weight, bias = _SOLVERS[strategy.head_init](features, targets, classes, strategy, views, there)
     linear.weight.copy_(weight)
     linear.bias.copy_(bias)
@@ -283,6 +287,14 @@ def _ridge_in_parts(
         sums.add(features, labels, counts.of_views(views))
     assert first is not None
     return sums.head(strategy.ridge_lambda, first[0], first[1], views, first[2])
+
+
+def _thin_classes(indices: np.ndarray, labels: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of the indices, and one more of each class that would be lost."""
+    kept = thin(indices, most)
+    lost = np.setdiff1d(labels[indices], labels[kept])
+    first = [indices[labels[indices] == label][:1] for label in lost]
+    return np.sort(np.concatenate([kept, *first]))
 
 
 def thin(indices: np.ndarray, most: int) -> np.ndarray:

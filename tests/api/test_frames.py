@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from automl_transfer.api import apply, explore, search, verify
+from automl_transfer.api import apply, explore, search, train, verify
 from automl_transfer.api.frames import kept
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.data.task import load_task
@@ -109,6 +109,13 @@ class OfPolars:
 
     def to_dict(self) -> dict[str, object]:
         raise AssertionError("the frame is told by it, and read by its columns")
+
+
+def test_settings_of_a_frame_may_say_its_columns(frame: pd.DataFrame) -> None:
+    for settings in ({"task": {"columns": {"label": "nowhere"}}}, {"task.columns.label": "nowhere"}):
+        for what in (search, train):
+            with pytest.raises(DataError, match="nowhere"):
+                what(frame, images="photos", settings=settings)
 
 
 def test_a_search_over_a_frame_is_a_study_that_workers_can_join(frame: pd.DataFrame) -> None:

@@ -97,6 +97,10 @@ def test_lines_of_another_study_are_no_failures_of_this_one(tmp_path: Path) -> N
     )
     line = "10:00:01 info study=by hand trial=17 root=17 attempt=0 epoch 2"
     assert look_into(make_study(), tmp_path).logs == {17: (line,)}
+    # Those of a launch lie beside the artifacts, wherever the run's folder is.
+    (tmp_path / "run").mkdir()
+    for run in (tmp_path / "run", None):
+        assert look_into(make_study(), run, tmp_path).logs == {17: (line,)}
 
 
 def test_failures_are_grouped_and_continuations_counted() -> None:

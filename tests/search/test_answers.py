@@ -60,6 +60,9 @@ def test_small_or_few_images_are_not_fine_tuned_whole() -> None:
     assert many is not None
     assert not many.mirror  # digits and letters are not mirrored
     assert whole({}, task(100, 224), Horizon(9, passes=18)) is None
+    assert (
+        whole({}, task(10, 224), Horizon(9, steps=17)) is None
+    )  # of 10 images a step, however many it takes
 
 
 def test_a_study_that_names_dimensions_bounds_the_fine_tuned_answer() -> None:

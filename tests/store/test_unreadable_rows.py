@@ -313,3 +313,14 @@ def test_a_running_trial_counts_once_at_a_rung(database_url: str) -> None:
         plain.append(pruner.prune(foreign, foreign.trials[-1]))
     assert ours == plain
     store.close()
+
+
+def test_steps_of_fgsm_that_an_earlier_version_took_close_no_study(database_url: str) -> None:
+    """It made one step of them, and stored what was asked for."""
+    store, study = open_study(database_url)
+    spec = json.loads(study.spec.model_dump_json())
+    spec["search"]["attack"] = "fgsm:8/255:10"
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE at_studies SET spec = :spec"), {"spec": json.dumps(spec)})
+    assert store.study(study.name).spec.search.attack == "fgsm:8/255"
+    store.close()

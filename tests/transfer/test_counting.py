@@ -134,9 +134,9 @@ def test_a_head_that_is_solved_in_parts_keeps_blocks_whole(monkeypatch: pytest.M
     ("features", "kept", "limits"),
     [
         (90, 40, {}),
-        (90, 20, {"MOST_KEPT": 90 * 20}),
-        (90, 20, {"MOST_SQUARE": 20**2}),
-        (25, 20, {"MOST_SQUARE": 20**2}),
+        (90, 20, {"MOST_KEPT": 90 * 20, "MOST_GRAM": 0}),
+        (90, 20, {"MOST_SQUARE": 20**2, "MOST_GRAM": 80**2}),
+        (25, 20, {"MOST_SQUARE": 20**2, "MOST_GRAM": 24**2}),
     ],
     ids=["all", "values are few", "rows are few", "features are many, but fewer than rows"],
 )
@@ -172,6 +172,42 @@ def test_a_head_of_many_features_never_has_a_matrix_of_features_by_features(
     assert max(read) == 8
     torch.testing.assert_close(linear.weight, expected[0].float())
     torch.testing.assert_close(linear.bias, expected[1].float())
+
+
+def test_a_head_of_more_features_than_many_rows_is_solved_on_all_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Rows x rows would be larger than features x features may be: nothing is left out."""
+    x, labels, weights, blocks = sample(40, 50)
+    counts = Counting(weights, blocks)
+    heads_of = []
+    for limits in ({}, {"MOST_VALUES": 50 * 8, "MOST_SQUARE": 20**2, "MOST_GRAM": 50**2}):
+        for name, value in limits.items():
+            monkeypatch.setattr(heads, name, value)
+        heads_of.append(torch.nn.Linear(50, 3))
+        initialise_head(
+            heads_of[-1], Strategy(), labels.numpy(), np.arange(40), lambda rows: x[rows], torch.Generator(), 1, counts
+        )  # fmt: skip
+    similar = torch.cosine_similarity(heads_of[0].weight.flatten(), heads_of[1].weight.flatten(), dim=0)
+    assert float(similar.detach()) > 0.999  # calibrated on some of them
+
+
+def test_images_that_are_thinned_have_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros(400, np.int64)
+    labels[200:] = 1
+    labels[33] = 2
+    monkeypatch.setattr(heads, "MOST_VALUES", 4 * 40)
+    read = []
+
+    def reader(asked: np.ndarray) -> Tensor:
+        read.extend(asked.tolist())
+        return torch.randn(len(asked), 4, generator=torch.Generator().manual_seed(0))
+
+    initialise_head(
+        torch.nn.Linear(4, 3), Strategy(head_init="ncm"), labels, np.arange(400), reader, torch.Generator()
+    )  # fmt: skip
+    assert len(read) == 41
+    assert 33 in read
 
 
 def test_what_a_task_says_its_images_count(task: LoadedTask) -> None:
