@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test cases fuzz hostile audit sbom check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-large bench-table bench-replay bench-search bench-robust chaos compose-secrets compose-check docs clean
+.PHONY: quickstart test cases draws fuzz hostile audit sbom check page-check bench bench-limits bench-photos bench-race bench-growth bench-report bench-store bench-large bench-table bench-replay bench-search bench-robust chaos compose-secrets compose-check docs clean
 .DEFAULT_GOAL := quickstart
 
 $(BIN)/python:
@@ -38,6 +38,9 @@ test: .venv/.developing .venv/.browser  ## the whole test suite
 
 cases: .venv/.developing  ## what users have and do, by the number of its finding: refused in words, or right
 	$(BIN)/python -m pytest tests/cases
+
+draws: .venv/.developing  ## 200 random strategies of the space on each of four families of networks, about 4 minutes
+	ANY_STRATEGY_DRAWS=200 $(BIN)/python -m pytest --dist load --timeout 900 tests/training/test_any_strategy.py
 
 fuzz: .venv/.developing  ## ten minutes of random examples for each parser in turn, other ones each time; KINDS="csv npz" for some
 	$(BIN)/python tests/cases/fuzz.py --minutes 10 $(if $(KINDS),--only $(KINDS))

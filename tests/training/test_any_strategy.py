@@ -1,8 +1,6 @@
 """Whatever the space can draw is built, trained, saved, loaded and predicted with, on four families of networks.
 
-    ANY_STRATEGY_DRAWS=200 python -m pytest -n 0 tests/training/test_any_strategy.py
-
-draws so many for each family; by default a few.
+`make draws` draws 200 for each family (`ANY_STRATEGY_DRAWS`); by default it is a few.
 """
 
 from __future__ import annotations
@@ -35,7 +33,7 @@ from automl_transfer.training.run import TrainingRun
 from automl_transfer.transfer.build import build_plan
 
 FAMILIES = ("test_efficientnet", "test_resnet", "test_convnext", "test_vit")
-DRAWS = int(os.environ.get("ANY_STRATEGY_DRAWS", "3"))
+DRAWS = int(os.environ.get("ANY_STRATEGY_DRAWS", "6"))
 CHANGED = {
     "resolution_scale": (1.0, 1.5),
     "batch": (64, 128, 256),
