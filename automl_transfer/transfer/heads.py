@@ -80,7 +80,7 @@ MOST_SQUARE = 30_000_000
 float64 there are up to three of it at a time, of 240 MB each."""
 MOST_GRAM = 150_000_000
 """Most values of that of features x features (12,247 of them), which is solved for all rows, however many. In
-float64 there are two of it at a time, of 1.2 GB each."""
+float64 there are up to three of it at a time, of 1.2 GB each."""
 
 _ABSENT_LOGIT = -30.0
 _NOTHING = 1e-12

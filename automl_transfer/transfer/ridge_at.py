@@ -69,8 +69,6 @@ class NormalEquations:
     ) -> tuple[Tensor, Tensor]:
         """Weight (C, F) and bias (C,) of a linear layer on raw features, giving calibrated logits.
 
-        The sums are used up.
-
         Args:
             ridge_lambda: The penalty is this times the number of features and of views.
             features: Rows among those that were added; their leave-one-out predictions calibrate.
@@ -79,7 +77,7 @@ class NormalEquations:
             counts: Of these images.
         """
         centre = self._sum / self.n
-        gram = self._gram.addr_(centre, centre, alpha=-self.n)  # in place: it may be large
+        gram = torch.addr(self._gram, centre, centre, alpha=-self.n)
         scale = floored((gram.diagonal() / self.n).clamp_min(0.0).sqrt())
         prior = self._counts / self.n
         for rows, own in zip(torch.split(gram, _CHUNK), torch.split(scale, _CHUNK), strict=True):
