@@ -37,7 +37,7 @@ def refresh_run(store: Store, bench: Workbench) -> Refreshed | None:
     Raises:
         Aborted: That was asked for.
     """
-    folder = run_folder(store, bench.handle.name)
+    folder = run_folder(bench.handle)
     if folder is None or not os.path.isfile(folder / RECIPE):  # noqa: PTH113 never raises
         return None
     try:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from automl_transfer.domain.records import TrialState
 from automl_transfer.machine import RUNS
-from automl_transfer.recipes.output import owner_of
+from automl_transfer.recipes.output import Owner, owner_of
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.reporting.study_report import StudyReport, read_study_report, with_run_folder
 from automl_transfer.store.store import Store
@@ -34,7 +34,8 @@ def read_report(store: Store, name: str) -> StudyReport:
     report = read_study_report(store, name)
     if report.task is None:
         return report
-    return look_into(report, run_folder(store, name), _around_artifacts(store.study(name)))
+    study = store.study(name)
+    return look_into(report, run_folder(study), _around_artifacts(study))
 
 
 def look_into(report: StudyReport, folder: Path | None, more: Path | None = None) -> StudyReport:
@@ -50,13 +51,12 @@ def look_into(report: StudyReport, folder: Path | None, more: Path | None = None
     return with_run_folder(report, winner, _logs(places, names, failed))
 
 
-def run_folder(store: Store, name: str) -> Path | None:
+def run_folder(study: StudyHandle) -> Path | None:
     """Where a study's search wrote, around its artifacts or as `runs/STUDY`; None where it is neither here.
 
     Artifacts may lie anywhere (`study create --artifacts`), among those of other studies, too: it is a folder
     whose `run.json` names this study.
     """
-    study = store.study(name)
     places = [_around_artifacts(study), RUNS / study.name]
     return next((place for place in places if place is not None and _is_of(study, place)), None)
 
@@ -69,10 +69,12 @@ def _around_artifacts(study: StudyHandle) -> Path | None:
 
 def _is_of(study: StudyHandle, folder: Path) -> bool:
     owner = owner_of(folder)
-    if owner is None:
-        return False
-    # Versions before identities wrote a name alone.
-    return owner.study == study.name if owner.identity is None else owner.identity == study.identity
+    return owner is not None and _names(owner, study.name, study.identity)
+
+
+def _names(said: Owner | WinnerErrors, study: str, identity: str | None) -> bool:
+    """Whether a file is of a study: versions before identities wrote its name alone."""
+    return said.study == study if said.identity is None else said.identity == identity
 
 
 def _winner(folder: Path, report: StudyReport) -> WinnerErrors | None:
@@ -81,8 +83,7 @@ def _winner(folder: Path, report: StudyReport) -> WinnerErrors | None:
     except (OSError, ValidationError):
         return None
     # A file of an earlier winner would show the errors of another model.
-    best, identity = report.ranking.best, report.ranking.identity
-    mine = found.study == report.study if found.identity is None else found.identity == identity
+    best, mine = report.ranking.best, _names(found, report.study, report.ranking.identity)
     same = mine and best is not None and found.root_trial == best.root_trial
     return found if same else None
 

@@ -35,8 +35,7 @@ class Attack(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _usual_steps(cls, given: Any) -> Any:
-        one = isinstance(given, dict) and given.get("kind") == "fgsm"
-        return {"steps": 1, **given} if one else given
+        return {"steps": _usual(given.get("kind")), **given} if isinstance(given, dict) else given
 
     @model_validator(mode="after")
     def _steps_of_its_kind(self) -> Self:
@@ -68,7 +67,7 @@ class Attack(Frozen):
         Raises:
             ConfigurationError: There is none.
         """
-        steps = steps if steps is not None else 1 if kind == "fgsm" else PGD_STEPS
+        steps = _usual(kind) if steps is None else steps
         if kind not in ("fgsm", "pgd"):
             raise ConfigurationError(f"an attack must be fgsm or pgd, got {kind!r}")
         if not 0.0 < eps <= 1.0 or not 1 <= steps <= 1000:
@@ -81,6 +80,11 @@ class Attack(Frozen):
     def __str__(self) -> str:
         eps = f"{255 * self.eps:.3g}/255"
         return f"FGSM {eps}" if self.kind == "fgsm" else f"PGD-{self.steps} {eps}"
+
+
+def _usual(kind: object) -> int:
+    """Steps, where nobody says how many."""
+    return 1 if kind == "fgsm" else PGD_STEPS
 
 
 def share(text: str) -> float:

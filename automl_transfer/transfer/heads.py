@@ -239,9 +239,9 @@ def initialise_head(
         there = counts.at(np.searchsorted(indices, rows))
         return _read_in_parts(read_finite, rows, most), torch.from_numpy(labels[rows].repeat(views)), there
 
-    many, side = strategy.head_init == "ridge" and len(indices) > most, math.isqrt(MOST_SQUARE)
-    rows_here = len(indices) * views
-    if many and size <= math.isqrt(MOST_GRAM) and (size <= rows_here or rows_here > side):
+    many = strategy.head_init == "ridge" and len(indices) > most
+    rows, side = len(indices) * views, math.isqrt(MOST_SQUARE)
+    if many and size <= math.isqrt(MOST_GRAM) and (size <= rows or rows > side):
         order = counts.order(np.random.default_rng(len(indices)).permutation(len(indices)))
         weight, bias = _ridge_in_parts(features_of, indices[order], most, classes, strategy, views)
     else:
@@ -258,7 +258,7 @@ def _read_in_parts(read: Reader, rows: np.ndarray, most: int) -> Tensor:
     first = read(rows[:most])
     if len(rows) <= most:
         return first
-    found = first.new_empty((len(first) // most, len(rows), first.shape[1])).flatten(0, 1)
+    found = first.new_empty(len(first) // most * len(rows), first.shape[1])
     at = len(first)
     found[:at] = first
     for start in range(most, len(rows), most):

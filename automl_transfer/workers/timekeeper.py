@@ -76,10 +76,13 @@ class SupervisorTime:
 
 @contextmanager
 def asked_after(stop: StopRequest, seconds: float) -> Iterator[None]:
-    """Within the block, stopping is asked for after so many seconds (`--max-time`).
+    """Within the block, stopping is asked for after so many seconds (`--max-time`; infinity: never).
 
     As by a batch system's warning: the time of the search goes on, so this worker owes it no answer.
     """
+    if math.isinf(seconds):
+        yield
+        return
     timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), stop.ask, (MAX_TIME,))
     timer.daemon = True
     timer.start()

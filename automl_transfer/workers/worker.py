@@ -172,8 +172,7 @@ class Worker:
             trials, study, history, self._promotion, proposals,
             lambda fits: claim_proposal(warm, trials, history, self.worker_id, fits),
         )  # fmt: skip
-        done, late = 0, 0
-        ran: set[int] = set()
+        ran, late = set[int](), 0  # one that paused and went on is one trial
         idle_since: float | None = None
         deliver = partial(self._spool.deliver, trials, study)
         with (
@@ -194,10 +193,10 @@ class Worker:
                     self._late = self._stop.asked is None and late < MOST_LATE and self._lacks_an_answer()
                     late += self._late
                     if not self._late:
-                        return WorkerReport(self.worker_id, done, reason, finished=False)
-                if self._options.max_trials is not None and done >= self._options.max_trials:
+                        return WorkerReport(self.worker_id, len(ran), reason, finished=False)
+                if self._options.max_trials is not None and len(ran) >= self._options.max_trials:
                     return WorkerReport(
-                        self.worker_id, done, "its number of trials is reached", finished=False
+                        self.worker_id, len(ran), "its number of trials is reached", finished=False
                     )
                 self._check_disk()
                 try:
@@ -205,7 +204,7 @@ class Worker:
                 except Aborted:  # nothing is known of what there is to do
                     continue
                 if claim is None and beginning.too_late:
-                    return WorkerReport(self.worker_id, done, TOO_LATE, finished=False)
+                    return WorkerReport(self.worker_id, len(ran), TOO_LATE, finished=False)
                 if claim is None:
                     heartbeat.reap()
                     if trials.counts(study).open_roots == 0:
@@ -214,17 +213,19 @@ class Worker:
                             continue
                         finished = not self._promotion.waits()  # else it lacks the time alone
                         if finished and (more := raised_budget(trials, study, self._store.again(study))):
-                            return WorkerReport(self.worker_id, done, more, finished=False)
+                            return WorkerReport(self.worker_id, len(ran), more, finished=False)
                         if finished:
                             self._observer.on_paused_ended(self._promotion.end())
                         why = why_finished(trials, study, nothing_new=beginning.exhausted)
-                        return WorkerReport(self.worker_id, done, why, finished)
+                        return WorkerReport(self.worker_id, len(ran), why, finished)
                     if newer := trials.need_newer(study):
-                        return WorkerReport(self.worker_id, done, _left_to_newer(newer), finished=False)
+                        return WorkerReport(self.worker_id, len(ran), _left_to_newer(newer), finished=False)
                     now = time.monotonic()
                     idle_since = idle_since or now
                     if self._options.idle_exit is not None and now - idle_since >= self._options.idle_exit:
-                        return WorkerReport(self.worker_id, done, "there was nothing to do", finished=False)
+                        return WorkerReport(
+                            self.worker_id, len(ran), "there was nothing to do", finished=False
+                        )
                     self._observer.on_idle("other workers are still running trials")
                     self._stop.event.wait(self._options.poll)
                     continue
@@ -232,11 +233,10 @@ class Worker:
                 heartbeat.holds(claim)
                 try:
                     if self._run_one(claim, history, heartbeat):
-                        ran.add(claim.trial_id)  # one that paused and went on is one trial
-                        done = len(ran)
+                        ran.add(claim.trial_id)
                     if self._bench is not None and self._bench.crew is not None and self._bench.crew.lost:
                         said = "another device's process is gone"
-                        return WorkerReport(self.worker_id, done, said, finished=False)
+                        return WorkerReport(self.worker_id, len(ran), said, finished=False)
                 except TrialLostError as error:
                     log.warning("trial %d: %s", claim.number, error)
                     stop = StopReason(kind=StopKind.STORE, detail=str(error))
