@@ -23,6 +23,7 @@ from interleaved import Pair, in_turns, machine
 from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
+from automl_transfer.errors import UserError
 from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.training.run import TrainingRun
@@ -68,7 +69,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
-    task = task_of(asked.folder, asked.pixels, asked.images)
+    try:
+        task = task_of(asked.folder, asked.pixels, asked.images)
+    except UserError as error:
+        parser.error(str(error))
     backbone = get_source(SOURCE).load(task.task.channels)
     loops = [
         training(backbone, task, changes, asked.rounds).epochs()

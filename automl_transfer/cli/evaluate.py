@@ -83,8 +83,12 @@ def run(
     from automl_transfer.recipes.output import check_files, write_text
     from automl_transfer.reporting.evaluation_text import EvaluationText
 
-    if attack is None and (eps is not None or steps is not None):
-        raise ConfigurationError("--eps and --steps are of --attack, got them without: add --attack pgd")
+    alone = {"--eps": eps, "--steps": steps} if attack is None else {}
+    for name, value in alone.items():
+        if value is not None:
+            raise ConfigurationError(
+                f"--eps and --steps are of --attack, got {name} {value} without it: add --attack pgd"
+            )
     against = None if attack is None else Attack.of(attack.value, share(EPS if eps is None else eps), steps)
     check_files(html, None if as_json in (None, STDOUT) else Path(str(as_json)))
     screen = console(stderr=True)

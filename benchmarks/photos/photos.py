@@ -17,7 +17,6 @@ never.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import statistics
@@ -28,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import MINUTES, TASKS, cell_file, folder_of, table
+from tasks import MINUTES, TASKS, cell_file, cell_of, check, folder_of, table
 
 HERE = Path(__file__).resolve().parent
 SEEDS, THREADS, RESOLUTION = (0, 1, 2), 2, 128
@@ -68,7 +67,7 @@ class Row:
 
 def read_cells(folder: Path) -> Cells:
     """The cells of a folder."""
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
+    found = [cell_of(file) for file in sorted(folder.glob("*.json"))]
     return {(cell["task"], cell["arm"], cell["seed"]): cell for cell in found}
 
 
@@ -247,7 +246,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=MINUTES)
     parser.add_argument("--photos", type=Path, help="the folder that holds clothing/, signs/ and tiles/")
     parser.add_argument("--cut", type=int, help="about so many images of each task, to try things out")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.record:  # without a folder the others are recorded
+        check(parser, options, options.tasks if options.photos is not None else ())
+    return options
 
 
 def main() -> None:

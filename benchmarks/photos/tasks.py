@@ -20,6 +20,7 @@ import sys
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -236,11 +237,23 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
     """What is recorded in a file of one JSON object a line; nothing where it is not there."""
     if not path.exists():
         return []
-    try:
+    with _reading(path, "one JSON object a line"):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def cell_of(path: Path) -> dict[str, Any]:
+    """A recorded cell."""
+    with _reading(path, "a cell in JSON"):
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+
+@contextmanager
+def _reading(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
     except ValueError as error:
-        print(f"{path} must hold one JSON object a line, got one that is none ({error}): take it out",
-              file=sys.stderr)  # fmt: skip
+        print(f"{path} must hold {what}, got what is none ({error}): take it out", file=sys.stderr)
         sys.exit(2)
 
 
