@@ -114,7 +114,7 @@ class Answers:
                 recall_score(truth, answer, labels=present, average="macro", zero_division=0.0)
             ),
             macro_f1=float(f1[seen].mean()),
-            nll=-float(self.log_truth[:n].mean()),
+            nll=0.0 - float(self.log_truth[:n].mean()),  # never -0
             auroc=overall if count > 2 else auroc[-1],
             by_class=tuple(
                 ClassScore(

@@ -80,7 +80,7 @@ def scores(
     Raises:
         ConfigurationError: It is not installed, or gives no number in [0, 1].
     """
-    nll = -float(np.mean(log_likelihood(logits, labels)))
+    nll = 0.0 - float(np.mean(log_likelihood(logits, labels)))  # never -0
     predicted = logits.argmax(axis=1)
     table = np.bincount(labels * classes + predicted, minlength=classes * classes)
     table = table.reshape(classes, classes)  # rows: truth, columns: prediction
