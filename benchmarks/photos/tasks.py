@@ -1,6 +1,6 @@
 """The photographs' tasks: where their images are, and how a seed splits them, as tables that every arm reads.
 
-    python benchmarks/photos/tasks.py [--photos FOLDER]        makes the images, says how many there are
+    python benchmarks/photos/tasks.py [--photos FOLDER]        makes the images, says how many there are, and of series
 
 `clothing`, `signs` and `tiles` are read from a folder that is given; the others come from Debian's packages,
 their pictures as files of their own, flattened on white, the shorter side at most 192 pixels, so that no arm
@@ -16,6 +16,7 @@ import io
 import json
 import random
 import re
+import statistics
 import sys
 import zipfile
 from collections import Counter, defaultdict
@@ -26,7 +27,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
+
+from automl_transfer.data.splits import assign
+from automl_transfer.domain.spec import SplitFractions
 
 sys.path.insert(1, str(Path(__file__).resolve().parents[1]))
 sys.path.append(str(Path(__file__).resolve().parents[1] / "race"))
@@ -36,6 +41,7 @@ from stamps import fetch
 HERE = Path(__file__).resolve().parent
 DATA = HERE / "data"
 MINUTES = 20.0
+SEEDS = 3
 SHARES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 CLOTHING_TEST = 0.121
 LARGEST_SIDE, LARGEST, LEAST = 192, 40_000_000, 20
@@ -342,6 +348,33 @@ def main() -> None:
         sizes, classes = Counter(row["split"] for row in rows), Counter(row["label"] for row in rows)
         print(f"{name}: {dict(sizes)}, {len(classes)} classes of {min(classes.values())} to "
               f"{max(classes.values())}")  # fmt: skip
+        for seed in range(SEEDS):
+            print_series(name, seed, options.photos)
+
+
+def print_series(name: str, seed: int, photos: Path | None) -> None:
+    """How much of each split is of a series, as this benchmark deals it, and as `--columns group` does."""
+    file, _ = table(name, seed, photos)
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    many = Counter(row["group"] for row in rows)
+    if max(many.values()) == 1:
+        return
+    classes = sorted({row["label"] for row in rows})
+    dealt = assign(
+        np.array([classes.index(row["label"]) for row in rows]), classes, SplitFractions(**SHARES), seed,
+        groups=[row["group"] for row in rows],
+    )  # fmt: skip
+    here = {split: [row for row in rows if row["split"] == split] for split in SHARES}
+    there = {split: [rows[at] for at in dealt[split]] for split in SHARES}
+
+    def told(splits: dict[str, list[dict[str, str]]]) -> str:
+        return ", ".join(
+            f"{statistics.fmean(many[row['group']] > 1 for row in part):.0%} of {split}"
+            for split, part in splits.items()
+        )
+
+    print(f"  seed {seed}: of a series {told(here)}; as the program deals {told(there)}")
 
 
 if __name__ == "__main__":

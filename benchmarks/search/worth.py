@@ -254,6 +254,19 @@ def bias_lines(cells: Cells, tasks: Sequence[str], seeds: Sequence[int]) -> list
     ]
 
 
+def off_lines(cells: Cells, tasks: Sequence[str], seeds: Sequence[int]) -> list[str]:
+    """Of each search, by how much the confirmed accuracy is off on test: of what ships, and as it was judged."""
+    found = []
+    for task, seed in product(tasks, seeds):
+        cell = cells.get((task, SEARCH, seed))
+        if cell is not None and cell["confirmed"] is not None:
+            ships, judged = (100 * (cell["confirmed"] - each) for each in (cell["test"], alone(cell)))
+            found.append(
+                f"{task} {seed}: confirmed {ships:+.2f} points off on test, {judged:+.2f} before its refit"
+            )
+    return found
+
+
 def last_line(rows: Sequence[Row]) -> str:
     """Of the photographs; where none is recorded, of all tasks that are."""
     some = [row for row in rows if row.task in PHOTOGRAPHS] or list(rows)
@@ -291,7 +304,7 @@ def main() -> None:
     rows = [Row(task, cells, options.seeds) for task in options.tasks]
     there = [row for row in rows if row.seeds]
     print(f"test accuracy in points, means over seeds; {options.minutes:g} minutes a search")
-    print(*lines(there), sep="\n")
+    print(*lines(there), *off_lines(cells, options.tasks, options.seeds), sep="\n")
     if missing := [
         f"{row.task} seed {seed}" + (" portfolio" if seed in row.seeds else "")
         for row in rows
