@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -187,14 +188,22 @@ def table_lines(results: Results, arms: list[str], tasks: list[str], baseline: s
             theirs = [results[baseline, task, 1] for task in tasks]
             found = ratio([m.until(of) for m in mine], [t.until(of) for t in theirs])
             cells.append("{:.2f} ({:.2f} to {:.2f})".format(*found))
-        slower = [
-            task for task, m in zip(tasks, mine, strict=True)
-            if log_mean(m.until("validation")) > log_mean(results[baseline, task, 1].until("validation")) + 1e-9
-        ]  # fmt: skip
-        cells.append(f"{len(slower)} of {len(tasks)}")
+        times = by_task(results, (arm, 1), (baseline, 1), tasks)
+        cells.append(f"{sum(time > 1 + 1e-9 for time in times.values())} of {len(tasks)}")
         cells.append(f"{np.mean([np.mean(m.lost) for m in mine]):.0%}")
         cells.append(f"{np.mean([np.mean(m.trials) for m in mine]):.0f}")
         yield f"| {arm} | " + " | ".join(cells) + " |"
+
+
+def by_task(
+    results: Results, mine: tuple[str, int], theirs: tuple[str, int], tasks: list[str]
+) -> dict[str, float]:
+    """How many times as long one of (arm, workers) takes as another, on each task."""
+    found = {}
+    for task in tasks:
+        pair = (log_mean(results[arm, task, workers].until("validation")) for arm, workers in (mine, theirs))
+        found[task] = math.exp(next(pair) - next(pair))
+    return found
 
 
 def speed_up(results: Results, arm: str, tasks: list[str], workers: int) -> tuple[float, float, float]:
@@ -233,6 +242,10 @@ def _part(tables: list[TaskTable], seeds: int, trainings: float, recipes: bool, 
     elsewhere = (chosen_elsewhere(tables, table) or None) if recipes else None
     with searching_with(elsewhere, arm.constants):
         return replayed(table, arm, quick_space(), range(seeds), workers, trainings)
+
+
+def _times(found: dict[str, float]) -> str:
+    return ", ".join(f"{task} {time:.2f}" for task, time in sorted(found.items(), key=lambda pair: pair[1]))
 
 
 def plain(results: Results) -> dict[str, Any]:
@@ -304,6 +317,11 @@ def main() -> None:
     )  # fmt: skip
     tasks = [table.name for table in chosen]
     print(*table_lines(results, arms, tasks, asked.baseline), sep="\n")
+    for arm in asked.arms:
+        if arm != asked.baseline:
+            print(
+                f"{arm}, time / {asked.baseline} by task: {_times(by_task(results, (arm, 1), (asked.baseline, 1), tasks))}"
+            )
     far = np.concatenate([found.distances for found in results.values()])
     print(f"strategies that the table lacks: {np.mean(far > 0):.0%} of {len(far)} drawn, answered by the nearest "
           f"(distance {np.median(far[far > 0]) if (far > 0).any() else 0:.1f}, median)")  # fmt: skip
@@ -313,6 +331,10 @@ def main() -> None:
             print(
                 f"{arm}: {count} workers are there {found[0]:.1f} ({found[1]:.1f} to {found[2]:.1f}) times as soon"
             )
+            sooner = {
+                task: 1 / time for task, time in by_task(results, (arm, count), (arm, 1), tasks).items()
+            }
+            print(f"    by task: {_times(sooner)}")
     if asked.curves is not None:
         asked.curves.write_text(json.dumps(plain(results)), encoding="utf-8")
     first = asked.arms[0]

@@ -14,7 +14,7 @@ from elsewhere import chosen_elsewhere, searching_with
 from made_table import SPACE, TUNED
 from near import Nearest
 from orders import At, TopK
-from replay import Scale, main, run_all, table_lines
+from replay import Scale, by_task, main, run_all, table_lines
 from simulate import Arm, Outcome, Replay
 
 from automl_transfer.domain.spec import SearchSpec
@@ -109,6 +109,8 @@ def test_the_comparison_has_a_line_an_arm(table: stored.TaskTable, tmp_path: Pat
     assert len(lines) == 4
     assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
     assert "1.00 (" in lines[3]  # the baseline beside itself
+    times = by_task(results, (arms[0], 1), (arms[1], 1), ["made"])
+    assert f"{times['made']:.2f} (" in lines[2]  # of one task the mean over tasks is its own
     scale = Scale.of(table)
     assert scale.regret(None, "validation") == 1.0
 
