@@ -40,7 +40,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent / "table"))
 import numpy as np
 import optuna
 from knowledge import known_of, signatures_of
-from regret import Scale, log_mean, ratio
+from regret import Scale, log_mean, ratio, soonest
 from scipy import stats
 from simulate import LABELS, Arm, Outcome, Replay, seconds_until
 from stored import RECORDED, TableError, TaskTable, read_all
@@ -215,12 +215,6 @@ class Reached:
 
 
 Results = dict[Part, list[Outcome]]
-
-
-def soonest(table: TaskTable, target: float) -> float:
-    """Seconds until somebody is there who knows beforehand what to train; the profile is looked at first."""
-    there = [cell.spent for cell in table.cells if not cell.failed and max(cell.validation) >= target - 1e-9]
-    return float(table.facts["answer_seconds"]["profile"]) + min(there)
 
 
 def targets(results: Results, tables: Sequence[TaskTable]) -> dict[str, float]:

@@ -150,12 +150,15 @@ class Replay:
         seed: Of samplers, and of which repetition of a strategy is met.
         workers: Processes at once.
         budget: Simulated seconds.
+        enough: Says of an incumbent that the search may end with it; None where it goes on to its budget.
     """
 
     def __init__(
         self, table: TaskTable, arm: Arm, space: Space, *, seed: int, workers: int = 1, budget: float,
+        enough: Callable[[Incumbent], bool] | None = None,
     ) -> None:  # fmt: skip
         self.table, self.arm, self.workers, self.budget = table, arm, workers, budget
+        self.enough = enough
         self.spec = arm.spec(dict(table.facts["horizon"]), seed)
         self.space = space
         self.cells = repetitions(table, seed)
@@ -199,6 +202,8 @@ class Replay:
                 if trial.number in self.trials and not self._is_over(trial):
                     heapq.heappush(events, (self._now + trial.cell.seconds[trial.done], worker))
                     continue
+                if self.enough is not None and any(map(self.enough, self.outcome.incumbents[-1:])):
+                    break
             busy[worker] = None
             if worker == 0 and self._rest_is_due and trial is not None:
                 # The process that profiles looks closer before it goes on.

@@ -14,7 +14,8 @@ from elsewhere import chosen_elsewhere, searching_with
 from made_table import SPACE, TUNED
 from near import Nearest
 from orders import At, TopK
-from replay import Scale, by_task, main, run_all, table_lines
+from regret import soonest
+from replay import Scale, by_task, enough_of, main, run_all, table_lines
 from simulate import Arm, Outcome, Replay
 
 from automl_transfer.domain.spec import SearchSpec
@@ -55,6 +56,10 @@ def test_workers_share_the_time(table: stored.TaskTable) -> None:
     assert many.trials > 4 * one.trials
     assert one.spent == pytest.approx(150.0, rel=0.2)
     assert many.spent == pytest.approx(8 * 150.0, rel=0.2)
+    enough = many.incumbents[1]
+    ended = run(table, workers=8, enough=lambda one: one.validation >= enough.validation)
+    assert ended.incumbents == many.incumbents[:2]
+    assert ended.trials < many.trials
 
 
 def test_what_the_table_lacks_is_answered_by_the_nearest_and_counted(table: stored.TaskTable) -> None:
@@ -109,6 +114,7 @@ def test_the_comparison_has_a_line_an_arm(table: stored.TaskTable, tmp_path: Pat
     assert len(lines) == 4
     assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
     assert "1.00 (" in lines[3]  # the baseline beside itself
+    assert soonest(table, enough_of(table)) <= results[arms[0], "made", 1].until("validation").min()
     times = by_task(results, (arms[0], 1), (arms[1], 1), ["made"])
     assert f"{times['made']:.2f} (" in lines[2]  # of one task the mean over tasks is its own
     scale = Scale.of(table)

@@ -89,14 +89,16 @@ class Chaos:
         self.started = 0
         self.watch = Watch(SECRET)
 
-    def start(self, point: str = "none", beat: float = BEAT) -> subprocess.Popen[bytes] | forge.Forged:
+    def start(self, point: str = "none") -> subprocess.Popen[bytes] | forge.Forged:
         """One more worker; with a point, one that kills itself there."""
         self.started += 1
         away = self.started % 2 == 0
         machine = f"machine-{self.started}" if away else socket.gethostname()
         clock = (3600.0 if self.started % 4 else -3600.0) if away else 0.0
         marker = self.folder / f"fired-{self.started}"
-        options = ["--threads", "1", "--grace", str(self.grace), "--beat", str(beat), "--checkpoint", "0.5"]
+        if point == "reap":
+            self.reaper(marker).touch()
+        options = ["--threads", "1", "--grace", str(self.grace), "--beat", str(BEAT), "--checkpoint", "0.5"]
         program = [str(HERE / "faulty_worker.py"), point, str(marker), machine, str(clock)]
         program += ["tiny", *options, "--device", "cpu"]
         environment = {**os.environ, "AUTOML_TRANSFER_STORAGE": self.study.url}
@@ -113,6 +115,10 @@ class Chaos:
         if point != "none":
             self.armed[marker] = point, process
         return process
+
+    def reaper(self, marker: Path) -> Path:
+        """While it is there, only those reap that are to die in it."""
+        return self.folder / f"reaper-{marker.name}"
 
     def run(self, faults: list[str], limit: float) -> list[str]:
         """Keep the workers going, do one fault after another, spread over the study, until it is finished.
@@ -164,13 +170,14 @@ class Chaos:
                 continue
             else:
                 failed.append(point)
+            self.reaper(marker).unlink(missing_ok=True)
             del self.armed[marker]
         return failed
 
     def do(self, fault: str) -> bool:
         """One fault; False where there is nobody to hit at the moment."""
         if fault in ARMED:
-            self.start(fault, BEAT / 10 if fault == "reap" else BEAT)  # it must be the first to reap
+            self.start(fault)
             return True
         # A reaper that is to die must be there before it has something to reap.
         if not all(marker.with_suffix(".ready").exists() for marker in self.armed):

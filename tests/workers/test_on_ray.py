@@ -57,7 +57,7 @@ def test_a_node_is_killed_and_nothing_is_lost(
     postgres_url: str, tmp_path: Path, start: Start, nodes: Nodes
 ) -> None:
     strategies = [strategy(rate) for rate in (1e-3, 2e-3)]
-    with tiny_study(postgres_url, tmp_path, strategies, max_epochs=800) as study:
+    with tiny_study(postgres_url, tmp_path, strategies, max_epochs=600) as study:
         line = (
             "launch",
             "tiny",
@@ -70,9 +70,11 @@ def test_a_node_is_killed_and_nothing_is_lost(
             "--threads",
             "1",
         )
-        with no_trial_given_out(postgres_url) as asking:  # however late the second node's worker is
-            launch = start(postgres_url, *line)
-            until(lambda: asking() == 2, launch, seconds=180)
+        with held(postgres_url, "at_epochs", "INSERT INTO at_epochs%") as trained:
+            with held(postgres_url, "trials", "%SKIP LOCKED%") as asked:
+                launch = start(postgres_url, *line)
+                until(lambda: asked() == 2, launch, seconds=180)  # however late one node's worker is
+            until(lambda: trained() == 2, launch, seconds=180)
         until(lambda: both_in_the_middle(study, tmp_path), launch, seconds=180)
         nodes.tell("kill")
         until(lambda: "its node or its process is gone" in launch.said(), launch)
@@ -87,7 +89,7 @@ def test_a_node_is_killed_and_nothing_is_lost(
         StopKind.CRASHED
     }
     for record in complete:
-        assert [epoch.epoch for epoch in record.epochs] == list(range(1, 801))
+        assert [epoch.epoch for epoch in record.epochs] == list(range(1, 601))
     logs = brought_home(tmp_path)
     assert len(logs) == 2
     begun = [line for text in logs for line in text.splitlines() if "starts" in line or "goes on" in line]
@@ -95,15 +97,15 @@ def test_a_node_is_killed_and_nothing_is_lost(
 
 
 @contextlib.contextmanager
-def no_trial_given_out(url: str) -> Iterator[Callable[[], int]]:
-    """Workers that ask for a trial get none until this ends; how many there are that have asked."""
-    asking = (
+def held(url: str, table: str, statement: str) -> Iterator[Callable[[], int]]:
+    """Whoever would write to a table waits until this ends; how many wait with such a statement."""
+    waiting = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        " AND wait_event_type = 'Lock' AND query LIKE '%SKIP LOCKED%'"
+        " AND wait_event_type = 'Lock' AND query LIKE %s"
     )
     with psycopg.connect(url) as holds, psycopg.connect(url, autocommit=True) as looks:
-        holds.execute("LOCK TABLE trials IN EXCLUSIVE MODE")
-        yield lambda: int(looks.execute(asking).fetchone()[0])  # type: ignore[index]
+        holds.execute(f"LOCK TABLE {table} IN EXCLUSIVE MODE")  # type: ignore[call-overload]
+        yield lambda: int(looks.execute(waiting, (statement,)).fetchone()[0])  # type: ignore[index]
 
 
 def brought_home(folder: Path) -> list[str]:
@@ -116,7 +118,7 @@ def both_in_the_middle(study: TinyStudy, folder: Path) -> bool:
     running = [record for record in study.records() if record.state is TrialState.RUNNING]
     said = "".join(brought_home(folder))
     return len(running) == 2 and all(
-        0 < len(record.epochs) < 400 and f"trial={record.number} root={record.root} " in said
+        0 < len(record.epochs) < 300 and f"trial={record.number} root={record.root} " in said
         for record in running
     )
 
