@@ -222,9 +222,11 @@ def speed_up(results: Results, arm: str, tasks: list[str], workers: int) -> tupl
 def run_all(
     tables: list[TaskTable], arms: list[str], workers: list[int], seeds: int, trainings: float,
     recipes: bool = False, jobs: int = 1, say: Callable[[str], None] = lambda line: None,
+    alone: tuple[str, ...] = (),
 ) -> Results:  # fmt: skip
-    """Every arm on every task, in so many processes."""
-    parts = [(arm, table.name, count) for arm in arms for table in tables for count in workers]
+    """Every arm on every task, in so many processes; those that are `alone`, with one worker."""
+    counts = {arm: [1] if arm in alone else workers for arm in arms}
+    parts = [(arm, table.name, count) for arm in arms for table in tables for count in counts[arm]]
     one = partial(_part, tables, seeds, trainings, recipes)
     if jobs == 1:
         found = map(one, parts)
@@ -237,7 +239,7 @@ def _told(parts: list[Part], found: Iterable[Replays], say: Callable[[str], None
     results: Results = {}
     for number, (part, replays) in enumerate(zip(parts, found, strict=True), start=1):
         results[part] = replays
-        say(f"{number} of {len(parts)}: {part[0]} on {part[1]}")
+        say(f"{number} of {len(parts)}: {part[0]} on {part[1]}, workers: {part[2]}")
     return results
 
 
@@ -321,6 +323,7 @@ def main() -> None:
     results = run_all(
         chosen, arms, workers, asked.seeds, asked.trainings, asked.recipes, asked.jobs,
         say=lambda line: print(line, file=sys.stderr, flush=True),
+        alone=() if asked.baseline in asked.arms else (asked.baseline,),
     )  # fmt: skip
     tasks = [table.name for table in chosen]
     print(*table_lines(results, arms, tasks, asked.baseline), sep="\n")

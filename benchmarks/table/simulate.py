@@ -150,7 +150,8 @@ class Replay:
         seed: Of samplers, and of which repetition of a strategy is met.
         workers: Processes at once.
         budget: Simulated seconds.
-        enough: Says of an incumbent that the search may end with it; None where it goes on to its budget.
+        enough: Says of an incumbent that the search may end with it, as it does where nothing that it can meet
+            is better; None where it goes on to its budget.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class Replay:
                 if trial.number in self.trials and not self._is_over(trial):
                     heapq.heappush(events, (self._now + trial.cell.seconds[trial.done], worker))
                     continue
-                if self.enough is not None and any(map(self.enough, self.outcome.incumbents[-1:])):
+                if self._is_enough():
                     break
             busy[worker] = None
             if worker == 0 and self._rest_is_due and trial is not None:
@@ -227,6 +228,14 @@ class Replay:
             trial.spent for trial in self.trials.values() if trial.finished
         )
         return self.outcome
+
+    def _is_enough(self) -> bool:
+        if self.enough is None or not self.outcome.incumbents:
+            return False
+        last = self.outcome.incumbents[-1]
+        return self.enough(last) or last.validation >= max(
+            max(c.validation) for c in self.cells if not c.failed
+        )
 
     def _first(self, answer: str) -> TrialDraft:
         return fixed_draft(self.table.answers[answer], self.space, LABELS[answer])
