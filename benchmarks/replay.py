@@ -135,7 +135,7 @@ def replayed(
 ) -> Replays:
     """Replay one arm on one task; with several workers until regret .05, as nothing else is told of them."""
     scale = Scale.of(table)
-    enough = None if workers == 1 else lambda one: scale.regret(one, "validation") <= ENOUGH
+    enough = scale.is_enough if workers > 1 else None
     found = Replays(scale, trainings * scale.seconds)
     suited = suit(space, table)
     for seed in seeds:
@@ -200,17 +200,12 @@ def by_task(
     results: Results, mine: tuple[str, int], theirs: tuple[str, int], tasks: list[str]
 ) -> dict[str, float]:
     """How many times as long one of (arm, workers) takes as another, on each task."""
-    found = {}
-    for task in tasks:
-        pair = (log_mean(results[arm, task, workers].until("validation")) for arm, workers in (mine, theirs))
-        found[task] = math.exp(next(pair) - next(pair))
-    return found
 
+    def spent(who: tuple[str, int], task: str) -> float:
+        arm, workers = who
+        return log_mean(results[arm, task, workers].until("validation"))
 
-def enough_of(table: TaskTable) -> float:
-    """The validation score that has regret .05."""
-    scale = Scale.of(table)
-    return scale.best_validation - ENOUGH * (scale.best_validation - scale.median_validation)
+    return {task: math.exp(spent(mine, task) - spent(theirs, task)) for task in tasks}
 
 
 def speed_up(results: Results, arm: str, tasks: list[str], workers: int) -> tuple[float, float, float]:
@@ -335,6 +330,7 @@ def main() -> None:
     far = np.concatenate([found.distances for found in results.values()])
     print(f"strategies that the table lacks: {np.mean(far > 0):.0%} of {len(far)} drawn, answered by the nearest "
           f"(distance {np.median(far[far > 0]) if (far > 0).any() else 0:.1f}, median)")  # fmt: skip
+    least = [np.array([soonest(table, Scale.of(table).enough)]) for table in chosen]
     for count in workers[1:]:
         for arm in asked.arms:
             found = speed_up(results, arm, tasks, count)
@@ -343,7 +339,6 @@ def main() -> None:
             )
             times = by_task(results, (arm, count), (arm, 1), tasks)
             print(f"    by task: {_times({task: 1 / time for task, time in times.items()})}")
-            least = [np.array([soonest(table, enough_of(table))]) for table in chosen]
             most = ratio([results[arm, task, 1].until("validation") for task in tasks], least)[0]
             print(f"    at most {most:.1f} times, were the best there is all that they trained")
     if asked.curves is not None:

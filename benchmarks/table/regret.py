@@ -52,6 +52,15 @@ class Scale:
         best, median = getattr(self, f"best_{of}"), getattr(self, f"median_{of}")
         return min(1.0, max(0.0, (best - getattr(incumbent, of)) / (best - median)))
 
+    def is_enough(self, incumbent: Incumbent, of: str = "validation") -> bool:
+        """Whether its regret is at most .05."""
+        return self.regret(incumbent, of) <= ENOUGH
+
+    @property
+    def enough(self) -> float:
+        """The validation score that has regret .05."""
+        return self.best_validation - ENOUGH * (self.best_validation - self.median_validation)
+
 
 @dataclass
 class Replays:
@@ -67,9 +76,7 @@ class Replays:
 
     def until(self, of: str) -> np.ndarray:
         """Seconds until regret .05, or the budget."""
-        found = [
-            seconds_until(path, lambda one: self.scale.regret(one, of) <= ENOUGH) for path in self.incumbents
-        ]
+        found = [seconds_until(path, lambda one: self.scale.is_enough(one, of)) for path in self.incumbents]
         return np.minimum(found, self.budget)
 
     def reached(self, of: str) -> float:

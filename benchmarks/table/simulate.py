@@ -159,10 +159,11 @@ class Replay:
         enough: Callable[[Incumbent], bool] | None = None,
     ) -> None:  # fmt: skip
         self.table, self.arm, self.workers, self.budget = table, arm, workers, budget
-        self.enough = enough
         self.spec = arm.spec(dict(table.facts["horizon"]), seed)
         self.space = space
         self.cells = repetitions(table, seed)
+        self.enough = enough
+        self._best = max((max(cell.validation) for cell in self.cells if not cell.failed), default=math.inf)
         self.nearest = Nearest([cell.strategy for cell in self.cells])
         self.history = MemoryHistory(f"{table.name}-{seed}")
         self.warm = arm.warm(self) if arm.warm is not None else None
@@ -233,9 +234,7 @@ class Replay:
         if self.enough is None or not self.outcome.incumbents:
             return False
         last = self.outcome.incumbents[-1]
-        return self.enough(last) or last.validation >= max(
-            max(c.validation) for c in self.cells if not c.failed
-        )
+        return self.enough(last) or last.validation >= self._best
 
     def _first(self, answer: str) -> TrialDraft:
         return fixed_draft(self.table.answers[answer], self.space, LABELS[answer])

@@ -15,7 +15,7 @@ from made_table import SPACE, TUNED
 from near import Nearest
 from orders import At, TopK
 from regret import soonest
-from replay import Scale, by_task, enough_of, main, run_all, table_lines
+from replay import Scale, by_task, main, run_all, table_lines
 from simulate import Arm, Outcome, Replay
 
 from automl_transfer.domain.spec import SearchSpec
@@ -114,7 +114,7 @@ def test_the_comparison_has_a_line_an_arm(table: stored.TaskTable, tmp_path: Pat
     assert len(lines) == 4
     assert lines[0].count("|") == lines[1].count("|") == lines[2].count("|")
     assert "1.00 (" in lines[3]  # the baseline beside itself
-    assert soonest(table, enough_of(table)) <= results[arms[0], "made", 1].until("validation").min()
+    assert soonest(table, Scale.of(table).enough) <= results[arms[0], "made", 1].until("validation").min()
     times = by_task(results, (arms[0], 1), (arms[1], 1), ["made"])
     assert f"{times['made']:.2f} (" in lines[2]  # of one task the mean over tasks is its own
     scale = Scale.of(table)
