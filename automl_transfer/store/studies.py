@@ -135,6 +135,9 @@ def _differences(
             found.append(f"{name} ({before}, now {now})")
     if old.task.metric != task.metric:
         found.append(f"metric ({old.task.metric}, now {task.metric})")
+    attacks = [each.attack for each in (old.spec, spec)]
+    if None not in attacks and attacks[0] != attacks[1]:  # robust accuracies stand in one column
+        found.append(f"attack ({attacks[0]}, now {attacks[1]})")
     theirs, ours = (each.horizon(old.task.splits.train) for each in (old.spec.search, spec.search))
     if theirs != ours:
         found.append(f"horizon ({theirs.text}, now {ours.text}: max_epochs, max_steps)")

@@ -49,6 +49,18 @@ def test_another_grouping_of_the_same_images_is_other_data(database_url: str) ->
                 store.create_study(spec(), other, **asked)
 
 
+def test_another_attack_is_another_study_and_one_more_question_is_not(database_url: str) -> None:
+    """Accuracies under two attacks stood in one column, under the name of the later one."""
+    asked: dict[str, Any] = {"artifact_url": "a", "sources": {}}
+    with Store.open(StoreURL.parse(database_url)) as store:
+        for attack in (None, "fgsm:2/255", "FGSM:2/255"):  # first unasked, then asked, then spelt otherwise
+            assert store.create_study(spec(attack=attack), TASK, **asked).spec.search.attack == attack
+        with pytest.raises(StudyError, match=r"another attack \(FGSM 2/255, now PGD-10 8/255\)"):
+            store.create_study(spec(attack="pgd:8/255:10"), TASK, **asked)
+        assert store.study("s").spec.search.attack == "FGSM:2/255"
+        assert store.create_study(spec(), TASK, **asked).spec.search.attack is None
+
+
 def test_of_many_that_draw_the_same_strategy_one_gets_it(database_url: str) -> None:
     store, study = open_study(database_url)
     with store:
