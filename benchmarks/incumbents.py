@@ -10,7 +10,8 @@ import torch
 
 from automl_transfer.api.training import score_of
 from automl_transfer.domain.records import TrialRecord
-from automl_transfer.reporting.ranking import one_per_strategy, rank
+from automl_transfer.reporting.candidates import one_per_strategy
+from automl_transfer.reporting.ranking import rank
 from automl_transfer.search.checkpoints import fetch, weights_are
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.files import model_key

@@ -18,9 +18,9 @@ from automl_transfer.domain.evidence import ExtraRun, FailedRun, pack_bits
 from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.records import TrialRecord, TrialState, classify
 from automl_transfer.errors import StoreUnavailableError
+from automl_transfer.reporting.candidates import by_validation, ranked_epoch
 from automl_transfer.reporting.confirmed import pool_groups
 from automl_transfer.reporting.racing import most_seconds, next_round, worth_confirming
-from automl_transfer.reporting.ranking import by_validation, ranked_epoch
 from automl_transfer.search.noise import search_is_over
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
@@ -153,7 +153,7 @@ def confirm_best(
 def _in_time(candidates: Sequence[TrialRecord], costs: Costs, until: float) -> Sequence[TrialRecord]:
     """The best of the candidates of which the first runs (`racing`) can all be trained in time; at least one.
 
-    Not the cheap ones: what is confirmed is ranked before what is not.
+    Not the cheap ones: what is confirmed is ranked before what is not and was no better.
     """
     seconds = until - time.monotonic()
     for place, record in enumerate(candidates):

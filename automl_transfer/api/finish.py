@@ -44,8 +44,10 @@ from automl_transfer.recipes.best_strategy import Recipe, RecipeTraining, make_r
 from automl_transfer.recipes.output import write_text
 from automl_transfer.recipes.scores import Confirmed, RecipeMetrics, Score
 from automl_transfer.recipes.shipped_as import AskedFor
+from automl_transfer.reporting.candidates import one_per_strategy, ranked_epoch
+from automl_transfer.reporting.confirmed import epoch_interval
 from automl_transfer.reporting.publish import publish
-from automl_transfer.reporting.ranking import Ranking, one_per_strategy, ranked_epoch
+from automl_transfer.reporting.ranking import Ranking
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.store.evidence import Evidence
@@ -350,11 +352,15 @@ def _recipe(
     )
     if made is None:
         best = ranked_epoch(winner, handle.task.metric)
-        validation = scored(best, best.validation_loss, handle.task.splits.validation)
+        validation = Score(
+            **best.shares(),
+            nll=best.validation_loss,
+            interval=epoch_interval(best, handle.task),  # as in ranking.json
+            n=handle.task.splits.validation,
+        )
         cost = cost_of(winner.outcome) if winner.outcome else None
     else:
-        found = made.scores
-        validation, cost = scored(found, found.nll, made.shipped_as.images), made.cost
+        validation, cost = scored(made.scores, bench.task, "validation", made.logits), made.cost
     return make_recipe(
         strategy=winner.strategy,
         task=handle.task,

@@ -39,7 +39,7 @@ from automl_transfer.domain.task import Task
 from automl_transfer.errors import ConfigurationError, DataError, OutputError, StudyError
 from automl_transfer.recipes.scores import Cost
 from automl_transfer.recipes.shipped_as import AskedFor, Kind, Offered, ShippedAs
-from automl_transfer.reporting.ranking import one_per_strategy
+from automl_transfer.reporting.candidates import one_per_strategy
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.training.calibration import fit_temperature, log_likelihood

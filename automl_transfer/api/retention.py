@@ -68,6 +68,7 @@ def collect_garbage(store: Store, study: StudyHandle, *, dry_run: bool = False) 
         study.name,
         Evidence(store).runs(study, "confirm"),
         confirm_runs=study.spec.search.confirm_runs,
+        failed={failure.root for failure in Evidence(store).failures(study, "confirm")},
     )
     best = {row.root_trial for row in ranking.rows[:KEPT_STRATEGIES]}
     dropped = [key for key in keys if root_of(key) in closed - best]

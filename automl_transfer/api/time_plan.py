@@ -16,8 +16,9 @@ from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.spec import SearchSpec, ShipAs
 from automl_transfer.domain.task import Task
+from automl_transfer.reporting.candidates import by_validation, ranked_epoch
 from automl_transfer.reporting.racing import FIRST_RUNS
-from automl_transfer.reporting.ranking import by_validation, rank, ranked_epoch
+from automl_transfer.reporting.ranking import rank
 from automl_transfer.search.objective import KEPT_MODELS
 
 SHIPPING = 4.0

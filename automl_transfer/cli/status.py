@@ -80,6 +80,7 @@ def _facts(store: Store, study: str) -> dict[str, Any]:
         handle.name,
         evidence.runs(handle, "confirm"),
         confirm_runs=handle.spec.search.confirm_runs,
+        failed={failure.root for failure in evidence.failures(handle, "confirm")},
     )
     summary = summarise(read.records, ranking, [*read.unreadable, *evidence.unreadable(handle)])
     best, counts = ranking.best, trials.counts(handle)

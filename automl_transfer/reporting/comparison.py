@@ -279,9 +279,21 @@ def score_of(row: RankedStrategy) -> float:
 
 
 def comparable(rows: Sequence[RankedStrategy]) -> Callable[[RankedStrategy], float]:
-    """Scores of one study's strategies; one on the images that chose is above no confirmed one."""
-    least = min((row.confirmation.score for row in rows if row.confirmation is not None), default=math.inf)
-    return lambda row: min(score_of(row), least) if row.confirmation is None else score_of(row)
+    """Scores of one study's strategies; one on the images that chose is above no confirmed one.
+
+    But those that the ranking has ahead of all confirmed ones are above these.
+    """
+    confirmed = [row for row in rows if row.confirmation is not None]
+    if not confirmed:
+        return score_of
+    first, scores = min(row.rank for row in confirmed), [score_of(row) for row in confirmed]
+
+    def score(row: RankedStrategy) -> float:
+        if row.confirmation is not None:
+            return score_of(row)
+        return max(score_of(row), *scores) if row.rank < first else min(score_of(row), *scores)
+
+    return score
 
 
 def front(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
+from itertools import takewhile
 from typing import Literal
 
 import numpy as np
@@ -13,20 +14,21 @@ from automl_transfer.domain.account import Account
 from automl_transfer.domain.evidence import ExtraRun, TestLook
 from automl_transfer.domain.measured import Metric
 from automl_transfer.domain.names import public_source
-from automl_transfer.domain.records import EpochResult, TrialRecord, order_among
+from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.spec import CONFIRM_RUNS
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import Frozen, unsaid
 from automl_transfer.domain.task import Task, TrainingWeights
+from automl_transfer.reporting.candidates import by_validation, order_by_validation, ranked_epoch
 from automl_transfer.reporting.confirmed import (
     BY_VALIDATION,
     ERROR_RATE,
     accuracy_interval,
     arms_of,
+    epoch_interval,
     pool_groups,
     unpacked_of,
     validation_groups,
-    validation_interval,
 )
 from automl_transfer.reporting.panel import Panel
 from automl_transfer.reporting.racing import FIRST_RUNS, ConfirmationProgress
@@ -50,9 +52,9 @@ class ValidationScore(Frozen):
 
     Attributes:
         score: The task's metric, which the rows are ordered by.
-        interval: 95% Clopper-Pearson interval of the accuracy, for a strategy that was named beforehand.
-            The best row was picked for its score: expect its accuracy on new images to be lower, and
-            see its confirmation.
+        interval: 95% interval of the accuracy (`confirmed.validation_interval`), for a strategy named
+            beforehand. The best row was picked for its score: expect its accuracy on new images to be lower,
+            and see its confirmation.
         nll: Mean negative log-likelihood in nats.
         calibrated_nll: The same after one temperature was fitted on these images, which decides between
             equal scores; None where an earlier version trained the strategy.
@@ -174,6 +176,7 @@ def rank(
     *,
     identity: str | None = None,
     confirm_runs: int = CONFIRM_RUNS,
+    failed: Collection[int] = (),
 ) -> Ranking:
     """Order the strategies of a study by the task's metric.
 
@@ -181,7 +184,8 @@ def rank(
     ended. Confirmed strategies come first, compared on the same runs and images (`Panel.order`): those that
     may be the best, then those that were ruled out. The others follow by their validation score, ties broken
     by validation NLL after calibration (`records.order_among`), then by prediction time, then by training
-    time.
+    time. But what validation puts ahead of every confirmed one stays ahead: nobody has compared it with them
+    yet, because a search went on, or its time was up.
 
     Args:
         records: Trials of the study.
@@ -190,6 +194,7 @@ def rank(
         runs: Confirmation runs (`domain.evidence.ExtraRun`).
         identity: Of the study.
         confirm_runs: At most so many of each were to be made (`search.confirm_runs`).
+        failed: Strategies, by root, of which a confirmation run failed: they do not stay ahead.
     """
     everything = list(records)
     chosen = by_validation(everything, task.metric)
@@ -198,12 +203,14 @@ def rank(
         arms = {root: arm for root, arm in arms.items() if len(arm.runs) >= FIRST_RUNS}
     confirmed = [arms[record.root] for record in chosen if record.root in arms]
     panel = Panel(confirmed, task.metric, pool_groups(task))
+    ahead = _ahead([record.root for record in chosen], arms, failed) if confirmed else set[int]()
     scores = {record.root: _validation(record, task) for record in chosen}
-    together = _sets(chosen, scores, panel, task, confirm_runs)
+    together = _sets(chosen, scores, panel, ahead, task, confirm_runs)
     place = {root: at for at, root in enumerate(panel.order)}
-    chosen.sort(key=lambda r: (r.root not in place, r.root in place and not together[r.root],
-                               place.get(r.root, 0)))  # fmt: skip
-    confirmations = _confirmations(panel, chosen[0].root) if confirmed else {}
+    chosen.sort(key=lambda r: (r.root not in ahead, r.root not in place,
+                               r.root in place and not together[r.root], place.get(r.root, 0)))  # fmt: skip
+    first = next((record.root for record in chosen if record.root in place), None)
+    confirmations = {} if first is None else _confirmations(panel, first)
     rows = tuple(
         _row(
             position,
@@ -230,8 +237,19 @@ def rank(
     )
 
 
+def _ahead(by_validation: list[int], confirmed: Collection[int], failed: Collection[int]) -> set[int]:
+    """The strategies that validation puts ahead of all confirmed ones; theirs is still to come."""
+    before = takewhile(lambda root: root not in confirmed, by_validation)
+    return {root for root in before if root not in failed}
+
+
 def _sets(
-    chosen: list[TrialRecord], scores: dict[int, ValidationScore], panel: Panel, task: Task, confirm_runs: int
+    chosen: list[TrialRecord],
+    scores: dict[int, ValidationScore],
+    panel: Panel,
+    ahead: Collection[int],
+    task: Task,
+    confirm_runs: int,
 ) -> dict[int, bool]:
     """Which strategies are in the set of the best, by root. The error rate is shared by both stages."""
     if task.metric == "accuracy":
@@ -242,8 +260,11 @@ def _sets(
         kept = paired_set(right, successes, n, rate, validation_groups(task))
         together = {record.root: keep for record, keep in zip(chosen, kept, strict=True)}
     else:
-        together = {record.root: record.root in panel.roots for record in chosen}
-    return together | dict(zip(panel.roots, panel.kept(confirm_runs), strict=True))
+        together = {record.root: record.root in panel.roots or record.root in ahead for record in chosen}
+    by_confirmation = dict(zip(panel.roots, panel.kept(confirm_runs), strict=True))
+    if ahead:  # only validation compares the confirmed ones with the best
+        return {root: keep and by_confirmation.get(root, True) for root, keep in together.items()}
+    return together | by_confirmation
 
 
 def _confirmations(panel: Panel, best: int) -> dict[int, Confirmation]:
@@ -269,55 +290,6 @@ def _confirmations(panel: Panel, best: int) -> dict[int, Confirmation]:
     return found
 
 
-def one_per_strategy(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """One complete trial for each strategy.
-
-    Of the continuations of one root the latest counts. Of several roots with equal strategies the first
-    counts, not the best: else a strategy would rise for having been tried more often.
-    """
-    by_root: dict[int, TrialRecord] = {}
-    for record in records:
-        known = by_root.get(record.root)
-        if record.can_be_ranked and (known is None or known.number < record.number):
-            by_root[record.root] = record
-    by_key: dict[str, TrialRecord] = {}
-    for _, record in sorted(by_root.items()):
-        assert record.strategy is not None
-        by_key.setdefault(record.strategy.key(), record)
-    return list(by_key.values())
-
-
-def ranked_epoch(record: TrialRecord, metric: Metric) -> EpochResult:
-    """The epoch whose weights a trial kept."""
-    kept = record.outcome.best_epoch if record.outcome else None
-    for epoch in record.epochs:
-        if epoch.epoch == kept:
-            return epoch
-    best = record.best_epoch(metric)
-    assert best is not None, "only trials with a curve are ranked"
-    return best
-
-
-def by_validation(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
-    """One complete trial for each strategy, the best by its validation score first."""
-    chosen = one_per_strategy(records)
-    return sorted(chosen, key=_order(chosen, metric))
-
-
-def _order(
-    chosen: Iterable[TrialRecord], metric: Metric
-) -> Callable[[TrialRecord], tuple[float, float, float, float, int]]:
-    """By what these trials are compared on the validation split; lower is better."""
-    of_epoch = order_among((ranked_epoch(record, metric) for record in chosen), metric)
-
-    def order(record: TrialRecord) -> tuple[float, float, float, float, int]:
-        score, likelihood = of_epoch(ranked_epoch(record, metric))
-        ms = record.outcome.predict_ms_per_image if record.outcome else float("inf")
-        return -score, -likelihood, ms, record.train_seconds, record.root
-
-    return order
-
-
 def _correct(accuracy: float, n: int) -> int:
     return round(accuracy * n)
 
@@ -333,7 +305,7 @@ def _validation(record: TrialRecord, task: Task) -> ValidationScore:
     return ValidationScore(
         score=epoch.score(task.metric),
         accuracy=epoch.accuracy,
-        interval=validation_interval(epoch.accuracy, n, unpacked_of(epoch.right, n), validation_groups(task)),
+        interval=epoch_interval(epoch, task),
         nll=epoch.validation_loss,
         calibrated_nll=epoch.calibrated_loss,
         n=n,
@@ -380,7 +352,7 @@ def _timeline(
     )
     points: list[TimelinePoint] = []
     incumbent: TrialRecord | None = None
-    order = _order(ranked, metric)
+    order = order_by_validation(ranked, metric)
     for finished, record in ends:
         if incumbent is None or order(record) < order(incumbent):
             incumbent = record

@@ -89,6 +89,12 @@ def caveats(report: StudyReport) -> Iterator[str]:
             "narrow, and more strategies may be as good as the best than set a holds."
         )
     yield from _confirmation(report)
+    if best.confirmation is None and (confirmed := [row for row in report.ranking.rows if row.confirmation]):
+        were = "others were" if len(confirmed) > 1 else "other was"
+        yield (
+            f"{len(confirmed)} {were} confirmed; trial {best.root_trial} was not, and is ahead of them by "
+            "the validation score alone."
+        )
     progress = report.ranking.confirmation
     if best.confirmation is None and (progress is None or progress.stopped is None):
         yield (

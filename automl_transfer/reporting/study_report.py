@@ -17,16 +17,11 @@ from automl_transfer.domain.spec import CONFIRM_RUNS, StudySpec
 from automl_transfer.domain.task import Task
 from automl_transfer.domain.warm import WarmStart
 from automl_transfer.errors import StudyError, UserError
+from automl_transfer.reporting.candidates import by_validation, ranked_epoch
 from automl_transfer.reporting.confirmed import pool_groups
 from automl_transfer.reporting.errors_of_winner import WinnerErrors
 from automl_transfer.reporting.racing import ConfirmationProgress, most_seconds, owed, worth_confirming
-from automl_transfer.reporting.ranking import (
-    RankedTask,
-    Ranking,
-    by_validation,
-    rank,
-    ranked_epoch,
-)
+from automl_transfer.reporting.ranking import RankedTask, Ranking, rank
 from automl_transfer.reporting.summary import StudySummary, summarise
 from automl_transfer.search.noise import over_by
 
@@ -227,6 +222,7 @@ def make_report(
             confirmed,
             identity=identity,
             confirm_runs=spec.search.confirm_runs if spec is not None else CONFIRM_RUNS,
+            failed={failure.root for failure in failures or ()},
         ).model_copy(
             update={
                 "confirmation": _progress(spec, records, confirmed, failures or [], task, stopped),

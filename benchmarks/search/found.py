@@ -21,7 +21,7 @@ from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.records import TrialRecord, order_among
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.models.registry import get_source
-from automl_transfer.reporting.ranking import by_validation
+from automl_transfer.reporting.candidates import by_validation
 from automl_transfer.search.first import RUN_TO_THE_END, TUNED_LABEL
 from automl_transfer.store import tables as t
 from automl_transfer.store.rungs import Rungs

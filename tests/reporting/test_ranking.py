@@ -185,7 +185,38 @@ def test_a_strategy_whose_second_run_failed_is_not_confirmed_beside_others_that_
     records = [trial(0, 0.96), trial(1, 0.95)]
     runs = [confirm_run(0, 0, np.ones(200, bool), pool=800)]
     runs += [confirm_run(1, run, right, pool=800) for run in range(4)]
-    found = rank(records, make_task(), "s", runs)
+    found = rank(records, make_task(), "s", runs, failed={0})
     assert [(row.root_trial, row.confirmation is not None) for row in found.rows] == [(1, True), (0, False)]
     early = rank(records, make_task(), "s", [runs[0], runs[1]])  # while the first runs are being made
     assert all(row.confirmation for row in early.rows)
+
+
+def test_a_better_strategy_that_came_after_the_confirmation_is_ahead_of_the_confirmed_ones() -> None:
+    n = 200
+    records = [trial(0, 0.85), trial(1, 0.84), trial(2, 0.95), trial(3, 0.80)]
+    right = {0: 168, 1: 160}
+    runs = [
+        confirm_run(root, run, np.arange(n) < right[root], pool=4 * n) for root in right for run in range(4)
+    ]
+    found = rank(records, make_task(), "s", runs)
+    assert [(row.root_trial, row.confirmation is not None, row.set) for row in found.rows] == [
+        (2, False, "a"),
+        (0, True, None),  # ten points behind on the same validation images
+        (1, True, None),
+        (3, False, None),
+    ]
+    told = [row.confirmation.behind for row in found.rows if row.confirmation]
+    assert told[0] is None  # confirmed ones are compared with the best of them
+    assert told[1] == pytest.approx(0.04)
+
+
+def test_what_is_barely_ahead_of_the_confirmed_ones_shares_their_set() -> None:
+    n = 200
+    records = [trial(0, 0.85), trial(1, 0.855)]
+    runs = [confirm_run(0, run, np.arange(n) < 168, pool=4 * n) for run in range(4)]
+    found = rank(records, make_task(), "s", runs)
+    assert [(row.root_trial, row.set) for row in found.rows] == [(1, "a"), (0, "a")]
+    failed = rank(records, make_task(), "s", runs, failed={1})
+    assert [row.root_trial for row in failed.rows] == [0, 1]
+    balanced = make_task(metric="balanced_accuracy")
+    assert rank(records, balanced, "s", runs).rows[0].set == "a"

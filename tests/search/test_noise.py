@@ -12,13 +12,15 @@ from rich.console import Console
 from automl_transfer.api import search
 from automl_transfer.api.evidence import confirm_best
 from automl_transfer.api.finish import RANKING
+from automl_transfer.api.suite import SuiteRun
 from automl_transfer.domain.spec import SearchSpec, StudySpec, TaskSpec
+from automl_transfer.reporting.candidates import by_validation
 from automl_transfer.reporting.confirmed import unpacked
-from automl_transfer.reporting.ranking import by_validation
 from automl_transfer.reporting.study_report import StudyReport, read_study_report
 from automl_transfer.reporting.table import Report
 from automl_transfer.search.noise import nothing_left
 from automl_transfer.search.workbench import Workbench
+from automl_transfer.space.suite_file import Suite
 from automl_transfer.store.store import Store
 from automl_transfer.store.url import StoreURL
 
@@ -99,6 +101,24 @@ def test_whoever_asks_for_more_trials_gets_more(tmp_path: Path) -> None:
     assert trials(4) == 4  # more than it was to try: somebody wants them although nothing is left to gain
     assert trials(4) == 4
     assert trials(5) == 5
+
+
+def test_a_suite_that_was_asked_for_more_trials_is_finished_once_it_has_them(tmp_path: Path) -> None:
+    """The study ended with its budget from then on, which was taken for another one than the suite has."""
+    url = StoreURL.parse(str(tmp_path / "study.db"))
+
+    def tried(asked: int) -> int | None:
+        """How many trials there are then; None where nothing was searched, as all was finished already."""
+        going = SuiteRun(Suite("easy", (spec(trials=asked),)), url, tmp_path / "out")
+        (ended,) = going.run(
+            lambda each, folder: search(each, storage=url, output=folder, device="cpu", refit=False)
+        )
+        if ended.result is None:
+            return None
+        assert ended.result.shipped is not None
+        return len(ended.result.shipped.report.records)
+
+    assert [tried(asked) for asked in (3, 3, 4, 4, 5)] == [1, None, 4, None, 5]
 
 
 def test_where_nothing_is_left_to_gain_no_dear_strategy_is_confirmed(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import textwrap
 
 import plotly.graph_objects as go
 
+from automl_transfer.reporting.candidates import by_validation
 from automl_transfer.reporting.figures.base import BLUE, GRAY, GREEN, ORANGE, FigureSpec, figure, share_format
 from automl_transfer.reporting.plain import plain, seconds
-from automl_transfer.reporting.ranking import RankedStrategy, by_validation
+from automl_transfer.reporting.ranking import RankedStrategy
 from automl_transfer.reporting.story import times
 from automl_transfer.reporting.study_report import StudyReport
 
@@ -104,11 +105,12 @@ def draw(report: StudyReport) -> go.Figure | None:
         )
     )
     winner = report.winner
-    if winner is not None and winner.test_accuracy is not None and report.metric == "accuracy":
+    judged = winner is not None and winner.root_trial in by_root and report.metric == "accuracy"
+    if judged and winner is not None and winner.test_accuracy is not None:
         fig.add_trace(
             go.Scatter(
                 x=[winner.test_accuracy],
-                y=[labels[0]],
+                y=[by_root[winner.root_trial]],
                 mode="markers",
                 name=f"test split, {times(len(report.ranking.test_looks))}",
                 marker={"color": BLUE, "size": 12, "symbol": "star"},

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from automl_transfer.domain.evidence import ProfileRecord
 from automl_transfer.domain.records import TrialRecord
 from automl_transfer.domain.words import images_at
+from automl_transfer.reporting.candidates import ranked_epoch
 from automl_transfer.reporting.figures.base import (
     BLUE,
     GREEN,
@@ -21,7 +22,6 @@ from automl_transfer.reporting.figures.base import (
     trial_points,
 )
 from automl_transfer.reporting.plain import labels, plain, seconds
-from automl_transfer.reporting.ranking import ranked_epoch
 from automl_transfer.reporting.study_report import StudyReport
 
 GRIDS = {1: SKY, 2: ORANGE, 4: GREEN}
