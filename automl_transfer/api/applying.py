@@ -28,6 +28,7 @@ from automl_transfer.api.rerun import (
 from automl_transfer.api.training import (
     calibration_of,
     check_new_folder,
+    groups_in,
     recipe_alone,
     training_of,
     write_alone,
@@ -35,12 +36,14 @@ from automl_transfer.api.training import (
 from automl_transfer.domain.horizon import Horizon
 from automl_transfer.domain.measured import Metric, score_of
 from automl_transfer.domain.spec import TaskSpec
-from automl_transfer.domain.task import Task
+from automl_transfer.domain.task import Split, Task
 from automl_transfer.errors import ConfigurationError
 from automl_transfer.recipes.best_strategy import Recipe
 from automl_transfer.recipes.scores import OverSeeds, RecipeMetrics, SeedScore
-from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.reporting.confirmed import Estimate, accuracy_interval
+from automl_transfer.reporting.statistics import clopper_pearson, variance_of_mean
 from automl_transfer.space.space import Space
+from automl_transfer.training.making import split_logits
 
 if TYPE_CHECKING:
     from automl_transfer.training.run import TrainingRun
@@ -143,15 +146,19 @@ def apply(
         warn_of_flips(task.task)
     chosen: _Trained | None = None
     scores: list[RecipeMetrics] = []
+    of_images: list[tuple[float, float] | None] = []
     numbers = tuple(range(recipe.training.seed, recipe.training.seed + seeds))
     for seed in numbers:
         run, seconds = train_again(recipe, task, backbone, seed, device, on_epoch, cache_root=cache_root)
         scores.append(scores_of(run))
+        of_images.append(_variance_in_groups(run) if seeds > 1 else None)
         metric = task.task.metric
         if chosen is None or _rank(scores[-1], metric) > _rank(chosen.metrics, metric):
             chosen = _Trained(run, scores[-1], seed, seconds)
     assert chosen is not None
-    over = _over_seeds(numbers, scores, spec.seed if recipe.task.split_seed is not None else None)
+    over = _over_seeds(
+        numbers, scores, spec.seed if recipe.task.split_seed is not None else None, [*filter(None, of_images)]
+    )
     run, best = chosen.run, chosen.run.best
     written = recipe_alone(
         run,
@@ -190,14 +197,28 @@ def _warn_of_a_namesake(recipe: Recipe, spec: TaskSpec, task: Task) -> None:
         )
 
 
+def _variance_in_groups(run: TrainingRun) -> tuple[float, float] | None:
+    """`variance_of_mean` of the accuracy that counts over seeds, where the task has groups."""
+    split: Split = "test" if len(run.task.indices["test"]) else "validation"
+    groups = groups_in(run.task, split)
+    if groups is None:
+        return None
+    right = split_logits(run, split).argmax(axis=1) == run.task.labels[run.task.indices[split]]
+    return variance_of_mean(right.astype(float), groups)
+
+
 def _over_seeds(
-    seeds: tuple[int, ...], scores: list[RecipeMetrics], split_seed: int | None
+    seeds: tuple[int, ...],
+    scores: list[RecipeMetrics],
+    split_seed: int | None,
+    in_groups: list[tuple[float, float]],
 ) -> OverSeeds | None:
     """Mean accuracy over seeds with a 95% interval; None for a single seed.
 
     All models were scored on the same n images, so the mean's variance is p (1 - p) / n for the images
     plus s^2 / S for S seeds of variance s^2: the interval of one model at the number of images that
-    has this variance (`reporting.statistics.clopper_pearson`).
+    has this variance (`reporting.statistics.clopper_pearson`). In groups, the images' part is the mean of
+    each model's variance over groups, and the interval is `confirmed.accuracy_interval`.
     """
     if len(seeds) < 2:
         return None
@@ -206,7 +227,12 @@ def _over_seeds(
     mean, n = statistics.mean(values), judged[0].n
     of_images = mean * (1.0 - mean) / n
     of_seeds = statistics.variance(values) / len(values)
-    effective = n if of_images == 0.0 else max(1, math.floor(n * of_images / (of_images + of_seeds)))
+    if in_groups:
+        variance = statistics.mean(each for each, _ in in_groups) + of_seeds
+        interval = accuracy_interval(Estimate(mean, variance, in_groups[0][1], len(seeds), n))
+    else:
+        effective = n if of_images == 0.0 else max(1, math.floor(n * of_images / (of_images + of_seeds)))
+        interval = clopper_pearson(round(mean * effective), effective)
     return OverSeeds(
         runs=tuple(
             SeedScore(
@@ -218,7 +244,7 @@ def _over_seeds(
             for seed, score in zip(seeds, scores, strict=True)
         ),
         accuracy=mean,
-        interval=clopper_pearson(round(mean * effective), effective),
+        interval=interval,
     )
 
 

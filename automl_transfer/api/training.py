@@ -13,13 +13,13 @@ import numpy as np
 
 from automl_transfer import __version__, plugins
 from automl_transfer.domain.horizon import Horizon
-from automl_transfer.domain.measured import Measured
 from automl_transfer.domain.model_description import Calibration, ModelDescription
 from automl_transfer.domain.normalisation import Constants, facts
 from automl_transfer.domain.records import TrialOutcome
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.strategy import Strategy
 from automl_transfer.domain.strict_json import validate
+from automl_transfer.domain.task import Split
 from automl_transfer.errors import ConfigurationError, OutputError
 from automl_transfer.recipes.best_strategy import (
     Environment,
@@ -36,15 +36,17 @@ from automl_transfer.recipes.output import check_output_folder, is_taken, whole_
 from automl_transfer.recipes.predict import Predictor
 from automl_transfer.recipes.scores import Confirmed, Cost, RecipeMetrics, Score
 from automl_transfer.recipes.shipped_as import ShippedAs
+from automl_transfer.reporting.confirmed import validation_interval
 from automl_transfer.reporting.errors_of_winner import WinnerErrors, WrongImage
 from automl_transfer.reporting.judging import calibration_bins, confusion_cells, expected_error, thumbnail
 from automl_transfer.reporting.membership import Membership, membership
 from automl_transfer.reporting.ranking import Confirmation
-from automl_transfer.reporting.statistics import clopper_pearson
+from automl_transfer.reporting.statistics import Groups
 from automl_transfer.training.calibration import log_likelihood, softmax
 from automl_transfer.training.making import Judged, split_logits
 
 if TYPE_CHECKING:
+    from automl_transfer.data.task import LoadedTask
     from automl_transfer.models.network import Backbone
     from automl_transfer.store.values import StudyHandle
     from automl_transfer.training.evaluate import Scores
@@ -80,8 +82,8 @@ def strategy_of_any(given: AnyStrategy) -> Strategy:
 
 def score_of(run: Judged, split: Literal["validation", "test"]) -> Score:
     """The model as it is now on a split of its task."""
-    found = scores_of_split(run, split, split_logits(run, split))
-    return scored(found, found.nll, len(run.task.indices[split]))
+    logits = split_logits(run, split)
+    return scored(scores_of_split(run, split, logits), run.task, split, logits)
 
 
 def scores_of_split(run: Judged, split: Literal["validation", "test"], logits: np.ndarray) -> Scores:
@@ -95,10 +97,19 @@ def scores_of_split(run: Judged, split: Literal["validation", "test"], logits: n
     return scores(logits, task.labels[rows], classes, metric, withstood)
 
 
-def scored(found: Measured, nll: float, n: int) -> Score:
-    """Scores on n images as they stand in a recipe: with the interval of their accuracy."""
-    interval = clopper_pearson(round(found.accuracy * n), n)
-    return Score(**found.shares(), nll=nll, interval=interval, n=n)
+def scored(found: Scores, task: LoadedTask, split: Split, logits: np.ndarray) -> Score:
+    """Scores of a split as they stand in a recipe: with the interval of their accuracy, by groups if any."""
+    rows = task.indices[split]
+    right = logits.argmax(axis=1) == task.labels[rows]
+    interval = validation_interval(found.accuracy, len(rows), right, groups_in(task, split))
+    return Score(**found.shares(), nll=found.nll, interval=interval, n=len(rows))
+
+
+def groups_in(task: LoadedTask, split: Split) -> Groups | None:
+    """(n,) the group of each image of a split; None without groups: duplicates alone are none."""
+    if task.groups is None or task.together is None:
+        return None
+    return task.together[task.indices[split]]
 
 
 def score_on_test(run: Judged) -> Score | None:

@@ -69,7 +69,7 @@ class TestLook(Measured):
         root: Number of the root trial whose model was judged.
         refit: Whether it was trained on training + validation images first.
         weights_sha256: Of the model: the same weights need not be judged again.
-        interval: 95% Clopper-Pearson interval of the accuracy.
+        interval: 95% interval of the accuracy (`reporting.confirmed.validation_interval`).
         images: How many were judged.
         shipped_as: What the weights were put to, where they did not answer alone: "soup of 3, flips".
     """

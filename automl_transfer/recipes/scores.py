@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class Score(Shares):
-    """A model on one split; `interval` is the 95% Clopper-Pearson interval of the accuracy, `nll` in nats.
+    """A model on one split; `interval` is the 95% interval of the accuracy, by groups if any, `nll` in nats.
 
     `other` is the task's metric where it is none of the other scores.
     """

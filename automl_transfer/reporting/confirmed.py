@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from automl_transfer.domain.evidence import ExtraRun, unpack_numbers
 from automl_transfer.domain.measured import Metric
+from automl_transfer.domain.records import EpochResult
 from automl_transfer.domain.task import Task
 from automl_transfer.reporting.statistics import Groups, Interval, clopper_pearson, variance_of_mean
 
@@ -134,7 +135,7 @@ def accuracy_interval(found: Estimate) -> Interval:
 def validation_interval(
     accuracy: float, n: int, right: npt.NDArray[np.bool_] | None = None, groups: Groups | None = None
 ) -> Interval:
-    """95% interval of an accuracy on n validation images: exact; in groups, as `accuracy_interval`.
+    """95% interval of an accuracy on n validation or test images: exact; in groups, as `accuracy_interval`.
 
     Args:
         accuracy: The share that is right.
@@ -146,6 +147,12 @@ def validation_interval(
         return clopper_pearson(round(accuracy * n), n)
     variance, df = variance_of_mean(right.astype(float), groups)
     return accuracy_interval(Estimate(accuracy, variance, df, 1, n))
+
+
+def epoch_interval(epoch: EpochResult, task: Task) -> Interval:
+    """The same of an epoch of a trial on its validation images."""
+    n = task.splits.validation
+    return validation_interval(epoch.accuracy, n, unpacked_of(epoch.right, n), validation_groups(task))
 
 
 def pool_groups(task: Task) -> Groups | None:
