@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from automl_transfer.api.frames import Frame, passing
 from automl_transfer.api.labelled import Labelled, labelled
-from automl_transfer.api.rerun import named_alike, task_of
+from automl_transfer.api.own_data import is_named, is_own_split, unknown_splits
+from automl_transfer.api.rerun import task_of
 from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.data.base import some
 from automl_transfer.data.decode_all import Progress
 from automl_transfer.data.far import Far
 from automl_transfer.data.rare import OTHER
-from automl_transfer.data.registry import parse
 from automl_transfer.data.table_file import is_frame
 from automl_transfer.domain.attack import Attack
 from automl_transfer.domain.model_description import DESCRIPTION
@@ -126,12 +126,18 @@ def evaluate(
         given = cast("str | PathLike[str] | TaskSpec", dataset)
         stated = isinstance(given, TaskSpec)
         name = given.dataset if isinstance(given, TaskSpec) else fspath(given)
-        own = recipe is not None and _is_named(recipe, name, data_root, Far(cache_root, report))
+        own = recipe is not None and is_named(recipe, name, data_root, Far(cache_root, report))
         spec = _spec(given, predictor, recipe, own, settings)
         side = predictor.description.resolution
-        unknown = None if stated else _unknown(recipe, own)
+        unknown = None if stated else unknown_splits(recipe, own)
         data = labelled(spec, side, split, data_root, cache_root, report, scaled, unknown=unknown)
-    notes = _notes(predictor, recipe if own else None, data, split, stated=stated)
+        theirs = recipe if own else None
+        same = (
+            theirs is None
+            or split is None
+            or is_own_split(theirs, spec, data, split, data_root, cache_root, report, scaled)
+        )
+    notes = _notes(predictor, theirs, data, split, same=same, stated=stated)
     known = _known(data, predictor.description.classes, merged=spec.rare_classes == "merge")
     found = _judged(predictor, place, data, known, split, batch, notes, report)
     if against is None:
@@ -147,27 +153,6 @@ def _recipe_of(model: Path, predictor: Predictor) -> Recipe | None:
     except (UserError, OSError):
         return None
     return recipe if recipe is not None and recipe.task.classes == predictor.description.classes else None
-
-
-def _is_named(recipe: Recipe, dataset: str, data_root: Path | None, far: Far) -> bool:
-    """Whether data have the name of the model's own, whatever their options.
-
-    Few-image versions are of the same images.
-    """
-    name, _, _ = parse(dataset, data_root, far)
-    return named_alike(recipe, name) or name == recipe.task.name.partition("?")[0]
-
-
-def _unknown(recipe: Recipe | None, own: bool) -> str | None:
-    """Why nobody knows how the model's search drew splits of these data, and what to do; or None."""
-    if recipe is None:
-        return f"no readable {RECIPE} of this model beside its folder: put it there"
-    if not own:
-        return (
-            f"another name than that of the model's own dataset, {recipe.task.name!r}: give the same images "
-            "that name"
-        )
-    return None
 
 
 def _spec(
@@ -340,7 +325,13 @@ def _spelled(name: str) -> str:
 
 
 def _notes(
-    predictor: Predictor, recipe: Recipe | None, data: Labelled, split: Split | None, *, stated: bool
+    predictor: Predictor,
+    recipe: Recipe | None,
+    data: Labelled,
+    split: Split | None,
+    *,
+    same: bool,
+    stated: bool,
 ) -> tuple[str, ...]:
     """What keeps these numbers from being those of new images.
 
@@ -349,6 +340,7 @@ def _notes(
         recipe: Its own, where the data have the name of those that it was made with.
         data: What it is judged on.
         split: Of these data.
+        same: Whether it is the one that the model's search drew, where the recipe is given.
         stated: Whether somebody gave a task that says how they are split.
 
     Raises:
@@ -368,7 +360,7 @@ def _notes(
             "If these are the images that the model was made with, it was trained on some of them. "
             "--split test judges those that it has not seen."
         )
-    elif recipe.task.name == data.name and data.fingerprint != recipe.task.fingerprint:
+    elif not same:
         if recipe.task.split_seed is not None and split != "train" and not stated:
             raise DataError(
                 f"the {split} split of the model's own dataset must be the one that its search has drawn, "

@@ -20,7 +20,7 @@ from recipes_by_hand import FIXED, make_task, recipe
 
 from automl_transfer.api import Evaluation, evaluate
 from automl_transfer.cli.main import main
-from automl_transfer.data.task import load_task
+from automl_transfer.data.task import LoadedTask, load_task
 from automl_transfer.domain.model_description import Calibration
 from automl_transfer.domain.spec import TaskSpec
 from automl_transfer.domain.task import SplitSizes
@@ -269,6 +269,65 @@ def test_a_copy_of_another_name_is_not_split_as_if_it_were_other_data(
     for place in (tmp_path / "elsewhere" / "pictures", "."):
         found = evaluate(made, place, split="test", cache_root=cache)
         assert (found.images, found.notes) == (test, ())
+
+
+def grouped(root: Path) -> tuple[Path, str]:
+    """Three classes of ten patients with four pictures each, and the table that says whose they are."""
+    rows = ["file,group"]
+    for label, name in enumerate(CLASSES[:3]):
+        for number in range(40):
+            draw(root / name / f"{number:02}.png", 500 * label + number)
+            rows.append(f"{name}/{number:02}.png,{name}-{number % 10}")
+    table = root.parent / "patients.csv"
+    table.write_text("\n".join(rows) + "\n")
+    return root, str(table)
+
+
+def shipped(place: Path, spec: TaskSpec, cache: Path) -> tuple[Path, LoadedTask]:
+    """A model beside the recipe of a search on these data."""
+    task = load_task(spec, cache_root=cache)
+    made = make_model(place / "model", task.task.classes)
+    write_recipe(place / "best_strategy.json", recipe(task=task.task, spec=spec))
+    return made, task
+
+
+@pytest.mark.parametrize(("searched", "asked"), [("?per_class=8", ""), ("", "?per_class=8")])
+def test_other_options_do_not_hide_that_a_split_is_another_one(
+    searched: str, asked: str, tmp_path: Path
+) -> None:
+    """Images that the model was trained on were judged as its test split, without a word."""
+    folder, table = grouped(tmp_path / "photos")
+    cache = tmp_path / "cache"
+    spec = TaskSpec(dataset=f"{folder}{searched}", seed=3, group_from=table)
+    made, task = shipped(tmp_path / "run", spec, cache)
+    without = load_task(TaskSpec(dataset=f"{folder}{asked}", seed=3), cache_root=cache)
+    assert {*without.indices["test"]} & {*task.indices["train"]}  # it would have been so
+    given = f"{folder}{asked}"
+    for split in ("test", "validation"):
+        with pytest.raises(
+            DataError, match=rf"the {split} split of the model's own .*got another one of photos"
+        ):
+            evaluate(made, given, split=split, cache_root=cache)
+    found = evaluate(made, given, split="test", group_from=table, cache_root=cache)
+    assert (found.images, found.notes) == (task.task.splits.test, ())
+    stated = evaluate(made, TaskSpec(dataset=given, seed=3), split="test", cache_root=cache)
+    assert "some of these images may have been trained on" in stated.notes[0]
+    trained = evaluate(made, given, split="train", cache_root=cache)
+    assert trained.notes == ("The model was trained on these images.",)
+    draw(folder / "ant" / "new.png", 7)  # of a patient of its own, and the splits are drawn anew
+    with Path(table).open("a") as file:
+        file.write("ant/new.png,another\n")
+    with pytest.raises(DataError, match="where the images are others by now, leave --split out"):
+        evaluate(made, given, split="test", group_from=table, cache_root=cache)
+
+
+def test_patches_of_another_size_are_no_test_split(tmp_path: Path) -> None:
+    """Bands of photographs are drawn for each size: what tests at one size trains at another."""
+    cache = tmp_path / "cache"
+    made, task = shipped(tmp_path / "run", TaskSpec(dataset="textures", seed=3), cache)
+    assert evaluate(made, "textures", split="test", cache_root=cache).images == task.task.splits.test
+    with pytest.raises(DataError, match=r"got another one of textures\?patch=64"):
+        evaluate(made, "textures?patch=64", split="test", cache_root=cache)
 
 
 def test_an_excluded_image_is_not_judged_whether_or_not_a_split_is_named(
