@@ -126,13 +126,19 @@ class Warm:
         self._look()
         return len(self._offered) < len(self._drafts) + (self._afterwards is not None)
 
-    def next(self, trials: Sequence[FrozenTrial]) -> Offer | None:
+    def next(
+        self,
+        trials: Sequence[FrozenTrial],
+        fits: Callable[[Strategy], bool] = lambda strategy: True,
+    ) -> Offer | None:
         """The next proposal, unless those before it came to harm, and at last the default; None after that.
 
-        The same one is offered once.
+        The same one is offered once. Those that do not fit are passed over, and may be offered later: what a
+        training takes is told better then.
 
         Args:
             trials: Of the study, each strategy once.
+            fits: Whether there is time for a strategy.
         """
         self._look()
         there = [trial.params for trial in trials]
@@ -144,8 +150,11 @@ class Warm:
         for offer in due:
             if offer.key in self._offered:
                 continue
+            is_there = offer.draft.params in there
+            if not is_there and not fits(offer.draft.strategy):
+                continue
             self._offered.add(offer.key)
-            if offer.draft.params not in there:
+            if not is_there:
                 return offer
         return None
 
@@ -190,12 +199,10 @@ def claim_proposal(
 ) -> Claim | None:
     """Take the next proposal on as a trial, which exactly one worker does; None: a new strategy is due.
 
-    Those that do not fit into the time that is left are passed over.
+    Those that do not fit into the time that is left are passed over, until they do.
     """
     study = history.handle
-    while warm.is_open and (offer := warm.next(history.trials())) is not None:
-        if not fits(offer.draft.strategy):
-            continue
+    while warm.is_open and (offer := warm.next(history.trials(), fits)) is not None:
         trials.enqueue(study, offer.draft, once=offer.key, limit=study.spec.search.trials, distinct=True)
         if (claim := trials.claim(study, worker)) is not None:
             return claim

@@ -10,6 +10,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -250,9 +251,9 @@ class Replay:
             if number is None:
                 return None
         if number is None and self.warm is not None:
-            while (offer := self.warm.next(self.history.trials())) is not None:
-                if self.proposals[worker].fits(offer.draft.strategy, left):
-                    return self._begin(offer.draft)
+            fits = partial(self.proposals[worker].fits, left=left)
+            if (offer := self.warm.next(self.history.trials(), fits)) is not None:
+                return self._begin(offer.draft)
         proposal = None if number is not None else self.proposals[worker].next(left)
         if proposal is not None and not proposal.fits:
             number = self.order.last(left, any_=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -101,6 +101,24 @@ def test_proposals_are_handed_out_once_whoever_asks_and_then_comes_the_default(
         "default",
     ]
     assert "has been trained yet" in told(store, study)
+
+
+def test_what_does_not_fit_is_passed_over_until_it_does(opened: tuple[Store, StudyHandle]) -> None:
+    """One prediction that was too long lost all proposals and the default for the rest of the process."""
+    store, study = opened
+    trials, its, history = Trials(store), warm(store, study), SamplerHistory(store, study)
+
+    def label(fits: Callable[[Strategy], bool]) -> str | None:
+        claim = claim_proposal(its, trials, history, "w", fits)
+        return None if claim is None else claim.label
+
+    assert label(lambda strategy: False) is None
+    assert its.is_open
+    assert label(lambda strategy: strategy.learning_rate == RATES[2]) == "earlier 3"
+    answer(store, study, "other", PROPOSED[1], 0.9)  # what is there already is not begun again
+    rest = [label(lambda strategy: True) for _ in range(4)]
+    assert rest == ["earlier 1", "earlier 4", "default", None]
+    assert not its.is_open
 
 
 def test_after_two_that_are_worse_at_the_first_rung_the_search_goes_on_cold(
