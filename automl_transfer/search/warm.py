@@ -92,7 +92,7 @@ class Warm:
         self._first_answers = first
         self._images = images
         self._begun: WarmStart | None = None
-        self._drafts: list[TrialDraft] = []
+        self._drafts: dict[str, TrialDraft] = {}
         self._afterwards: TrialDraft | None = None
         self._offered: set[str] = set()
 
@@ -142,9 +142,7 @@ class Warm:
         """
         self._look()
         there = [trial.params for trial in trials]
-        due = (
-            [Offer(f"{KEY}{n}", draft) for n, draft in enumerate(self._drafts)] if self._helps(trials) else []
-        )
+        due = [Offer(key, draft) for key, draft in self._drafts.items()] if self._helps(trials) else []
         if self._afterwards is not None:
             due.append(Offer(DEFAULT_KEY, self._afterwards))
         for offer in due:
@@ -163,12 +161,12 @@ class Warm:
 
         What was noted is looked up where the next one is asked for, before any draw.
         """
-        return [draft.params for draft in self._drafts] if self._helps(trials) else []
+        return [draft.params for draft in self._drafts.values()] if self._helps(trials) else []
 
     def _helps(self, trials: Sequence[FrozenTrial]) -> bool:
         if not self._drafts:
             return False
-        mine, first = [draft.params for draft in self._drafts], self._first_answers()
+        mine, first = [draft.params for draft in self._drafts.values()], self._first_answers()
         proposed = [t.intermediate_values for t in trials if t.params in mine and t.number not in first]
         default = None if self._afterwards is None else self._afterwards.params
         cold = [t.intermediate_values for t in trials if t.number in first or t.params == default]
@@ -180,7 +178,8 @@ class Warm:
         self._begun = begun
         for number, proposal in enumerate(begun.proposals, start=1):
             if (draft := self._draft(proposal.strategy, f"{PROPOSED} {number}")) is not None:
-                self._drafts.append(draft)
+                # By its place among all that are noted: another version of the program may read others.
+                self._drafts[f"{KEY}{number - 1}"] = draft
         self._afterwards = self._draft(begun.afterwards, DEFAULT_LABEL) if begun.afterwards else None
 
     def _draft(self, stored: str, label: str) -> TrialDraft | None:

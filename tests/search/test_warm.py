@@ -121,6 +121,22 @@ def test_what_does_not_fit_is_passed_over_until_it_does(opened: tuple[Store, Stu
     assert not its.is_open
 
 
+def test_a_version_that_reads_fewer_proposals_loses_none_of_them(tmp_path: Path, task: LoadedTask) -> None:
+    """The first one is a newer program's, whose worker has begun it: its key was that of the second one here."""
+    store, study = open_study(tmp_path, task, SPACE, trials=20)
+    with store:
+        noted = ['{"space":999,"set":{"unheard_of":1}}', *map(store_strategy, PROPOSED[1:])]
+        proposals = tuple(Proposal(strategy=each, rank=0.9, tasks=2, best_on="cats") for each in noted)
+        keep_warm_start(store, study, WarmStart(tasks={"shipped": 2}, proposals=proposals))
+        trials, its, history = Trials(store), warm(store, study), SamplerHistory(store, study)
+        newer = fixed_draft(PROPOSED[0], Space.of_study(study.spec), "earlier 1")
+        trials.enqueue(study, newer, once="warm:0")
+        assert trials.claim(study, "its worker") is not None
+        claims = [claim_proposal(its, trials, history, "w") for _ in range(4)]
+        labels = [None if claim is None else claim.label for claim in claims]
+        assert labels == ["earlier 2", "earlier 3", "earlier 4", None]
+
+
 def test_after_two_that_are_worse_at_the_first_rung_the_search_goes_on_cold(
     opened: tuple[Store, StudyHandle],
 ) -> None:
