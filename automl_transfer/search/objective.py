@@ -175,7 +175,7 @@ class Objective:
             self.on_epoch(claim, result)
             if run.finished:
                 break
-            if self._may_prune(claim) and self.history.should_prune(self.pruner, claim.trial_id):
+            if self._is_stopped(claim):
                 return TrialEnd(
                     TrialState.PRUNED,
                     StopReason(
@@ -198,9 +198,13 @@ class Objective:
             raise RuntimeError("training ended without a single epoch")
         return self._complete(claim, run, identical)
 
-    def _may_prune(self, claim: Claim) -> bool:
+    def _is_stopped(self, claim: Claim) -> bool:
         # One that never stops a trial need not be shown the study after every epoch.
-        return not isinstance(self.pruner, NopPruner) and not self._runs_through(claim)
+        if isinstance(self.pruner, NopPruner):
+            return False
+        # What runs to its end is shown, too: halving notes what others are compared with when it is asked.
+        stops = self.history.should_prune(self.pruner, claim.trial_id)
+        return stops and not self._runs_through(claim)
 
     def _runs_through(self, claim: Claim) -> bool:
         return claim.label in RUN_TO_THE_END

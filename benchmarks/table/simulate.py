@@ -313,9 +313,10 @@ class Replay:
             self.outcome.complete += 1
             self._note(cell.validation[best], cell.nll[best], cell.test[best])
             return True
+        stops = self.history.should_prune(self.pruner, trial.number)  # it notes rungs when it is asked
         if trial.label in RUN_TO_THE_END:
             return False
-        if self.history.should_prune(self.pruner, trial.number):
+        if stops:
             self.history.tell(trial.number, TrialState.PRUNED, cell.validation[trial.done - 1])
             return True
         best = trial.best()

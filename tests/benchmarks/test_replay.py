@@ -13,10 +13,11 @@ import stored
 from elsewhere import chosen_elsewhere, searching_with
 from made_table import SPACE, TUNED
 from near import Nearest
+from optuna.trial import TrialState
 from orders import At, TopK
 from regret import soonest
 from replay import Scale, by_task, main, run_all, table_lines
-from simulate import Arm, Outcome, Replay
+from simulate import LABELS, Arm, Outcome, Replay
 
 from automl_transfer.domain.spec import SearchSpec
 from automl_transfer.domain.strategy import Strategy
@@ -93,6 +94,17 @@ def test_promotion_is_the_project_s_own(table: stored.TaskTable) -> None:
     out = run(table, Arm(order="promote"), budget=300.0)
     assert out == run(table, Arm(order="promote"), budget=300.0)
     assert out.complete < out.trials
+
+
+def test_draws_are_compared_at_rungs_with_first_answers_that_run_to_their_end(
+    table: stored.TaskTable,
+) -> None:
+    replay = Replay(table, Arm(pruner="asha"), SPACE, seed=0, budget=150.0)
+    replay.run()
+    (tuned,) = (number for number, trial in replay.trials.items() if trial.label == LABELS["tuned"])
+    noted = replay.history.trials()[tuned]
+    assert noted.state is TrialState.COMPLETE
+    assert noted.system_attrs["completed_rung_0"] == noted.intermediate_values[3]
 
 
 def test_recipes_that_other_tasks_chose_are_drawn_from(table: stored.TaskTable) -> None:

@@ -25,7 +25,7 @@ from automl_transfer.reporting.html.document import figures_of
 from automl_transfer.reporting.study_report import read_study_report
 from automl_transfer.search.answers import tuned_from
 from automl_transfer.search.draft import fixed_draft
-from automl_transfer.search.first import FINETUNED_LABEL, FirstAnswers
+from automl_transfer.search.first import FINETUNED_LABEL, TUNED_LABEL, FirstAnswers
 from automl_transfer.search.objective import TrialEnd
 from automl_transfer.search.workbench import Workbench
 from automl_transfer.space.space import Space
@@ -33,6 +33,7 @@ from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.store import Store
 from automl_transfer.store.trials import Trials
 from automl_transfer.store.values import Claim, StudyHandle
+from automl_transfer.store.warm import is_owed
 
 HEAD = Strategy(tune_mode="head", head_init="he", learning_rate=0.01)
 SUFFIX = Strategy(freeze_depth=7, learning_rate=1e-3)
@@ -267,6 +268,23 @@ def test_a_pruned_trial_says_by_what_and_when(tmp_path: Path, task: LoadedTask) 
         assert trials.records(study)[-1].epochs[-1].epoch == 9
 
 
+@pytest.mark.parametrize("pruner", ["asha", "hyperband"])
+def test_what_runs_to_its_end_is_what_others_are_compared_with_at_rungs(
+    tmp_path: Path, task: LoadedTask, pruner: str
+) -> None:
+    store, study = open_study(tmp_path, task, max_epochs=2, min_epochs=1, pruner=pruner)
+    slow = HEAD.model_copy(update={"learning_rate": 1e-5})
+    with store:
+        trials, ends = Trials(store), []
+        for strategy, label in ((HEAD, TUNED_LABEL), (slow, ""), (slow, FINETUNED_LABEL)):
+            claim = created(store, study, strategy, label)
+            end = objective(store, study, task)(claim)
+            trials.finish(claim, end.state, end.value, end.stop, end.outcome)
+            ends.append(end)
+        assert [end.state for end in ends] == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.COMPLETE]
+        assert str(ends[1].stop) == f"pruned: by {pruner} after epoch 1"
+
+
 def test_first_answers_are_enqueued_once_even_from_two_processes(tmp_path: Path, task: LoadedTask) -> None:
     store, study = open_study(tmp_path, task, {"truncation": (1, 8)})
     with store:
@@ -377,22 +395,82 @@ def test_the_whole_network_is_not_tuned_where_the_first_answer_leaves_nothing_to
         assert (FINETUNED_LABEL in labels) == tried
 
 
-@pytest.mark.parametrize(("left", "first"), [(math.inf, FINETUNED_LABEL), (60.0, "profile, tuned")])
-def test_what_takes_less_comes_before_a_training_that_has_no_time(
-    tmp_path: Path, task: LoadedTask, left: float, first: str
-) -> None:
-    """The whole network for 2,000 epochs, and then its refit, is more than a minute's work."""
+def labels_of(trials: Trials, study: StudyHandle) -> list[str]:
+    """Of all that waits, in the order in which workers take it."""
+    claims = iter(lambda: trials.claim(study, "w"), None)
+    return [claim.label for claim in claims if claim is not None]
+
+
+def test_what_takes_less_comes_before_a_training_that_has_no_time(tmp_path: Path, task: LoadedTask) -> None:
+    """The whole network has time for one training, and none for its refit: as a last one; or for none at all."""
     space = {"tune_mode": "search", "resolution_scale": 1.0, "augmentation": "none"}
+    found: dict[str, list[str]] = {}
+    strategies: dict[str, Strategy] = {}
+    for case, share in (("both", math.inf), ("once", 1.1), ("never", 0.9)):
+        (tmp_path / case).mkdir()
+        store, study = open_study(
+            tmp_path / case, task, space, trials=9, max_epochs=2000, default_first=False
+        )
+        with store:
+            bench, trials = Workbench.open(study, device="cpu", task=task), Trials(store)
+            left = [math.inf]
+            answers = FirstAnswers(bench, trials, left=lambda left=left: left[0])  # type: ignore[misc]
+            answers.quick()
+            if strategies:
+                both = [
+                    answers._cost.seconds(strategies[label]) for label in (FINETUNED_LABEL, "profile, tuned")
+                ]
+                left[0] = sum(both) * share
+            answers.rest()
+            claims = [claim for _ in range(9) if (claim := trials.claim(study, "w"))]
+            found[case] = [claim.label for claim in claims]
+            strategies = strategies or {claim.label: claim.strategy for claim in claims}
+            assert is_owed(store, study) == (case == "never")
+    tuned = "profile, tuned"
+    assert found == {
+        "both": ["profile", FINETUNED_LABEL, tuned],
+        "once": ["profile", tuned, FINETUNED_LABEL],
+        "never": ["profile", tuned],
+    }
+
+
+def test_first_answers_that_found_no_time_come_when_a_study_goes_on(tmp_path: Path, task: LoadedTask) -> None:
+    space = {"tune_mode": "search", "augmentation": "none"}
     store, study = open_study(tmp_path, task, space, trials=9, max_epochs=2000, default_first=False)
     with store:
-        bench, trials = Workbench.open(study, device="cpu", task=task), Trials(store)
-        answers = FirstAnswers(bench, trials, left=lambda: left)
-        answers.quick()
-        answers.rest()
-        labels = [claim.label for _ in range(9) if (claim := trials.claim(study, "w"))]
-        both = [label for label in labels if label in (FINETUNED_LABEL, "profile, tuned")]
-        assert len(both) == 2
-        assert both[0] == first
+        trials = Trials(store)
+        bench = Workbench.open(study, device="cpu", task=task)
+        FirstAnswers(bench, trials, left=lambda: 0.0).quick()
+        short = FirstAnswers(bench, trials, left=lambda: 0.0)
+        assert short.rest()
+        assert labels_of(trials, study) == ["profile"]
+        again = FirstAnswers(bench, trials)  # no limit this time
+        again.quick()
+        assert again.rest()
+        assert {FINETUNED_LABEL, "profile, tuned"} <= set(labels_of(trials, study))
+        last = FirstAnswers(bench, trials)
+        last.quick()
+        assert not last.rest()  # nothing is owed any more, and nothing is looked at again
+        assert labels_of(trials, study) == []
+
+
+@pytest.mark.parametrize("begun_with", [1, 2])
+def test_first_answers_that_found_no_place_come_when_the_budget_is_raised(
+    tmp_path: Path, task: LoadedTask, begun_with: int
+) -> None:
+    space = {"tune_mode": "search", "resolution_scale": 1.0, "augmentation": "none"}
+    found = []
+    for trials_of in (begun_with, 9):
+        store, study = open_study(tmp_path, task, space, trials=trials_of, max_epochs=200)
+        with store:
+            first = FirstAnswers(Workbench.open(study, device="cpu", task=task), Trials(store))
+            first.quick()
+            first.rest()
+            found.append(labels_of(Trials(store), study))
+    assert len(found[0]) == begun_with
+    everything = found[0] + found[1]
+    assert set(everything) == {"profile", FINETUNED_LABEL, "default"}  # the default is the tuned one here
+    assert len(set(everything)) == len(everything)
 
 
 def test_heads_of_the_profile_read_what_the_study_fixes(tmp_path: Path, task: LoadedTask) -> None:
