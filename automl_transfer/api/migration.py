@@ -100,7 +100,7 @@ class ModelMigration:
         source: The pretrained network.
         epochs: At whose ends the model is judged; the best one on the validation split counts. None, and no
             `steps`: 9 epochs that are long enough for the data.
-        steps: Of the optimiser, in all.
+        steps: Of the optimiser, in all, rounded up to whole epochs.
         seed: Of initial weights, of the order of images, and of what is drawn.
         refit: Train on training and validation images together in the end.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.

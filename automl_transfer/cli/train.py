@@ -38,7 +38,10 @@ def run(
         int | None, typer.Option("--epochs", min=1, max=10_000, help="Default: long enough for the data.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, max=100_000_000, help="Of the optimiser, in all.")
+        int | None,
+        typer.Option(
+            "--steps", min=1, max=100_000_000, help="Of the optimiser, in all, rounded up to whole epochs."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of all that is drawn.")] = 0,
     refit: options.Refit = None,

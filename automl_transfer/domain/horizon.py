@@ -34,17 +34,19 @@ class Horizon:
 
         Args:
             images: Of the training split.
-            max_epochs: Epochs, of one pass each, unless steps are named as well.
-            max_steps: Steps in all, whatever a strategy's batch.
+            max_epochs: Epochs, of one pass each; the most that there are, where steps are named as well.
+            max_steps: Steps in all, whatever a strategy's batch, rounded up to whole epochs.
 
         >>> Horizon.of(200), Horizon.of(3000), Horizon.of(200, max_epochs=9), Horizon.of(200, max_steps=600)
         (Horizon(epochs=9, passes=9, steps=None), Horizon(epochs=9, passes=1, steps=None), \
 Horizon(epochs=9, passes=1, steps=None), Horizon(epochs=9, passes=1, steps=67))
+        >>> Horizon.of(200, max_steps=10).text, Horizon.of(200, max_epochs=100, max_steps=101).text
+        ('5 epochs of 2 steps', '51 epochs of 2 steps')
         """
         epochs = max_epochs or EPOCHS
         if max_steps is not None:
-            epochs = min(epochs, max_steps)
-            return cls(epochs, steps=-(-max_steps // epochs))
+            steps = -(-max_steps // min(epochs, max_steps))
+            return cls(-(-max_steps // steps), steps=steps)  # as few as have them all
         if max_epochs is not None:
             return cls(epochs)
         passes = max(1, -(-LEAST_STEPS * LEAST_BATCH // (max(1, images) * epochs)))

@@ -167,8 +167,8 @@ class SearchSpec(Frozen):
         max_epochs: Epochs of a trial that is not pruned, each one pass over the training images, over which
             learning-rate schedules are laid out. None, and no `max_steps`: 9 epochs of as many passes as 500
             steps of 32 images take.
-        max_steps: Steps of a trial that is not pruned, whatever its batch. Epochs, at whose ends a trial is
-            judged, are equal parts of them.
+        max_steps: Steps of a trial that is not pruned, whatever its batch, rounded up to whole epochs. These,
+            `max_epochs` or 9 at most, are equal parts of them, at whose ends a trial is judged.
         stop_when: `noise`: no more strategies are drawn once the best one gets so few validation images
             wrong that not even a flawless one could be told from it (four at most, and at most two points).
             `budget`: the search goes on to the end of its budget whatever it has found.

@@ -28,11 +28,26 @@ def test_named_epochs_are_passes_and_named_steps_are_steps_of_any_batch(batch: i
     assert SearchSpec(max_steps=2).horizon(300) == Horizon(2, steps=1)
 
 
+@pytest.mark.parametrize("max_epochs", [None, 1, 4, 100])
+@pytest.mark.parametrize("asked", [1, 2, 8, 9, 10, 19, 50, 101, 600, 12_345])
+def test_steps_are_those_that_were_asked_for_rounded_up_to_whole_epochs(
+    asked: int, max_epochs: int | None
+) -> None:
+    """Ten became eighteen, and 101 of 100 epochs 200."""
+    found = SearchSpec(max_steps=asked, max_epochs=max_epochs).horizon(300)
+    assert found.steps is not None
+    assert found.epochs <= (max_epochs or 9)
+    assert asked <= found.images(300, 1) < asked + found.steps
+
+
 def test_a_rung_beyond_the_horizon_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"min_epochs must be <= the epochs that max_steps = 2 make \(2\), got 3"
     ):
         SearchSpec(max_steps=2, min_epochs=3)
+    with pytest.raises(ValueError, match=r"that max_steps = 10 make \(5\), got 6"):
+        SearchSpec(max_steps=10, min_epochs=6)
+    assert SearchSpec(max_steps=10).rungs == (2,)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 4, 5, 8, 9, 11, 27])
