@@ -15,8 +15,10 @@ from automl_transfer.files import kind_at
 from automl_transfer.recipes.output import check_output_folder, make_folder, owner_of, write_json, write_text
 from automl_transfer.reporting.study_report import StudyReport
 from automl_transfer.search.auto_sources import is_auto
+from automl_transfer.search.noise import asked_for_more
 from automl_transfer.space.suite_file import Suite
 from automl_transfer.store.store import Store
+from automl_transfer.store.trials import Trials
 from automl_transfer.store.url import StoreURL
 
 STATE = "suite.json"
@@ -110,6 +112,8 @@ class SuiteRun:
             return False
         with Store.open(self._storage) as store:
             found = store.find(identity=identity)
+            # As a search has it: where more trials were asked for once, the study ends with its budget.
+            spec = asked_for_more(Trials(store), found, spec)
         # A source that was chosen for a study stands in it, so only what was said is compared.
         named = not is_auto(spec)
         return (
