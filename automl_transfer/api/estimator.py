@@ -79,7 +79,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         resolution: Pixels; None takes a multiple of 32 near the images' size.
         trials: Strategies to try in a search; by default as many as the preset `quick` says.
         minutes: Time for a search; by default that of the preset `quick`.
-        random_state: An int gives the same model again, bit for bit on the same machine and threads.
+        random_state: An int gives the same model again, bit for bit on the same machine and threads; not with
+            "search", where the time that trainings take decides what is tried.
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         precision: Of a strategy that trains, as for `ModelMigration`: `fp32`, or mixed with `bf16` or `fp16`.
 
