@@ -349,7 +349,7 @@ def _run_trials(
         )
         if run_workers is None:
             return worker.run().reason
-        if search_time is not None and first.answers:
+        if first.answers:
             worker.run()  # what was profiled is in memory here: an answer, before the others have begun
             check_abort()
         try:

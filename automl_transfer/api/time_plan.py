@@ -36,6 +36,8 @@ NETWORKS: dict[ShipAs, int] = {"winner": 1, "auto": BY_RULE, "ensemble": MOST_TO
 """How many networks may be refitted before they ship; a soup's are not."""
 ATTACKED = 3
 """Predictions that a step of an attack takes the time of: forward, and back to the pixels."""
+LATE = 1 / 20
+"""By so much of the whole time a refit may end late."""
 AFTER = 1 / 2
 """The most for confirmation and a refit together: confirmation gives way, and trials have the rest."""
 
@@ -147,12 +149,14 @@ class TimePlan:
             record: What ships, alone or with others.
             kept: Whether it is the winner, for which time was kept where it takes little.
         """
-        in_time = bool(self.refit) or self.left() >= self._refit(record)
-        return (kept and self.refits(record, OTHERS)) or (self.refits(record) and in_time)
+        left, needed = (math.inf if self.refit else self.left()), self._refit(record)
+        # What time was kept for may begin a little late, and end as late (`refit_ends`).
+        as_planned = kept and self.refits(record, OTHERS) and left + LATE * self.seconds >= needed
+        return as_planned or (self.refits(record) and left >= needed)
 
     def refit_ends(self) -> float:
         """When a refit that takes longer than planned, and that nobody insists on, is given up."""
-        return math.inf if self.refit else max(self.ends, time.monotonic()) + 0.05 * self.seconds
+        return math.inf if self.refit else max(self.ends, time.monotonic()) + LATE * self.seconds
 
     def _shipping(self, best: Sequence[TrialRecord], leader: int | None = None) -> float:
         """Seconds from the last confirmation run to the end of the command."""

@@ -30,7 +30,14 @@ from automl_transfer.space.space import Space
 from automl_transfer.store.evidence import Evidence
 from automl_transfer.store.signatures import Signatures
 from automl_transfer.store.trials import Trials
-from automl_transfer.store.warm import DEFAULT_KEY, DEFAULT_LABEL, keep_warm_start, read_warm_start
+from automl_transfer.store.warm import (
+    DEFAULT_KEY,
+    DEFAULT_LABEL,
+    is_owed,
+    keep_owed,
+    keep_warm_start,
+    read_warm_start,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +78,9 @@ class FirstAnswers:
     trials, and none that has another value than the study fixes.
 
     Where there is no time for that, sources are profiled on smaller images, and the first answer reads these;
-    where there is none to train on larger ones, training goes on from the best head on smaller ones.
+    where there is none to train on larger ones, training goes on from the best head on smaller ones. What
+    could not be trained to its end at all is not begun. What found no time, or no place in the budget, is
+    owed: a later command that goes on with the study enqueues it, as far as it has room for it.
 
     Args:
         bench: The study's images and networks.
@@ -103,6 +112,9 @@ class FirstAnswers:
         self._compared: tuple[ProfileRecord, ...] = ()
         self._looked: dict[str, Profiler] = {}
         self._done = False
+        # Two searches that begin together do not both look: what is owed then, a third one may have time for.
+        self._owes_before = is_owed(trials.store, bench.handle)
+        self._owes = False
 
     def quick(self) -> None:
         """Enqueue the profile's answer at the task's own resolution."""
@@ -121,9 +133,12 @@ class FirstAnswers:
         begun = read_warm_start(store, handle)
         search = handle.spec.search
         last = [TUNED_KEY] * search.profile + [DEFAULT_KEY] * search.default_first
-        left = begun is None and bool(last) and not self._is_enqueued(last[-1]) and not self._is_full()
+        due = bool(last) and (self._owes_before or (begun is None and not self._is_enqueued(last[-1])))
+        left = due and not self._is_full()
         if left:
             self._enqueue_rest()
+        elif due:
+            self._owes = True
         self._compare()
         evidence = Evidence(store)
         for profile in (*self._profiles.values(), *self._dropped):
@@ -131,6 +146,10 @@ class FirstAnswers:
         known = self._compared or evidence.profiles(handle)
         Signatures(store).keep(signature_of(self._bench.task, known))
         self._on_start(self._begin() if begun is None else begun)
+        if begun is not None and due and search.default_first and not begun.proposals:
+            self._enqueue(DEFAULT_KEY, DEFAULT_LABEL, self._bench.space.default())
+        if due and (self._owes or self._owes_before):
+            keep_owed(store, handle, self._owes)
         self._done = True
         return left
 
@@ -167,7 +186,7 @@ class FirstAnswers:
             if (small := self._best()) is not None:
                 best = self._look_closer(small)
                 solved = self._solved(best)
-                if best != small:
+                if best != small or self._owes_before:  # the first answer may have read smaller images
                     self._enqueue(LARGER_KEY, "profile, larger images", solved)
                 if (viewed := self._viewed(solved)) is not None:
                     self._enqueue(VIEWS_KEY, "profile, augmented views", viewed)
@@ -183,18 +202,25 @@ class FirstAnswers:
         found = [(TUNED_KEY, TUNED_LABEL, tuned)]
         if tuned == space.default() and spec.search.default_first:
             found = []
+        elif not self._is_time_for(tuned):
+            self._owes, found = True, []
         whole = finetuned_from(solved, space, spec.space, task.task, self._bench.horizon)
         # Where the solved head leaves nothing to gain, a fresh one could at best come there.
         if whole is None or search_is_over(self._trials, self._bench.handle) is not None:
             return found
         # Where a task gains by it, it gains most, and takes longest: it must not come too late. But where
         # there is too little time for it and its refit, what takes less comes before it.
-        place = 0 if self._is_in_time(whole, trainings=2) else len(found)
-        found.insert(place, (FINETUNED_KEY, FINETUNED_LABEL, whole))
+        first = self._is_in_time(whole, trainings=2)
+        if not first and not self._is_time_for(whole, *(strategy for _, _, strategy in found)):
+            self._owes = True
+            return found
+        found.insert(0 if first else len(found), (FINETUNED_KEY, FINETUNED_LABEL, whole))
         detailed = task.has_detail(JUDGED_LARGER["resolution_scale"])
         larger = judged_larger(whole, self._fixed) if detailed else None
         if larger is not None and self._is_in_time(larger, trainings=3):
             found.append((JUDGED_KEY, JUDGED_LABEL, larger))
+        elif larger is not None:
+            self._owes = True
         return found
 
     def _look(self) -> None:
@@ -228,7 +254,9 @@ class FirstAnswers:
         smaller = [] if "resolution_scale" in self._fixed else [s for s in SMALLER if self._may_be(s)]
         for place, source in enumerate(unknown):
             profiler = profiler_of(source)
-            profiler.look(self._time.first(profiler, smaller, len(unknown) - place))
+            scale = self._time.first(profiler, smaller, len(unknown) - place)
+            self._owes = self._owes or scale != profiler.scales[0]
+            profiler.look(scale)
             if not self._compared:
                 self._looked[source] = profiler
             self._tell(profiler.record())
@@ -243,9 +271,13 @@ class FirstAnswers:
         self._pace = small.source, profiler.seconds_of(1, 1.0)
         looked = False
         for scale in profiler.scales:
-            if scale > small.largest and self._time.is_enough_for(profiler, scale):
+            if scale <= small.largest:
+                continue
+            if self._time.is_enough_for(profiler, scale):
                 profiler.look(scale)
                 looked = True
+            else:
+                self._owes = True
         if not looked:
             return small
         found = profiler.record()
@@ -266,6 +298,10 @@ class FirstAnswers:
         splits = self._bench.task.task.splits
         times = trainings + (splits.validation / max(1, splits.train) if trainings > 1 else 0.0)
         return self._time.is_enough_to_train(lambda: times * self._cost.seconds(strategy))
+
+    def _is_time_for(self, *strategies: Strategy) -> bool:
+        """Whether these can be trained one after another, if nothing but them took any time."""
+        return self._time.is_left_for(lambda: sum(map(self._cost.seconds, strategies)))
 
     @functools.cached_property
     def _cost(self) -> Cost:
@@ -319,8 +355,10 @@ class FirstAnswers:
         handle = self._bench.handle
         if not keeps(strategy, self._fixed):
             return
-        draft = fixed_draft(strategy, self._bench.space, label)
-        self._trials.enqueue(handle, draft, once=key, limit=handle.spec.search.trials, distinct=True)
+        draft, limit = fixed_draft(strategy, self._bench.space, label), handle.spec.search.trials
+        made = self._trials.enqueue(handle, draft, once=key, limit=limit, distinct=True)
+        if made is None and self._is_full():
+            self._owes = True
 
 
 def _offers(space: Space, name: str, value: Any) -> bool:

@@ -50,6 +50,11 @@ class InTime:
         left = self._left()
         return math.isinf(left) or seconds() <= SHARE * left
 
+    def is_left_for(self, seconds: Callable[[], float]) -> bool:
+        """Whether there is so much left at all; asked if that ends."""
+        left = self._left()
+        return math.isinf(left) or seconds() <= left
+
     def is_enough_for(self, profiler: Profiler, scale: float, sources: int = 1) -> bool:
         """Whether a look at this resolution fits into the time that is left, with a head that reads it."""
         left = self._left()

@@ -159,13 +159,16 @@ class PriorSampler(BaseSampler):
         log, bounds = distribution.log, (distribution.low, distribution.high, value)
         low, high, at = (math.log(bound) if log else float(bound) for bound in bounds)
         moved = at + self._width * SPREAD * (high - low) * float(self._random.normal())
-        moved = min(high, max(low, moved))
-        found = math.exp(moved) if log else moved
+        # Reflected at the bounds: cut off there, half of all moves from a value at a bound would be none.
+        moved = high - abs(high - (low + abs(moved - low)))
+        found = math.exp(max(low, moved)) if log else max(low, moved)
         if isinstance(distribution, FloatDistribution):
             return min(distribution.high, max(distribution.low, found))
-        step = 1 if found >= value else -1
         whole = round(found)
-        whole = whole if whole != value else value + step
+        if whole == value:
+            inside = distribution.low < value < distribution.high
+            outward = found >= value if inside else value == distribution.low
+            whole = value + (1 if outward else -1)
         return int(min(distribution.high, max(distribution.low, whole)))
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:

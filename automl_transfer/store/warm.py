@@ -1,4 +1,4 @@
-"""How a study began, as it is noted: what earlier tasks propose, and which trials were first answers."""
+"""How a study began, as it is noted: what earlier tasks propose, and its first answers, owed ones too."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from automl_transfer.store.studies import deleted
 from automl_transfer.store.values import StudyHandle
 
 KEY = "automl_transfer:warm"
+OWED = "automl_transfer:first-answers-owed"
 FIRST = "first:"
 DEFAULT_KEY, DEFAULT_LABEL = f"{FIRST}default", "default"
 """Of the default strategy, which is tried after what earlier tasks propose."""
@@ -40,6 +41,27 @@ def keep_warm_start(store: Store, study: StudyHandle, begun: WarmStart) -> None:
             rows.upsert(connection, t.study_system_attributes, ("study_id", "key"), row)
 
     store.write(step, "keep how the study began")
+
+
+def keep_owed(store: Store, study: StudyHandle, owed: bool) -> None:
+    """Keep whether first answers found no time, or no place in the budget.
+
+    Raises:
+        StudyError: The study is gone.
+    """
+    row = {"study_id": study.study_id, "key": OWED, "value_json": json.dumps(owed)}
+
+    def step(connection: sa.Connection) -> None:
+        if not rows.lock_study(connection, study.study_id, study.identity):
+            raise deleted(study)
+        rows.upsert(connection, t.study_system_attributes, ("study_id", "key"), row)
+
+    store.write(step, "keep what first answers are owed")
+
+
+def is_owed(store: Store, study: StudyHandle) -> bool:
+    """Whether first answers are owed to a study."""
+    return store.read(lambda c: _text(c, study.study_id, OWED), "look for first answers") == "true"
 
 
 def read_warm_start(store: Store, study: StudyHandle) -> WarmStart | None:
@@ -67,10 +89,10 @@ def first_answers(store: Store, study: StudyHandle) -> dict[int, FirstAnswer]:
     return {number: known[name] for number, name in named.items() if name in known}  # newer ones have more
 
 
-def _text(connection: sa.Connection, study_id: int) -> str | None:
+def _text(connection: sa.Connection, study_id: int, key: str = KEY) -> str | None:
     attributes = t.study_system_attributes
     query = sa.select(attributes.c.value_json).where(
-        attributes.c.study_id == study_id, attributes.c.key == KEY
+        attributes.c.study_id == study_id, attributes.c.key == key
     )
     text = connection.execute(query).scalar()
     return text if isinstance(text, str) else None

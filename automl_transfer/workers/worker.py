@@ -298,10 +298,14 @@ class Worker:
         """
         trials, study = self._trials, self._handle
         claim = trials.claim(study, self.worker_id)
-        if claim is None:
+        while claim is None:
             with abortable(self._is_asked):
-                enqueued = self._before_draw()
-            claim = trials.claim(study, self.worker_id) if enqueued else None
+                if not self._before_draw():
+                    break
+            # Where another worker was quicker, more may come: nothing is drawn before the last first answer.
+            claim = trials.claim(study, self.worker_id)
+            if self._late or self._seconds_left() <= 0.0:
+                break
         left = self._seconds_left()
         claim = claim or self._promotion.next(self.worker_id, left)
         if claim is not None:

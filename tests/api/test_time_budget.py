@@ -144,6 +144,11 @@ def test_a_refit_is_a_training_that_has_its_place_in_the_plan() -> None:
         now = TimePlan(time.monotonic() + began, 600.0, undecided.search, TASK, None)
         assert now.refits_now(dear) is refits
         assert now.refits_now(cheap)
+    # One for which time was kept may end a little late, but does not begin where it would be given up.
+    middle = record(0, 0.9, 80.0)
+    for left, refits in ((120.0, True), (90.0, True), (50.0, False)):
+        now = TimePlan(time.monotonic() - 600.0 + SHIPPING + left, 600.0, undecided.search, TASK, None)
+        assert now.refits_now(middle) is refits
     # For a refit that there is no time for any more none is kept: trials and confirmation have it.
     dear = record(0, 0.9, 180.0)
     for began, kept in ((0.0, 180 * 4 / 3), (-400.0, 0.0)):

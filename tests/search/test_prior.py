@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from automl_transfer.domain.spec import SearchSpec
@@ -15,6 +16,7 @@ from automl_transfer.domain.strategy import Strategy, is_active
 from automl_transfer.search.answers import FINETUNED
 from automl_transfer.search.draft import _Draft, fixed_draft
 from automl_transfer.search.portfolio import PORTFOLIO
+from automl_transfer.search.prior import PriorSampler
 from automl_transfer.search.samplers import make_sampler
 from automl_transfer.space.space import Space
 from automl_transfer.space.study_file import preset_path, read_study
@@ -120,3 +122,21 @@ def test_recipes_are_strategies_and_the_presets_reach_them(name: str) -> None:
         ):
             if key in recipe:
                 assert getattr(reached, key) == recipe[key], (preset, key)
+
+
+@pytest.mark.parametrize(
+    ("value", "distribution"),
+    [
+        (8, IntDistribution(4, 8)),
+        (4, IntDistribution(4, 8)),
+        (6, IntDistribution(4, 8)),
+        (1.0, FloatDistribution(0.2, 1.0)),
+        (1e-5, FloatDistribution(1e-5, 1e-2, log=True)),
+    ],
+)
+def test_what_changes_is_another_value_also_at_a_bound(value: float, distribution: BaseDistribution) -> None:
+    """Cut off at the bound, half of all moves from there were none."""
+    sampler = make_sampler(SearchSpec(sampler="prior"), 0)
+    assert isinstance(sampler, PriorSampler)
+    found = [sampler._near(value, distribution) for _ in range(200)]
+    assert all(each != value and distribution._contains(each) for each in found)

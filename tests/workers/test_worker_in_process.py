@@ -205,6 +205,23 @@ def test_no_worker_comes_between_a_new_study_and_its_first_answers(tmp_path: Pat
         assert connection.exec_driver_sql("SELECT COUNT(*) FROM at_claims").scalar() == 0
 
 
+def test_who_loses_a_first_answer_to_another_worker_waits_for_the_next_one(tmp_path: Path) -> None:
+    with tiny_study(f"sqlite:///{tmp_path / 's.db'}", tmp_path, trials=2, max_epochs=1) as study:
+        rates = iter((0.01, 0.02))
+
+        def first_answers() -> bool:
+            if (rate := next(rates, None)) is None:
+                return False
+            study.enqueue([strategy(rate)])
+            if rate == 0.01:  # another worker is quicker
+                assert study.trials.claim(study.handle, "another") is not None
+            return True
+
+        stop = StopRequest()
+        Worker(study.store, study.handle, study.bench, stop=stop, before_draw=first_answers).run()
+        assert [record.strategy for record in study.records()] == [strategy(0.01), strategy(0.02)]
+
+
 def test_a_worker_waits_for_the_first_answers_that_another_process_makes(tmp_path: Path) -> None:
     stop = StopRequest()
     with (
