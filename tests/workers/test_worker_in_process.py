@@ -217,8 +217,10 @@ def test_who_loses_a_first_answer_to_another_worker_waits_for_the_next_one(tmp_p
                 assert study.trials.claim(study.handle, "another") is not None
             return True
 
-        stop = StopRequest()
-        Worker(study.store, study.handle, study.bench, stop=stop, before_draw=first_answers).run()
+        stop, once = StopRequest(), WorkerOptions(max_trials=1)
+        Worker(
+            study.store, study.handle, study.bench, stop=stop, options=once, before_draw=first_answers
+        ).run()
         assert [record.strategy for record in study.records()] == [strategy(0.01), strategy(0.02)]
 
 
