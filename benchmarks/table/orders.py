@@ -17,7 +17,10 @@ from automl_transfer.store.values import Mark
 
 @dataclasses.dataclass(frozen=True)
 class At:
-    """What a trial has after an epoch: its number, strategy, best value, loss there, seconds so far, label."""
+    """What a trial has after an epoch: its number, strategy, best value, loss there, seconds so far, label.
+
+    `always`: it trains on, whatever others have (`search.first.RUN_TO_THE_END`).
+    """
 
     number: int
     strategy: Strategy
@@ -26,6 +29,7 @@ class At:
     loss: float
     seconds: float
     label: str = ""
+    always: bool = False
 
 
 class Order(Protocol):
@@ -74,7 +78,7 @@ class TopK:
         self._waiting: dict[int, At] = {}
 
     def pauses(self, at: At) -> bool:
-        if at.epoch != self._epochs:
+        if at.always or at.epoch != self._epochs:
             return False
         self._waiting[at.number] = at
         return True
@@ -105,7 +109,7 @@ class Promoting:
         if at.epoch not in self._rungs:
             return False
         mark = Mark(at.number, at.epoch, bracket_of(at.strategy), at.value, at.loss, at.seconds)
-        if self._ladder.goes_on(mark, at.label):
+        if at.always or self._ladder.goes_on(mark, at.label):
             self._ladder.put(dataclasses.replace(mark, paused=False))
             return False
         return True

@@ -314,15 +314,14 @@ class Replay:
             self._note(cell.validation[best], cell.nll[best], cell.test[best])
             return True
         stops = self.history.should_prune(self.pruner, trial.number)  # it notes rungs when it is asked
-        if trial.label in RUN_TO_THE_END:
-            return False
-        if stops:
+        always = trial.label in RUN_TO_THE_END
+        if stops and not always:
             self.history.tell(trial.number, TrialState.PRUNED, cell.validation[trial.done - 1])
             return True
         best = trial.best()
         at = At(
             trial.number, trial.strategy, trial.epoch, cell.validation[best], cell.nll[best], trial.spent,
-            trial.label,
+            trial.label, always,
         )  # fmt: skip
         if self.order.pauses(at):
             self.history.tell(trial.number, TrialState.PRUNED, at.value)
