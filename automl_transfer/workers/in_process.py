@@ -21,6 +21,7 @@ from automl_transfer.workers.launcher import (
 )
 from automl_transfer.workers.sharing import FirstElsewhere
 from automl_transfer.workers.signals import INTERRUPTED, StopRequest
+from automl_transfer.workers.timekeeper import TimeKeeper, WorkerTime
 
 if TYPE_CHECKING:
     from automl_transfer.search.workbench import Workbench
@@ -128,13 +129,14 @@ def in_process(command: WorkerCommand) -> Launcher:
 
             options = WorkerOptions(index=index, grace=command.grace, max_trials=1)
             first = FirstElsewhere(store, handle)
-            while stop.reason is None:
-                with turn, _threads(command.threads_here):
-                    report = Worker(
-                        store, handle, open_bench, stop=stop, options=options, before_draw=first
-                    ).run()
-                if report.finished or (not report.trials and stop.reason is None):
-                    return DONE
+            with TimeKeeper(stop, WorkerTime(store, handle)):
+                while stop.asked is None:  # with its time up, a study may still lack an answer
+                    with turn, _threads(command.threads_here):
+                        report = Worker(
+                            store, handle, open_bench, stop=stop, options=options, before_draw=first
+                        ).run()
+                    if stop.asked is None and (report.finished or not report.trials):
+                        return DONE
         return INTERRUPTED
 
     return InProcessLauncher(run, command.logs)

@@ -265,6 +265,19 @@ def test_a_worker_process_leaves_a_study_with_minutes(tmp_path: Path) -> None:
     assert done.stderr.endswith(f"left after 1 trials: {TIME_UP}\n")  # a study gets an answer
 
 
+def test_workers_as_threads_leave_a_study_with_minutes(tmp_path: Path) -> None:
+    """They did not know the time, and went on to the end of the budget."""
+    made = command(
+        "study", "create", "digits?per_class=20", "--study-name", "t", "--set", "search.trials=6",
+        "--set", "search.max_epochs=2", "--set", f"search.minutes={AT_ONCE}", "--output", "out", cwd=tmp_path,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    done = command("launch", "t", "--workers", "2", "--launcher", "inprocess", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(command("status", "t", "--json", cwd=tmp_path).stdout)
+    assert told["counts"]["complete"] == 1
+
+
 # C5 and C8: what ends a confirmation, and what does not.
 
 
