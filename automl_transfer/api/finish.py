@@ -21,6 +21,7 @@ from automl_transfer.api.run_folder import (
     best_before,
     claim_run_folder,
     is_refitted,
+    named_before,
     restate,
     shipped_before,
 )
@@ -134,6 +135,15 @@ def finish_search(
         asked = _asked_again(found)
     else:
         asked = (offer or Offer()).of(bench.handle.spec)
+        named = None if found or offer or by_rule or not winner else named_before(output, bench.handle)
+        if named is not None:
+            log.warning(
+                "%s: the %s that was exported by name is not of today's winner, which ships as the study says; "
+                "`export --as %s` makes it anew",
+                output,
+                named,
+                named,
+            )
     if refit and asked.kind == "soup":
         log.warning("%s: it ships as the soup that was exported by name, which is not refitted", output)
         refit = None

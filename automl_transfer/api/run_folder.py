@@ -24,6 +24,7 @@ from automl_transfer.api.training import MODEL, RECIPE
 from automl_transfer.domain.model_description import WEIGHTS, read_description
 from automl_transfer.domain.names import public_name, public_source
 from automl_transfer.domain.records import TrialRecord
+from automl_transfer.domain.spec import ShipAs
 from automl_transfer.errors import AutomlTransferError, OutputError
 from automl_transfer.recipes.best_strategy import Recipe, read_recipe, write_recipe
 from automl_transfer.recipes.model_folder import check_model_folder, restate_model
@@ -164,6 +165,16 @@ def asked_before(recipe: Recipe) -> AskedFor:
     if recipe.provenance.asked is not None:
         return recipe.provenance.asked
     return AskedFor(rule=recipe.kind, by_name=recipe.shipped_as is not None)
+
+
+def named_before(output: Path, study: StudyHandle) -> ShipAs | None:
+    """What somebody exported by name into a study's own folder, of whichever winner; None for nothing."""
+    try:
+        recipe = read_recipe(output / RECIPE)
+    except AutomlTransferError:
+        return None
+    asked, mine = asked_before(recipe), recipe.provenance.identity == study.identity
+    return asked.rule if mine and asked.by_name else None
 
 
 def best_before(output: Path) -> frozenset[int] | None:

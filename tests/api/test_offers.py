@@ -348,6 +348,12 @@ def test_what_is_asked_for_by_name_stays_until_another_is(
     assert exported(kind="soup").kind == "soup"
     assert searched("winner", refit=True).kind == "soup"
     assert "the soup that was exported by name, which is not refitted" in caplog.text
+    # Of another winner it is not made anew unasked, and that is said.
+    recipe = json.loads((output / "best_strategy.json").read_text())
+    recipe["provenance"] |= {"trial": 9, "root_trial": 9}
+    (output / "best_strategy.json").write_text(json.dumps(recipe))
+    assert searched("winner").kind == "winner"
+    assert "the soup that was exported by name is not of today's winner" in caplog.text
 
 
 def test_a_soup_that_the_study_ships_is_not_refitted_either(made: Made, tmp_path: Path) -> None:
