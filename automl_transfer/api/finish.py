@@ -138,8 +138,8 @@ def finish_search(
         named = None if found or offer or by_rule or not winner else named_before(output, bench.handle)
         if named is not None:
             log.warning(
-                "%s: the %s that was exported by name is not of today's winner, which ships as the study says; "
-                "`export --as %s` makes it anew",
+                "%s: the %s that was exported by name is not of today's winner, which ships as the study "
+                "says; `export --as %s` makes it anew",
                 output,
                 named,
                 named,
