@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable
 from itertools import takewhile
 from typing import Literal
@@ -32,7 +33,7 @@ from automl_transfer.reporting.confirmed import (
 )
 from automl_transfer.reporting.panel import Panel
 from automl_transfer.reporting.racing import FIRST_RUNS, ConfirmationProgress
-from automl_transfer.reporting.statistics import paired_set
+from automl_transfer.reporting.statistics import paired_set, sums_of_groups
 
 BEST_SET: Literal["a"] = "a"
 
@@ -184,8 +185,8 @@ def rank(
     ended. Confirmed strategies come first, compared on the same runs and images (`Panel.order`): those that
     may be the best, then those that were ruled out. The others follow by their validation score, ties broken
     by validation NLL after calibration (`records.order_among`), then by prediction time, then by training
-    time. But what validation puts ahead of every confirmed one stays ahead: nobody has compared it with them
-    yet, because a search went on, or its time was up.
+    time. But what validation puts clearly ahead of every confirmed one stays ahead (`_ahead`): nobody has
+    compared it with them yet, because a search went on, or its time was up.
 
     Args:
         records: Trials of the study.
@@ -203,7 +204,7 @@ def rank(
         arms = {root: arm for root, arm in arms.items() if len(arm.runs) >= FIRST_RUNS}
     confirmed = [arms[record.root] for record in chosen if record.root in arms]
     panel = Panel(confirmed, task.metric, pool_groups(task))
-    ahead = _ahead([record.root for record in chosen], arms, failed) if confirmed else set[int]()
+    ahead = _ahead(chosen, panel, failed, task)
     scores = {record.root: _validation(record, task) for record in chosen}
     together = _sets(chosen, scores, panel, ahead, task, confirm_runs)
     place = {root: at for at, root in enumerate(panel.order)}
@@ -237,10 +238,30 @@ def rank(
     )
 
 
-def _ahead(by_validation: list[int], confirmed: Collection[int], failed: Collection[int]) -> set[int]:
-    """The strategies that validation puts ahead of all confirmed ones; theirs is still to come."""
-    before = takewhile(lambda root: root not in confirmed, by_validation)
-    return {root for root in before if root not in failed}
+def _ahead(chosen: list[TrialRecord], panel: Panel, failed: Collection[int], task: Task) -> set[int]:
+    """Strategies, by root, that validation puts ahead of all confirmed ones, and clearly ahead of the best.
+
+    Clearly is by more than a standard error, image by image: less is the luck of having been picked.
+    """
+    if not panel.roots:
+        return set()
+    (best,) = (record for record in chosen if record.root == panel.order[0])
+    before = takewhile(lambda record: record.root not in panel.roots, chosen)
+    return {each.root for each in before if each.root not in failed and _is_clear(each, best, task)}
+
+
+def _is_clear(record: TrialRecord, best: TrialRecord, task: Task) -> bool:
+    """Whether a lead is more than a standard error; of other metrics than the accuracy any lead is."""
+    n = task.splits.validation
+    if task.metric != "accuracy":
+        return True
+    ours, theirs = _right(record, n), _right(best, n)
+    if ours is None or theirs is None:  # of an earlier version: as if they never erred together
+        rights = [_correct(ranked_epoch(each, "accuracy").accuracy, n) for each in (record, best)]
+        return rights[0] - rights[1] > math.sqrt(2 * n - sum(rights))
+    each = ours.astype(float) - theirs.astype(float)
+    spread = sums_of_groups(each, validation_groups(task))
+    return float(each.sum()) > math.sqrt(float(np.square(spread).sum()))
 
 
 def _sets(

@@ -106,3 +106,18 @@ def test_numbers_are_packed() -> None:
     numbers = np.random.default_rng(0).integers(0, 1 << 20, 5000).tolist()
     assert unpack_numbers(pack_numbers(numbers)) == numbers
     assert unpack_numbers(pack_numbers([])) == []
+
+
+def test_a_lead_before_confirmed_strategies_counts_groups() -> None:
+    groups = np.repeat(np.arange(20), 10)
+    n, other = len(groups), np.arange(200) < 170
+    better = np.arange(200) < 175  # five more, all of one group
+    records = [
+        trial(at, epochs=(epoch(1, float(right.mean()), right=pack_bits(right.tolist())),), value=float(right.mean()))
+        for at, right in enumerate((other, better))
+    ]  # fmt: skip
+    runs = [confirm_run(0, run, np.arange(n) < 168, pool=4 * n) for run in range(3)]
+    alone = rank(records, make_task(splits=SplitSizes(train=600, validation=n, test=10)), "s", runs)
+    assert [row.root_trial for row in alone.rows] == [1, 0]
+    grouped = rank(records, task_of(groups, np.tile(groups, 4)), "s", runs)
+    assert [row.root_trial for row in grouped.rows] == [0, 1]

@@ -210,13 +210,19 @@ def test_a_better_strategy_that_came_after_the_confirmation_is_ahead_of_the_conf
     assert told[1] == pytest.approx(0.04)
 
 
-def test_what_is_barely_ahead_of_the_confirmed_ones_shares_their_set() -> None:
+@pytest.mark.parametrize(("score", "leads"), [(0.855, False), (0.86, False), (0.95, True)])
+def test_the_luck_of_an_image_or_two_puts_nothing_ahead_of_the_confirmed_ones(
+    score: float, leads: bool
+) -> None:
     n = 200
-    records = [trial(0, 0.85), trial(1, 0.855)]
+    records = [trial(0, 0.85), trial(1, score)]
     runs = [confirm_run(0, run, np.arange(n) < 168, pool=4 * n) for run in range(4)]
     found = rank(records, make_task(), "s", runs)
-    assert [(row.root_trial, row.set) for row in found.rows] == [(1, "a"), (0, "a")]
+    order = [(1, "a"), (0, None)] if leads else [(0, "a"), (1, "a")]
+    assert [(row.root_trial, row.set) for row in found.rows] == order
     failed = rank(records, make_task(), "s", runs, failed={1})
     assert [row.root_trial for row in failed.rows] == [0, 1]
-    balanced = make_task(metric="balanced_accuracy")
-    assert rank(records, balanced, "s", runs).rows[0].set == "a"
+    balanced = rank(
+        records, make_task(metric="balanced_accuracy"), "s", runs
+    )  # no errors of images are known
+    assert [(row.root_trial, row.set) for row in balanced.rows] == [(1, "a"), (0, "a")]
