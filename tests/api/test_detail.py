@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from automl_transfer.models.network import Backbone
 from automl_transfer.models.registry import get_source
 from automl_transfer.recipes.model_folder import load_model, save_model
 from automl_transfer.recipes.predict import Predictor
-from automl_transfer.search.answers import JUDGED_LARGER
+from automl_transfer.search.answers import JUDGED_LARGER, tuned_from
 from automl_transfer.search.first import FINETUNED_LABEL, FirstAnswers
 from automl_transfer.search.promotion import JUDGED_LABEL
 from automl_transfer.search.workbench import Workbench, source_digests
@@ -244,7 +245,7 @@ def test_networks_that_read_images_of_other_sizes_predict_together(
 
 
 def test_training_goes_on_from_smaller_images_where_there_is_no_time_for_larger_ones(
-    task: LoadedTask, folder: Path, backbone: Backbone
+    task: LoadedTask, folder: Path
 ) -> None:
     spec = StudySpec(
         name="slow",
@@ -252,13 +253,19 @@ def test_training_goes_on_from_smaller_images_where_there_is_no_time_for_larger_
         search=SearchSpec(trials=9, max_epochs=10_000, default_first=False),
         space={"tune_mode": ("suffix", "closed_form"), "augmentation": "none"},
     )
-    enough_to_look = 50 * Profiler(backbone, SOURCE, task, device=CPU).seconds_for(2.0)
     with Store.open(StoreURL.parse(str(folder / "slow.db"))) as store:
         handle = store.create_study(
             spec, task.task, artifact_url=(folder / "slow").as_posix(), sources=source_digests(spec)
         )
         bench = Workbench.open(handle, device="cpu", task=task, cache_root=folder / "cache")
-        FirstAnswers(bench, Trials(store), left=lambda: enough_to_look).rest()
+        left = [math.inf]
+        first = FirstAnswers(bench, Trials(store), left=lambda: left[0])
+        first.quick()
+        small = first._best()
+        assert small is not None
+        trains = tuned_from(first._solved(small), bench.space, spec.space, "accuracy")
+        left[0] = 1.2 * first._cost.seconds(trains)  # enough to look at larger images, not to train on them
+        first.rest()
         claims = [claim for _ in range(9) if (claim := Trials(store).claim(handle, "w"))]
     answers = {claim.label: claim.strategy for claim in claims}
     assert answers["profile, larger images"].detail
