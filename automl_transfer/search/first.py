@@ -301,7 +301,7 @@ class FirstAnswers:
 
     def _is_time_for(self, *strategies: Strategy) -> bool:
         """Whether these can be trained one after another, if nothing but them took any time."""
-        return self._time.is_left_for(lambda: sum(map(self._cost.seconds, strategies)))
+        return self._time.is_enough_to_train(lambda: sum(map(self._cost.seconds, strategies)), share=1.0)
 
     @functools.cached_property
     def _cost(self) -> Cost:

@@ -45,15 +45,10 @@ class InTime:
         """Whether so much goes unnoticed: a twentieth of what is left."""
         return seconds <= 0.05 * self._left()
 
-    def is_enough_to_train(self, seconds: Callable[[], float]) -> bool:
-        """Whether a training that takes so long (`search.cost`) fits into the time; asked if that ends."""
+    def is_enough_to_train(self, seconds: Callable[[], float], share: float = SHARE) -> bool:
+        """Whether trainings that take so long fit into a share of the time; asked if that ends."""
         left = self._left()
-        return math.isinf(left) or seconds() <= SHARE * left
-
-    def is_left_for(self, seconds: Callable[[], float]) -> bool:
-        """Whether there is so much left at all; asked if that ends."""
-        left = self._left()
-        return math.isinf(left) or seconds() <= left
+        return math.isinf(left) or seconds() <= share * left
 
     def is_enough_for(self, profiler: Profiler, scale: float, sources: int = 1) -> bool:
         """Whether a look at this resolution fits into the time that is left, with a head that reads it."""

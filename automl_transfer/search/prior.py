@@ -167,8 +167,8 @@ class PriorSampler(BaseSampler):
         whole = round(found)
         if whole == value:
             inside = distribution.low < value < distribution.high
-            outward = found >= value if inside else value == distribution.low
-            whole = value + (1 if outward else -1)
+            upward = found >= value if inside else value == distribution.low
+            whole = value + (1 if upward else -1)
         return int(min(distribution.high, max(distribution.low, whole)))
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:

@@ -32,15 +32,7 @@ def keep_warm_start(store: Store, study: StudyHandle, begun: WarmStart) -> None:
     Raises:
         StudyError: The study is gone.
     """
-    row = {"study_id": study.study_id, "key": KEY, "value_json": json.dumps(begun.model_dump_json())}
-
-    def step(connection: sa.Connection) -> None:
-        if not rows.lock_study(connection, study.study_id, study.identity):
-            raise deleted(study)
-        if _text(connection, study.study_id) is None:
-            rows.upsert(connection, t.study_system_attributes, ("study_id", "key"), row)
-
-    store.write(step, "keep how the study began")
+    _keep(store, study, KEY, json.dumps(begun.model_dump_json()), once=True)
 
 
 def keep_owed(store: Store, study: StudyHandle, owed: bool) -> None:
@@ -49,14 +41,7 @@ def keep_owed(store: Store, study: StudyHandle, owed: bool) -> None:
     Raises:
         StudyError: The study is gone.
     """
-    row = {"study_id": study.study_id, "key": OWED, "value_json": json.dumps(owed)}
-
-    def step(connection: sa.Connection) -> None:
-        if not rows.lock_study(connection, study.study_id, study.identity):
-            raise deleted(study)
-        rows.upsert(connection, t.study_system_attributes, ("study_id", "key"), row)
-
-    store.write(step, "keep what first answers are owed")
+    _keep(store, study, OWED, json.dumps(owed))
 
 
 def is_owed(store: Store, study: StudyHandle) -> bool:
@@ -87,6 +72,18 @@ def first_answers(store: Store, study: StudyHandle) -> dict[int, FirstAnswer]:
     named = {row.number: str(row.once).removeprefix(FIRST) for row in found}
     known: dict[str, FirstAnswer] = {name: name for name in get_args(FirstAnswer)}
     return {number: known[name] for number, name in named.items() if name in known}  # newer ones have more
+
+
+def _keep(store: Store, study: StudyHandle, key: str, text: str, *, once: bool = False) -> None:
+    row = {"study_id": study.study_id, "key": key, "value_json": text}
+
+    def step(connection: sa.Connection) -> None:
+        if not rows.lock_study(connection, study.study_id, study.identity):
+            raise deleted(study)
+        if not once or _text(connection, study.study_id, key) is None:
+            rows.upsert(connection, t.study_system_attributes, ("study_id", "key"), row)
+
+    store.write(step, "keep how the study began")
 
 
 def _text(connection: sa.Connection, study_id: int, key: str = KEY) -> str | None:

@@ -254,12 +254,16 @@ def test_launched_workers_give_an_answer_and_leave(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "model" / "model.json").is_file()
 
 
-def test_a_worker_process_leaves_a_study_with_minutes(tmp_path: Path) -> None:
+def create_without_time(folder: Path, name: str, trials: int) -> None:
     made = command(
-        "study", "create", "digits?per_class=20", "--study-name", "w", "--set", "search.trials=50",
-        "--set", "search.max_epochs=2", "--set", f"search.minutes={AT_ONCE}", "--output", "out", cwd=tmp_path,
+        "study", "create", "digits?per_class=20", "--study-name", name, "--set", f"search.trials={trials}",
+        "--set", "search.max_epochs=2", "--set", f"search.minutes={AT_ONCE}", "--output", "out", cwd=folder,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
+
+
+def test_a_worker_process_leaves_a_study_with_minutes(tmp_path: Path) -> None:
+    create_without_time(tmp_path, "w", trials=50)
     done = command("worker", "w", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(f"left after 1 trials: {TIME_UP}\n")  # a study gets an answer
@@ -267,11 +271,7 @@ def test_a_worker_process_leaves_a_study_with_minutes(tmp_path: Path) -> None:
 
 def test_workers_as_threads_leave_a_study_with_minutes(tmp_path: Path) -> None:
     """They did not know the time, and went on to the end of the budget."""
-    made = command(
-        "study", "create", "digits?per_class=20", "--study-name", "t", "--set", "search.trials=6",
-        "--set", "search.max_epochs=2", "--set", f"search.minutes={AT_ONCE}", "--output", "out", cwd=tmp_path,
-    )  # fmt: skip
-    assert made.returncode == 0, made.stderr
+    create_without_time(tmp_path, "t", trials=6)
     done = command("launch", "t", "--workers", "2", "--launcher", "inprocess", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads(command("status", "t", "--json", cwd=tmp_path).stdout)
