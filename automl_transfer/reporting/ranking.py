@@ -85,8 +85,8 @@ class Confirmation(Frozen):
             versions trained, which did not say.
         flattery: What was taken off the score: by how much the best of several looks too good for being the
             best of these runs.
-        behind: By how much the best row's score is higher, image by image on the runs that both have; and its
-            95% interval. These are over all judged images. None for the best row itself.
+        behind: By how much the best confirmed row's score is higher, image by image on their common runs;
+            and its 95% interval. These are over all judged images. None for that row itself.
         seconds: All runs together.
     """
 

@@ -229,10 +229,9 @@ def _metric_title(report: StudyReport) -> str:
 
 
 def _table_note(report: StudyReport) -> str:
-    confirmed = sum(row.confirmation is not None for row in report.ranking.rows)
-    if not confirmed:
+    if all(row.confirmation is None for row in report.ranking.rows):
         return "Validation scores with 95% intervals. Cost: training, prediction of one image, weights."
     return (
-        f"The first {confirmed}: mean over fresh trainings; the others: validation. 95% intervals. "
+        "Confirmed ones: mean over fresh trainings; the others: validation. 95% intervals. "
         "Cost: training, prediction of one image, weights."
     )
